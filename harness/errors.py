@@ -1,0 +1,84 @@
+"""The harness's errors: three families, one exit code each.
+
+::
+
+    HarnessError
+    ├── UserError    exit 2: wrong usage or configuration
+    ├── BuildError   exit 3: an artefact could not be built
+    └── GuestError   exit 4: a guest or the host failed
+
+A kernel under test that fails a case is a result, not an error, and ends with exit 1
+without any exception.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a script can rely on, for every command."""
+
+    PASSED = 0
+    TESTS_FAILED = 1
+    USAGE = 2
+    BUILD = 3
+    GUEST = 4
+    INTERRUPTED = 130
+
+
+class HarnessError(Exception):
+    """Something the user must be told, in three parts.
+
+    :param what: one sentence without a final stop: what went wrong.
+    :param where: the file, option, command or guest that it is about.
+    :param hint: what to do next; a command where there is one.
+    :param detail: lines that show it (a hunk, the end of a log); printed as they are.
+    """
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        hint: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = str(where) if where is not None else None
+        self.hint = hint
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """Everything on as many lines as it needs; the command line adds colour only."""
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.detail:
+            lines.extend(f"  | {line}" for line in self.detail.rstrip("\n").splitlines())
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class UserError(HarnessError):
+    """Wrong usage or configuration: the user can mend it without touching a build or a guest."""
+
+    exit_code = ExitCode.USAGE
+
+
+class BuildError(HarnessError):
+    """A source, a series, a configuration or a compiler did not give the artefact."""
+
+    exit_code = ExitCode.BUILD
+
+
+class GuestError(HarnessError):
+    """A guest, its QEMU, its connection or the host failed; not the kernel's test result."""
+
+    exit_code = ExitCode.GUEST

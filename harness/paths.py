@@ -1,0 +1,49 @@
+"""Where things are: the checkout that this package belongs to, and the artefact store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from harness.errors import UserError
+
+#: The checkout. The package is installed from it in editable mode, because profiles, fragments,
+#: series, programs and the image's init are files that users read and change.
+ROOT = Path(__file__).resolve().parent.parent
+
+KERNELS = ROOT / "kernel-config" / "kernels"
+FRAGMENTS = ROOT / "kernel-config" / "fragments"
+PATCHES = ROOT / "patches"
+GUEST_TESTS = ROOT / "guest-tests"
+IMAGES = ROOT / "images"
+CPUS = Path(__file__).resolve().parent / "cpus"
+
+CACHE_ENV = "UINTR_HARNESS_CACHE"
+
+
+def cache_dir() -> Path:
+    """Return the artefact store, made if need be.
+
+    ``$UINTR_HARNESS_CACHE``, or the user's cache folder (``~/.cache/uintr-harness``).
+
+    :raise UserError: the folder cannot be made or written to.
+    """
+    configured = os.environ.get(CACHE_ENV)
+    path = Path(configured) if configured else Path(platformdirs.user_cache_dir("uintr-harness"))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder cannot be made: {error.strerror}",
+            where=path,
+            hint=f"set {CACHE_ENV} to a folder that you can write to",
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(
+            "the cache folder cannot be written to",
+            where=path,
+            hint=f"set {CACHE_ENV} to a folder that you can write to",
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Reports: what a run's folder says, rendered for people."""

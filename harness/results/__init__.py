@@ -1,0 +1,1 @@
+"""Results: KTAP cases, latencies and splats as records, written as they happen."""

@@ -1,0 +1,221 @@
+"""The values that go from stage to stage: frozen, typed and serialisable.
+
+The words are those of the README's glossary: source, series, kernel, cpu, cell, run. A value
+never holds an open file, a process or a connection, so each can be written to JSON, sent to
+another machine and read back equal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Compiler = Literal["gcc", "clang"]
+Accel = Literal["tcg", "kvm"]
+
+
+class Value(BaseModel):
+    """A frozen record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- where a kernel comes from -------------------------------------------------------------
+
+
+class DebianSource(Value):
+    """A Debian binary package ``linux-source-X.Y`` that holds the tree as a tarball."""
+
+    kind: Literal["debian"] = "debian"
+    package: str = Field(pattern=r"^linux-source-[0-9.]+$")
+
+
+class TarballSource(Value):
+    """A tarball (``https:``, ``http:`` or ``file:``) with the SHA-256 of its bytes."""
+
+    kind: Literal["tarball"] = "tarball"
+    url: str
+    sha256: Sha256
+
+
+class GitSource(Value):
+    """A git repository (any URL that git takes) and a revision in it."""
+
+    kind: Literal["git"] = "git"
+    url: str
+    revision: str
+
+
+class TreeSource(Value):
+    """A tree on this machine. It is read and never written to."""
+
+    kind: Literal["tree"] = "tree"
+    path: Path
+
+
+Source = Annotated[
+    DebianSource | TarballSource | GitSource | TreeSource, Field(discriminator="kind")
+]
+
+
+class FolderSeries(Value):
+    """A folder of patches with a ``series`` file that names them in order (quilt's form)."""
+
+    kind: Literal["folder"] = "folder"
+    path: Path
+
+
+class MboxSeries(Value):
+    """An mbox of patch mails, as ``git format-patch --stdout`` or ``b4 am`` writes it."""
+
+    kind: Literal["mbox"] = "mbox"
+    path: Path
+
+
+class LoreSeries(Value):
+    """A series on lore.kernel.org, named by a message-id and fetched through b4."""
+
+    kind: Literal["lore"] = "lore"
+    message_id: str = Field(pattern=r"^[^<>\s]+@[^<>\s]+$")
+
+
+Series = Annotated[FolderSeries | MboxSeries | LoreSeries, Field(discriminator="kind")]
+
+
+class KernelProfile(Value):
+    """``kernel-config/kernels/NAME.toml``: all that decides a kernel's bits."""
+
+    name: Name
+    description: str = ""
+    source: Source
+    series: Series | None = None
+    #: Names of ``kernel-config/fragments/NAME.config``, merged in this order on tinyconfig.
+    fragments: tuple[Name, ...] = ("base",)
+    toolchain: Compiler = "gcc"
+    #: Added to the guest's kernel command line.
+    cmdline: str = ""
+
+
+# --- what a guest looks like ---------------------------------------------------------------
+
+
+class CpuProfile(Value):
+    """``harness/cpus/NAME.toml``: a CPU model and what the guest must see of it."""
+
+    name: Name
+    description: str = ""
+    #: QEMU's ``-cpu`` model, without features.
+    model: str
+    #: ``+feature`` or ``-feature`` or ``feature=value``, in QEMU's spelling, for ``-cpu``.
+    features: tuple[str, ...] = ()
+    #: Whether CPUID.(7,0):EDX[5] must be set in the guest; checked there before any test.
+    exposes_uintr: bool
+    #: Further CPU flags (as in /proc/cpuinfo) that must, or must not, be there.
+    require_flags: tuple[str, ...] = ()
+    forbid_flags: tuple[str, ...] = ()
+    #: Added to the guest's kernel command line.
+    cmdline: str = ""
+    machine: Literal["q35", "pc"] = "q35"
+
+
+class Cell(Value):
+    """One point of the matrix. Its name is a folder name and a pytest parameter id."""
+
+    kernel: KernelProfile
+    cpu: CpuProfile
+    smp: int = Field(ge=1, le=16)
+    #: Compiler of the guest programs; the kernel's own is in its profile.
+    cc: Compiler
+    accel: Literal["auto", "tcg", "kvm"] = "auto"
+
+    @property
+    def name(self) -> str:
+        """``KERNEL-CPU-smpN-CC``, for example ``linux-6.12-hidden-smp1-gcc``."""
+        return f"{self.kernel.name}-{self.cpu.name}-smp{self.smp}-{self.cc}"
+
+
+class Plan(Value):
+    """What one invocation will do; serialisable, so that another machine can do it."""
+
+    cells: tuple[Cell, ...]
+    #: pytest's ``-k`` expression over the programs, if any.
+    select: str = ""
+
+
+# --- artefacts -----------------------------------------------------------------------------
+
+
+class KernelArtefact(Value):
+    """A built kernel; ``path`` is its folder in the store and never changes again."""
+
+    key: Sha256
+    path: Path
+    #: What ``uname -r`` prints in the guest.
+    release: str
+
+    @property
+    def bzimage(self) -> Path:
+        """The bootable image."""
+        return self.path / "bzImage"
+
+    @property
+    def config(self) -> Path:
+        """The final ``.config``."""
+        return self.path / "config"
+
+    @property
+    def vmlinux(self) -> Path:
+        """The ELF image with symbols."""
+        return self.path / "vmlinux"
+
+    @property
+    def headers(self) -> Path:
+        """What ``make headers_install`` installed: the folder that holds ``asm/``."""
+        return self.path / "headers" / "include"
+
+
+class ImageArtefact(Value):
+    """The guest's root file system."""
+
+    key: Sha256
+    path: Path
+
+    @property
+    def initramfs(self) -> Path:
+        """A gzip-packed cpio archive."""
+        return self.path / "initramfs.cpio.gz"
+
+
+class Program(Value):
+    """One static guest test program."""
+
+    #: ``SUBJECT/NAME``, for example ``api/register-handler``; also its pytest id.
+    name: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    path: Path
+    #: Seconds it may take on a fast machine; the guest's factor scales it.
+    timeout_s: float = 30.0
+    #: Whether it measures (writes raw samples) besides testing.
+    latency: bool = False
+
+
+class ProgramsArtefact(Value):
+    """All guest programs, built by one compiler against one kernel's headers."""
+
+    key: Sha256
+    path: Path
+    cc: Compiler
+    programs: tuple[Program, ...]
+
+
+class Emulator(Value):
+    """A QEMU binary that answered when asked for its version."""
+
+    binary: Path
+    version: str
+    #: Folders for ``-L``; empty for a QEMU that finds its own firmware.
+    firmware: tuple[Path, ...] = ()
