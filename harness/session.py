@@ -1,0 +1,192 @@
+"""One run, from the request to the exit code: plan, prepare, pytest, render.
+
+pytest runs in this process with the plugin of :mod:`harness.testing`, its own output silenced in
+favour of the live display. Whatever ends a run after its first guest, what was recorded until
+then is rendered.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from harness import __version__, paths
+from harness.artefacts.store import Store
+from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
+from harness.prepare import choose_machine, prepare
+from harness.progress import Progress
+from harness.render import Verdict, render_run
+from harness.request import Request
+from harness.runfolder import RunFolder, RunInfo, make_run_folder
+from harness.values import Value
+
+PROGRAMS_TEST = Path(__file__).resolve().parent / "testing" / "test_programs.py"
+
+
+class RunOptions(Value):
+    """How a run goes about its cells; what the cells are is the request's."""
+
+    out: Path | None = None
+    #: Guests at a time.
+    jobs: int = 1
+    exit_first: bool = False
+    last_failed: bool = False
+    #: Run other cells when the build for one failed.
+    keep_going: bool = True
+    #: Show pytest's own output instead of the live display.
+    verbose: int = 0
+    #: Tests to run instead of the guest programs: files, folders or node ids.
+    tests: tuple[str, ...] = ()
+    #: Handed to pytest as they are.
+    pytest_args: tuple[str, ...] = ()
+
+
+def run(request: Request, options: RunOptions, progress: Progress, argv: Sequence[str]) -> int:
+    """Do a whole run and return its exit code.
+
+    :raise UserError: the request names something that does not exist or cannot run here.
+    :raise BuildError: nothing could be built that the cells need.
+    :raise GuestError: the host cannot take the results.
+    """
+    with _terminated_as_interrupted():
+        plan = request.plan()
+        _check_tests(options.tests)
+        machine = choose_machine(plan, request.qemu, progress)
+        store = Store.open(progress)
+        folder = make_run_folder(options.out)
+        info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
+        folder.write_plan(plan)
+        folder.write_info(info)
+        code: int = ExitCode.GUEST
+        try:
+            prepared = prepare(plan, machine, store, progress, keep_going=options.keep_going)
+            folder.write_artefacts(prepared.artefacts)
+            code = _test_and_render(folder, request, options, progress, prepared.failures)
+        except HarnessError as error:
+            code = error.exit_code
+            raise
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+            raise
+        finally:
+            done = info.model_copy(update={"finished": _now(), "exit_code": int(code)})
+            folder.write_info(done)
+    return code
+
+
+def _test_and_render(
+    folder: RunFolder,
+    request: Request,
+    options: RunOptions,
+    progress: Progress,
+    failures: Sequence[BuildError],
+) -> int:
+    """Run pytest, then render whatever it recorded, also when it was stopped."""
+    from harness.testing.live import Live  # noqa: PLC0415  # with pytest, after the checks
+
+    live = Live(progress)
+    ended: int | None = None
+    try:
+        ended = run_pytest(pytest_argv(folder, request, options), live)
+    except KeyboardInterrupt:
+        live.interrupted = True
+    finally:
+        live.close()
+        verdict = render_run(folder, progress)
+    for failure in failures:
+        progress.note(f"error: {failure}")
+    return exit_code(ended, live, verdict, failures)
+
+
+def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
+    """Return pytest's arguments for a run."""
+    ini = PROGRAMS_TEST.with_name("pytest.ini")
+    return [
+        *("-c", str(ini)),
+        *("-p", "harness.testing.plugin"),
+        *("--uintr-run", str(folder.path)),
+        # Kept between runs, so that --lf of the next one knows.
+        *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
+        *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
+        *(["-k", request.select] if request.select else []),
+        *(["-x"] if options.exit_first else []),
+        *(["--lf"] if options.last_failed else []),
+        # A cell stays with one worker, which boots it once.
+        *(["-n", str(options.jobs), "--dist", "loadgroup"] if options.jobs > 1 else []),
+        *options.pytest_args,
+        *(options.tests or (str(PROGRAMS_TEST),)),
+    ]
+
+
+def run_pytest(argv: list[str], live: object) -> int:
+    """Start pytest in this process; return its exit code (see ``pytest.ExitCode``)."""
+    import pytest  # noqa: PLC0415  # a third of a second that only a run pays
+
+    return int(pytest.main(argv, plugins=[live]))
+
+
+def exit_code(
+    ended: int | None, live: Live, verdict: Verdict, failures: Sequence[BuildError]
+) -> int:
+    """Return the contract's exit code for how pytest ended and what was recorded.
+
+    The order is that of how much of the answer is missing: an interrupted run, a guest or a host
+    that failed, a build that failed, and only then tests that failed.
+
+    :raise UserError: there was nothing to run, or pytest did not take its arguments.
+    :raise GuestError: pytest itself failed.
+    """
+    if live.interrupted:
+        return ExitCode.INTERRUPTED
+    detail = "\n".join(live.errors) or None
+    if ended == 5 or (ended == 0 and not verdict.anything):
+        raise UserError(
+            "no program was run",
+            where="-k and the options after --",
+            hint="uintr-harness run -k '' runs all; ls guest-tests/*/*.c lists the programs",
+        )
+    if ended == 4 or (ended == 2 and live.errors):
+        raise UserError(
+            "pytest could not start the tests",
+            detail=detail,
+            hint="-v shows what pytest says",
+        )
+    if ended not in {0, 1, 2}:
+        raise GuestError("pytest failed", detail=detail, hint="-v shows what pytest says")
+    if verdict.guest_failed:
+        return ExitCode.GUEST
+    if failures:
+        return ExitCode.BUILD
+    return ExitCode.TESTS_FAILED if ended or verdict.failed else ExitCode.PASSED
+
+
+def _check_tests(tests: Sequence[str]) -> None:
+    for test in tests:
+        if not Path(test.partition("::")[0]).exists():
+            raise UserError("there is no such test file or folder", where=test)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM (a CI system that cancels) end a run like Ctrl-C: guests down, results kept."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
