@@ -17,10 +17,21 @@ from harness.artefacts.programs import build_programs
 from harness.artefacts.store import Store
 from harness.errors import BuildError
 from harness.guest.accel import AccelChoice, probe_accel
-from harness.guest.cpu import check_cpu
+from harness.guest.argv import base_argv, cpu_argument
+from harness.guest.cpu import knows_property, refusal
+from harness.guest.qmp import MonitorError
+from harness.guest.session import monitored
 from harness.progress import Progress
 from harness.runfolder import CellSetup, RunArtefacts
-from harness.values import Cell, Emulator, KernelArtefact, Plan, ProgramsArtefact
+from harness.values import (
+    Accel,
+    Cell,
+    CpuProfile,
+    Emulator,
+    KernelArtefact,
+    Plan,
+    ProgramsArtefact,
+)
 
 Artefact = TypeVar("Artefact", KernelArtefact, ProgramsArtefact)
 
@@ -54,6 +65,32 @@ def choose_machine(plan: Plan, qemu: Path | None, progress: Progress) -> Machine
             check_cpu(emulator, cpu, accel.accel)
     progress.note(f"QEMU {emulator.version}, {accel.accel}: {accel.reason}")
     return Machine(emulator, accel)
+
+
+def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
+    """Return a machine with one such CPU that does not run; QEMU refuses one that it lacks."""
+    hideable = knows_property(emulator, cpu.model, "uintr")
+    return [
+        *base_argv(emulator),
+        *("-machine", cpu.machine),
+        *("-accel", accel),
+        *("-cpu", cpu_argument(cpu, knows_uintr=hideable)),
+        *("-m", "32M"),
+        "-S",
+    ]
+
+
+def check_cpu(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> None:
+    """See that a guest with this CPU can start.
+
+    :raise UserError: this QEMU, or this host with this accelerator, has no such CPU.
+    :raise GuestError: QEMU does not start, for another reason.
+    """
+    try:
+        with monitored(cpu_argv(emulator, cpu, accel)):
+            pass
+    except MonitorError as error:
+        raise refusal(error.detail or "", cpu, emulator) or error from error
 
 
 def prepare(

@@ -173,7 +173,7 @@ class CellGuest:
         )
         folder = self._run.claim_guest_folder(self.name)
         self._guest = self._lifetime.enter_context(start(spec, folder))
-        self._journal.boot(self.name, setup.accel, self._guest.boot)
+        self._journal.boot(setup, self._guest.boot, self._guest.factor)
 
     def _living(self) -> Guest:
         if self._guest is None:

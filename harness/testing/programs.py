@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.results.ktap import CaseResult, KtapReader
+from harness.results.ktap_exit import EXIT_SKIP
 from harness.testing.cellguest import CellGuest
-from harness.testing.journal import Journal
+from harness.testing.journal import SAMPLES, Journal
 from harness.values import Program
 
 #: Where a program that measures writes its raw samples in the guest.
@@ -43,6 +43,7 @@ class ProgramRun:
         subject, name = program.name.split("/")
         env = {"UINTR_SAMPLES": REMOTE_SAMPLES} if program.latency else None
         self._output.parent.mkdir(parents=True, exist_ok=True)
+        self._journal.start()
         with self._output.open("wb", buffering=0) as output:
 
             def on_stdout(data: bytes) -> None:
@@ -73,17 +74,19 @@ class ProgramRun:
                 done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
             )
         )
+        self._journal.program(self._guest.name, program.name, done, self._reader)
         if program.latency:
-            self._fetch_samples()
+            self._fetch_samples(skipped=done.returncode == EXIT_SKIP)
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:
             self._journal.case(self._guest.name, self._program.name, case)
             self._report(case)
 
-    def _fetch_samples(self) -> None:
+    def _fetch_samples(self, *, skipped: bool) -> None:
         """Bring the raw samples home, and their percentiles into the results."""
         shutil.rmtree(self._samples, ignore_errors=True)
         self._guest.fetch(REMOTE_SAMPLES, self._samples)
-        for path in sorted(Path(self._samples).rglob("*.u64")):
-            self._journal.latency(self._guest.name, self._program.name, path)
+        wrong = self._journal.samples(self._guest.name, self._program.name, self._samples)
+        if wrong and not skipped and not self._reader.counts["fail"]:
+            self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])
