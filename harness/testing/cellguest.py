@@ -71,7 +71,7 @@ class CellGuest:
         """
         if self._boot_failure is not None:
             raise self._boot_failure
-        if self._guest is not None and self._is_up(self._guest):
+        if self._guest is not None and self._guest.alive:
             return
         self._drop()
         try:
@@ -196,10 +196,6 @@ class CellGuest:
             finally:
                 self._drop()
             raise
-
-    @staticmethod
-    def _is_up(guest: Guest) -> bool:
-        return guest.alive
 
     def _drop(self) -> None:
         lifetime, self._lifetime = self._lifetime, ExitStack()
