@@ -22,9 +22,8 @@ from harness.progress import Progress
 from harness.render import Verdict, render_run
 from harness.request import Request
 from harness.runfolder import RunFolder, RunInfo, make_run_folder
+from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from harness.values import Value
-
-PROGRAMS_TEST = Path(__file__).resolve().parent / "testing" / "test_programs.py"
 
 
 class RunOptions(Value):
@@ -104,9 +103,8 @@ def _test_and_render(
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
     """Return pytest's arguments for a run."""
-    ini = PROGRAMS_TEST.with_name("pytest.ini")
     return [
-        *("-c", str(ini)),
+        *("-c", str(PYTEST_INI)),
         *("-p", "harness.testing.plugin"),
         *("--uintr-run", str(folder.path)),
         # Kept between runs, so that --lf of the next one knows.
@@ -116,7 +114,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *(["-x"] if options.exit_first else []),
         *(["--lf"] if options.last_failed else []),
         # A cell stays with one worker, which boots it once.
-        *(["-n", str(options.jobs), "--dist", "loadgroup"] if options.jobs > 1 else []),
+        *(["-n", str(options.jobs)] if options.jobs > 1 else []),
         *options.pytest_args,
         *(options.tests or (str(PROGRAMS_TEST),)),
     ]

@@ -201,6 +201,11 @@ class Guest:
         return self._boot
 
     @property
+    def alive(self) -> bool:
+        """Whether commands can run: no failure so far, and QEMU has not ended."""
+        return self.state is State.READY and not self._alarm.tripped
+
+    @property
     def factor(self) -> float:
         """By how much to stretch a limit that was written for a fast machine."""
         return CALIBRATION.factor(self.spec)

@@ -18,6 +18,7 @@ from harness.results.records import (
     Recorder,
     SplatRecord,
 )
+from harness.results.ktap_lines import Status
 from harness.runfolder import CellSetup, RunFolder
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Journal:
             )
         )
 
-    def splat(self, cell: str, user: str | None, splat: Splat, excused: str | None) -> None:
+    def splat(self, cell: str, user: str | None, splat: Splat, excused: str | None = None) -> None:
         """Record what the kernel complained about while ``user`` ran."""
         self._recorder.write(
             SplatRecord(
@@ -140,25 +141,22 @@ class Journal:
             self._recorder.write(record)
         return list(found.errors) or ([] if found.records else ["no samples"])
 
-    def test(
-        self, cell: str, report: pytest.TestReport, error: pytest.ExceptionInfo[BaseException] | None
-    ) -> None:
+    def test(self, cell: str, report: pytest.TestReport) -> None:
         """Record the outcome of a test that is no guest program, or of a subtest of it."""
         if report.when != "call" and report.passed:
             return
         subtest = isinstance(report, pytest.SubtestReport) and report.context.msg
-        status = {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome]
-        message = str(error.value) if error else ""
+        status: dict[str, Status] = {"passed": "pass", "failed": "fail", "skipped": "skip"}
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = crash.message if crash else report.longreprtext
         self._recorder.write(
-            CaseRecord.model_validate(
-                {
-                    "cell": cell,
-                    "program": report.nodeid,
-                    "case": subtest or WHOLE_TEST,
-                    "status": status,
-                    "message": message.partition("\n")[0],
-                    "diagnostics": report.longreprtext if report.failed else "",
-                    "seconds": round(report.duration, 3),
-                }
+            CaseRecord(
+                cell=cell,
+                program=report.nodeid,
+                case=subtest or WHOLE_TEST,
+                status=status[report.outcome],
+                message=said.partition("\n")[0] if not report.passed else "",
+                diagnostics=report.longreprtext if report.failed else "",
+                seconds=round(report.duration, 3),
             )
         )

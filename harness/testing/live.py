@@ -57,7 +57,7 @@ class Live:
         cell = str(properties.get(CELL, ""))
         if not cell:
             return
-        program = str(properties.get(PROGRAM, report.nodeid))
+        program = str(properties.get(PROGRAM) or report.nodeid)
         step = self._step(cell)
         if isinstance(report, pytest.SubtestReport):
             self._case(cell, program, report)

@@ -22,6 +22,8 @@ CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
 JOURNAL = pytest.StashKey[Journal]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
+#: What stands for the program where a test is a developer's own.
+OWN = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = run
         config.stash[CELLS] = run.read_artefacts().cells
         config.stash[JOURNAL] = Journal(run)
+        config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
+        if config.pluginmanager.hasplugin("xdist"):
+            from harness.testing import schedule  # noqa: PLC0415  # only with pytest-xdist
+
+            config.pluginmanager.register(schedule)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -68,10 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "guest" in metafunc.fixturenames and cells:
         metafunc.parametrize(
             "guest",
-            [
-                pytest.param(setup, marks=pytest.mark.xdist_group(setup.cell.name))
-                for setup in cells
-            ],
+            cells,
             ids=[setup.cell.name for setup in cells],
             indirect=True,
             scope="session",
@@ -89,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         setup, program = params.get("guest"), params.get("program")
         if isinstance(setup, CellSetup):
             item.user_properties += _properties(setup)
-            item.user_properties.append((PROGRAM, program or item.nodeid))
+            item.user_properties.append((PROGRAM, program or OWN))
             programs = {found.name for found in setup.programs.programs}
             if program is not None and program not in programs:
                 left_out.append(item)
@@ -132,7 +136,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     cell: CellGuest = request.getfixturevalue("guest")
-    cell.user = dict(request.node.user_properties)[PROGRAM]
+    cell.user = dict(request.node.user_properties)[PROGRAM] or request.node.nodeid
     try:
         cell.ready()
     except HarnessError as error:
@@ -150,16 +154,17 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[Any]:
-    """Record the result of a test that is not a program: a developer's own."""
-    report: pytest.TestReport = yield
-    params = _params(item)
-    if isinstance(params.get("guest"), CellSetup) and "program" not in params:
-        item.config.stash[JOURNAL].test(params["guest"].cell.name, report, call.excinfo)
-    return report
+class OwnTests:
+    """Records the results of tests that are no programs: a developer's own."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record a test's or a subtest's outcome where it ran, not where workers report to."""
+        properties = dict(report.user_properties)
+        if properties.get(PROGRAM) == OWN and not hasattr(report, "node"):
+            self._journal.test(str(properties[CELL]), report)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
