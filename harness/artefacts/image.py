@@ -42,6 +42,8 @@ PROGRAMS: Mapping[str, str] = {
 SFTP_LINKS = ("usr/libexec/sftp-server", "usr/lib/sftp-server")
 #: Dependencies that hold shared libraries; others (openssh-client) are not for the guest.
 LIBRARY_PREFIXES = ("lib", "zlib1g")
+#: What ``images/`` holds of the guest's files.
+OWN_FILES = ("init", "fstab", "cpuid.c")
 CPUID_FLAGS = (
     *("-std=gnu11", "-Os", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
     *("-fno-pie", "-no-pie", "-fcf-protection=none", "-Wall", "-Wextra", "-s"),
@@ -88,8 +90,7 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
         inputs = {
             "layout": LAYOUT,
             "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
-            "init": (paths.IMAGES / "init").read_text(),
-            "cpuid": (paths.IMAGES / "cpuid.c").read_text(),
+            "files": {name: (paths.IMAGES / name).read_text() for name in OWN_FILES},
             "compiler": _output([compiler, "--version"]).splitlines()[0],
         }
 
@@ -167,6 +168,7 @@ def image_nodes(root: Path, cpuid: bytes) -> Iterator[cpio.Node]:
         yield cpio.link(path, "/" + PROGRAMS["openssh-sftp-server"])
     yield cpio.file("bin/cpuid", cpuid, 0o755)
     yield cpio.file("init", (paths.IMAGES / "init").read_bytes(), 0o755)
+    yield cpio.file("etc/fstab", (paths.IMAGES / "fstab").read_bytes())
     yield cpio.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")
     yield cpio.file("etc/group", b"root:x:0:\n")
     yield cpio.file("etc/shells", b"/bin/sh\n")
@@ -179,16 +181,16 @@ def image_nodes(root: Path, cpuid: bytes) -> Iterator[cpio.Node]:
     yield cpio.folder("tmp", 0o1777)
 
 
-def needed_libraries(binary: bytes) -> tuple[list[str], str | None]:
+def needed_libraries(binary: bytes) -> tuple[list[str], str]:
     """Return an ELF file's DT_NEEDED names and its interpreter, both empty for a static one."""
     elf = ELFFile(io.BytesIO(binary))
     names: list[str] = []
     for section in elf.iter_sections():
         if isinstance(section, DynamicSection):
-            names += [tag.needed for tag in section.iter_tags("DT_NEEDED")]
+            names += [str(tag.needed) for tag in section.iter_tags("DT_NEEDED")]  # type: ignore[attr-defined]
     for segment in elf.iter_segments("PT_INTERP"):
-        return names, segment.get_interp_name()
-    return names, None
+        return names, str(segment.get_interp_name())  # type: ignore[attr-defined]
+    return names, ""
 
 
 def _libraries(root: Path) -> dict[str, Path]:
@@ -207,7 +209,7 @@ def _libraries(root: Path) -> dict[str, Path]:
     while queue:
         binary = queue.pop()
         names, interpreter = needed_libraries(binary.read_bytes())
-        loader = Path(interpreter).name if interpreter else ""
+        loader = Path(interpreter).name
         for name in {*names, loader} - {""}:
             library = available.get(name)
             if library is None:
@@ -216,7 +218,7 @@ def _libraries(root: Path) -> dict[str, Path]:
             actual = library.parent / library.readlink() if library.is_symlink() else library
             if not actual.is_relative_to(root) or not actual.is_file():
                 raise BuildError(f"{name} leads out of its package", where=library.name)
-            is_loader = name == loader and interpreter
+            is_loader = name == loader
             path = interpreter.lstrip("/") if is_loader else str(library.relative_to(root))
             if path not in found:
                 found[path] = actual

@@ -35,7 +35,7 @@ class Completed(Value):
     timed_out: bool = False
 
 
-class GuestFailure(GuestError):
+class GuestFailure(GuestError):  # noqa: N818 - the contract's name
     """A guest that cannot go on, with what was known and collected by then.
 
     :param verdict: what happened, in one word.

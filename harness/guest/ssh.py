@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
@@ -31,11 +32,11 @@ LINGER_S = 1.0
 POLL_S = 0.5
 
 
-class ConnectionLost(Exception):
+class ConnectionLost(Exception):  # noqa: N818 - caught by the guest, never shown
     """The connection cannot carry on; why is the guest's to find out."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - caught by the guest, never shown
     """The guest's alarm went while a command ran. ``partial`` is what the command had given."""
 
     def __init__(self, why: str, partial: Completed | None) -> None:
@@ -43,7 +44,7 @@ class Interrupted(Exception):
         self.partial = partial
 
 
-class Unresponsive(Exception):
+class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
     """A command passed its deadline, and the guest does not answer anything else either."""
 
     def __init__(self, partial: Completed) -> None:
@@ -72,7 +73,7 @@ class Bounded:
 
     def value(self) -> bytes:
         """Return what was kept, with a line that says how much was not."""
-        head, tail = self._limits
+        _, tail = self._limits
         dropped = self._dropped + max(0, len(self._tail) - tail)
         gap = b"\n[ %d bytes left out ]\n" % dropped if dropped else b""
         return bytes(self._head) + gap + bytes(self._tail[-tail:])
@@ -94,7 +95,7 @@ class _Transport(paramiko.Transport):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
-        handlers = dict(self._channel_handler_table)
+        handlers: dict[int, Any] = dict(self._channel_handler_table)  # type: ignore[has-type]
         handlers[MSG_CHANNEL_REQUEST] = _channel_request
         self._channel_handler_table = handlers
 
@@ -198,7 +199,7 @@ class Ssh:
         with contextlib.closing(channel):
             try:
                 channel.settimeout(max(deadline.remaining, 0.1))
-                channel.exec_command(remote_command(argv, env, mark))  # noqa: S601
+                channel.exec_command(remote_command(argv, env, mark))
                 if stdin is not None:
                     channel.sendall(stdin)
                     channel.shutdown_write()
@@ -212,11 +213,13 @@ class Ssh:
     def _kill(self, mark: str, deadline: Deadline) -> bool:
         """Kill the session of a command, and return whether the guest answered to that."""
         script = f"kill -KILL -- -$(cat {mark}) 2>/dev/null || kill -KILL $(cat {mark})"
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException, ConnectionLost):
-            with contextlib.closing(self._open(deadline)) as channel:
-                channel.settimeout(max(deadline.remaining, 0.1))
-                channel.exec_command(script)  # noqa: S601
-                return self._alarm.poll(channel.exit_status_ready, deadline)
+        with (
+            contextlib.suppress(OSError, EOFError, paramiko.SSHException, ConnectionLost),
+            contextlib.closing(self._open(deadline)) as channel,
+        ):
+            channel.settimeout(max(deadline.remaining, 0.1))
+            channel.exec_command(script)
+            return self._alarm.poll(channel.exit_status_ready, deadline)
         return False
 
     def push(self, local: Path, remote: str, deadline: Deadline) -> None:
@@ -274,7 +277,9 @@ class _Command:
         channel = self._channel
         exited_at: float | None = None
         while True:
-            select.select([channel, alarm], [], [], min(deadline.remaining, POLL_S))
+            select.select(
+                [channel.fileno(), alarm.fileno()], [], [], min(deadline.remaining, POLL_S)
+            )
             self._drain()
             if self._finished():
                 return self._completed()
@@ -292,9 +297,9 @@ class _Command:
     def _finished(self) -> bool:
         """Everything was said: both ends of output and, however it comes, the status."""
         channel = self._channel
-        said = channel.exit_status_ready() and channel.eof_received
+        said = bool(channel.exit_status_ready() and channel.eof_received)
         unread = channel.recv_ready() or channel.recv_stderr_ready()
-        closed = channel.closed and channel.get_transport().is_active()
+        closed = bool(channel.closed and channel.get_transport().is_active())
         return (said or closed) and not unread
 
     def _drain(self) -> None:

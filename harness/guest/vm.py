@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import GuestError
 from harness.guest import cpu, keys
 from harness.guest.alarm import Alarm
-from harness.guest.argv import NET_ID, Runtime, as_script, guest_argv
+from harness.guest.argv import HOST_IP, NET_ID, Runtime, as_script, guest_argv
 from harness.guest.console import Console
 from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
 from harness.guest.diagnose import diagnose
@@ -26,6 +27,7 @@ from harness.guest.splats import Splat
 from harness.guest.ssh import ConnectionLost, Interrupted, Ssh, Unresponsive
 from harness.values import Value
 
+T = TypeVar("T")
 #: Console lines in an error.
 TAIL = 30
 #: QEMU needs this to end after a panic, and a broken connection to be explained by one.
@@ -167,7 +169,7 @@ class Guest:
 
     def _log_in(self, port: int) -> None:
         deadline = CALIBRATION.deadline(self.spec, "SSH login")
-        self._ssh = Ssh(("127.0.0.1", port), self._keys, self._alarm)
+        self._ssh = Ssh((HOST_IP, port), self._keys, self._alarm)
         self._stack.callback(self._ssh.close)
         try:
             self._ssh.connect(deadline)
@@ -299,7 +301,7 @@ class Guest:
         if self._alarm.tripped:
             raise self._explain()
 
-    def _ask(self, question: Callable[[], object]) -> object:
+    def _ask(self, question: Callable[[], T]) -> T:
         try:
             return question()
         except MonitorError as error:
