@@ -104,6 +104,8 @@ def _test_and_render(
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
     """Return pytest's arguments for a run."""
     return [
+        # Whatever plugins lie around on this machine, a run is the same, and starts at once.
+        "--disable-plugin-autoload",
         *("-c", str(PYTEST_INI)),
         *("-p", "harness.testing.plugin"),
         *("--uintr-run", str(folder.path)),
@@ -114,7 +116,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *(["-x"] if options.exit_first else []),
         *(["--lf"] if options.last_failed else []),
         # A cell stays with one worker, which boots it once.
-        *(["-n", str(options.jobs)] if options.jobs > 1 else []),
+        *(["-p", "xdist.plugin", "-n", str(options.jobs)] if options.jobs > 1 else []),
         *options.pytest_args,
         *(options.tests or (str(PROGRAMS_TEST),)),
     ]

@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[CELLS] = run.read_artefacts().cells
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
-        if config.pluginmanager.hasplugin("xdist"):
+        if hasattr(config.hook, "pytest_xdist_make_scheduler"):
             from harness.testing import schedule  # noqa: PLC0415  # only with pytest-xdist
 
             config.pluginmanager.register(schedule)

@@ -47,6 +47,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
 
     def start(run: RunFolder, *args: str, tests: str = str(PROGRAMS_TEST)) -> pytest.RunResult:
         return pytester.runpytest_inprocess(
+            "--disable-plugin-autoload",
             *("-c", str(PYTEST_INI)),
             *("-p", "harness.testing.plugin", "-p", "tests.unit.fake_guest"),
             *("-o", f"cache_dir={pytester.path}/cache"),
@@ -191,7 +192,7 @@ def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
     run = prepared(
         tmp_path, {f"api/{name}": GOOD for name in "abcd"}, cells=(cell(smp=1), cell(smp=2))
     )
-    result = start(run, "-n", "2")
+    result = start(run, "-p", "xdist.plugin", "-n", "2")
     result.assert_outcomes(passed=8)
     assert len(records(run, BootRecord)) == 2
     assert len(cases(run)) == 16
