@@ -91,7 +91,10 @@ def _cache() -> Finding:
         folder = paths.cache_dir()
     except HarnessError as error:
         return Finding(
-            subject="cache", state="bad", what=f"{error.what}: {error.where}", remedy=error.hint or ""
+            subject="cache",
+            state="bad",
+            what=f"{error.what}: {error.where}",
+            remedy=error.hint or "",
         )
     free = shutil.disk_usage(folder).free
     used = any((folder / "kernel").glob("*"))
@@ -105,7 +108,7 @@ def _cache() -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil  # noqa: PLC0415  # only the doctor wants to know
+    import psutil  # only the doctor wants to know
 
     free = psutil.virtual_memory().available
     guests = int(free // MEMORY_GUEST)
@@ -118,7 +121,7 @@ def _memory() -> Finding:
 
 
 def _compiler(cc: Compiler) -> Finding:
-    from harness.artefacts.toolchain import identify, knows_uintr  # noqa: PLC0415
+    from harness.artefacts.toolchain import identify, knows_uintr
 
     state: State = "bad" if cc == "gcc" else "note"
     try:
@@ -136,23 +139,21 @@ def _compiler(cc: Compiler) -> Finding:
 
 
 def _emulation() -> Iterator[Finding]:
-    from harness.artefacts.emulator import find_emulator  # noqa: PLC0415
+    from harness.artefacts.emulator import find_emulator
 
     try:
         emulator = find_emulator()
     except HarnessError as error:
         yield Finding(subject="qemu", state="bad", what=str(error.what), remedy=error.hint or "")
         return
-    yield Finding(
-        subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})"
-    )
+    yield Finding(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
     yield _kvm(emulator)
     for name in cpu_names():
         yield _cpu(emulator, name)
 
 
 def _kvm(emulator: Emulator) -> Finding:
-    from harness.guest.accel import probe_accel  # noqa: PLC0415
+    from harness.guest.accel import probe_accel
 
     try:
         choice = probe_accel(emulator, "auto")
@@ -171,7 +172,7 @@ def _kvm(emulator: Emulator) -> Finding:
 
 
 def _cpu(emulator: Emulator, name: str) -> Finding:
-    from harness.prepare import check_cpu  # noqa: PLC0415
+    from harness.prepare import check_cpu
 
     subject = f"cpu {name}"
     try:

@@ -47,35 +47,26 @@ def make_plan(
     return Plan(cells=cells, select=select)
 
 
-def render(
-    plan: Plan, form: Format, kernel_options: Mapping[str, Sequence[str]] | None = None
-) -> str:
+def render(plan: Plan, form: Format, options: Mapping[str, Sequence[str]]) -> str:
     """Write a plan for a reader, a program or GitHub Actions.
 
-    ``github`` is one line for ``$GITHUB_OUTPUT``: a matrix whose ``args`` give one job's cell to
-    ``uintr-harness run``. ``kernel_options`` has, by kernel, the options that make it: an
-    overridden profile is not found by its name.
+    ``github`` is one line for ``$GITHUB_OUTPUT``: a matrix whose ``args`` give one job its cell.
+
+    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
     """
     if form == "json":
         return plan.model_dump_json(indent=2)
     if form == "github":
-        return "matrix=" + json.dumps(
-            {"include": [_job(cell, plan.select, kernel_options or {}) for cell in plan.cells]}
-        )
+        jobs = [_job(cell, [*options[cell.name], *_select(plan)]) for cell in plan.cells]
+        return "matrix=" + json.dumps({"include": jobs})
     return "\n".join(_text(plan))
 
 
-def _job(
-    cell: Cell, select: str, kernel_options: Mapping[str, Sequence[str]]
-) -> dict[str, str | int]:
-    args = [
-        *kernel_options.get(cell.kernel.name, ("--kernel", cell.kernel.name)),
-        *("--cpu", cell.cpu.name),
-        *("--smp", str(cell.smp)),
-        *("--cc", cell.cc),
-        *("--accel", cell.accel),
-        *(["-k", select] if select else []),
-    ]
+def _select(plan: Plan) -> list[str]:
+    return ["-k", plan.select] if plan.select else []
+
+
+def _job(cell: Cell, args: Sequence[str]) -> dict[str, str | int]:
     return {
         "cell": cell.name,
         "kernel": cell.kernel.name,

@@ -6,7 +6,7 @@ a long wait for "no such CPU model".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -94,10 +94,17 @@ def check_cpu(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> None:
 
 
 def prepare(
-    plan: Plan, machine: Machine, store: Store, progress: Progress, *, keep_going: bool = True
+    plan: Plan,
+    machine: Machine,
+    store: Store,
+    progress: Progress,
+    *,
+    options: Mapping[str, tuple[str, ...]],
+    keep_going: bool = True,
 ) -> Preparation:
     """Build what the plan's cells need; what is in the store already is taken from there.
 
+    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
     :param keep_going: whether cells that can still run do so when another's kernel or programs
         could not be built.
     :raise BuildError: nothing is left that can run, or not ``keep_going``.
@@ -107,7 +114,8 @@ def prepare(
     failures: list[BuildError] = []
     for cell in plan.cells:
         try:
-            setups.append(builder.setup(cell))
+            setup = builder.setup(cell)
+            setups.append(setup.model_copy(update={"options": options[cell.name]}))
         except BuildError as error:
             if not keep_going:
                 raise
@@ -131,9 +139,7 @@ class _Builder:
     def setup(self, cell: Cell) -> CellSetup:
         """Return a cell with its artefacts."""
         name = cell.kernel.name
-        kernel = self._once(
-            (name,), lambda: build_kernel(cell.kernel, self._store, self._progress)
-        )
+        kernel = self._once((name,), lambda: build_kernel(cell.kernel, self._store, self._progress))
         programs = self._once(
             (name, cell.cc),
             lambda: build_programs(kernel, cell.cc, self._store, self._progress),

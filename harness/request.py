@@ -51,16 +51,33 @@ class Request(Value):
             select=self.select,
         )
 
-    def kernel_options(self) -> dict[str, list[str]]:
-        """Return, by kernel profile, the options of ``uintr-harness run`` that make it."""
-        overrides = self.overrides
-        common = [
-            *(["--tree", str(overrides.tree)] if overrides.tree else []),
-            *(["--series", overrides.series] if overrides.series else []),
-            *(part for name in overrides.fragments for part in ("--fragment", name)),
-            *(["--toolchain", overrides.toolchain] if overrides.toolchain else []),
-        ]
+    def cell_options(self, plan: Plan) -> dict[str, tuple[str, ...]]:
+        """Return, by a cell's name, the options of ``uintr-harness run`` that make just this one.
+
+        A profile that was given by path, or changed, is not found by its name.
+        """
+        kernels = dict(
+            zip((kernel.name for kernel in self.kernel_profiles()), self.kernels, strict=True)
+        )
+        cpus = dict(zip((load_cpu(name).name for name in self.cpus), self.cpus, strict=True))
         return {
-            profile.name: ["--kernel", name, *common]
-            for name, profile in zip(self.kernels, self.kernel_profiles(), strict=True)
+            cell.name: (
+                *("--kernel", kernels[cell.kernel.name]),
+                *self._override_options(),
+                *("--cpu", cpus[cell.cpu.name]),
+                *("--smp", str(cell.smp)),
+                *("--cc", cell.cc),
+                *("--accel", cell.accel),
+                *(("--qemu", str(self.qemu)) if self.qemu else ()),
+            )
+            for cell in plan.cells
         }
+
+    def _override_options(self) -> tuple[str, ...]:
+        overrides = self.overrides
+        return (
+            *(("--tree", str(overrides.tree)) if overrides.tree else ()),
+            *(("--series", overrides.series) if overrides.series else ()),
+            *(part for name in overrides.fragments for part in ("--fragment", name)),
+            *(("--toolchain", overrides.toolchain) if overrides.toolchain else ()),
+        )

@@ -6,7 +6,6 @@ same artefact store, needs to do the run's cells.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from harness.errors import GuestError, UserError
+from harness.results.summary import write_atomically
 from harness.values import (
     Accel,
     Cell,
@@ -44,6 +44,8 @@ class CellSetup(Value):
     kernel: KernelArtefact
     image: ImageArtefact
     programs: ProgramsArtefact
+    #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
+    options: tuple[str, ...] = ()
 
 
 class RunArtefacts(Value):
@@ -83,11 +85,6 @@ class RunFolder:
     def junit(self) -> Path:
         """The cases for a CI system."""
         return self.path / "junit.xml"
-
-    @property
-    def reproducers(self) -> Path:
-        """One shell script per failing case."""
-        return self.path / "reproducers"
 
     def cell(self, name: str) -> Path:
         """Return the path of a cell's folder; it is there once the cell's first guest is."""
@@ -159,24 +156,6 @@ class RunFolder:
             ) from error
         except (OSError, ValidationError) as error:
             raise UserError(f"{name} cannot be read: {error}", where=path) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never half.
-
-    :raise GuestError: the host cannot take it (a full disk, a read-only file system).
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise GuestError(
-            f"a result cannot be written: {error.strerror}",
-            where=path,
-            hint="free some space, or give another folder with --out",
-        ) from error
 
 
 def make_run_folder(out: Path | None) -> RunFolder:

@@ -12,18 +12,35 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from harness import __version__, paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
-from harness.prepare import choose_machine, prepare
+from harness.prepare import Preparation, choose_machine, prepare
 from harness.progress import Progress
-from harness.render import Verdict, render_run
+from harness.render import render_run, show_run
 from harness.request import Request
+from harness.results.summary import Outcome
 from harness.runfolder import RunFolder, RunInfo, make_run_folder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from harness.values import Value
+
+if TYPE_CHECKING:
+    from harness.testing.live import Live, Table
+
+#: Of ``pytest.ExitCode``, which is not imported before the checks are done.
+PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, _, PYTEST_USAGE, PYTEST_NO_TESTS = range(6)
+
+
+class Display(Progress, Protocol):
+    """Where a run is shown, see :class:`harness.report.progress.RichProgress`."""
+
+    def table(self) -> Table:
+        """Return the table of cells and results."""
+
+    def close(self) -> None:
+        """Take the display away, for what is printed last."""
 
 
 class RunOptions(Value):
@@ -44,7 +61,7 @@ class RunOptions(Value):
     pytest_args: tuple[str, ...] = ()
 
 
-def run(request: Request, options: RunOptions, progress: Progress, argv: Sequence[str]) -> int:
+def run(request: Request, options: RunOptions, display: Display, argv: Sequence[str]) -> int:
     """Do a whole run and return its exit code.
 
     :raise UserError: the request names something that does not exist or cannot run here.
@@ -54,17 +71,24 @@ def run(request: Request, options: RunOptions, progress: Progress, argv: Sequenc
     with _terminated_as_interrupted():
         plan = request.plan()
         _check_tests(options.tests)
-        machine = choose_machine(plan, request.qemu, progress)
-        store = Store.open(progress)
+        machine = choose_machine(plan, request.qemu, display)
+        store = Store.open(display)
         folder = make_run_folder(options.out)
         info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
         folder.write_plan(plan)
         folder.write_info(info)
         code: int = ExitCode.GUEST
         try:
-            prepared = prepare(plan, machine, store, progress, keep_going=options.keep_going)
+            prepared = prepare(
+                plan,
+                machine,
+                store,
+                display,
+                options=request.cell_options(plan),
+                keep_going=options.keep_going,
+            )
             folder.write_artefacts(prepared.artefacts)
-            code = _test_and_render(folder, request, options, progress, prepared.failures)
+            code = _test_and_render(folder, request, options, display, prepared)
         except HarnessError as error:
             code = error.exit_code
             raise
@@ -81,13 +105,14 @@ def _test_and_render(
     folder: RunFolder,
     request: Request,
     options: RunOptions,
-    progress: Progress,
-    failures: Sequence[BuildError],
+    display: Display,
+    prepared: Preparation,
 ) -> int:
     """Run pytest, then render whatever it recorded, also when it was stopped."""
-    from harness.testing.live import Live  # noqa: PLC0415  # with pytest, after the checks
+    from harness.testing.live import Live  # with pytest, after the checks
 
-    live = Live(progress)
+    cells = [setup.cell for setup in prepared.artefacts.cells]
+    live = Live(display, [cell.name for cell in cells], options.jobs)
     ended: int | None = None
     try:
         ended = run_pytest(pytest_argv(folder, request, options), live)
@@ -95,10 +120,16 @@ def _test_and_render(
         live.interrupted = True
     finally:
         live.close()
-        verdict = render_run(folder, progress)
-    for failure in failures:
-        progress.note(f"error: {failure}")
-    return exit_code(ended, live, verdict, failures)
+        display.close()
+        # With -x or --lf cells are left out on purpose; one that began must have results.
+        partial = options.exit_first or options.last_failed or live.interrupted
+        chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
+        outcome = render_run(folder, chosen)
+        if outcome.verdicts:
+            show_run(folder, outcome)
+    for failure in prepared.failures:
+        display.note(f"error: {failure}")
+    return exit_code(ended, live, outcome, prepared.failures)
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
@@ -124,44 +155,44 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
 
 def run_pytest(argv: list[str], live: object) -> int:
     """Start pytest in this process; return its exit code (see ``pytest.ExitCode``)."""
-    import pytest  # noqa: PLC0415  # a third of a second that only a run pays
+    import pytest  # a third of a second that only a run pays
 
     return int(pytest.main(argv, plugins=[live]))
 
 
 def exit_code(
-    ended: int | None, live: Live, verdict: Verdict, failures: Sequence[BuildError]
+    ended: int | None, live: Live, outcome: Outcome, failures: Sequence[BuildError]
 ) -> int:
     """Return the contract's exit code for how pytest ended and what was recorded.
 
-    The order is that of how much of the answer is missing: an interrupted run, a guest or a host
+    The order is that of how much of the answer is missing: an interrupted run, pytest or a guest
     that failed, a build that failed, and only then tests that failed.
 
+    :param ended: pytest's exit code; None if it did not come to one.
     :raise UserError: there was nothing to run, or pytest did not take its arguments.
     :raise GuestError: pytest itself failed.
     """
     if live.interrupted:
         return ExitCode.INTERRUPTED
     detail = "\n".join(live.errors) or None
-    if ended == 5 or (ended == 0 and not verdict.anything):
+    if ended == PYTEST_NO_TESTS:
         raise UserError(
-            "no program was run",
-            where="-k and the options after --",
-            hint="uintr-harness run -k '' runs all; ls guest-tests/*/*.c lists the programs",
+            "no program matches, so nothing was run",
+            where="-k, --lf, --tests or the arguments after --",
+            hint="ls guest-tests/*/*.c lists the programs; -k takes a part of such a name",
         )
-    if ended == 4 or (ended == 2 and live.errors):
+    if ended == PYTEST_USAGE or (ended == PYTEST_INTERRUPTED and live.errors):
         raise UserError(
-            "pytest could not start the tests",
-            detail=detail,
-            hint="-v shows what pytest says",
+            "pytest could not start the tests", detail=detail, hint="-v shows what pytest says"
         )
-    if ended not in {0, 1, 2}:
+    if ended not in {PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED}:
         raise GuestError("pytest failed", detail=detail, hint="-v shows what pytest says")
-    if verdict.guest_failed:
+    if outcome.exit_code == ExitCode.GUEST:
         return ExitCode.GUEST
     if failures:
         return ExitCode.BUILD
-    return ExitCode.TESTS_FAILED if ended or verdict.failed else ExitCode.PASSED
+    # A test without a guest has no record, but fails all the same.
+    return outcome.exit_code or ended
 
 
 def _check_tests(tests: Sequence[str]) -> None:

@@ -26,11 +26,11 @@ def command(what: str, request: Request, cc: Compiler) -> None:
 
     `emulator` finds the QEMU that guests are started with.
     """
-    from harness.artefacts.emulator import find_emulator  # noqa: PLC0415  # each only when asked
-    from harness.artefacts.image import build_image  # noqa: PLC0415
-    from harness.artefacts.kernel import build_kernel  # noqa: PLC0415
-    from harness.artefacts.programs import build_programs  # noqa: PLC0415
-    from harness.artefacts.store import Store  # noqa: PLC0415
+    from harness.artefacts.emulator import find_emulator  # each only when asked
+    from harness.artefacts.image import build_image
+    from harness.artefacts.kernel import build_kernel
+    from harness.artefacts.programs import build_programs
+    from harness.artefacts.store import Store
 
     profiles = request.kernel_profiles()
     made = []

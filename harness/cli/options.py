@@ -62,7 +62,9 @@ def _list(flag: str, item: click.ParamType, name: str, default: object, text: st
 
 
 KERNEL_OPTIONS = (
-    _list("--kernel", click.STRING, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."),
+    _list(
+        "--kernel", click.STRING, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."
+    ),
     click.option(
         "--tree",
         type=click.Path(path_type=Path),
@@ -74,7 +76,9 @@ KERNEL_OPTIONS = (
         help="Patches instead of the profile's: a folder with a series file, an mbox, "
         "a lore message-id.",
     ),
-    _list("--fragment", click.STRING, "name", None, "Config fragments to add: kasan, lockdep, kcsan."),
+    _list(
+        "--fragment", click.STRING, "name", None, "Config fragments to add: kasan, lockdep, kcsan."
+    ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
     ),
@@ -103,7 +107,11 @@ CELL_OPTIONS = (
         help="The QEMU to use instead of the one on PATH.",
     ),
     click.option(
-        "-k", "select", metavar="EXPR", default="", help="Only the programs that match (pytest's -k)."
+        "-k",
+        "select",
+        metavar="EXPR",
+        default="",
+        help="Only the programs that match (pytest's -k).",
     ),
 )
 

@@ -22,4 +22,5 @@ from harness.request import Request
 )
 def command(request: Request, form: Format) -> None:
     """Print the cells that `run` would run with the same options."""
-    click.echo(render(request.plan(), form, request.kernel_options()))
+    plan = request.plan()
+    click.echo(render(plan, form, request.cell_options(plan)))

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli import Command
-from harness.cli.show import shown
-from harness.render import render_run
+from harness.render import render_run, show_run
 from harness.runfolder import RunFolder
 
 
@@ -20,7 +19,6 @@ def command(run: Path) -> int:
     The exit code is what the recorded results say: 0, 1 or 4.
     """
     folder = RunFolder(run)
-    folder.read_plan()
-    with shown() as progress:
-        verdict = render_run(folder, progress)
-    return verdict.exit_code
+    outcome = render_run(folder)
+    show_run(folder, outcome)
+    return outcome.exit_code

@@ -11,7 +11,7 @@ from harness.progress import Progress
 @contextmanager
 def shown() -> Iterator[Progress]:
     """Show progress while the context lasts."""
-    from harness.report.progress import RichProgress  # noqa: PLC0415  # rich only where shown
+    from harness.report.progress import RichProgress  # rich only where shown
 
     with RichProgress() as progress:
         yield progress

@@ -12,9 +12,9 @@ from harness.runfolder import CellSetup, RunFolder
 from harness.testing.journal import Journal
 
 if TYPE_CHECKING:
+    from harness.guest.failure import Completed
     from harness.guest.spec import GuestSpec
     from harness.guest.splats import Splat
-    from harness.guest.failure import Completed
     from harness.guest.vm import Guest
 
     StartGuest = Callable[[GuestSpec, Path], AbstractContextManager[Guest]]
@@ -154,11 +154,11 @@ class CellGuest:
             self._drop()
 
     def _boot(self) -> None:
-        from harness.guest.spec import GuestSpec  # noqa: PLC0415  # only who boots pays for SSH
+        from harness.guest.spec import GuestSpec  # only who boots pays for SSH
 
         start = self._start
         if start is None:
-            from harness.guest.vm import start_guest  # noqa: PLC0415
+            from harness.guest.vm import start_guest
 
             start = start_guest
         setup = self.setup
@@ -183,7 +183,7 @@ class CellGuest:
     @contextmanager
     def _using(self) -> Iterator[Guest]:
         """Give the guest away; a failure of it is recorded, and the guest is buried."""
-        from harness.guest.failure import GuestFailure  # noqa: PLC0415
+        from harness.guest.failure import GuestFailure
 
         guest = self._living()
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.results.ktap import CaseResult
+from harness.results.ktap_lines import Status
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -18,7 +19,6 @@ from harness.results.records import (
     Recorder,
     SplatRecord,
 )
-from harness.results.ktap_lines import Status
 from harness.runfolder import CellSetup, RunFolder
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Journal:
 
     def samples(self, cell: str, program: str, folder: Path) -> list[str]:
         """Record the distributions in a folder of raw samples; return what is wrong with it."""
-        from harness.results.latency import read_folder  # noqa: PLC0415  # only who measures
+        from harness.results.latency import read_folder  # only who measures
 
         found = read_folder(folder, cell=cell, program=program, run=self._run.path)
         for record in found.records:

@@ -5,43 +5,67 @@ Works with and without pytest-xdist: workers send their reports to the process t
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Protocol
 
 import pytest
 
-from harness.progress import Progress, Step
+from harness.progress import Progress
 
-CELL, PROGRAM = "cell", "program"
+CELL = "cell"
+
+
+class Table(Protocol):
+    """The table of cells and results, see :class:`harness.report.table.ResultsTable`."""
+
+    def program(self, cell: str, program: str) -> None:
+        """Begin a program in a cell."""
+
+    def case(self, cell: str, status: str) -> None:
+        """Count a case of the program that runs."""
+
+    def program_done(self, cell: str) -> None:
+        """End the program that runs."""
+
+    def cell_done(self, cell: str) -> None:
+        """End a cell."""
+
+
+class Display(Progress, Protocol):
+    """A progress that has a table of results as well."""
+
+    def table(self) -> Table:
+        """Return the table."""
 
 
 class Live:
-    """A pytest plugin that tells a :class:`~harness.progress.Progress` how each cell goes."""
+    """A pytest plugin that shows how each cell goes.
 
-    def __init__(self, progress: Progress) -> None:
+    :param cells: names of the cells that tests run in.
+    :param jobs: how many of them at a time.
+    """
+
+    def __init__(self, display: Display, cells: Sequence[str], jobs: int = 1) -> None:
         self.interrupted = False
-        #: Errors outside any test: collection, pytest itself.
+        #: What went wrong outside any test: collection, pytest itself.
         self.errors: list[str] = []
-        self.collected = 0
-        self._progress = progress
-        self._steps: dict[str, Step] = {}
-        self._open = ExitStack()
-        self._counts: dict[str, Counter[str]] = {}
-        self._totals: Counter[str] = Counter()
-        self._done: Counter[str] = Counter()
+        #: Cells in which a test began, in order.
+        self.begun: dict[str, None] = {}
+        self._display = display
+        self._table = display.table()
+        self._cells = list(cells)
+        self._jobs = jobs
+        self._boots: dict[str, ExitStack] = {}
+        #: Tests of their own verdict have no subtest that was counted.
+        self._counted: set[str] = set()
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Learn how much there is to do in each cell."""
-        self.collected = max(self.collected, len(session.items))
-        for item in session.items:
-            cell = dict(item.user_properties).get(CELL)
-            if cell is not None:
-                self._totals[str(cell)] += 1
+    # --- pytest's hooks ------------------------------------------------------------------------
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep what could not be collected."""
         if report.failed:
-            self.errors.append(f"{report.nodeid}: {report.longreprtext}")
+            self.errors.append(report.longreprtext)
 
     def pytest_internalerror(self, excrepr: object) -> None:
         """Keep an error of pytest or of this plugin."""
@@ -51,52 +75,52 @@ class Live:
         """Remember that the user stopped it."""
         self.interrupted = True
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a case, and say what failed at once."""
-        properties = dict(report.user_properties)
-        cell = str(properties.get(CELL, ""))
-        if not cell:
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Begin a test; its cell's first one boots a guest."""
+        from harness.testing.plugin import cell_of  # it is not loaded before
+
+        cell = cell_of(nodeid, self._cells)
+        if cell is None:
             return
-        program = str(properties.get(PROGRAM) or report.nodeid)
-        step = self._step(cell)
+        if cell not in self.begun:
+            if self._jobs == 1:
+                self._end_cells()
+            self.begun[cell] = None
+            stack = self._boots[cell] = ExitStack()
+            stack.enter_context(self._display.step(f"boot {cell}"))
+        self._table.program(cell, _program(nodeid, cell))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a case; what is no case and fails is told at once."""
+        cell = dict(report.user_properties).get(CELL)
+        if not isinstance(cell, str):
+            return
+        if cell in self._boots:
+            self._boots.pop(cell).close()
+        status = {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome]
         if isinstance(report, pytest.SubtestReport):
-            self._case(cell, program, report)
+            self._table.case(cell, status)
+            self._counted.add(report.nodeid)
+        elif report.when == "call" and report.nodeid not in self._counted:
+            self._table.case(cell, status)
         elif report.failed and report.when != "call":
-            self._progress.note(f"FAIL {cell}: {_last_line(report.longreprtext)}")
-        elif report.failed and not report.longreprtext.startswith("contains "):
-            self._progress.note(f"FAIL {cell} {program}: {_first_line(report.longreprtext)}")
+            self._display.note(report.longreprtext.strip())
         if report.when == "teardown":
-            self._done[cell] += 1
-        counts = self._counts[cell]
-        text = ", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "skipped"))
-        step.update(
-            f"{program}: {text}",
-            done=self._done[cell],
-            total=self._totals[cell] or None,
-        )
+            self._table.program_done(cell)
 
     def close(self) -> None:
         """End what is shown."""
-        self._open.close()
+        for stack in self._boots.values():
+            stack.close()
+        self._end_cells()
 
-    def _case(self, cell: str, program: str, report: pytest.SubtestReport) -> None:
-        self._counts[cell][report.outcome] += 1
-        if report.failed:
-            name = report.context.msg
-            self._progress.note(
-                f"FAIL {cell} {program} {name}: {_first_line(report.longreprtext)}"
-            )
-
-    def _step(self, cell: str) -> Step:
-        if cell not in self._steps:
-            self._steps[cell] = self._open.enter_context(self._progress.step(cell))
-            self._counts[cell] = Counter()
-        return self._steps[cell]
+    def _end_cells(self) -> None:
+        for cell in self.begun:
+            self._table.cell_done(cell)
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
+def _program(nodeid: str, cell: str) -> str:
+    """Return what is left of a test's parameters, or the test's name."""
+    name, _, params = nodeid.rpartition("::")[2].partition("[")
+    rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
+    return rest or name

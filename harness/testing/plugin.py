@@ -6,7 +6,7 @@ groups the tests by cell, so that a cell boots once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
         if hasattr(config.hook, "pytest_xdist_make_scheduler"):
-            from harness.testing import schedule  # noqa: PLC0415  # only with pytest-xdist
+            from harness.testing import schedule  # only with pytest-xdist
 
             config.pluginmanager.register(schedule)
     except HarnessError as error:
@@ -174,6 +174,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
 
 
+def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
+    """Return which of ``cells`` is among a test's parameters, None without one.
+
+    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
+    """
+    params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
+    return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
+
+
 def _params(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
     return callspec.params if callspec else {}
@@ -210,7 +219,7 @@ def _prepare(config: pytest.Config) -> str | None:
     }
     if not given or hasattr(config, "workerinput"):
         return None
-    from harness.testing.byhand import prepare_by_hand  # noqa: PLC0415  # pulls the builders in
+    from harness.testing.byhand import prepare_by_hand  # pulls the builders in
 
     folder = str(prepare_by_hand(config, given).path)
     # Workers of pytest-xdist get the options, and must find the folder that is there already.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from harness.testing.plugin import CELLS
+from harness.testing.plugin import CELLS, cell_of
 
 
 class CellScheduling(LoadScopeScheduling):
@@ -24,15 +24,6 @@ class CellScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         """Return the cell that a test runs in, by its parameters."""
         return cell_of(nodeid, self._cells) or nodeid
-
-
-def cell_of(nodeid: str, cells: list[str]) -> str | None:
-    """Return which of ``cells`` is among a test's parameters, None without one.
-
-    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
-    """
-    params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
-    return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
 
 
 @pytest.hookimpl

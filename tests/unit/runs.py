@@ -40,9 +40,7 @@ def prepared(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         programs.append(
-            Program(
-                name=name, path=path, timeout_s=timeout_s, latency=name.startswith("latency/")
-            )
+            Program(name=name, path=path, timeout_s=timeout_s, latency=name.startswith("latency/"))
         )
     run = RunFolder(folder / "run")
     run.path.mkdir()

@@ -27,7 +27,6 @@ from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from tests.unit import fake_guest
 from tests.unit.runs import cell, prepared
 
-
 GOOD = "echo 'KTAP version 1'; echo 1..2; echo 'ok 1 first'; echo 'ok 2 second'"
 BAD = (
     "echo 'KTAP version 1'; echo 1..3; echo 'ok 1 fine'; echo '# got 3, not 4';"
@@ -125,7 +124,11 @@ def test_a_cell_that_does_not_boot_is_tried_once(tmp_path: Path, start: Start) -
     result.assert_outcomes(errors=2, passed=2)
     (failure,) = records(run, GuestFailureRecord)
     assert isinstance(failure, GuestFailureRecord)
-    assert (failure.verdict, failure.phase, failure.program) == ("panic-before-init", "kernel", None)
+    assert (failure.verdict, failure.phase, failure.program) == (
+        "panic-before-init",
+        "kernel",
+        None,
+    )
     result.stdout.fnmatch_lines(["*panic-before-init: no root*"])
 
 
@@ -198,9 +201,7 @@ def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
     assert len(cases(run)) == 16
 
 
-def test_a_developers_own_test(
-    tmp_path: Path, start: Start, pytester: pytest.Pytester
-) -> None:
+def test_a_developers_own_test(tmp_path: Path, start: Start, pytester: pytest.Pytester) -> None:
     own = pytester.makepyfile(
         """
         import pytest
