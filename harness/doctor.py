@@ -42,7 +42,7 @@ def examine() -> Iterator[Finding]:
     yield _cache()
     yield _memory()
     for cc in ("gcc", "clang"):
-        yield _compiler(cc)  # type: ignore[arg-type]  # mypy sees str
+        yield _compiler(cc)
     yield from _emulation()
 
 
@@ -78,7 +78,7 @@ def _packages() -> Iterator[Finding]:
         missing = missing_packages(paths.ROOT / "ci" / f"packages.{purpose}.txt")
         yield Finding(
             subject=f"packages for {purpose}",
-            state="good" if not missing else state,  # type: ignore[arg-type]
+            state="good" if not missing else state,
             what=f"missing: {' '.join(missing)}" if missing else "all installed",
             remedy=f"apt-get install --no-install-recommends {' '.join(missing)}"
             if missing

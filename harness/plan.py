@@ -30,8 +30,10 @@ def make_plan(
 
     :raise UserError: two different profiles have the same name.
     """
-    for what, profiles in (("kernel", kernels), ("cpu", cpus)):
-        names = [profile.name for profile in _once(profiles)]
+    for what, names in (
+        ("kernel", [profile.name for profile in _once(kernels)]),
+        ("cpu", [profile.name for profile in _once(cpus)]),
+    ):
         for name in names:
             if names.count(name) > 1:
                 raise UserError(

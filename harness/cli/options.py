@@ -21,10 +21,10 @@ from harness.request import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class List(click.ParamType):
+class List(click.ParamType[tuple[Any, ...]]):
     """Comma-separated values: ``--smp 1,2``. The option can be given several times too."""
 
-    def __init__(self, item: click.ParamType, name: str) -> None:
+    def __init__(self, item: click.ParamType[Any], name: str) -> None:
         self.item = item
         self.name = name
 
@@ -49,7 +49,7 @@ def _flat(_ctx: click.Context, _param: click.Parameter, value: Any) -> tuple[Any
     return tuple(item for part in value for item in part)
 
 
-def _list(flag: str, item: click.ParamType, name: str, default: object, text: str) -> Any:
+def _list(flag: str, item: click.ParamType[Any], name: str, default: object, text: str) -> Any:
     return click.option(
         flag,
         type=List(item, name),

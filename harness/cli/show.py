@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from harness.progress import Progress
+if TYPE_CHECKING:
+    from harness.report.progress import RichProgress
 
 
 @contextmanager
-def shown() -> Iterator[Progress]:
+def shown() -> Iterator[RichProgress]:
     """Show progress while the context lasts."""
     from harness.report.progress import RichProgress  # rich only where shown
 

@@ -146,7 +146,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call() -> Iterator[None]:
     """Show the harness's errors as they are written: a traceback adds nothing."""
     try:
         return (yield)

@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 from harness.testing.plugin import CELLS, cell_of
 
 
-class CellScheduling(LoadScopeScheduling):
+class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Hands out whole cells; tests without a guest go as they are."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:

@@ -56,7 +56,7 @@ class FakeGuest:
                 ["sh", *places] if places[0].startswith("/") else places,
                 capture_output=True,
                 timeout=timeout_s,
-                env={**((env and {k: self._place(v) for k, v in env.items()}) or {}), "PATH": "/bin"},
+                env={"PATH": "/bin", **{k: self._place(v) for k, v in (env or {}).items()}},
             )
         except subprocess.TimeoutExpired as error:
             out = error.stdout or b""

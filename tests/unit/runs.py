@@ -33,7 +33,7 @@ def cell(name: str = "k", cpu: str = "hidden", smp: int = 1, cmdline: str = "") 
 def prepared(
     folder: Path, scripts: dict[str, str], cells: tuple[Cell, ...] = (), timeout_s: float = 30
 ) -> RunFolder:
-    """Return a run of shell scripts as programs; one whose name begins with ``latency/`` measures."""
+    """Return a run of shell scripts as programs; those named ``latency/…`` measure."""
     programs = []
     for name, text in scripts.items():
         path = folder / "programs" / name
