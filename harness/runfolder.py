@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from harness.errors import GuestError, UserError
+from harness.results.environment import ENVIRONMENT_FILE, Environment
 from harness.results.summary import write_atomically
 from harness.values import (
     Accel,
@@ -136,6 +137,13 @@ class RunFolder:
         :raise UserError: this is not a run's folder, or it was never prepared.
         """
         return self._read("artefacts.json", RunArtefacts)
+
+    def read_environment(self) -> Environment | None:
+        """Read ``environment.json``; None where there is none that can be read."""
+        try:
+            return self._read(ENVIRONMENT_FILE, Environment)
+        except UserError:
+            return None
 
     def write_info(self, info: RunInfo) -> None:
         """Put ``run.json`` into the folder."""

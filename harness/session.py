@@ -21,6 +21,7 @@ from harness.prepare import Preparation, choose_machine, prepare
 from harness.progress import Progress
 from harness.render import render_run, show_run
 from harness.request import Request
+from harness.results.environment import finish, observe, write_environment
 from harness.results.summary import Outcome
 from harness.runfolder import RunFolder, RunInfo, make_run_folder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
@@ -77,6 +78,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
         info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
         folder.write_plan(plan)
         folder.write_info(info)
+        environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
+        write_environment(folder.path, environment)
         code: int = ExitCode.GUEST
         try:
             prepared = prepare(
@@ -112,6 +115,7 @@ def _test_and_render(
     from harness.testing.live import Live  # with pytest, after the checks
 
     cells = [setup.cell for setup in prepared.artefacts.cells]
+    environment = folder.read_environment()
     live = Live(display, [cell.name for cell in cells], options.jobs)
     ended: int | None = None
     try:
@@ -124,6 +128,8 @@ def _test_and_render(
         # With -x or --lf cells are left out on purpose; one that began must have results.
         partial = options.exit_first or options.last_failed or live.interrupted
         chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
+        if environment:
+            write_environment(folder.path, finish(environment))
         outcome = render_run(folder, chosen)
         if outcome.verdicts:
             show_run(folder, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,15 +118,19 @@ CELL_OPTIONS = (
 
 def kernel_options(function: F) -> F:
     """Add the options that choose kernels; the command gets ``request``."""
-    return _with_request(function, KERNEL_OPTIONS)
+    return _with_request(function, KERNEL_OPTIONS, {})
 
 
 def cell_options(function: F) -> F:
     """Add the options that choose cells; the command gets ``request``."""
-    return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS))
+    fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
+    same = {name: name for name in ("accel", "qemu", "select")}
+    return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS), fields | same)
 
 
-def _with_request(function: F, options: tuple[Any, ...]) -> F:
+def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]) -> F:
+    """Decorate with options; ``more`` has, by option, the request's field beyond the kernel's."""
+
     @wraps(function)
     def command(
         kernel: tuple[str, ...],
@@ -142,16 +146,7 @@ def _with_request(function: F, options: tuple[Any, ...]) -> F:
                 tree=tree, series=series, fragments=fragment, toolchain=toolchain
             ),
         }
-        for option, field in (
-            ("cpu", "cpus"),
-            ("smp", "smp"),
-            ("cc", "compilers"),
-            ("accel", "accel"),
-            ("qemu", "qemu"),
-            ("select", "select"),
-        ):
-            if option in rest:
-                fields[field] = rest.pop(option)
+        fields |= {field: rest.pop(option) for option, field in more.items()}
         return function(request=Request(**fields), **rest)
 
     for option in reversed(options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -172,6 +173,8 @@ class CellGuest:
             cmdline=setup.cell.kernel.cmdline,
         )
         folder = self._run.claim_guest_folder(self.name)
+        if setup.kernel.config.exists():
+            shutil.copyfile(setup.kernel.config, folder / "kernel.config")
         self._guest = self._lifetime.enter_context(start(spec, folder))
         self._journal.boot(setup, self._guest.boot, self._guest.factor)
 
