@@ -19,6 +19,9 @@ from harness.errors import BuildError
 _WHO = "uintr-harness"
 _WHEN = "2021-09-13T00:00:00Z"
 
+#: The same as one line, in the form that ``git fast-import`` takes.
+COMMITTER = f"{_WHO} <{_WHO}@localhost> 1631491200 +0000"
+
 #: Settings that keep content exact and the repository as we made it, whatever the user's own
 #: configuration says. Large files go into one pack right away instead of ninety thousand files.
 _SETTINGS = {
@@ -117,21 +120,6 @@ class Repository:
         """Make a commit of a tree with our fixed name and date, and return its id."""
         parents = ["-p", parent] if parent else []
         return self.run("commit-tree", *parents, "-F", "-", tree, stdin=message.encode() + b"\n")
-
-    def import_folder(self, folder: Path, message: str) -> str:
-        """Commit everything in a folder and return the commit's id.
-
-        Files that the folder's own .gitignore names come too: Debian's source packages ship one
-        with ``/*`` in it, which would hide the whole tree.
-        """
-        importer = Repository(self.git_dir, folder)
-        index = self.git_dir / "import.index"
-        env = {"GIT_INDEX_FILE": str(index)}
-        try:
-            importer.run("add", "--all", "--force", ".", env=env)
-            return self.commit(importer.run("write-tree", env=env), message)
-        finally:
-            index.unlink(missing_ok=True)
 
     def borrow(self, other: Path) -> None:
         """Use the objects of another bare repository without copying them."""

@@ -130,7 +130,7 @@ def merge(fragments: Iterable[Fragment]) -> tuple[dict[str, Option], tuple[Confl
     conflicts = []
     for fragment in fragments:
         for option in fragment.options:
-            before = merged.get(option.name)
+            before = merged.pop(option.name, None)  # the later one also goes to the end
             if before and before.value != option.value:
                 conflicts.append(Conflict(earlier=before, later=option))
             merged[option.name] = option
@@ -143,8 +143,13 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def write_config(base: Mapping[str, str], options: Mapping[str, Option]) -> str:
-    """Return the text of a ``.config``: a base with options put over it."""
-    values = {**base, **{name: option.value for name, option in options.items()}}
+    """Return the text of a ``.config``: a base with options put over it.
+
+    What was asked for comes last: of two members of a choice that are both y, Kconfig takes
+    the one that it reads last.
+    """
+    values = {name: value for name, value in base.items() if name not in options}
+    values |= {name: option.value for name, option in options.items()}
     return "".join(f"{spell(name, value)}\n" for name, value in values.items())
 
 

@@ -20,6 +20,7 @@ from harness.artefacts import local_tree
 from harness.artefacts.command import capture, require
 from harness.artefacts.git import Repository, clean_environment
 from harness.artefacts.store import Store
+from harness.artefacts.tar_import import import_tar
 from harness.errors import BuildError, UserError
 from harness.progress import Progress, Step
 from harness.values import DebianSource, GitSource, Source, TarballSource, TreeSource
@@ -74,7 +75,7 @@ def fetch_source(source: Source, store: Store, progress: Progress) -> BaseTree:
     identity = identify_source(source, store)
 
     def build(folder: Path) -> None:
-        require("git", "tar", needed_for="a kernel tree")
+        require("git", needed_for="a kernel tree")
         repository = Repository(folder / "repository.git").init()
         with progress.step(f"fetch {describe_source(source)}") as step:
             commit = _import(source, identity, repository, folder / "unpacked", step)
@@ -103,10 +104,10 @@ def _import(
     else:
         archive = scratch / "archive"
         _download(source, archive, step)
-    step.update("unpack")
-    tree = _unpack(archive, scratch / "tree", describe_source(source))
-    step.update("record in git")
-    return repository.import_folder(tree, describe_source(source))
+    name = describe_source(source)
+    commit = import_tar(archive, repository, name, step)
+    _check_is_kernel(repository, commit, name)
+    return commit
 
 
 # --- Debian --------------------------------------------------------------------------------
@@ -214,31 +215,15 @@ def _download(source: TarballSource, to: Path, step: Step) -> None:
         )
 
 
-def _unpack(archive: Path, into: Path, name: str) -> Path:
-    """Unpack an archive and return the kernel tree in it."""
-    into.mkdir()
-    result = capture(
-        ["tar", "-x", "-f", str(archive), "-C", str(into), "--no-same-owner"], timeout_s=3600
-    )
-    if result.returncode != 0:
-        raise BuildError("the tarball cannot be unpacked", where=name, detail=result.complaint)
-    tops = list(into.iterdir())
-    tree = tops[0] if len(tops) == 1 and tops[0].is_dir() else into
-    check_is_kernel(tree, name)
-    return tree
-
-
-def check_is_kernel(tree: Path, name: str) -> None:
-    """Check that a folder is a kernel tree.
-
-    :raise UserError: it lacks what every kernel tree has at its top.
-    """
-    lacking = [part for part in ("Makefile", "Kconfig") if not (tree / part).is_file()]
+def _check_is_kernel(repository: Repository, commit: str, name: str) -> None:
+    """Check that a commit holds what every kernel tree has at its top."""
+    top = set(repository.run("ls-tree", "--name-only", commit).splitlines())
+    lacking = [part for part in ("Makefile", "Kconfig") if part not in top]
     if lacking:
-        raise UserError(
+        raise BuildError(
             f"this is no kernel tree: it has no {' and no '.join(lacking)}",
             where=name,
-            hint="name the folder that holds the kernel's top Makefile",
+            hint="a kernel tarball has one folder at its top, with the kernel's Makefile in it",
         )
 
 
