@@ -41,3 +41,11 @@ def test_many_troubles_are_counted(run: Path) -> None:
     text = markdown(fold(records), run)
     assert "… and 5 more." in text
     assert text.count("<details>") == MAX_TROUBLES
+
+
+def test_backticks_do_not_end_a_block(run: Path) -> None:
+    records: list[Record] = [make.case("c", "fail", diagnostics="a\n````\n<script>b</script>")]
+    page = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(
+        markdown(fold(records), run)
+    )
+    assert "<script" not in page
