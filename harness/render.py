@@ -29,7 +29,7 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
     for case in outcome.failures:
         _write_reproducer(folder, case)
     # Last, because it links to what else is there. jinja2 is only loaded here.
-    from harness.report.html import write_html  # noqa: PLC0415
+    from harness.report.html import write_html
 
     write_html(outcome, folder.path, folder.read_environment())
     return outcome

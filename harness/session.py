@@ -7,12 +7,10 @@ then is rendered.
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness import __version__, paths
 from harness.artefacts.store import Store
@@ -69,38 +67,37 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     :raise BuildError: nothing could be built that the cells need.
     :raise GuestError: the host cannot take the results.
     """
-    with _terminated_as_interrupted():
-        plan = request.plan()
-        _check_tests(options.tests)
-        machine = choose_machine(plan, request.qemu, display)
-        store = Store.open(display)
-        folder = make_run_folder(options.out)
-        info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
-        folder.write_plan(plan)
-        folder.write_info(info)
-        environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
-        write_environment(folder.path, environment)
-        code: int = ExitCode.GUEST
-        try:
-            prepared = prepare(
-                plan,
-                machine,
-                store,
-                display,
-                options=request.cell_options(plan),
-                keep_going=options.keep_going,
-            )
-            folder.write_artefacts(prepared.artefacts)
-            code = _test_and_render(folder, request, options, display, prepared)
-        except HarnessError as error:
-            code = error.exit_code
-            raise
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
-            raise
-        finally:
-            done = info.model_copy(update={"finished": _now(), "exit_code": int(code)})
-            folder.write_info(done)
+    plan = request.plan()
+    _check_tests(options.tests)
+    machine = choose_machine(plan, request.qemu, display)
+    store = Store.open(display)
+    folder = make_run_folder(options.out)
+    info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
+    folder.write_plan(plan)
+    folder.write_info(info)
+    environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
+    write_environment(folder.path, environment)
+    code: int = ExitCode.GUEST
+    try:
+        prepared = prepare(
+            plan,
+            machine,
+            store,
+            display,
+            options=request.cell_options(plan),
+            keep_going=options.keep_going,
+        )
+        folder.write_artefacts(prepared.artefacts)
+        code = _test_and_render(folder, request, options, display, prepared)
+    except HarnessError as error:
+        code = error.exit_code
+        raise
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+        raise
+    finally:
+        done = info.model_copy(update={"finished": _now(), "exit_code": int(code)})
+        folder.write_info(done)
     return code
 
 
@@ -205,24 +202,6 @@ def _check_tests(tests: Sequence[str]) -> None:
     for test in tests:
         if not Path(test.partition("::")[0]).exists():
             raise UserError("there is no such test file or folder", where=test)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM (a CI system that cancels) end a run like Ctrl-C: guests down, results kept."""
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever owns it decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _now() -> str:

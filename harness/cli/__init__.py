@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -83,7 +85,8 @@ def invoke(argv: list[str]) -> int:
     """Run one command and return its exit code; whatever goes wrong is told on stderr."""
     state: dict[str, bool] = {}
     try:
-        code = app.main(argv, prog_name="uintr-harness", standalone_mode=False, obj=state)
+        with _terminated_as_interrupted():
+            code = app.main(argv, prog_name="uintr-harness", standalone_mode=False, obj=state)
         sys.stdout.flush()
     except BaseException as error:
         if isinstance(error, SystemExit):
@@ -92,6 +95,24 @@ def invoke(argv: list[str]) -> int:
             traceback.print_exc()
         return _explain(error)
     return code if isinstance(code, int) else ExitCode.PASSED
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM (a CI system that cancels) end a command like Ctrl-C: nothing left running."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: BaseException) -> int:

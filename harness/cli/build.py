@@ -32,7 +32,9 @@ def command(what: str, request: Request, cc: Compiler) -> None:
     from harness.artefacts.programs import build_programs
     from harness.artefacts.store import Store
 
-    profiles = request.kernel_profiles()
+    # Asked for first: what is wrong in a profile is told before anything is built.
+    with_kernel = what in {"kernel", "programs", "all"}
+    profiles = request.kernel_profiles() if with_kernel else []
     made = []
     with shown() as progress:
         store = Store.open(progress)
@@ -40,12 +42,11 @@ def command(what: str, request: Request, cc: Compiler) -> None:
             made.append(find_emulator().binary)
         if what in {"image", "all"}:
             made.append(build_image(store, progress).path)
-        if what in {"kernel", "programs", "all"}:
-            for profile in profiles:
-                kernel = build_kernel(profile, store, progress)
-                if what != "programs":
-                    made.append(kernel.path)
-                if what != "kernel":
-                    made.append(build_programs(kernel, cc, store, progress).path)
+        for profile in profiles:
+            kernel = build_kernel(profile, store, progress)
+            if what != "programs":
+                made.append(kernel.path)
+            if what != "kernel":
+                made.append(build_programs(kernel, cc, store, progress).path)
     for path in made:
         click.echo(path)
