@@ -17,7 +17,11 @@ MakeSpec = Callable[..., GuestSpec]
 
 
 @pytest.fixture(autouse=True)
-def runtime_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtime folders of the test's own, and no waiting for what a fake has said at once."""
+    monkeypatch.setattr("harness.guest.diagnose.QUIET_S", 0.06)
+    monkeypatch.setattr("harness.guest.diagnose.BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr("harness.guest.vm.SETTLE_S", 0.5)
     (tmp_path / "run").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 

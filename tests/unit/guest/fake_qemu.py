@@ -2,7 +2,7 @@
 
 The script is the JSON file ``$FAKE_QEMU``; its keys are all optional::
 
-    refuse    stderr text, with which it ends at once with exit code 1
+    refuse    stderr text, with which a guest (or KVM) ends at once with exit code 1
     console   [[seconds to wait, text], ...]
     end       exit code with which it ends after the console (without: it goes on until quit)
     reset     whether it says that the guest reset itself before it ends
@@ -26,7 +26,7 @@ script = json.loads(Path(os.environ["FAKE_QEMU"]).read_text())
 if "--version" in sys.argv:
     print("QEMU emulator version 7.2.0 (fake)")
     sys.exit(0)
-if "refuse" in script:
+if "refuse" in script and ("-kernel" in sys.argv or "kvm" in sys.argv):
     sys.stderr.write(script["refuse"])
     sys.exit(1)
 
@@ -37,15 +37,13 @@ def say(text):
 
 chardev = next(a for a in sys.argv if a.startswith("socket,id=qmp,fd="))
 monitor = socket.socket(fileno=int(chardev.rpartition("=")[2]))
-stream = monitor.makefile("rw")
 lock = threading.Lock()
 
 
 def send(message):
     message = {key: value for key, value in message.items() if value is not None}
     with lock:
-        stream.write(json.dumps(message) + "\n")
-        stream.flush()
+        monitor.sendall(json.dumps(message).encode() + b"\n")
 
 
 def event(name, data):
@@ -100,9 +98,24 @@ def play():
 
 version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": "fake"}
 send({"QMP": {"version": version, "capabilities": []}})
+
+
+def messages():
+    """JSON values follow each other on the monitor with nothing between them."""
+    text, decoder = "", json.JSONDecoder()
+    while data := monitor.recv(65536):
+        text += data.decode()
+        while text := text.lstrip():
+            try:
+                message, end = decoder.raw_decode(text)
+            except ValueError:
+                break
+            text = text[end:]
+            yield message
+
+
 started = False
-for line in stream:
-    message = json.loads(line)
+for message in messages():
     command = message["execute"]
     if command in script.get("deaf", []):
         continue
