@@ -28,7 +28,7 @@ _BAD_VALUE = re.compile(
     r"[^\n]*Parameter '[\w.-]+' expects [^\n]*)"
 )
 _LACKS = re.compile(r"warning: (\S+) doesn't support requested feature: (\S+)")
-_ENFORCED = re.compile(r"doesn't support requested features|Host doesn't support")
+_ENFORCED = re.compile(r"doesn't support requested features?\b")
 
 
 def refusal(stderr: str, profile: CpuProfile, emulator: Emulator) -> UserError | None:

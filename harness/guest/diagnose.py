@@ -23,6 +23,8 @@ BETWEEN_LOOKS_S = 0.2
 #: Console silence that ends the wait for a step's output, and the longest such wait.
 QUIET_S = 0.5
 OUTPUT_S = 10.0
+#: Each question to the monitor.
+STEP_S = 5.0
 #: l: backtrace of all CPUs by NMI; w: blocked tasks; t: all tasks.
 SYSRQ_KEYS = "lwt"
 
@@ -33,7 +35,7 @@ def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console)
     console.mute()
     steps: list[tuple[str, Callable[[], str]]] = [
         ("1-status.json", lambda: _status(monitor)),
-        ("2-registers.txt", lambda: monitor.human("info registers -a")),
+        ("2-registers.txt", lambda: monitor.human("info registers -a", timeout_s=STEP_S)),
         ("3-registers-again.txt", lambda: _later(monitor)),
     ]
     steps += [
@@ -60,26 +62,29 @@ def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console)
 
 
 def _status(monitor: Monitor) -> str:
-    status = {"status": monitor.command("query-status"), "events": [e for _, e in monitor.events]}
+    status = {
+        "status": monitor.command("query-status", timeout_s=STEP_S),
+        "events": [e for _, e in monitor.events],
+    }
     return json.dumps(status, indent=1, default=str) + "\n"
 
 
 def _later(monitor: Monitor) -> str:
     time.sleep(BETWEEN_LOOKS_S)
-    return monitor.human("info registers -a")
+    return monitor.human("info registers -a", timeout_s=STEP_S)
 
 
 def _sysrq(key: str, monitor: Monitor, process: Process, console: Console) -> str:
     """Send BREAK and ``key`` over the serial line: the way in that needs no working user space."""
     before = console.lines
-    monitor.command("chardev-send-break", {"id": SERIAL_ID})
+    monitor.command("chardev-send-break", {"id": SERIAL_ID}, timeout_s=STEP_S)
     process.write(key.encode())
     return _output_since(before, console)
 
 
 def _nmi(monitor: Monitor, console: Console) -> str:
     before = console.lines
-    monitor.command("inject-nmi")
+    monitor.command("inject-nmi", timeout_s=STEP_S)
     return _output_since(before, console)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from harness.errors import GuestError
 T = TypeVar("T")
 #: Seconds for a command; the monitor does not depend on the guest's speed.
 COMMAND_S = 10.0
+POLL_S = 0.25
 
 
 class MonitorError(GuestError):
@@ -42,10 +43,20 @@ class Monitor:
         self._loop.run_forever()
         self._loop.close()
 
-    def _await(self, work: Coroutine[Any, Any, T], what: str, timeout_s: float) -> T:
+    def _await(
+        self,
+        work: Coroutine[Any, Any, T],
+        what: str,
+        timeout_s: float,
+        in_vain: Callable[[], bool] = lambda: False,
+    ) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        end = time.monotonic() + timeout_s
         try:
-            return future.result(timeout_s)
+            while not in_vain() and time.monotonic() + POLL_S < end:
+                with contextlib.suppress(FutureTimeoutError):
+                    return future.result(POLL_S)
+            return future.result(min(timeout_s, POLL_S))
         except FutureTimeoutError as error:
             future.cancel()
             raise MonitorError(
@@ -54,12 +65,18 @@ class Monitor:
         except (QMPError, OSError, EOFError) as error:
             raise MonitorError(f"QEMU's monitor: {error}", where=what) from error
 
-    def connect(self, connection: socket.socket, timeout_s: float = COMMAND_S) -> None:
+    def connect(
+        self,
+        connection: socket.socket,
+        timeout_s: float = COMMAND_S,
+        in_vain: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Shake hands on a connected socket, which belongs to the monitor from here on.
 
+        :param in_vain: tells that QEMU has ended; a handshake that it broke off would not.
         :raise MonitorError: there is no QEMU at the other end, or not in time.
         """
-        self._await(self._connect(connection), "handshake", timeout_s)
+        self._await(self._connect(connection), "handshake", timeout_s, in_vain)
 
     async def _connect(self, connection: socket.socket) -> None:
         await self._client.connect(connection)

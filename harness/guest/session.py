@@ -43,7 +43,7 @@ def start(
     monitor = Monitor()
     stack.callback(monitor.close)
     try:
-        monitor.connect(ours, timeout_s)
+        monitor.connect(ours, timeout_s, process.ended.is_set)
     except MonitorError as error:
         process.wait(1.0)
         raise MonitorError(

@@ -11,13 +11,14 @@ import socket
 import stat
 import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
 
+from harness.errors import GuestError
 from harness.guest.alarm import Alarm
 from harness.guest.deadlines import Deadline
 from harness.guest.failure import Completed
@@ -28,6 +29,8 @@ KEEP_HEAD = 1 << 20
 KEEP_TAIL = 3 << 20
 #: A program may leave a child behind that holds its output open; its end is not waited for.
 LINGER_S = 1.0
+#: What paramiko raises when a connection breaks or does not answer.
+_BROKEN = (OSError, EOFError, paramiko.SSHException)
 #: How often a wait looks at things that have no descriptor.
 POLL_S = 0.5
 
@@ -110,6 +113,23 @@ def _channel_request(channel: paramiko.Channel, message: paramiko.Message) -> No
     channel._handle_request(message)  # type: ignore[attr-defined]
 
 
+def _nothing() -> Completed:
+    """Return what a command gave that was never heard of again."""
+    return Completed(
+        returncode=None, signal=None, stdout=b"", stderr=b"", seconds=0.0, timed_out=True
+    )
+
+
+@contextlib.contextmanager
+def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
+    """Close ``channel`` at the end; that its connection is gone by then is not news."""
+    try:
+        yield channel
+    finally:
+        with contextlib.suppress(*_BROKEN):
+            channel.close()
+
+
 class Ssh:
     """A connection to a guest.
 
@@ -136,7 +156,7 @@ class Ssh:
             try:
                 self._transport = self._login(deadline)
                 return
-            except (OSError, EOFError, paramiko.SSHException) as error:
+            except _BROKEN as error:
                 reason = str(error) or type(error).__name__
             if self._alarm.wait(lambda: self._alarm.tripped, Deadline("retry", 0.2)):
                 raise Interrupted("the guest has ended", None)
@@ -170,12 +190,21 @@ class Ssh:
         return self._transport is not None and self._transport.is_active()
 
     def _open(self, deadline: Deadline) -> paramiko.Channel:
+        """Return a new channel.
+
+        :raise Unresponsive: the connection stands, but nobody answers.
+        :raise ConnectionLost: it does not stand.
+        """
         if self._transport is None or not self.alive:
             raise ConnectionLost("the connection is closed")
         try:
-            return self._transport.open_session(timeout=max(deadline.remaining, 0.1))
-        except (OSError, EOFError, paramiko.SSHException) as error:
+            channel = self._transport.open_session(timeout=max(deadline.remaining, 0.1))
+        except _BROKEN as error:
+            if self.alive and not self._alarm.tripped and deadline.expired:
+                raise Unresponsive(_nothing()) from error
             raise ConnectionLost(str(error) or type(error).__name__) from error
+        channel.settimeout(max(deadline.remaining, 0.1))
+        return channel
 
     def run(
         self,
@@ -195,17 +224,20 @@ class Ssh:
         :raise Interrupted: it broke, or the guest ended, while the command ran.
         """
         mark = f"/run/harness.{next(self._numbers)}"
-        channel = self._open(deadline)
-        with contextlib.closing(channel):
+        patient = Deadline("answer to a new channel", max(deadline.remaining, probe_s))
+        with _closing(self._open(patient)) as channel:
             try:
-                channel.settimeout(max(deadline.remaining, 0.1))
                 channel.exec_command(remote_command(argv, env, mark))
                 if stdin is not None:
                     channel.sendall(stdin)
                     channel.shutdown_write()
-            except (OSError, EOFError, paramiko.SSHException) as error:
+                done = _Command(channel, on_stdout).follow(deadline, self._alarm)
+            except TimeoutError as error:
+                if not self.alive:
+                    raise ConnectionLost(str(error) or "no answer") from error
+                done = _nothing()
+            except _BROKEN as error:
                 raise ConnectionLost(str(error) or type(error).__name__) from error
-            done = _Command(channel, on_stdout).follow(deadline, self._alarm)
         if done.timed_out and not self._kill(mark, Deadline("answer to a probe", probe_s)):
             raise Unresponsive(done)
         return done
@@ -214,10 +246,9 @@ class Ssh:
         """Kill the session of a command, and return whether the guest answered to that."""
         script = f"kill -KILL -- -$(cat {mark}) 2>/dev/null || kill -KILL $(cat {mark})"
         with (
-            contextlib.suppress(OSError, EOFError, paramiko.SSHException, ConnectionLost),
-            contextlib.closing(self._open(deadline)) as channel,
+            contextlib.suppress(*_BROKEN, ConnectionLost, Unresponsive),
+            _closing(self._open(deadline)) as channel,
         ):
-            channel.settimeout(max(deadline.remaining, 0.1))
             channel.exec_command(script)
             return self._alarm.poll(channel.exit_status_ready, deadline)
         return False
@@ -225,7 +256,8 @@ class Ssh:
     def push(self, local: Path, remote: str, deadline: Deadline) -> None:
         """Copy the content of the folder ``local`` into ``remote``, as one tar stream.
 
-        :raise ConnectionLost: it could not be done, with the reason.
+        :raise GuestError: the guest refused, or it took too long.
+        :raise ConnectionLost: the connection broke.
         """
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -234,8 +266,12 @@ class Ssh:
         done = self.run(["sh", "-c", script, "sh", remote], deadline, stdin=stream.getvalue())
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
-            reason = "not in time" if done.timed_out else said or f"exit {done.returncode}"
-            raise ConnectionLost(f"copying to {remote}: {reason}")
+            raise GuestError(
+                f"the files could not be copied to {remote} in the guest",
+                where=local,
+                detail=f"not within {deadline.seconds:.0f} s" if done.timed_out else said,
+                hint="its file system is memory: give the guest more, or push less",
+            )
 
     def fetch(self, remote: str, local: Path, deadline: Deadline) -> None:
         """Copy a file, or a folder with all that is in it, by SFTP.
@@ -243,18 +279,16 @@ class Ssh:
         :raise FileNotFoundError: there is no ``remote``.
         :raise ConnectionLost: it could not be done, with the reason.
         """
-        channel = self._open(deadline)
-        try:
-            channel.settimeout(max(deadline.remaining, 0.1))
-            channel.invoke_subsystem("sftp")
-            with contextlib.closing(paramiko.SFTPClient(channel)) as sftp:
-                _fetch(sftp, PurePosixPath(remote), local, deadline)
-        except FileNotFoundError:
-            raise
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise ConnectionLost(f"fetching {remote}: {error or 'connection closed'}") from error
-        finally:
-            channel.close()
+        with _closing(self._open(deadline)) as channel:
+            try:
+                channel.invoke_subsystem("sftp")
+                with contextlib.closing(paramiko.SFTPClient(channel)) as sftp:
+                    _fetch(sftp, PurePosixPath(remote), local, deadline)
+            except FileNotFoundError:
+                raise
+            except _BROKEN as error:
+                reason = str(error) or "the connection was closed"
+                raise ConnectionLost(f"fetching {remote}: {reason}") from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -107,7 +107,7 @@ class Guest:
         self._stack.callback(self._monitor.close)
         self._stack.callback(self._quit)
         try:
-            self._monitor.connect(ours, START_S)
+            self._monitor.connect(ours, START_S, self._process.ended.is_set)
         except MonitorError as error:
             raise self._refused(error) from error
         self.state = State.BOOTING
