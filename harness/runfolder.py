@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from harness.errors import GuestError, UserError
+from harness.guest.spec import GuestSpec
 from harness.results.environment import ENVIRONMENT_FILE, Environment
 from harness.results.summary import write_atomically
 from harness.values import (
@@ -47,6 +48,18 @@ class CellSetup(Value):
     programs: ProgramsArtefact
     #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
     options: tuple[str, ...] = ()
+
+    def guest_spec(self) -> GuestSpec:
+        """Return what this cell's guest is started with."""
+        return GuestSpec(
+            emulator=self.emulator,
+            kernel=self.kernel,
+            image=self.image,
+            cpu=self.cell.cpu,
+            smp=self.cell.smp,
+            accel=self.accel,
+            cmdline=self.cell.kernel.cmdline,
+        )
 
 
 class RunArtefacts(Value):

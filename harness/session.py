@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from harness import __version__, paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
+from harness.guest.known_splats import load_known_splats
 from harness.prepare import Preparation, choose_machine, prepare
 from harness.progress import Progress
 from harness.render import render_run, show_run
@@ -69,6 +70,7 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     """
     plan = request.plan()
     _check_tests(options.tests)
+    load_known_splats()
     machine = choose_machine(plan, request.qemu, display)
     store = Store.open(display)
     folder = make_run_folder(options.out)
@@ -125,11 +127,16 @@ def _test_and_render(
         # With -x or --lf cells are left out on purpose; one that began must have results.
         partial = options.exit_first or options.last_failed or live.interrupted
         chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
-        if environment:
-            write_environment(folder.path, finish(environment))
-        outcome = render_run(folder, chosen)
+        try:
+            if environment:
+                write_environment(folder.path, finish(environment))
+            outcome = render_run(folder, chosen)
+        except GuestError as error:
+            raise live.fatal or error from error
         if outcome.verdicts:
             show_run(folder, outcome)
+    if live.fatal:
+        raise live.fatal
     for failure in prepared.failures:
         display.note(f"error: {failure}")
     return exit_code(ended, live, outcome, prepared.failures)

@@ -279,6 +279,11 @@ class Guest:
         return self._ssh.address[1]
 
     @property
+    def keys(self) -> keys.Keys:
+        """The SSH keys of this guest, for a client beside the harness."""
+        return self._keys
+
+    @property
     def qemu_pid(self) -> int:
         """QEMU's process id."""
         return self._process.pid

@@ -14,6 +14,7 @@ from harness.testing.journal import Journal
 
 if TYPE_CHECKING:
     from harness.guest.failure import Completed
+    from harness.guest.known_splats import KnownSplat
     from harness.guest.spec import GuestSpec
     from harness.guest.splats import Splat
     from harness.guest.vm import Guest
@@ -38,16 +39,19 @@ class CellGuest:
         setup: CellSetup,
         run: RunFolder,
         journal: Journal,
+        known: tuple[KnownSplat, ...] = (),
         start: StartGuest | None = None,
     ) -> None:
         self.setup = setup
         self.folder = run.cell(setup.cell.name)
         #: The test that the guest works for now; verdicts and splats are recorded with it.
         self.user: str | None = None
+        #: Complaints of the kernel that nothing excuses, and the test that ran at that time.
         self.splats_seen: list[tuple[Splat, str | None]] = []
         self.failures: list[HarnessError] = []
         self._run = run
         self._journal = journal
+        self._known = known
         self._start = start
         self._guest: Guest | None = None
         self._lifetime = ExitStack()
@@ -142,8 +146,13 @@ class CellGuest:
         fresh = list(everything[self._counted :])
         self._counted = len(everything)
         for splat in fresh:
-            self.splats_seen.append((splat, self.user))
-            self._journal.splat(self.name, self.user, splat)
+            # A panic is never excused: it ended the guest.
+            candidates = self._known if splat.kind != "panic" else ()
+            excuse = next((known for known in candidates if known.covers(splat)), None)
+            if excuse is None:
+                self.splats_seen.append((splat, self.user))
+            reason = f"{excuse.reason} ({excuse.link})" if excuse else None
+            self._journal.splat(self.name, self.user, splat, reason)
         return fresh
 
     def close(self) -> None:
@@ -155,27 +164,16 @@ class CellGuest:
             self._drop()
 
     def _boot(self) -> None:
-        from harness.guest.spec import GuestSpec  # only who boots pays for SSH
-
         start = self._start
         if start is None:
             from harness.guest.vm import start_guest
 
             start = start_guest
         setup = self.setup
-        spec = GuestSpec(
-            emulator=setup.emulator,
-            kernel=setup.kernel,
-            image=setup.image,
-            cpu=setup.cell.cpu,
-            smp=setup.cell.smp,
-            accel=setup.accel,
-            cmdline=setup.cell.kernel.cmdline,
-        )
         folder = self._run.claim_guest_folder(self.name)
         if setup.kernel.config.exists():
             shutil.copyfile(setup.kernel.config, folder / "kernel.config")
-        self._guest = self._lifetime.enter_context(start(spec, folder))
+        self._guest = self._lifetime.enter_context(start(setup.guest_spec(), folder))
         self._journal.boot(setup, self._guest.boot, self._guest.factor)
 
     def _living(self) -> Guest:

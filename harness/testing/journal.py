@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import GuestError, HarnessError
 from harness.results.ktap import CaseResult
 from harness.results.ktap_lines import Status
 from harness.results.records import (
@@ -16,6 +16,7 @@ from harness.results.records import (
     CaseRecord,
     GuestFailureRecord,
     ProgramRecord,
+    Record,
     Recorder,
     SplatRecord,
 )
@@ -33,10 +34,18 @@ WHOLE_TEST = "(test)"
 SAMPLES = "(samples)"
 
 
+class ResultsLost(pytest.exit.Exception):
+    """The host cannot keep results (a full disk): pytest stops, for whatever runs is lost."""
+
+    def __init__(self, error: GuestError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Journal:
     """Writes a run's records, each the moment it is known.
 
-    :raise GuestError: from every method, when the host cannot keep the results.
+    :raise ResultsLost: from every method, when the host cannot keep the results.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -48,10 +57,16 @@ class Journal:
         """Close the file."""
         self._recorder.close()
 
+    def _write(self, record: Record) -> None:
+        try:
+            self._recorder.write(record)
+        except GuestError as error:
+            raise ResultsLost(error) from error
+
     def boot(self, setup: CellSetup, report: BootReport, factor: float) -> None:
         """Record a guest that came up."""
         cell = setup.cell
-        self._recorder.write(
+        self._write(
             BootRecord(
                 cell=cell.name,
                 kernel=cell.kernel.name,
@@ -69,7 +84,7 @@ class Journal:
 
     def failure(self, cell: str, user: str | None, error: HarnessError) -> None:
         """Record a guest that failed while ``user`` ran in it, or while it booted."""
-        self._recorder.write(
+        self._write(
             GuestFailureRecord(
                 cell=cell,
                 verdict=getattr(error, "verdict", "host-failed"),
@@ -83,7 +98,7 @@ class Journal:
 
     def splat(self, cell: str, user: str | None, splat: Splat, excused: str | None = None) -> None:
         """Record what the kernel complained about while ``user`` ran."""
-        self._recorder.write(
+        self._write(
             SplatRecord(
                 cell=cell,
                 kind=splat.kind,
@@ -103,7 +118,7 @@ class Journal:
     def case(self, cell: str, program: str, case: CaseResult, attempt: int = 1) -> None:
         """Record a case of a program."""
         now = time.monotonic()
-        self._recorder.write(
+        self._write(
             CaseRecord(
                 cell=cell,
                 program=program,
@@ -119,7 +134,7 @@ class Journal:
 
     def program(self, cell: str, program: str, done: Completed, reader: KtapReader) -> None:
         """Record how a program ended."""
-        self._recorder.write(
+        self._write(
             ProgramRecord(
                 cell=cell,
                 program=program,
@@ -138,7 +153,7 @@ class Journal:
 
         found = read_folder(folder, cell=cell, program=program, run=self._run.path)
         for record in found.records:
-            self._recorder.write(record)
+            self._write(record)
         return list(found.errors) or ([] if found.records else ["no samples"])
 
     def test(self, cell: str, report: pytest.TestReport) -> None:
@@ -149,7 +164,7 @@ class Journal:
         status: dict[str, Status] = {"passed": "pass", "failed": "fail", "skipped": "skip"}
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message if crash else report.longreprtext
-        self._recorder.write(
+        self._write(
             CaseRecord(
                 cell=cell,
                 program=report.nodeid,

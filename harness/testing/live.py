@@ -11,7 +11,9 @@ from typing import Protocol
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.progress import Progress
+from harness.testing.journal import ResultsLost
 
 CELL = "cell"
 
@@ -48,6 +50,8 @@ class Live:
 
     def __init__(self, display: Display, cells: Sequence[str], jobs: int = 1) -> None:
         self.interrupted = False
+        #: Why nothing could go on, if so.
+        self.fatal: HarnessError | None = None
         #: What went wrong outside any test: collection, pytest itself.
         self.errors: list[str] = []
         #: Cells in which a test began, in order.
@@ -71,9 +75,12 @@ class Live:
         """Keep an error of pytest or of this plugin."""
         self.errors.append(str(excrepr))
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Remember that the user stopped it."""
-        self.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember what stopped it: the user, or results that could not be kept."""
+        if isinstance(excinfo.value, ResultsLost):
+            self.fatal = excinfo.value.error
+        else:
+            self.interrupted = True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Begin a test; its cell's first one boots a guest."""

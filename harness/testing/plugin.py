@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.guest.known_splats import KnownSplat, load_known_splats
 from harness.runfolder import CellSetup, RunFolder
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import Journal
@@ -20,6 +21,7 @@ from harness.testing.journal import Journal
 RUN = pytest.StashKey[RunFolder]()
 CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
 JOURNAL = pytest.StashKey[Journal]()
+KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: What stands for the program where a test is a developer's own.
@@ -53,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         run = RunFolder(Path(folder))
         config.stash[RUN] = run
         config.stash[CELLS] = run.read_artefacts().cells
+        config.stash[KNOWN] = load_known_splats()
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
         if hasattr(config.hook, "pytest_xdist_make_scheduler"):
@@ -120,7 +123,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
             "this test needs a guest: give --uintr-run FOLDER, or say which guest with "
             "--uintr-kernel, --uintr-cpu, --uintr-smp"
         )
-    cell = CellGuest(setup, config.stash[RUN], config.stash[JOURNAL])
+    cell = CellGuest(setup, config.stash[RUN], config.stash[JOURNAL], config.stash[KNOWN])
     try:
         yield cell
     finally:
