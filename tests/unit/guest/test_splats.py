@@ -128,7 +128,9 @@ def splat(kind: str = "warn") -> Splat:
     return Splat(kind=kind, title=title, fingerprint=f"{kind}:f|g", first_line=1, excerpt="")
 
 
-@pytest.mark.parametrize(("match", "left"), [("warn:f", 0), ("warn: WARNING.*a.c", 0), ("warn:x", 1)])
+@pytest.mark.parametrize(
+    ("match", "left"), [("warn:f", 0), ("warn: WARNING.*a.c", 0), ("warn:x", 1)]
+)
 def test_excuses(tmp_path: Path, match: str, left: int) -> None:
     entries = load_known_splats(known(tmp_path / "k.toml", match), TODAY)
     assert len(unexcused([splat()], entries)) == left
