@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cpio
+from harness import cpio, paths
 from harness.artefacts import image
 from harness.errors import BuildError
 
@@ -71,4 +71,4 @@ def test_archive_is_the_same_whatever_the_order() -> None:
 
 
 def test_the_guests_init_is_a_script() -> None:
-    subprocess.run(["sh", "-n", image.paths.IMAGES / "init"], check=True)
+    subprocess.run(["sh", "-n", paths.IMAGES / "init"], check=True)
