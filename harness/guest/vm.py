@@ -277,6 +277,11 @@ class Guest:
         return self._ssh.address[1]
 
     @property
+    def reconnects(self) -> int:
+        """How often the SSH connection broke between two commands and was made again."""
+        return self._ssh.reconnects
+
+    @property
     def qemu_pid(self) -> int:
         """QEMU's process id."""
         return self._process.pid
