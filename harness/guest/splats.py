@@ -78,9 +78,10 @@ RULES: tuple[Rule, ...] = (
     _rule("hung-task", rb"^INFO: task .* blocked (for|in I/O wait for) more than \d+ seconds"),
     _rule(
         "bug",
-        rb"^kernel BUG at |^(BUG: )?list_(add|del) corruption|^list_\w+ corruption",
+        rb"^kernel BUG at ",
         _TRACE_END,
     ),
+    _rule("list", rb"^list_\w+ corruption", _TRACE_END),
     _rule(
         "oops",
         rb"^BUG: (unable to handle|kernel NULL pointer|stack guard page|non-zero|Bad )"
@@ -99,10 +100,23 @@ RULES: tuple[Rule, ...] = (
     _rule("uintr", rb"^uintr: (self-?test|selftest).*(fail|FAIL)"),
 )
 
+#: Kinds that say more than one of their first lines in one report.
+SEVERAL_LINES = frozenset({"rcu-stall", "leak"})
+#: Kind → kinds whose first line may follow, before any frame, in the same report.
+PREFACES = {
+    "oops": {"oops"},
+    "bug": {"oops"},
+    "list": {"warn", "bug", "oops"},
+    "refcount": {"warn"},
+    "ubsan": {"warn"},
+}
+
 #: ``[    1.234567]``, with ``[    T1]`` behind it where printk names its caller.
 _STAMP = re.compile(rb"^(?:<\d>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _FRAME = re.compile(rb"^\s*(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _RIP = re.compile(rb"^RIP: [0-9a-f]+:([A-Za-z_][\w.]*)\+0x")
+#: KASAN goes on with where the memory came from.
+_ELSEWHERE = re.compile(rb"^(Allocated|Freed) by task |^(Last|Second to last) potentially related")
 _SUFFIX = re.compile(rb"\.(isra|constprop|part|cold|lto_priv|llvm)(\.\d+)*")
 #: The machinery of reporting and of entering the kernel, which says nothing about the fault.
 _GENERIC = re.compile(
@@ -110,7 +124,7 @@ _GENERIC = re.compile(
     rb"|exc_\w+|asm_\w+|die\w*|oops_\w+|_*die_body|page_fault_oops|fixup_exception|no_context"
     rb"|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|do_trap|do_error_trap"
     rb"|k[acm]san_\w+|__[akm]san_\w+|__tsan_\w+|print_\w+|ubsan_\w+|__ubsan_\w+"
-    rb"|lock_acquire\w*|__lock_acquire|lock_release|lockdep_\w+|check_\w*deadlock|validate_chain"
+    rb"|lock_acquire\w*|__lock_acquire|lock_release|lockdep_\w+|check_\w*deadlock|check_noncircular|check_prevs?_add|validate_chain"
     rb"|refcount_warn_saturate|__list_(add|del)\w*|_raw_\w+lock\w*|__might_(sleep|resched)"
     rb"|__schedule(_bug)?|schedule|preempt_schedule\w*|sched_show_task|rcu_dump_cpu_stacks"
     rb"|nmi_\w+|default_do_nmi|end_repeat_nmi|perf_trace_\w+|do_syscall_64|entry_\w+"
@@ -127,6 +141,7 @@ _VARIABLE = (
     (re.compile(r"\bby task \S+"), "by task TASK"),
     (re.compile(r"\b\d+(\.\d+)?s\b"), "Ns"),
     (re.compile(r"\d+ seconds"), "N seconds"),
+    (re.compile(r"\d+ new suspected"), "N new suspected"),
     (re.compile(r": [^\s:/]+/\d+/0x[0-9a-fA-FADR]+"), ": TASK"),
 )
 
@@ -141,6 +156,8 @@ class _Open:
     frames: list[bytes] = field(default_factory=list)
     maybe: list[bytes] = field(default_factory=list)
     rip: bytes | None = None
+    #: The lines are now about other places than where the fault was.
+    elsewhere: bool = False
 
 
 class Scanner:
@@ -183,10 +200,10 @@ class Scanner:
         assert self._open is not None
         if _is_cut(self._open.title):
             return rule.kind != "panic"
-        same = rule.kind == self._open.kind
-        return (same and rule.kind == "oops" and len(self._open.lines) < 8) or (
-            same and rule.kind in {"rcu-stall", "leak"}
-        )
+        if rule.kind in SEVERAL_LINES and rule.kind == self._open.kind:
+            return True
+        early = self._open.rip is None and not self._open.frames
+        return early and rule.kind in PREFACES.get(self._open.kind, ())
 
     def _more(self, rule: Rule | None, line: bytes, raw: bytes) -> None:
         report = self._open
@@ -194,7 +211,10 @@ class Scanner:
         report.lines.append(raw)
         if rule is not None and _is_cut(report.title):
             report.rule, report.kind, report.title = rule, rule.kind, line
-        if frame := _FRAME.match(line):
+        report.elsewhere |= _ELSEWHERE.match(line) is not None
+        if report.elsewhere:
+            pass
+        elif frame := _FRAME.match(line):
             (report.maybe if frame[1] else report.frames).append(frame[2])
         elif report.rip is None and (rip := _RIP.match(line)):
             report.rip = rip[1]

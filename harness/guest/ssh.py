@@ -29,6 +29,9 @@ KEEP_HEAD = 1 << 20
 KEEP_TAIL = 3 << 20
 #: A program may leave a child behind that holds its output open; its end is not waited for.
 LINGER_S = 1.0
+#: Bytes that a command may print before paramiko must give way again. Wide, because dropbear ends
+#: the connection when that message crosses the channel's end ("Unknown channel").
+WINDOW = 64 << 20
 #: What paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 #: How often a wait looks at things that have no descriptor.
@@ -143,6 +146,7 @@ class Ssh:
         self._keys = keys
         self._alarm = alarm
         self._transport: paramiko.Transport | None = None
+        self.reconnects = 0
         self._numbers = itertools.count(1)
 
     def connect(self, deadline: Deadline) -> None:
@@ -192,19 +196,35 @@ class Ssh:
     def _open(self, deadline: Deadline) -> paramiko.Channel:
         """Return a new channel.
 
+        A connection that broke between two commands is made again once: nothing was lost with
+        it. :attr:`reconnects` counts that.
+
         :raise Unresponsive: the connection stands, but nobody answers.
-        :raise ConnectionLost: it does not stand.
+        :raise ConnectionLost: it does not stand, and cannot be made again.
         """
+        channel = self._try_open(deadline)
+        if channel is None:
+            self.close()
+            self.connect(deadline)
+            self.reconnects += 1
+            channel = self._try_open(deadline)
+        if channel is None:
+            raise ConnectionLost("the connection is closed at once, each time")
+        channel.settimeout(max(deadline.remaining, 0.1))
+        return channel
+
+    def _try_open(self, deadline: Deadline) -> paramiko.Channel | None:
+        """Return a new channel, or ``None`` if the connection does not stand."""
         if self._transport is None or not self.alive:
-            raise ConnectionLost("the connection is closed")
+            return None
         try:
-            channel = self._transport.open_session(timeout=max(deadline.remaining, 0.1))
+            return self._transport.open_session(
+                window_size=WINDOW, timeout=max(deadline.remaining, 0.1)
+            )
         except _BROKEN as error:
             if self.alive and not self._alarm.tripped and deadline.expired:
                 raise Unresponsive(_nothing()) from error
-            raise ConnectionLost(str(error) or type(error).__name__) from error
-        channel.settimeout(max(deadline.remaining, 0.1))
-        return channel
+            return None
 
     def run(
         self,

@@ -17,7 +17,7 @@ from harness.guest.argv import HOST_IP, NET_ID, Runtime, as_script, guest_argv
 from harness.guest.console import Console
 from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
 from harness.guest.diagnose import diagnose
-from harness.guest.failure import Completed, GuestFailure, Verdict
+from harness.guest.failure import Completed, GuestFailure, Verdict, ending
 from harness.guest.portmap import forwarded_port
 from harness.guest.process import Process
 from harness.guest.qmp import Monitor, MonitorError
@@ -60,7 +60,8 @@ class Guest:
     """The one mutable thing: made by :func:`start_guest`, which see."""
 
     def __init__(self, spec: GuestSpec, folder: Path, stack: contextlib.ExitStack) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with _files("the guest's folder"):
+            folder.mkdir(parents=True, exist_ok=True)
         self.spec = spec
         self.folder = folder
         self.state = State.STARTING
@@ -83,14 +84,16 @@ class Guest:
             spec.emulator, spec.cpu.model, "uintr"
         )
         initrd = self._runtime / "initramfs"
-        initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), self._keys.archive()))
+        with _files("the guest's archive"):
+            initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), self._keys.archive()))
         ours, theirs = socket.socketpair()
         with theirs:
             runtime = Runtime(initrd, theirs.fileno(), self._runtime / PIDFILE)
             argv = guest_argv(spec, runtime, knows_uintr=knows_uintr)
-            script = folder / "qemu.sh"
-            script.write_text(as_script(spec, argv, knows_uintr=knows_uintr))
-            script.chmod(0o755)
+            with _files("the guest's folder"):
+                script = folder / "qemu.sh"
+                script.write_text(as_script(spec, argv, knows_uintr=knows_uintr))
+                script.chmod(0o755)
             self._started = time.monotonic()
             self._process = Process(
                 argv,
@@ -284,6 +287,11 @@ class Guest:
         return self._keys
 
     @property
+    def reconnects(self) -> int:
+        """How often the SSH connection broke between two commands and was made again."""
+        return self._ssh.reconnects
+
+    @property
     def qemu_pid(self) -> int:
         """QEMU's process id."""
         return self._process.pid
@@ -346,29 +354,18 @@ class Guest:
             self._process.wait(SETTLE_S)  # the panic's own lines are still coming
         if self._process.ended.is_set():
             self._console.settle()
-        in_user_space = "init" in self._console.phases
-        if self._console.panic is not None:
-            verdict: Verdict = "panic" if in_user_space else "panic-before-init"
-            return self._fail(verdict, self._console.panic, partial=partial)
-        if not self._process.ended.is_set():
-            return self._fail(
-                "connection-lost",
-                f"the SSH connection broke, while QEMU and the kernel run: {why}",
-                partial=partial,
-            )
         shutdown = self._monitor.event("SHUTDOWN") or {}
-        if shutdown.get("data", {}).get("reason") == "guest-reset":
-            return self._fail(
-                "panic" if in_user_space else "panic-before-init",
-                "the guest reset itself without a word (triple fault?)",
-                partial=partial,
-            )
-        return self._fail(
-            "qemu-died",
-            f"QEMU ended with exit code {self._process.returncode}",
-            partial=partial,
-            detail=self._process.stderr_text()[-2000:],
+        died = self._process.ended.is_set()
+        end = ending(
+            panic=self._console.panic,
+            in_user_space="init" in self._console.phases,
+            ended=died,
+            returncode=self._process.returncode,
+            reset=shutdown.get("data", {}).get("reason") == "guest-reset",
+            why=why,
         )
+        said = self._process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
+        return self._fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
 
     def _mismatch(self, where: str, differ: list[str]) -> GuestFailure:
         return self._fail(
@@ -398,7 +395,8 @@ class Guest:
             verdict,
             f"{verdict}: {what}",
             phase=phase,
-            console_tail=detail or tail,
+            console_tail=tail,
+            detail=detail,
             where=str(self.folder / "console.log"),
             hint=hint,
             partial=partial,
@@ -411,6 +409,19 @@ class Guest:
             with contextlib.suppress(MonitorError):
                 self._monitor.command("quit", timeout_s=QUIT_S)
             self._process.wait(QUIT_S)
+
+
+@contextlib.contextmanager
+def _files(what: str) -> Iterator[None]:
+    """Say what could not be written, a full disk above all."""
+    try:
+        yield
+    except OSError as error:
+        raise GuestError(
+            f"{what} cannot be written: {error.strerror}",
+            where=error.filename,
+            hint="free space there, or name another place by --out or TMPDIR",
+        ) from error
 
 
 def _joined(image: bytes, archive: bytes) -> bytes:

@@ -377,6 +377,13 @@ def test_ssh_cut_while_a_command_runs(fresh: Guest) -> None:
     assert caught.value.partial.stdout == b"before\n"
 
 
+def test_ssh_cut_between_commands_is_mended(fresh: Guest) -> None:
+    fresh.run(["sh", "-c", "(sleep 1; kill -9 $PPID) >/dev/null 2>&1 &"], timeout_s=60)
+    time.sleep(3)
+    assert fresh.run(["echo", "again"], timeout_s=60).stdout == b"again\n"
+    assert fresh.reconnects == 1
+
+
 def test_a_foreign_server_on_the_port_is_not_trusted(fresh: Guest, spec: GuestSpec) -> None:
     from harness.guest import keys
     from harness.guest.alarm import Alarm

@@ -17,10 +17,16 @@ GOLDEN = Path(__file__).parent / "golden"
 TODAY = datetime.date(2026, 11, 22)
 
 EXPECTED = {
-    "panic-before-init": ("panic", "panic:mount_root_generic|prepare_namespace|kernel_init_freeable|kernel_init"),
+    "panic-before-init": (
+        "panic",
+        "panic:mount_root_generic|prepare_namespace|kernel_init_freeable|kernel_init",
+    ),
     "oops": ("oops", "oops:uintr_post|emulate_senduipi|uintr_fixup_ud"),
     "gpf": ("oops", "oops:uintr_receiver_put|uintr_fd_release|__fput|task_work_run|do_exit"),
-    "bug": ("bug", "bug:uintr_free_upid|uintr_unregister_handler|__x64_sys_uintr_unregister_handler"),
+    "bug": (
+        "bug",
+        "bug:uintr_free_upid|uintr_unregister_handler|__x64_sys_uintr_unregister_handler",
+    ),
     "warn": ("warn", "warn:uintr_deliver|exit_to_user_mode_loop|irqentry_exit_to_user_mode"),
     "warn-message": ("warn", "warn:uintr_alloc_vector|__do_sys_uintr_create_fd"),
     "kasan": ("kasan", "kasan:uintr_post|emulate_senduipi"),
@@ -36,9 +42,12 @@ EXPECTED = {
     "refcount": ("refcount", "refcount:uintr_receiver_put|uintr_fd_release"),
     "scheduling-while-atomic": ("atomic", "atomic:uintr_do_wait"),
     "sleeping-function": ("atomic", "atomic:uintr_push_frame"),
-    "kmemleak": ("leak", "leak:kmemleak: N new suspected memory leaks (see /sys/kernel/debug/kmemleak)"),
+    "kmemleak": (
+        "leak",
+        "leak:kmemleak: N new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    ),
     "nobody-cared": ("irq", "irq:__report_bad_irq"),
-}  # fmt: skip
+}
 
 
 def lines(name: str) -> list[bytes]:
@@ -128,7 +137,9 @@ def splat(kind: str = "warn") -> Splat:
     return Splat(kind=kind, title=title, fingerprint=f"{kind}:f|g", first_line=1, excerpt="")
 
 
-@pytest.mark.parametrize(("match", "left"), [("warn:f", 0), ("warn: WARNING.*a.c", 0), ("warn:x", 1)])
+@pytest.mark.parametrize(
+    ("match", "left"), [("warn:f", 0), ("warn: WARNING.*a.c", 0), ("warn:x", 1)]
+)
 def test_excuses(tmp_path: Path, match: str, left: int) -> None:
     entries = load_known_splats(known(tmp_path / "k.toml", match), TODAY)
     assert len(unexcused([splat()], entries)) == left

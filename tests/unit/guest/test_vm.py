@@ -67,6 +67,9 @@ def test_a_failure_shows_the_last_lines_and_qemus_own_words(
     error = fail(make_spec, tmp_path / "cell", console=[[0, KERNEL + PANIC]], end=0)
     assert "Unable to mount root" in error.console_tail
     assert "Unable to mount root" in str(error)
+    died = fail(make_spec, tmp_path / "killed", console=[[0, KERNEL]], end=3)
+    assert "exit code 3" in died.what
+    assert "Linux version" in died.console_tail
     died = fail(make_spec, tmp_path / "other", refuse="qemu: no space left")
     assert "no space left" in str(died)
 
@@ -138,7 +141,6 @@ def test_a_cpu_that_qemu_reports_otherwise_is_a_mismatch(
 def test_a_qemu_that_knows_uintr_is_told_to_hide_it(make_spec: MakeSpec, tmp_path: Path) -> None:
     fail(make_spec, tmp_path / "cell", console=[], end=0, props=["uintr", "pku"])
     assert "max,uintr=off,enforce" in (tmp_path / "cell" / "qemu.sh").read_text()
-    (tmp_path / "more").mkdir()
 
 
 def test_a_qemu_that_is_not_there(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -147,6 +149,15 @@ def test_a_qemu_that_is_not_there(make_spec: MakeSpec, tmp_path: Path) -> None:
     with (
         pytest.raises(GuestError),
         start_guest(spec.model_copy(update={"emulator": gone}), tmp_path / "cell"),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_no_traceback(make_spec: MakeSpec, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(GuestError, match="cannot be written"),
+        start_guest(make_spec(), tmp_path / "file" / "cell"),
     ):
         pass
 
