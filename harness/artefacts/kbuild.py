@@ -25,6 +25,10 @@ PINNED = {
     "LOCALVERSION": "",
 }
 
+#: Paths of this machine that are mapped away: the compiler's working folder, which debug
+#: information names without a final slash, and files; of several that fit, the last one counts.
+_PREFIX_MAPS = ("{tree}=.", "{out}=.", "{tree}/=", "{out}/=")
+
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]+)(?: \[M\])?\s+\S")
 _ERROR = re.compile(
     r"error:|undefined reference|multiple definition|No rule to make target|"
@@ -38,7 +42,7 @@ _CONTEXT_LINES = 3
 
 def build_settings(cc: Compiler) -> dict[str, object]:
     """Return what goes into a kernel's key besides tree, configuration and compiler."""
-    return {"make": make_variables(cc), "environment": PINNED, "prefix-map": True, "layout": 1}
+    return {"make": make_variables(cc), "environment": PINNED, "prefix-maps": list(_PREFIX_MAPS)}
 
 
 def make_variables(cc: Compiler) -> list[str]:
@@ -59,7 +63,8 @@ def environment(tree: Path, out: Path) -> dict[str, str]:
         and name
         not in {"ARCH", "CC", "LD", "CFLAGS", "LDFLAGS", "CPPFLAGS", "O", "V", "GREP_OPTIONS"}
     }
-    flags = f"-ffile-prefix-map={tree}/= -ffile-prefix-map={out}/="
+    maps = (text.format(tree=tree, out=out) for text in _PREFIX_MAPS)
+    flags = " ".join(f"-ffile-prefix-map={text}" for text in maps)
     return {**kept, **PINNED, "KCFLAGS": flags, "KAFLAGS": flags}
 
 

@@ -20,6 +20,13 @@ TOY = Path(__file__).resolve().parents[2] / "toykernel"
 MakeStub = Callable[[str, str], Path]
 
 
+@pytest.fixture(autouse=True)
+def flushed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the store's flush to the disk, which waits for everybody else's data too."""
+    if "real_flush" not in request.keywords:
+        monkeypatch.setattr("harness.artefacts.store._flush", lambda _: None)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store, which is also the one that ``Store.open`` finds."""

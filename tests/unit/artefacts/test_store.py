@@ -54,6 +54,7 @@ def wait_until_built(count: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.real_flush
 def test_an_artefact_is_built_once_and_says_what_went_into_it(store: Store) -> None:
     calls: list[Path] = []
 
@@ -142,8 +143,12 @@ def test_opening_the_store_removes_leftovers_but_not_a_living_builder(
 
 
 def test_a_full_disk_is_the_hosts_failure(store: Store) -> None:
+    def build(folder: Path) -> None:
+        (folder / "file").symlink_to("/dev/full")
+        (folder / "file").write_bytes(b"x" * 100_000)
+
     with pytest.raises(GuestError, match="disk is full") as caught:
-        store.get("thing", {}, lambda _: Path("/dev/full").write_bytes(b"x" * 100_000) and None)
+        store.get("thing", {}, build)
     assert caught.value.exit_code == ExitCode.GUEST
     assert caught.value.hint is not None
     assert "UINTR_HARNESS_CACHE" in caught.value.hint
