@@ -82,28 +82,38 @@ static inline uint64_t tsc_per_ms(void)
 #define store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define add(p, v)	__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
 
-static inline int cpu_count(void)
+/* The CPUs that this program was started with; threads inherit what pin_to() leaves of them. */
+static inline const cpu_set_t *cpus(void)
 {
-	cpu_set_t set;
+	static cpu_set_t set;
+	static bool known;
 
-	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+	if (!known) {
+		if (sched_getaffinity(0, sizeof(set), &set))
+			CPU_SET(0, &set);
+		known = true;
+	}
+	return &set;
 }
 
-/* Bind the calling thread to the n-th CPU it may use, counted round. */
+static inline int cpu_count(void)
+{
+	return CPU_COUNT(cpus());
+}
+
+/* Bind the calling thread to the n-th CPU of the program, counted round. */
 static inline void pin_to(unsigned int n)
 {
-	cpu_set_t set, one;
+	cpu_set_t one;
 	int cpu;
 
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return;
-	n %= CPU_COUNT(&set);
+	n %= cpu_count();
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &set) && n-- == 0)
+		if (CPU_ISSET(cpu, cpus()) && n-- == 0)
 			break;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	ktap_ok(sched_setaffinity(0, sizeof(one), &one));
 }
 
 /* The state letter of a thread in /proc, or '?'. */
