@@ -41,19 +41,22 @@ static inline void sleep_ms(unsigned int ms)
 		;
 }
 
-/* Time stamp counter ticks in a millisecond; measured once, from a thread that may sleep. */
+/*
+ * Time stamp counter ticks in a millisecond; measured once. Whatever preempts the measurement makes
+ * it too large, and a wait too long, never too short.
+ */
 static inline uint64_t tsc_per_ms(void)
 {
 	static uint64_t rate;
-	uint64_t start, ticks, began;
+	uint64_t start, began, elapsed;
 
 	if (!rate) {
-		began = now_ns();
 		start = __rdtsc();
+		began = now_ns();
 		do {
-			ticks = __rdtsc() - start;
-		} while (now_ns() - began < 20000000);
-		rate = ticks / 20 ? ticks / 20 : 1;
+			elapsed = now_ns() - began;
+		} while (elapsed < 20000000);
+		rate = (__rdtsc() - start) / (elapsed / 1000000) + 1;
 	}
 	return rate;
 }
@@ -174,6 +177,16 @@ static inline void *thread_join(pthread_t thread)
 
 	ktap_assert(!error, "pthread_join: %s", ktap_errno(error));
 	return result;
+}
+
+/*
+ * Wait until a thread is gone from the kernel: pthread_join() returns a little before the kernel
+ * has cleaned up behind the thread.
+ */
+static inline void thread_vanishes(pid_t tid)
+{
+	ktap_assert(yield_until(syscall(SYS_tgkill, getpid(), tid, 0) == -1 && errno == ESRCH),
+		    "thread %d does not end", tid);
 }
 
 /* Run it in a thread of its own and wait for its end. */
