@@ -79,18 +79,27 @@ static void register_after_unregistered_handler(void)
 	ktap_fails(uintr_register_sender(fd, 0), ESHUTDOWN);
 }
 
+struct short_receiver {
+	int fd;
+	pid_t tid;
+};
+
 static void *short_receiver(void *arg)
 {
-	*(int *)arg = receiver(0);
+	struct short_receiver *r = arg;
+
+	r->fd = receiver(0);
+	r->tid = task_tid();
 	return NULL;
 }
 
 static void register_after_receiver_exit(void)
 {
-	int fd;
+	struct short_receiver r;
 
-	in_thread(short_receiver, &fd);
-	ktap_fails(uintr_register_sender(fd, 0), ESHUTDOWN);
+	in_thread(short_receiver, &r);
+	thread_vanishes(r.tid);
+	ktap_fails(uintr_register_sender(r.fd, 0), ESHUTDOWN);
 }
 
 /* One receiver gives 64 fds, so a full table takes several receivers. */

@@ -177,8 +177,11 @@ static void serialize(void *arg)
 	asm volatile(".byte 0x0f, 0x01, 0xe8" : : : "memory");
 }
 
-/* Each works if CPUID says that it is there, and else is undefined as ever. */
-static void neighbours_are_what_cpuid_says(void)
+/*
+ * Each works if CPUID says that it is there. Where CPUID does not, it may be undefined, or work all the
+ * same on a processor of which a hypervisor hides some; it is none of the five in any case.
+ */
+static void neighbours_still_work(void)
 {
 	unsigned int a, b, d, leaf1_c = 0, leaf7_b = 0, leaf7_c = 0, leaf7_d = 0, i;
 
@@ -204,7 +207,7 @@ static void neighbours_are_what_cpuid_says(void)
 		bool there = neighbours[i].there;
 		int sig = fault_of(neighbours[i].fn, NULL).sig;
 
-		ktap_check(sig == (there ? 0 : SIGILL), "%s: signal %s, and CPUID %s it",
+		ktap_check(sig == 0 || (sig == SIGILL && !there), "%s: signal %s, and CPUID %s it",
 			   neighbours[i].name, fault_name(sig), there ? "has" : "lacks");
 		ktap_check(_testui(), "%s changed UIF", neighbours[i].name);
 	}
@@ -381,17 +384,20 @@ static void no_delivery_in_32bit_code(void)
 
 static void strict_child(void *arg)
 {
+	unsigned long patience = 50000000;
 	int index;
 
 	(void)arg;
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	index = sender_to(ktap_ok(uintr_create_fd(0, 0)));
-	tsc_per_ms();
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
 		syscall(SYS_exit, KTAP_EXIT_SKIP);
 	_stui();
 	_senduipi(index);
-	syscall(SYS_exit, spin_until(hits == 1) && _testui() ? 0 : 1);
+	/* Strict mode takes the time stamp counter away, too: count, do not measure. */
+	while (!hits && --patience)
+		__builtin_ia32_pause();
+	syscall(SYS_exit, hits == 1 && _testui() ? 0 : 1);
 }
 
 /* They are instructions, not system calls, and seccomp has no say. */
@@ -411,7 +417,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(senduipi_out_of_table_faults),
 	KTAP_CASE(senduipi_to_empty_entry_faults),
 	KTAP_CASE(senduipi_after_unregister_faults),
-	KTAP_CASE(neighbours_are_what_cpuid_says),
+	KTAP_CASE(neighbours_still_work),
 	KTAP_CASE(vmxon_is_not_senduipi),
 	KTAP_CASE(undefined_in_32bit_code),
 	KTAP_CASE(no_delivery_in_32bit_code),

@@ -41,19 +41,22 @@ static inline void sleep_ms(unsigned int ms)
 		;
 }
 
-/* Time stamp counter ticks in a millisecond; measured once, from a thread that may sleep. */
+/*
+ * Time stamp counter ticks in a millisecond; measured once. Whatever preempts the measurement makes
+ * it too large, and a wait too long, never too short.
+ */
 static inline uint64_t tsc_per_ms(void)
 {
 	static uint64_t rate;
-	uint64_t start, ticks, began;
+	uint64_t start, began, elapsed;
 
 	if (!rate) {
-		began = now_ns();
 		start = __rdtsc();
+		began = now_ns();
 		do {
-			ticks = __rdtsc() - start;
-		} while (now_ns() - began < 20000000);
-		rate = ticks / 20 ? ticks / 20 : 1;
+			elapsed = now_ns() - began;
+		} while (elapsed < 20000000);
+		rate = (__rdtsc() - start) / (elapsed / 1000000) + 1;
 	}
 	return rate;
 }
@@ -82,28 +85,38 @@ static inline uint64_t tsc_per_ms(void)
 #define store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define add(p, v)	__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
 
-static inline int cpu_count(void)
+/* The CPUs that this program was started with; threads inherit what pin_to() leaves of them. */
+static inline const cpu_set_t *cpus(void)
 {
-	cpu_set_t set;
+	static cpu_set_t set;
+	static bool known;
 
-	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+	if (!known) {
+		if (sched_getaffinity(0, sizeof(set), &set))
+			CPU_SET(0, &set);
+		known = true;
+	}
+	return &set;
 }
 
-/* Bind the calling thread to the n-th CPU it may use, counted round. */
+static inline int cpu_count(void)
+{
+	return CPU_COUNT(cpus());
+}
+
+/* Bind the calling thread to the n-th CPU of the program, counted round. */
 static inline void pin_to(unsigned int n)
 {
-	cpu_set_t set, one;
+	cpu_set_t one;
 	int cpu;
 
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return;
-	n %= CPU_COUNT(&set);
+	n %= cpu_count();
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &set) && n-- == 0)
+		if (CPU_ISSET(cpu, cpus()) && n-- == 0)
 			break;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	ktap_ok(sched_setaffinity(0, sizeof(one), &one));
 }
 
 /* The state letter of a thread in /proc, or '?'. */
@@ -164,6 +177,16 @@ static inline void *thread_join(pthread_t thread)
 
 	ktap_assert(!error, "pthread_join: %s", ktap_errno(error));
 	return result;
+}
+
+/*
+ * Wait until a thread is gone from the kernel: pthread_join() returns a little before the kernel
+ * has cleaned up behind the thread.
+ */
+static inline void thread_vanishes(pid_t tid)
+{
+	ktap_assert(yield_until(syscall(SYS_tgkill, getpid(), tid, 0) == -1 && errno == ESRCH),
+		    "thread %d does not end", tid);
 }
 
 /* Run it in a thread of its own and wait for its end. */

@@ -281,6 +281,7 @@ static void new_handler_takes_over(void)
 
 struct thread_receiver {
 	int fd;
+	pid_t tid;
 	bool stop;
 	bool masked;
 };
@@ -290,6 +291,7 @@ static void *receives_for_a_while(void *arg)
 	struct thread_receiver *t = arg;
 	int fd = receiver(4);
 
+	t->tid = task_tid();
 	if (!t->masked)
 		_stui();
 	store(&t->fd, fd);
@@ -315,6 +317,7 @@ static void sender_outlives_receiver_thread(void)
 	ktap_check(yield_until(hits == 1), "not delivered");
 	store(&t.stop, true);
 	thread_join(thread);
+	thread_vanishes(t.tid);
 	for (i = 0; i < 100; i++)
 		ktap_check(senduipi_signal(index) == 0, "signal for a receiver that is gone");
 	ktap_ok(uintr_unregister_sender(t.fd, 0));
@@ -333,6 +336,7 @@ static void receiver_thread_exits_with_one_pending(void)
 	_senduipi(index);
 	store(&t.stop, true);
 	thread_join(thread);
+	thread_vanishes(t.tid);
 	ktap_check(hits == 0, "delivered with UIF clear");
 	close(t.fd);
 	ktap_check(senduipi_signal(index) == SIGSEGV, "the connection outlived the fd");
