@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -19,17 +19,11 @@ class Step(Protocol):
 class Progress(Protocol):
     """Where steps are announced."""
 
-    def step(self, title: str) -> _StepContext:
+    def step(self, title: str) -> AbstractContextManager[Step]:
         """Open a step; it ends when the context is left, badly if by an exception."""
 
     def note(self, text: str) -> None:
         """Print one line that stays: a decision, a fall-back, a cache hit."""
-
-
-class _StepContext(Protocol):
-    def __enter__(self) -> Step: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class Silent:

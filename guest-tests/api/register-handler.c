@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * uintr_register_handler() and uintr_unregister_handler(): success, every documented error, and
+ * that a handler belongs to one thread alone.
+ */
+#include "ktap.h"
+#include "peer.h"
+#include "task.h"
+#include "uintr.h"
+
+static void registers(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_ok(uintr_unregister_handler(0));
+}
+
+static void registers_again_after_unregister(void)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		ktap_ok(uintr_register_handler(count_hit, 0));
+		ktap_ok(uintr_unregister_handler(0));
+	}
+}
+
+static void register_twice_is_busy(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_fails(uintr_register_handler(count_hit, 0), EBUSY);
+	/* The failed call must have left the first registration alone. */
+	ktap_ok(uintr_create_fd(0, 0));
+	ktap_ok(uintr_unregister_handler(0));
+}
+
+static void register_null_faults(void)
+{
+	ktap_fails(uintr_register_handler(NULL, 0), EFAULT);
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+}
+
+static void register_flags_are_invalid(void)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++)
+		ktap_fails(uintr_register_handler(count_hit, 1U << bit), EINVAL);
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+}
+
+static void errors_are_checked_in_order(void)
+{
+	/* Flags come before the handler, the handler before the state. */
+	ktap_fails(uintr_register_handler(NULL, 1), EINVAL);
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_fails(uintr_register_handler(NULL, 0), EFAULT);
+	ktap_fails(uintr_register_handler(count_hit, 1), EINVAL);
+}
+
+static void unregister_without_handler_is_invalid(void)
+{
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_ok(uintr_unregister_handler(0));
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+}
+
+static void unregister_flags_are_invalid(void)
+{
+	unsigned int bit;
+
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	for (bit = 0; bit < 32; bit++)
+		ktap_fails(uintr_unregister_handler(1U << bit), EINVAL);
+	ktap_ok(uintr_unregister_handler(0));
+}
+
+static void *no_handler_here(void *arg)
+{
+	(void)arg;
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+	ktap_fails(uintr_create_fd(0, 0), EINVAL);
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_ok(uintr_unregister_handler(0));
+	return NULL;
+}
+
+static void handler_is_per_thread(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	in_thread(no_handler_here, NULL);
+	ktap_fails(uintr_register_handler(count_hit, 0), EBUSY);
+	ktap_ok(uintr_unregister_handler(0));
+}
+
+static void handler_in_child(void *arg)
+{
+	no_handler_here(arg);
+}
+
+static void handler_is_not_inherited_by_fork(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	child_passes(child_start(handler_in_child, NULL));
+	ktap_ok(uintr_unregister_handler(0));
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(registers),
+	KTAP_CASE(registers_again_after_unregister),
+	KTAP_CASE(register_twice_is_busy),
+	KTAP_CASE(register_null_faults),
+	KTAP_CASE(register_flags_are_invalid),
+	KTAP_CASE(errors_are_checked_in_order),
+	KTAP_CASE(unregister_without_handler_is_invalid),
+	KTAP_CASE(unregister_flags_are_invalid),
+	KTAP_CASE(handler_is_per_thread),
+	KTAP_CASE(handler_is_not_inherited_by_fork),
+};
+
+KTAP_MAIN(cases, uintr_rfc_missing())

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The frame that delivery builds and UIRET pops: contents, place, red zone, flags; stacks that
+ * cannot take it. Statements of the architecture, not of any kernel.
+ */
+#include "fault.h"
+#include "ktap.h"
+#include "peer.h"
+#include "raw.h"
+#include "task.h"
+#include "uintr.h"
+
+static int self_index;
+
+/* One interrupt pending, UIF clear, the logging handler registered. */
+static void pend(void)
+{
+	if (!raw_count) {
+		ktap_ok(uintr_register_handler(raw_entry, 0));
+		self_index = sender_to(ktap_ok(uintr_create_fd(42, 0)));
+	}
+	_clui();
+	_senduipi(self_index);
+	sleep_ms(5);
+}
+
+static struct raw_frame deliver(uint64_t rflags, uint64_t offset, uint64_t *after)
+{
+	uint64_t before = raw_count, flags;
+
+	pend();
+	flags = raw_stui(rflags, offset);
+	ktap_assert(spin_until(raw_count == before + 1), "not delivered after STUI");
+	if (after)
+		*after = flags;
+	return raw_log[before % RAW_LOG];
+}
+
+static void holds_vector_rip_rsp(void)
+{
+	struct raw_frame frame = deliver(rflags_now(), 0, NULL);
+
+	ktap_check(frame.vector == 42, "vector %lu", frame.vector);
+	ktap_check(frame.rip == (uintptr_t)raw_stui_rip, "RIP 0x%lx, not behind STUI 0x%lx",
+		   frame.rip, (uintptr_t)raw_stui_rip);
+	ktap_check(frame.rsp == raw_stui_rsp, "RSP 0x%lx, not 0x%lx", frame.rsp, raw_stui_rsp);
+	ktap_check(raw_stui_rsp_after == raw_stui_rsp, "RSP is 0x%lx after UIRET, not 0x%lx",
+		   raw_stui_rsp_after, raw_stui_rsp);
+	ktap_check(frame.handler_uif == 0, "UIF is set in the handler");
+	ktap_check(_testui(), "UIF is clear after UIRET");
+}
+
+static void is_aligned_below_the_red_zone(void)
+{
+	uint64_t offset, expected;
+
+	for (offset = 0; offset < 32; offset++) {
+		struct raw_frame frame = deliver(rflags_now(), offset, NULL);
+
+		expected = ((raw_stui_rsp - UINTR_REDZONE) & ~15ULL) - 32;
+		ktap_check(frame.handler_rsp == expected,
+			   "interrupted RSP 0x%lx: handler RSP 0x%lx, not 0x%lx", raw_stui_rsp,
+			   frame.handler_rsp, expected);
+		ktap_check(frame.rsp == raw_stui_rsp, "RSP 0x%lx, not 0x%lx", frame.rsp,
+			   raw_stui_rsp);
+		ktap_check(raw_stui_rsp_after == raw_stui_rsp, "RSP is not restored");
+	}
+}
+
+/* Fill the 128 bytes below RSP, take an interrupt, look. Gives the words that changed. */
+uint64_t fill_red_zone_and_stui(void);
+extern char red_zone_rip[];
+
+asm(
+"	.pushsection .text\n"
+"	.type fill_red_zone_and_stui, @function\n"
+"fill_red_zone_and_stui:\n"
+"	mov $-16, %rcx\n"
+"1:	mov %rcx, (%rsp, %rcx, 8)\n"
+"	inc %rcx\n"
+"	jnz 1b\n"
+"	stui\n"
+"red_zone_rip:\n"
+"	xor %eax, %eax\n"
+"	mov $-16, %rcx\n"
+"2:	cmp %rcx, (%rsp, %rcx, 8)\n"
+"	je 3f\n"
+"	inc %rax\n"
+"3:	inc %rcx\n"
+"	jnz 2b\n"
+"	ret\n"
+"	.popsection\n"
+);
+
+static void leaves_the_red_zone_alone(void)
+{
+	uint64_t changed;
+
+	pend();
+	changed = fill_red_zone_and_stui();
+	ktap_assert(spin_until(raw_count == 1), "not delivered");
+	ktap_assert(raw_log[0].rip == (uintptr_t)red_zone_rip, "delivered elsewhere: RIP 0x%lx",
+		    raw_log[0].rip);
+	ktap_check(changed == 0, "%lu of the 16 words below RSP changed", changed);
+}
+
+/* The same, by an interrupt from outside while the words are being watched. */
+uint64_t watch_red_zone(const volatile uint64_t *count, uint64_t until, uint64_t *ready);
+
+asm(
+"	.pushsection .text\n"
+"	.type watch_red_zone, @function\n"
+"watch_red_zone:\n"
+"	mov $-16, %rcx\n"
+"1:	mov %rcx, (%rsp, %rcx, 8)\n"
+"	inc %rcx\n"
+"	jnz 1b\n"
+"	movq $1, (%rdx)\n"
+"2:	pause\n"
+"	cmp %rsi, (%rdi)\n"
+"	jb 2b\n"
+"	xor %eax, %eax\n"
+"	mov $-16, %rcx\n"
+"3:	cmp %rcx, (%rsp, %rcx, 8)\n"
+"	je 4f\n"
+"	inc %rax\n"
+"4:	inc %rcx\n"
+"	jnz 3b\n"
+"	ret\n"
+"	.popsection\n"
+);
+
+struct outside {
+	int fd;
+	uint64_t ready;
+};
+
+static void *sends_from_outside(void *arg)
+{
+	struct outside *outside = arg;
+	int index, i;
+
+	pin_to(1);
+	index = sender_to(outside->fd);
+	while (!load(&outside->ready))
+		sched_yield();
+	for (i = 1; i <= 10; i++) {
+		_senduipi(index);
+		ktap_assert(yield_until(raw_count >= (uint64_t)i), "interrupt %d is lost", i);
+	}
+	return NULL;
+}
+
+static void leaves_the_red_zone_alone_when_running(void)
+{
+	struct outside outside = {};
+	pthread_t thread;
+	uint64_t changed;
+
+	pin_to(0);
+	ktap_ok(uintr_register_handler(raw_entry, 0));
+	outside.fd = ktap_ok(uintr_create_fd(0, 0));
+	_stui();
+	thread = thread_start(sends_from_outside, &outside);
+	changed = watch_red_zone(&raw_count, 10, &outside.ready);
+	ktap_check(changed == 0, "%lu of the 16 words below RSP changed", changed);
+	thread_join(thread);
+}
+
+/* RFLAGS bits that user code can set and that change nothing for the code in between. */
+static const uint64_t settable[] = {
+	0, FLAG_CF, FLAG_PF, FLAG_AF, FLAG_ZF, FLAG_SF, FLAG_OF, FLAG_DF, FLAG_NT, FLAG_AC,
+	FLAG_ID, FLAG_ARITHMETIC, FLAG_ARITHMETIC | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID,
+};
+
+#define SETTABLE (FLAG_ARITHMETIC | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID)
+
+static void saves_and_restores_rflags(void)
+{
+	uint64_t base = rflags_now() & ~SETTABLE, want, after;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(settable) / sizeof(settable[0]); i++) {
+		struct raw_frame frame;
+
+		want = base | settable[i];
+		frame = deliver(want, 0, &after);
+		ktap_check(frame.rflags == want, "saved RFLAGS 0x%lx, not 0x%lx", frame.rflags,
+			   want);
+		ktap_check(frame.handler_rflags == want,
+			   "RFLAGS in the handler 0x%lx, not 0x%lx", frame.handler_rflags, want);
+		ktap_check(after == want, "RFLAGS after UIRET 0x%lx, not 0x%lx", after, want);
+	}
+}
+
+/*
+ * With TF set before STUI, both the debug trap and the interrupt wait at the same boundary, and
+ * the trap's signal handler is in between: what it finds is for the kernel to say. But the
+ * handler itself must never be entered with TF or RF.
+ */
+static volatile int traps;
+static volatile bool trap_stops;
+
+static void count_trap(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	traps++;
+	if (trap_stops)
+		uc->uc_mcontext.gregs[REG_EFL] &= ~FLAG_TF;
+}
+
+static void handler_runs_without_tf(void)
+{
+	struct sigaction action = { .sa_sigaction = count_trap, .sa_flags = SA_SIGINFO };
+	uint64_t i;
+
+	ktap_ok(sigaction(SIGTRAP, &action, NULL));
+	pend();
+	asm volatile("sub $128, %%rsp\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\t"
+		     "add $128, %%rsp" : : : "memory", "cc");
+	_stui();
+	for (i = 0; i < 50; i++)
+		asm volatile("nop");
+	trap_stops = true;
+	asm volatile("nop");
+	ktap_assert(spin_until(raw_count == 1), "not delivered");
+	ktap_check(!(raw_log[0].handler_rflags & (FLAG_TF | FLAG_RF)),
+		   "RFLAGS in the handler 0x%lx", raw_log[0].handler_rflags);
+	ktap_check(traps > 0, "no single-step trap at all");
+}
+
+/* Whatever the handler puts into the frame, UIRET takes the bits of its mask and no others. */
+static void uiret_sets_only_its_mask(void)
+{
+	uint64_t base = rflags_now() & ~SETTABLE, after;
+
+	raw_rflags_or = ~0ULL & ~(FLAG_TF | FLAG_RF);
+	deliver(base, 0, &after);
+	raw_rflags_or = 0;
+	ktap_check(after == (base | (UIRET_FLAGS & ~(FLAG_TF | FLAG_RF))),
+		   "RFLAGS 0x%lx after UIRET with all ones, was 0x%lx", after, base);
+}
+
+static void uiret_clears_only_its_mask(void)
+{
+	uint64_t base = rflags_now() | FLAG_ARITHMETIC | FLAG_ID, after;
+
+	raw_rflags_and = 0;
+	deliver(base, 0, &after);
+	raw_rflags_and = ~0ULL;
+	ktap_check(after == (base & ~UIRET_FLAGS),
+		   "RFLAGS 0x%lx after UIRET with all zeros, was 0x%lx", after, base);
+}
+
+/* UIRET needs no delivery before it: it pops three words, wherever they come from. */
+uint64_t uiret_from_scratch(uint64_t *rsp_error);
+extern char uiret_scratch_insn[];
+
+asm(
+"	.pushsection .text\n"
+"	.type uiret_from_scratch, @function\n"
+"uiret_from_scratch:\n"
+"	mov %rsp, %rdx\n"
+"	pushfq\n"
+"	pop %rcx\n"
+"	lea -256(%rsp), %rsp\n"
+"	push %rdx\n"
+"	push %rcx\n"
+"	lea 1f(%rip), %rcx\n"
+"	push %rcx\n"
+"uiret_scratch_insn:\n"
+"	uiret\n"
+"	ud2\n"
+"1:	mov %rsp, %rax\n"
+"	sub %rdx, %rax\n"
+"	mov %rax, (%rdi)\n"
+"	xor %eax, %eax\n"
+"	testui\n"
+"	setc %al\n"
+"	mov %rdx, %rsp\n"
+"	ret\n"
+"	.popsection\n"
+);
+
+static void uiret_needs_no_handler(void)
+{
+	uint64_t rsp_error = 1;
+
+	_clui();
+	ktap_check(uiret_from_scratch(&rsp_error) == 1, "UIF is clear after UIRET");
+	ktap_check(rsp_error == 0, "RSP is wrong by %ld after UIRET", (long)rsp_error);
+}
+
+static void stui_with_pending(void *arg)
+{
+	(void)arg;
+	_stui();
+	spin_until(raw_count > 0);
+	sleep_ms(5);
+}
+
+static void uiret_to_non_canonical_rip_faults(void)
+{
+	struct fault fault;
+
+	pend();
+	raw_rip = 1ULL << 63;
+	fault_wants_uif = true;
+	fault = fault_of(stui_with_pending, NULL);
+	ktap_check(fault.sig == SIGSEGV, "signal %s", fault_name(fault.sig));
+	ktap_check(fault.rip == (uintptr_t)raw_uiret, "RIP 0x%lx, not that of UIRET 0x%lx",
+		   fault.rip, (uintptr_t)raw_uiret);
+	ktap_check(fault.uif == 0, "the faulting UIRET changed UIF");
+}
+
+void uiret_at(void *rsp);
+extern char uiret_at_insn[];
+
+asm(
+"	.pushsection .text\n"
+"	.type uiret_at, @function\n"
+"uiret_at:\n"
+"	mov %rdi, %rsp\n"
+"uiret_at_insn:\n"
+"	uiret\n"
+"	.popsection\n"
+);
+
+static void uiret_from_a_bad_stack_faults(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *hole = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *stacks[3];
+	unsigned int i;
+
+	munmap(hole + page, page);
+	stacks[0] = hole + page;	/* nothing there */
+	stacks[1] = hole + page - 16;	/* RIP and RFLAGS are, RSP is not */
+	stacks[2] = (void *)(1ULL << 63);
+	fault_wants_uif = true;
+	for (i = 0; i < 3; i++) {
+		struct fault fault;
+
+		_clui();
+		fault = fault_of(uiret_at, stacks[i]);
+		/* A non-canonical stack address is #SS, which Linux makes a SIGBUS. */
+		ktap_check(fault.sig == SIGSEGV || (i == 2 && fault.sig == SIGBUS),
+			   "stack %u: signal %s", i, fault_name(fault.sig));
+		ktap_check(fault.rip == (uintptr_t)uiret_at_insn, "stack %u: RIP 0x%lx", i,
+			   fault.rip);
+		ktap_check(fault.uif == 0, "stack %u: the faulting UIRET changed UIF", i);
+	}
+}
+
+/* Delivery with RSP at a place that cannot take the frame. */
+static void __attribute__((noreturn)) stui_on_stack(void *rsp)
+{
+	asm volatile("mov %0, %%rsp\n\tstui\n\t1: pause\n\tjmp 1b" : : "r"(rsp) : "memory");
+	__builtin_unreachable();
+}
+
+static void bad_stack_child(void *rsp)
+{
+	pend();
+	stui_on_stack(rsp);
+}
+
+static void delivery_to_unmapped_stack_kills(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *stack = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	child_dies(child_start(bad_stack_child, stack + page), SIGSEGV);
+}
+
+static void delivery_to_read_only_stack_kills(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *stack = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	child_dies(child_start(bad_stack_child, stack + page), SIGSEGV);
+}
+
+static void running_on_bad_stack(void *arg)
+{
+	struct outside *outside = arg;
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *stack = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ktap_ok(uintr_register_handler(raw_entry, 0));
+	outside->fd = ktap_ok(uintr_create_fd(0, 0));
+	thread_start(sends_from_outside, outside);
+	asm volatile("mov %1, %%rsp\n\tstui\n\tmovq $1, %0\n\t1: pause\n\tjmp 1b"
+		     : "=m"(outside->ready) : "r"(stack + page) : "memory");
+}
+
+static void delivery_to_bad_stack_while_running_kills(void)
+{
+	struct outside *outside = shared_memory(sizeof(*outside));
+
+	child_dies(child_start(running_on_bad_stack, outside), SIGSEGV);
+}
+
+static void bad_handler_child(void *handler)
+{
+	int index;
+
+	ktap_ok(uintr_register_handler(handler, 0));
+	index = sender_to(ktap_ok(uintr_create_fd(0, 0)));
+	_stui();
+	_senduipi(index);
+	spin_until(false);
+}
+
+/* A handler's address is the user's business until the interrupt comes. */
+static void unmapped_handler_kills(void)
+{
+	void *hole = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	child_dies(child_start(bad_handler_child, hole), SIGSEGV);
+}
+
+/* The stack need not be there yet: a page that is only reserved is faulted in. */
+static void delivery_faults_the_stack_in(void)
+{
+	size_t size = 1 << 20;
+	char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t saved;
+
+	pend();
+	asm volatile("mov %%rsp, %0\n\tmov %1, %%rsp\n\tstui\n\tclui\n\tmov %0, %%rsp"
+		     : "=&r"(saved) : "r"(stack + size / 2) : "memory");
+	ktap_assert(raw_count == 1, "not delivered");
+	ktap_check(raw_log[0].rsp == (uintptr_t)(stack + size / 2), "RSP 0x%lx", raw_log[0].rsp);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(holds_vector_rip_rsp),
+	KTAP_CASE(is_aligned_below_the_red_zone),
+	KTAP_CASE(leaves_the_red_zone_alone),
+	KTAP_CASE(leaves_the_red_zone_alone_when_running),
+	KTAP_CASE(saves_and_restores_rflags),
+	KTAP_CASE(handler_runs_without_tf),
+	KTAP_CASE(uiret_sets_only_its_mask),
+	KTAP_CASE(uiret_clears_only_its_mask),
+	KTAP_CASE(uiret_needs_no_handler),
+	KTAP_CASE(uiret_to_non_canonical_rip_faults),
+	KTAP_CASE(uiret_from_a_bad_stack_faults),
+	KTAP_CASE(delivery_to_unmapped_stack_kills),
+	KTAP_CASE(delivery_to_read_only_stack_kills),
+	KTAP_CASE(delivery_to_bad_stack_while_running_kills),
+	KTAP_CASE(unmapped_handler_kills),
+	KTAP_CASE(delivery_faults_the_stack_in),
+};
+
+KTAP_MAIN(cases, uintr_missing())

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Delivery to a thread that runs: from another CPU, from itself, masked and unmasked, between
+ * system calls, across migration. Each interrupt that was sent while none was pending is
+ * delivered, and none is delivered twice.
+ */
+#include "ktap.h"
+#include "peer.h"
+#include "raw.h"
+#include "task.h"
+#include "uintr.h"
+
+/* So many, or as many as a slow machine makes in ENOUGH_MS. */
+#define ROUNDS		200
+#define ENOUGH_MS	3000
+
+static uint64_t deadline;
+
+static bool enough(int round)
+{
+	if (round == 1)
+		deadline = now_ns() + ENOUGH_MS * 1000000ULL;
+	return round > ROUNDS || (round > 10 && now_ns() > deadline);
+}
+
+static void while_running_user_code(void)
+{
+	struct sender s;
+	int i;
+
+	pin_to(0);
+	sender_start(&s, receiver(5));
+	_stui();
+	for (i = 1; !enough(i); i++) {
+		sender_ask(&s);
+		/* Not one system call here: the kernel must come to the thread by itself. */
+		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
+	}
+	sender_stop(&s);
+	ktap_check(hits == (unsigned long)i - 1, "sent %d, handled %lu", i - 1, hits);
+	ktap_check(hits_of[5] == hits, "some came with another vector");
+}
+
+static void to_itself(void)
+{
+	int index = sender_to(receiver(0)), i;
+
+	_stui();
+	for (i = 1; !enough(i); i++) {
+		_senduipi(index);
+		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
+	}
+	ktap_check(hits == (unsigned long)i - 1, "sent %d, handled %lu", i - 1, hits);
+}
+
+static void uif_starts_clear(void)
+{
+	int index;
+
+	ktap_check(!_testui(), "UIF is set in a new process");
+	index = sender_to(receiver(0));
+	ktap_check(!_testui(), "UIF is set after uintr_register_handler()");
+	_senduipi(index);
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 0, "delivered with UIF clear");
+}
+
+static void stui_and_clui_set_uif(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	_stui();
+	ktap_check(_testui(), "UIF is clear after STUI");
+	getppid();
+	ktap_check(_testui(), "UIF is clear after a system call");
+	_clui();
+	ktap_check(!_testui(), "UIF is set after CLUI");
+	getppid();
+	ktap_check(!_testui(), "UIF is set after a system call");
+}
+
+static void masked_until_stui(void)
+{
+	struct sender s;
+	int i;
+
+	sender_start(&s, receiver(0));
+	for (i = 1; i <= 20; i++) {
+		_clui();
+		sender_send(&s);
+		getppid();
+		ktap_check(hits == (unsigned long)i - 1, "delivered with UIF clear");
+		_stui();
+		ktap_assert(spin_until(hits == (unsigned long)i), "not delivered after STUI");
+	}
+	_clui();
+	sender_send(&s);
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 20, "delivered with UIF clear");
+	sender_stop(&s);
+}
+
+static volatile int uif_in_handler = -1;
+
+static UINTR_HANDLER void look_at_uif(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	(void)vector;
+	uif_in_handler = uintr_insn_testui();
+	hits++;
+}
+
+static void uif_is_clear_in_handler_and_set_after(void)
+{
+	int index;
+
+	ktap_ok(uintr_register_handler(look_at_uif, 0));
+	index = sender_to(ktap_ok(uintr_create_fd(0, 0)));
+	_stui();
+	_senduipi(index);
+	ktap_assert(spin_until(hits == 1), "not delivered");
+	ktap_check(uif_in_handler == 0, "UIF in the handler is %d", uif_in_handler);
+	ktap_check(_testui(), "UIF is clear after UIRET");
+}
+
+static void is_delivered_once(void)
+{
+	int index = sender_to(receiver(0)), i;
+
+	_stui();
+	_senduipi(index);
+	ktap_assert(spin_until(hits == 1), "not delivered");
+	for (i = 0; i < 1000; i++)
+		getppid();
+	sleep_ms(NEVER_MS);
+	_clui();
+	_stui();
+	ktap_check(hits == 1, "one interrupt was handled %lu times", hits);
+}
+
+static void in_a_loop_of_system_calls(void)
+{
+	pid_t parent = getppid();
+	struct sender s;
+	int i, wrong = 0;
+
+	pin_to(0);
+	sender_start(&s, receiver(0));
+	_stui();
+	for (i = 1; !enough(i); i++) {
+		uint64_t start = now_ns();
+
+		sender_ask(&s);
+		while (hits < (unsigned long)i && now_ns() - start < SOON_MS * 1000000ULL)
+			wrong += syscall(SYS_getppid) != parent;
+		ktap_assert(hits >= (unsigned long)i, "interrupt %d is lost", i);
+	}
+	sender_stop(&s);
+	ktap_check(hits == (unsigned long)i - 1, "sent %d, handled %lu", i - 1, hits);
+	ktap_check(!wrong, "%d system calls gave a wrong result", wrong);
+}
+
+static void while_it_migrates(void)
+{
+	struct sender s;
+	int i;
+
+	if (cpu_count() < 2)
+		ktap_skip("one CPU: there is nowhere to migrate to");
+	sender_start(&s, receiver(0));
+	_stui();
+	for (i = 1; !enough(i); i++) {
+		sender_ask(&s);
+		pin_to(i);
+		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
+	}
+	sender_stop(&s);
+	ktap_check(hits == (unsigned long)i - 1, "sent %d, handled %lu", i - 1, hits);
+}
+
+static void *runs_for_cpu(void *arg)
+{
+	pin_to(0);
+	while (!load((bool *)arg))
+		__builtin_ia32_pause();
+	return NULL;
+}
+
+static void while_it_is_preempted(void)
+{
+	struct sender s;
+	bool stop = false;
+	pthread_t rival;
+	int i;
+
+	/* A rival on the same CPU: the interrupt often comes while the receiver is off it. */
+	pin_to(0);
+	rival = thread_start(runs_for_cpu, &stop);
+	sender_start(&s, receiver(0));
+	_stui();
+	for (i = 1; i <= 40; i++) {
+		sender_ask(&s);
+		sched_yield();
+		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
+	}
+	store(&stop, true);
+	thread_join(rival);
+	sender_stop(&s);
+	ktap_check(hits == 40, "sent 40, handled %lu", hits);
+}
+
+static uint64_t ticks_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+#define AT_ONCE_ROUNDS	600
+#define AT_ONCE_ENOUGH	8
+
+struct at_once {
+	int fd;
+	int rounds;
+	int within_a_tick;
+	bool done;
+};
+
+static void *counts_ticks(void *arg)
+{
+	struct at_once *a = arg;
+	uint64_t before;
+	int index, i;
+
+	pin_to(1);
+	index = sender_to(a->fd);
+	for (i = 1; i <= AT_ONCE_ROUNDS && a->within_a_tick < AT_ONCE_ENOUGH; i++) {
+		before = ticks_ns();
+		_senduipi(index);
+		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
+		a->within_a_tick += ticks_ns() == before;
+		a->rounds = i;
+	}
+	store(&a->done, true);
+	return NULL;
+}
+
+/*
+ * A thread that computes on another CPU is interrupted at once, not when its CPU enters the kernel
+ * for another reason. The coarse clock moves with the timer tick: were it the tick that brought
+ * each interrupt, the clock would have moved in every round. That it stood still in a few rounds
+ * is a low bar on any machine, and says nothing about how long a round takes.
+ */
+static void at_once_and_not_with_the_tick(void)
+{
+	struct at_once a = {};
+	pthread_t thread;
+
+	if (cpu_count() < 2)
+		ktap_skip("one CPU: the sender runs only when the receiver does not");
+	pin_to(0);
+	a.fd = receiver(0);
+	_stui();
+	tsc_per_ms();
+	thread = thread_start(counts_ticks, &a);
+	while (!load(&a.done))
+		__builtin_ia32_pause();
+	thread_join(thread);
+	ktap_check(a.within_a_tick == AT_ONCE_ENOUGH,
+		   "only %d of %d came before the next timer tick", a.within_a_tick, a.rounds);
+	ktap_diag("%d of %d came before the next timer tick", a.within_a_tick, a.rounds);
+}
+
+static volatile unsigned long hits_elsewhere;
+
+static UINTR_HANDLER void count_elsewhere(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	(void)vector;
+	hits_elsewhere++;
+}
+
+struct other {
+	int fd;
+	bool stop;
+};
+
+static void *other_receiver(void *arg)
+{
+	struct other *other = arg;
+
+	ktap_ok(uintr_register_handler(count_elsewhere, 0));
+	store(&other->fd, ktap_ok(uintr_create_fd(0, 0)));
+	_stui();
+	ktap_check(spin_until(load(&other->stop)), "not stopped");
+	return NULL;
+}
+
+static void only_to_the_thread_that_registered(void)
+{
+	struct other other = { .fd = -1 };
+	pthread_t thread = thread_start(other_receiver, &other);
+	int here = sender_to(receiver(0)), there, i;
+
+	ktap_assert(yield_until(load(&other.fd) >= 0), "no fd");
+	there = sender_to(other.fd);
+	_stui();
+	for (i = 1; i <= 20; i++) {
+		_senduipi(here);
+		ktap_assert(spin_until(hits >= (unsigned long)i), "lost here");
+		_senduipi(there);
+		ktap_assert(yield_until(hits_elsewhere >= (unsigned long)i), "lost there");
+	}
+	store(&other.stop, true);
+	thread_join(thread);
+	ktap_check(hits == 20 && hits_elsewhere == 20, "20 each: %lu here, %lu there",
+		   hits, hits_elsewhere);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(while_running_user_code),
+	KTAP_CASE(to_itself),
+	KTAP_CASE(uif_starts_clear),
+	KTAP_CASE(stui_and_clui_set_uif),
+	KTAP_CASE(masked_until_stui),
+	KTAP_CASE(uif_is_clear_in_handler_and_set_after),
+	KTAP_CASE(is_delivered_once),
+	KTAP_CASE(in_a_loop_of_system_calls),
+	KTAP_CASE(while_it_migrates),
+	KTAP_CASE(while_it_is_preempted),
+	KTAP_CASE(at_once_and_not_with_the_tick),
+	KTAP_CASE(only_to_the_thread_that_registered),
+};
+
+KTAP_MAIN(cases, uintr_missing())

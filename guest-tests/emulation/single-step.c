@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Single-stepping over the instructions, by TF and by a debugger: one trap after each of them,
+ * like after any other instruction.
+ */
+#include "ktap.h"
+#include "peer.h"
+#include "raw.h"
+#include "task.h"
+#include "uintr.h"
+
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+/*
+ * Every instruction from step_first to step_end has a place in step_rips, which the assembler
+ * fills. rdi is the index for SENDUIPI. UIF ends as it began, clear.
+ */
+void stepped(uint64_t index);
+extern const uint64_t step_rips[];
+extern const uint64_t step_count;
+extern char step_first[], step_end[];
+
+#define STEP(insn)				\
+"7771:	" insn "\n"				\
+"	.pushsection .rodata\n"			\
+"	.quad 7771b\n"				\
+"	.popsection\n"
+
+asm(
+"	.pushsection .rodata\n"
+"	.balign 8\n"
+"step_rips:\n"
+"	.popsection\n"
+"	.pushsection .text\n"
+"	.type stepped, @function\n"
+"stepped:\n"
+"step_first:\n"
+STEP("nop")
+STEP("stui")
+STEP("testui")
+STEP("setc %al")
+STEP("clui")
+STEP("testui")
+STEP("setc %al")
+STEP("senduipi %rdi")
+STEP("nop")
+STEP(".byte 0xf3, 0x48, 0x0f, 0xc7, 0xf7")	/* SENDUIPI with REX.W */
+STEP("clui")
+STEP("ret")
+"step_end:\n"
+"	.popsection\n"
+"	.pushsection .rodata\n"
+"step_count:	.quad (. - step_rips) / 8\n"
+"	.popsection\n"
+);
+
+static uint64_t seen[64];
+static volatile unsigned int n_seen;
+
+static void note_trap(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	uint64_t rip = uc->uc_mcontext.gregs[REG_RIP];
+
+	(void)sig;
+	(void)info;
+	if (rip >= (uintptr_t)step_first && rip < (uintptr_t)step_end && n_seen < 64)
+		seen[n_seen++] = rip;
+}
+
+static void compare(const uint64_t *rips, unsigned int count)
+{
+	unsigned int i;
+
+	ktap_check(count == step_count, "%u traps in %lu instructions", count, step_count);
+	for (i = 0; i < step_count && i < count; i++)
+		ktap_assert(rips[i] == step_rips[i],
+			    "trap %u is at +%ld, instruction %u is at +%ld", i,
+			    (long)(rips[i] - step_rips[0]), i,
+			    (long)(step_rips[i] - step_rips[0]));
+}
+
+static void by_trap_flag(void)
+{
+	struct sigaction action = { .sa_sigaction = note_trap, .sa_flags = SA_SIGINFO };
+	uint64_t index = sender_to(receiver(0));
+
+	ktap_ok(sigaction(SIGTRAP, &action, NULL));
+	/* TF is set by POPFQ; the first trap comes after CALL, before the first instruction. */
+	asm volatile("sub $128, %%rsp\n\t"
+		     "pushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\t"
+		     "call stepped\n\t"
+		     "pushfq\n\tandl $~0x100, (%%rsp)\n\tpopfq\n\t"
+		     "add $128, %%rsp"
+		     : "+D"(index) : : "rax", "cc", "memory");
+	compare(seen, n_seen);
+	ktap_check(!_testui(), "UIF is set");
+	ktap_check(hits == 0, "delivered with UIF clear");
+	_stui();
+	ktap_check(spin_until(hits == 1), "what was sent is lost");
+}
+
+static void traced(void *arg)
+{
+	uint64_t index = sender_to(receiver(0));
+
+	(void)arg;
+	ktap_ok(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	raise(SIGSTOP);
+	stepped(index);
+	_stui();
+	ktap_assert(spin_until(hits == 1), "what was sent is lost");
+}
+
+static void by_a_debugger(void)
+{
+	pid_t pid = child_start(traced, NULL);
+	struct user_regs_struct regs;
+	unsigned int n = 0, steps;
+	uint64_t rips[64];
+	int status;
+
+	ktap_ok(waitpid(pid, &status, 0));
+	ktap_assert(WIFSTOPPED(status), "wait status 0x%x", status);
+	for (steps = 0; steps < 10000; steps++) {
+		ktap_ok(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL));
+		ktap_ok(waitpid(pid, &status, 0));
+		ktap_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
+			    "step %u: wait status 0x%x", steps, status);
+		ktap_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+		if (regs.rip >= (uintptr_t)step_first && regs.rip < (uintptr_t)step_end) {
+			if (n < 64)
+				rips[n++] = regs.rip;
+		} else if (n) {
+			break;
+		}
+	}
+	compare(rips, n);
+	ktap_ok(ptrace(PTRACE_CONT, pid, NULL, NULL));
+	child_passes(pid);
+}
+
+/*
+ * Stopped by its debugger with an interrupt pending and let go again: it is delivered, with
+ * whatever registers the debugger read in between.
+ */
+static void pends_while_traced(void *arg)
+{
+	int index = sender_to(receiver(0));
+
+	(void)arg;
+	ktap_ok(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	_senduipi(index);
+	raise(SIGSTOP);
+	_stui();
+	ktap_assert(spin_until(hits == 1), "lost");
+	_senduipi(index);
+	raise(SIGSTOP);
+	ktap_assert(spin_until(hits == 2), "lost");
+}
+
+static void pending_across_a_ptrace_stop(void)
+{
+	pid_t pid = child_start(pends_while_traced, NULL);
+	struct user_regs_struct regs;
+	int status, stop;
+
+	for (stop = 0; stop < 2; stop++) {
+		ktap_ok(waitpid(pid, &status, 0));
+		ktap_assert(WIFSTOPPED(status), "wait status 0x%x", status);
+		ktap_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+		ktap_ok(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
+		ktap_ok(ptrace(PTRACE_CONT, pid, NULL, NULL));
+	}
+	child_passes(pid);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(by_trap_flag),
+	KTAP_CASE(by_a_debugger),
+	KTAP_CASE(pending_across_a_ptrace_stop),
+};
+
+KTAP_MAIN(cases, uintr_missing())

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The two sides of most cases: a receiver with a counting handler, and a thread that sends when told.
+ */
+#ifndef GUEST_TESTS_PEER_H
+#define GUEST_TESTS_PEER_H
+
+#include "task.h"
+#include "uintr.h"
+
+/* What the counting handler saw; the handler is the only writer. */
+static volatile unsigned long hits;
+static volatile unsigned long hits_of[UINTR_VECTORS];
+
+static UINTR_HANDLER void count_hit(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	hits_of[vector % UINTR_VECTORS]++;
+	hits++;
+}
+
+/* Make the calling thread a receiver with the counting handler; user interrupts stay masked. */
+static inline int receiver(unsigned int vector)
+{
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	return ktap_ok(uintr_create_fd(vector, 0));
+}
+
+/* Make the calling thread a sender to itself; gives the index. */
+static inline int sender_to(int fd)
+{
+	return ktap_ok(uintr_register_sender(fd, 0));
+}
+
+struct sender {
+	pthread_t thread;
+	int fd;
+	unsigned int cpu;
+	int index;		/* -1 until connected */
+	unsigned long asked;
+	unsigned long sent;
+	bool stop;
+};
+
+static inline void *sender_thread(void *arg)
+{
+	struct sender *s = arg;
+
+	pin_to(s->cpu);
+	store(&s->index, sender_to(s->fd));
+	while (!load(&s->stop)) {
+		if (load(&s->asked) > s->sent) {
+			_senduipi(s->index);
+			add(&s->sent, 1);
+		} else {
+			sched_yield();
+		}
+	}
+	return NULL;
+}
+
+/* Start a connected sender on the second CPU, if there is one. */
+static inline void sender_start(struct sender *s, int fd)
+{
+	*s = (struct sender){ .fd = fd, .cpu = 1, .index = -1 };
+	s->thread = thread_start(sender_thread, s);
+	ktap_assert(yield_until(load(&s->index) >= 0), "the sender did not connect");
+}
+
+/* Have it send once more, without waiting for it: no system call is made. */
+static inline void sender_ask(struct sender *s)
+{
+	add(&s->asked, 1);
+}
+
+/* Have it send, and wait until it did. */
+static inline void sender_send(struct sender *s)
+{
+	sender_ask(s);
+	ktap_assert(yield_until(load(&s->sent) == load(&s->asked)), "the sender did not send");
+}
+
+static inline void sender_stop(struct sender *s)
+{
+	store(&s->stop, true);
+	thread_join(s->thread);
+}
+
+#endif /* GUEST_TESTS_PEER_H */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * "Wait unless it has come already", without a gap.
+ *
+ * Between looking at a counter and entering uintr_wait() a user interrupt may be handled, and the
+ * call would then wait for the next one. The handler closes the gap: if it finds RIP between the
+ * look and the SYSCALL instruction, it moves RIP behind that instruction.
+ */
+#ifndef GUEST_TESTS_WAIT_H
+#define GUEST_TESTS_WAIT_H
+
+#include "uintr.h"
+
+#if !UINTR_ABI_RFC
+#error "uintr_wait() takes other arguments in this ABI"
+#endif
+
+#define WAIT_STRING_(x)	#x
+#define WAIT_STRING(x)	WAIT_STRING_(x)
+
+/* Wait if *counter is still seen. Gives 0 without a system call, or what the call gave (-errno). */
+long wait_while(const volatile unsigned long *counter, unsigned long seen);
+extern char wait_look[], wait_call[], wait_out[];
+
+asm(
+"	.pushsection .text\n"
+"	.type wait_while, @function\n"
+"wait_while:\n"
+"	xor %eax, %eax\n"
+"wait_look:\n"
+"	cmp %rsi, (%rdi)\n"
+"	jne wait_out\n"
+"	mov $" WAIT_STRING(__NR_uintr_wait) ", %eax\n"
+"	xor %edi, %edi\n"
+"wait_call:\n"
+"	syscall\n"
+"wait_out:\n"
+"	ret\n"
+"	.popsection\n"
+);
+
+/* For the handler, after it changed the counter. */
+#define wait_fix(frame) do {							\
+	volatile struct __uintr_frame *wait_frame = (frame);			\
+	if (wait_frame->rip >= (uintptr_t)wait_look &&				\
+	    wait_frame->rip <= (uintptr_t)wait_call)				\
+		wait_frame->rip = (uintptr_t)wait_out;				\
+} while (0)
+
+#endif /* GUEST_TESTS_WAIT_H */

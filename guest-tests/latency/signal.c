@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Signals: to a thread that runs and takes them in a handler, and to one that sleeps in
+ * sigwaitinfo(). Real-time signals, which are queued and not merged.
+ */
+#include "latency.h"
+
+static volatile unsigned long arrived[2];
+static __thread int own_side;
+static pid_t tids[2];
+static pid_t pid;
+
+static void arrive(int sig)
+{
+	(void)sig;
+	arrived[own_side]++;
+}
+
+static void open_handled(int side)
+{
+	struct sigaction action = { .sa_handler = arrive };
+
+	own_side = side;
+	tids[side] = task_tid();
+	pid = getpid();
+	ktap_ok(sigaction(SIGRTMIN, &action, NULL));
+}
+
+static void open_waited(int side)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	open_handled(side);
+}
+
+static void connect_side(int side)
+{
+	(void)side;
+}
+
+static void send_side(int side)
+{
+	ktap_assert(!syscall(SYS_tgkill, pid, tids[!side], SIGRTMIN), "tgkill: %s",
+		    ktap_errno(errno));
+}
+
+static void wait_running(int side, unsigned long round)
+{
+	while (arrived[side] <= round)
+		latency_relax();
+}
+
+static void wait_blocked(int side, unsigned long round)
+{
+	sigset_t set;
+
+	(void)side;
+	(void)round;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	while (sigwaitinfo(&set, NULL) < 0)
+		ktap_assert(errno == EINTR, "sigwaitinfo: %s", ktap_errno(errno));
+}
+
+static const struct mechanism handled = {
+	"signal", open_handled, connect_side, send_side, wait_running,
+};
+
+static const struct mechanism waited = {
+	"signal", open_waited, connect_side, send_side, wait_blocked,
+};
+
+static void ping_pong(void)
+{
+	latency_measure(&handled, "ping-pong", true, false);
+}
+
+static void ping_pong_blocked(void)
+{
+	latency_measure(&waited, "ping-pong-blocked", true, false);
+}
+
+static void ping_pong_blocked_same_cpu(void)
+{
+	latency_measure(&waited, "ping-pong-blocked", true, true);
+}
+
+static void sender(void)
+{
+	latency_measure(&handled, "sender", false, false);
+}
+
+static void sender_blocked(void)
+{
+	latency_measure(&waited, "sender-blocked", false, false);
+}
+
+static void sender_same_cpu(void)
+{
+	latency_measure(&handled, "sender", false, true);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(ping_pong),
+	KTAP_CASE(ping_pong_blocked),
+	KTAP_CASE(ping_pong_blocked_same_cpu),
+	KTAP_CASE(sender),
+	KTAP_CASE(sender_blocked),
+	KTAP_CASE(sender_same_cpu),
+};
+
+KTAP_MAIN(cases, NULL)

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * User interrupts: to a thread that runs, and to one that sleeps in uintr_wait().
+ */
+#include "latency.h"
+#include "uintr.h"
+#include "wait.h"
+
+static volatile unsigned long arrived[2];
+static int fds[2], indices[2];
+
+static UINTR_HANDLER void arrive_0(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	arrived[0]++;
+	wait_fix(frame);
+}
+
+static UINTR_HANDLER void arrive_1(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	arrived[1]++;
+	wait_fix(frame);
+}
+
+static void open_side(int side)
+{
+	ktap_ok(uintr_register_handler(side ? arrive_1 : arrive_0, 0));
+	fds[side] = ktap_ok(uintr_create_fd(0, 0));
+	_stui();
+}
+
+static void connect_side(int side)
+{
+	indices[side] = ktap_ok(uintr_register_sender(fds[!side], 0));
+}
+
+static void send_side(int side)
+{
+	_senduipi(indices[side]);
+}
+
+static void wait_running(int side, unsigned long round)
+{
+	while (arrived[side] <= round)
+		latency_relax();
+}
+
+static void wait_blocked(int side, unsigned long round)
+{
+	while (arrived[side] <= round)
+		wait_while(&arrived[side], round);
+}
+
+static const struct mechanism running = {
+	"uintr", open_side, connect_side, send_side, wait_running,
+};
+
+static const struct mechanism blocked = {
+	"uintr", open_side, connect_side, send_side, wait_blocked,
+};
+
+static void ping_pong(void)
+{
+	latency_measure(&running, "ping-pong", true, false);
+}
+
+static void ping_pong_same_cpu(void)
+{
+	latency_measure(&running, "ping-pong", true, true);
+}
+
+static void ping_pong_blocked(void)
+{
+	latency_measure(&blocked, "ping-pong-blocked", true, false);
+}
+
+static void ping_pong_blocked_same_cpu(void)
+{
+	latency_measure(&blocked, "ping-pong-blocked", true, true);
+}
+
+static void sender(void)
+{
+	latency_measure(&running, "sender", false, false);
+}
+
+static void sender_blocked(void)
+{
+	latency_measure(&blocked, "sender-blocked", false, false);
+}
+
+static void sender_same_cpu(void)
+{
+	latency_measure(&running, "sender", false, true);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(ping_pong),
+	KTAP_CASE(ping_pong_same_cpu),
+	KTAP_CASE(ping_pong_blocked),
+	KTAP_CASE(ping_pong_blocked_same_cpu),
+	KTAP_CASE(sender),
+	KTAP_CASE(sender_blocked),
+	KTAP_CASE(sender_same_cpu),
+};
+
+KTAP_MAIN(cases, uintr_rfc_missing())

@@ -1,0 +1,272 @@
+"""The guest's root file system: BusyBox, an SSH server with SFTP and an init, as an initramfs.
+
+The packages come from the host's own apt configuration by ``apt-get download`` and are unpacked
+by ``dpkg-deb``. Both are on every Debian, need neither root nor user namespaces (which
+``mmdebstrap`` does, and which hardened hosts and containers switch off) and take only the few
+packages that are named here. Of these only the files that something in the guest opens go into
+the archive: under emulation each megabyte to load and to unpack is paid at each boot.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from email import message_from_string
+from pathlib import Path
+
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+
+from harness import cpio, paths
+from harness.artefacts.store import Store
+from harness.errors import BuildError
+from harness.progress import Progress
+from harness.values import ImageArtefact, Value
+
+#: Raised when this module packs differently from the same inputs.
+LAYOUT = 1
+
+#: Package → what the guest runs of it.
+PROGRAMS: Mapping[str, str] = {
+    "busybox-static": "bin/busybox",
+    "dropbear-bin": "usr/sbin/dropbear",
+    "openssh-sftp-server": "usr/lib/openssh/sftp-server",
+}
+#: Where dropbear looks for SFTP: Debian's builds and upstream's default.
+SFTP_LINKS = ("usr/libexec/sftp-server", "usr/lib/sftp-server")
+#: Dependencies that hold shared libraries; others (openssh-client) are not for the guest.
+LIBRARY_PREFIXES = ("lib", "zlib1g")
+#: What ``images/`` holds of the guest's files.
+OWN_FILES = ("init", "fstab", "cpuid.c")
+CPUID_FLAGS = (
+    *("-std=gnu11", "-Os", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
+    *("-fno-pie", "-no-pie", "-fcf-protection=none", "-Wall", "-Wextra", "-s"),
+    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
+)
+TIMEOUT_S = 600
+
+
+class Package(Value):
+    """A binary package as apt would install it now."""
+
+    name: str
+    version: str
+    sha256: str
+    depends: tuple[str, ...] = ()
+
+
+def apt_show_argv(names: Sequence[str]) -> list[str]:
+    """Return the command that prints the candidate versions of ``names``."""
+    return ["apt-cache", "show", "--no-all-versions", *names]
+
+
+def apt_download_argv(packages: Sequence[Package]) -> list[str]:
+    """Return the command that puts ``packages`` into the current folder."""
+    exact = [f"{package.name}={package.version}" for package in packages]
+    return ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *exact]
+
+
+def cpuid_argv(compiler: str, source: Path, output: Path) -> list[str]:
+    """Return the command that builds the guest's CPUID reader."""
+    return [compiler, *CPUID_FLAGS, "-o", str(output), str(source)]
+
+
+def build_image(store: Store, progress: Progress) -> ImageArtefact:
+    """Return the image for the packages that apt offers now, building it if it is not there.
+
+    :raise BuildError: a package cannot be had, or lacks a file or library; no C compiler.
+    """
+    with progress.step("guest image") as step:
+        packages = resolve_packages()
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        if compiler is None:
+            raise BuildError("no C compiler for the guest's CPUID reader", hint="install gcc")
+        inputs = {
+            "layout": LAYOUT,
+            "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
+            "files": {name: (paths.IMAGES / name).read_text() for name in OWN_FILES},
+            "compiler": _output([compiler, "--version"]).splitlines()[0],
+        }
+
+        def build(folder: Path) -> None:
+            step.update("packing")
+            with tempfile.TemporaryDirectory(prefix="uintr-harness-image-") as scratch:
+                root = _unpack(packages, Path(scratch))
+                helper = Path(scratch) / "cpuid"
+                _output(cpuid_argv(compiler, paths.IMAGES / "cpuid.c", helper))
+                archive = cpio.pack(image_nodes(root, helper.read_bytes()))
+            target = folder / "initramfs.cpio.gz"
+            target.write_bytes(gzip.compress(archive, 9, mtime=0))
+
+        entry = store.get("image", inputs, build)
+    return ImageArtefact(key=entry.key, path=entry.path)
+
+
+def resolve_packages() -> tuple[Package, ...]:
+    """Return the packages of :data:`PROGRAMS` and those that hold their libraries, by name.
+
+    :raise BuildError: apt does not know one of them.
+    """
+    found: dict[str, Package] = {}
+    wanted = set(PROGRAMS)
+    while wanted:
+        shown = parse_apt_show(_output(apt_show_argv(sorted(wanted)), _APT_HINT))
+        missing = wanted - {package.name for package in shown}
+        if missing:
+            raise BuildError(f"apt does not offer {', '.join(sorted(missing))}", hint=_APT_HINT)
+        found |= {package.name: package for package in shown}
+        depends = {name for package in shown for name in package.depends}
+        wanted = {name for name in depends if name.startswith(LIBRARY_PREFIXES)} - set(found)
+    return tuple(found[name] for name in sorted(found))
+
+
+def parse_apt_show(text: str) -> tuple[Package, ...]:
+    """Return the packages of ``apt-cache show`` output, one paragraph each.
+
+    Of alternatives the first counts; a package that is shown twice (several architectures)
+    counts once.
+    """
+    found: dict[str, Package] = {}
+    for paragraph in text.split("\n\n"):
+        fields = message_from_string(paragraph.strip("\n"))
+        name = fields.get("Package")
+        if not name or name in found:
+            continue
+        depends = [item.split("|")[0] for item in fields.get("Depends", "").split(",")]
+        found[name] = Package(
+            name=name,
+            version=fields.get("Version", ""),
+            sha256=fields.get("SHA256", ""),
+            depends=tuple(item.split()[0].split(":")[0] for item in depends if item.strip()),
+        )
+    return tuple(found.values())
+
+
+def image_nodes(root: Path, cpuid: bytes) -> Iterator[cpio.Node]:
+    """Yield what the guest needs of the unpacked packages in ``root``, and the harness's own.
+
+    :raise BuildError: a program is not where it was, or a library is in no package.
+    """
+    for package, path in PROGRAMS.items():
+        if not (root / path).is_file():
+            raise BuildError(
+                f"the package {package} has no {path}", hint="report this with your release's name"
+            )
+        yield cpio.file(path, (root / path).read_bytes(), 0o755)
+    for path, library in _libraries(root).items():
+        yield cpio.file(path, library.read_bytes(), 0o755)
+    for applet in _output([str(root / "bin/busybox"), "--list"]).split():
+        if applet != "busybox":
+            yield cpio.link(f"bin/{applet}", "busybox")
+    for path in SFTP_LINKS:
+        yield cpio.link(path, "/" + PROGRAMS["openssh-sftp-server"])
+    yield cpio.file("bin/cpuid", cpuid, 0o755)
+    yield cpio.file("init", (paths.IMAGES / "init").read_bytes(), 0o755)
+    yield cpio.file("etc/fstab", (paths.IMAGES / "fstab").read_bytes())
+    yield cpio.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")
+    yield cpio.file("etc/group", b"root:x:0:\n")
+    yield cpio.file("etc/shells", b"/bin/sh\n")
+    yield cpio.file("etc/inittab", b"::restart:/bin/busybox init\n")
+    yield cpio.character_device("dev/console", 5, 1)
+    yield cpio.character_device("dev/null", 1, 3, 0o666)
+    for path in ("proc", "run", "sbin", "sys", "tests", "usr/bin", "var/log"):
+        yield cpio.folder(path)
+    yield cpio.folder("root", 0o700)
+    yield cpio.folder("tmp", 0o1777)
+
+
+def needed_libraries(binary: bytes) -> tuple[list[str], str]:
+    """Return an ELF file's DT_NEEDED names and its interpreter, both empty for a static one."""
+    elf = ELFFile(io.BytesIO(binary))
+    names: list[str] = []
+    for section in elf.iter_sections():
+        if isinstance(section, DynamicSection):
+            names += [str(tag.needed) for tag in section.iter_tags("DT_NEEDED")]  # type: ignore[attr-defined]
+    for segment in elf.iter_segments("PT_INTERP"):
+        return names, str(segment.get_interp_name())  # type: ignore[attr-defined]
+    return names, ""
+
+
+def _libraries(root: Path) -> dict[str, Path]:
+    """Return where the guest needs which library of ``root``: those of its programs, and theirs.
+
+    The loader goes to the path that programs name. Only regular files of ``root`` are taken:
+    an absolute link in it would lead out to the host's files.
+    """
+    available = {
+        path.name: path
+        for folder in ("lib", "usr/lib")
+        for path in sorted((root / folder).rglob("*.so*"))
+    }
+    found: dict[str, Path] = {}
+    queue = [root / path for path in PROGRAMS.values()]
+    while queue:
+        binary = queue.pop()
+        names, interpreter = needed_libraries(binary.read_bytes())
+        loader = Path(interpreter).name
+        for name in {*names, loader} - {""}:
+            library = available.get(name)
+            if library is None:
+                raise BuildError(f"no package holds {name}", where=binary.name)
+            # A link to a versioned file beside it; the guest gets it under the name it asks for.
+            actual = library.parent / library.readlink() if library.is_symlink() else library
+            if not actual.is_relative_to(root) or not actual.is_file():
+                raise BuildError(f"{name} leads out of its package", where=library.name)
+            is_loader = name == loader
+            path = interpreter.lstrip("/") if is_loader else str(library.relative_to(root))
+            if path not in found:
+                found[path] = actual
+                queue.append(actual)
+    return found
+
+
+def _unpack(packages: Sequence[Package], scratch: Path) -> Path:
+    root = scratch / "root"
+    _output(apt_download_argv(packages), _APT_HINT, cwd=scratch)
+    for archive in sorted(scratch.glob("*.deb")):
+        _output(["dpkg-deb", "-x", str(archive), str(root)])
+    for path in root.rglob("*"):  # a package may hold what its owner alone may read
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IRUSR)
+    return root
+
+
+_APT_HINT = "run `apt-get update` as root, and see that apt has a Debian mirror with `main`"
+
+
+def _output(argv: list[str], hint: str | None = None, *, cwd: Path | None = None) -> str:
+    """Run a tool and return what it prints.
+
+    :raise BuildError: it is not there, fails or does not end within ten minutes.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+        )
+    except FileNotFoundError as error:
+        raise BuildError(
+            f"{argv[0]} is not installed", hint="the image is built from Debian packages"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{argv[0]} did not end within {TIMEOUT_S} s", hint=hint) from error
+    if done.returncode != 0:
+        raise BuildError(
+            f"{argv[0]} failed with exit code {done.returncode}",
+            where=" ".join(argv),
+            detail=done.stderr[-2000:],
+            hint=hint,
+        )
+    return done.stdout

@@ -1,0 +1,298 @@
+"""A kernel: source, series, fragments and compiler in; image, symbols and headers out.
+
+Two entries of the store per kernel. ``kernel-config`` holds the final ``.config`` and the patched
+tree's id for a source, series, fragments and compiler; ``kernel`` holds the build, keyed by what
+decides its bits: patched tree, final ``.config``, compiler, settings. Both keys are computed
+without unpacking anything, so a kernel that is there costs two look-ups; and a change that does
+not change the bits (a patch's message, a fragment's comment) builds nothing.
+
+A miss works in a kept folder per profile. Its work tree is moved from one commit to another, which
+touches only files that differ, and ``make`` does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from harness import paths
+from harness.artefacts import kbuild, kconfig
+from harness.artefacts.command import capture, disk_full, require, says_disk_full, stream
+from harness.artefacts.git import Repository
+from harness.artefacts.kconfig import Fragment
+from harness.artefacts.series import Patch, apply_series, fetch_series
+from harness.artefacts.sources import describe_source, fetch_source, identify_source
+from harness.artefacts.store import Entry, Store
+from harness.artefacts.toolchain import kernel_tools
+from harness.errors import BuildError
+from harness.progress import Progress, Step
+from harness.values import Compiler, KernelArtefact, KernelProfile
+
+_TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
+
+#: Things made for each option of a small configuration, for the first build's estimate.
+_STEPS_PER_OPTION = 1.5
+
+#: Shortest time between two reports of how far a build is, in seconds.
+_REPORT_EVERY_S = 0.2
+
+
+def build_kernel(profile: KernelProfile, store: Store, progress: Progress) -> KernelArtefact:
+    """Return a profile's kernel, building what of it is not in the store.
+
+    :raise UserError: the profile names a tree, series, patch or fragment that is not there.
+    :raise BuildError: a patch does not apply, an option is dropped, or the compiler fails.
+    :raise GuestError: the disk is full.
+    """
+    builder = _Builder(profile, store, progress)
+    configured = builder.configured()
+    entry = builder.built(configured)
+    if entry.hit:
+        progress.note(f"kernel {profile.name}: already built ({entry.key[:12]})")
+    release = (entry.path / "release").read_text().strip()
+    return KernelArtefact(key=entry.key, path=entry.path, release=release)
+
+
+class _Kept:
+    """A profile's kept folder: repository, work tree and build tree. Its lock must be held."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = folder / "tree"
+        self.out = folder / "out"
+        self.config = folder / "config"
+        self.report = folder / "report"
+        #: How many things the last build from nothing made.
+        self.steps = folder / "steps"
+        self.repository = Repository(folder / "repository.git", self.tree)
+
+
+class _Builder:
+    """What one call of :func:`build_kernel` knows; the steps are its methods, in order."""
+
+    def __init__(self, profile: KernelProfile, store: Store, progress: Progress) -> None:
+        self.profile = profile
+        self.cc: Compiler = profile.toolchain
+        self.store = store
+        self.progress = progress
+        self.fragments: Sequence[Fragment] = kconfig.load_fragments(
+            profile.fragments, paths.FRAGMENTS
+        )
+        self.patches: Sequence[Patch] = fetch_series(profile.series, store, progress)
+        self.tools = [tool.model_dump() for tool in kernel_tools(self.cc)]
+
+    @property
+    def folder(self) -> str:
+        """Name of the kept folder: another compiler would rebuild everything in it."""
+        return f"kernel-{self.profile.name}-{self.cc}"
+
+    # --- configuration -----------------------------------------------------------------------
+
+    def configured(self) -> Entry:
+        """Return the entry with the final ``.config`` and the patched tree's id."""
+        options, conflicts = kconfig.merge(self.fragments)
+        inputs = {
+            "source": identify_source(self.profile.source, self.store),
+            "patches": [patch.identity for patch in self.patches],
+            "options": {name: option.value for name, option in options.items()},
+            "tools": self.tools,
+            "make": kbuild.make_variables(self.cc),
+        }
+
+        def build(folder: Path) -> None:
+            require(*_TOOLS, needed_for="a kernel build")
+            for conflict in conflicts:
+                self.progress.note(str(conflict))
+            with self.store.workspace(self.folder) as path:
+                kept = _Kept(path)
+                commit = self._patched(kept)
+                with self.progress.step(f"configure {self.profile.name}"):
+                    text = self._configure(kept, options)
+                (folder / "config").write_text(text)
+                (folder / "tree").write_text(kept.repository.tree_of(commit) + "\n")
+
+        return self.store.get("kernel-config", inputs, build)
+
+    def _patched(self, kept: _Kept) -> str:
+        """Put source and series into the kept work tree and return its commit."""
+        base = fetch_source(self.profile.source, self.store, self.progress)
+        name = describe_source(self.profile.source)
+        kept.tree.mkdir(exist_ok=True)
+        kept.repository.init().borrow(base.repository)
+        title = (
+            f"apply {len(self.patches)} patches on {name}" if self.patches else f"lay out {name}"
+        )
+        with self.progress.step(title):
+            commit = apply_series(
+                Repository(kept.repository.git_dir),
+                base.commit,
+                self.patches,
+                name,
+                self.progress,
+            )
+            kept.repository.check_out(commit)
+        return commit
+
+    def _configure(self, kept: _Kept, options: dict[str, kconfig.Option]) -> str:
+        """Return the final ``.config``: tinyconfig, the fragments over it, checked."""
+        kept.config.mkdir(exist_ok=True)
+        final = kept.config / ".config"
+        self._make_config(kept, "tinyconfig")
+        tiny = kconfig.parse_config(final.read_text())
+        final.write_text(kconfig.write_config(tiny, options))
+        self._make_config(kept, "olddefconfig")
+        text = final.read_text()
+        kconfig.verify(options, kconfig.parse_config(text), kept.tree)
+        return text
+
+    def _make_config(self, kept: _Kept, target: str) -> None:
+        result = capture(
+            kbuild.config_argv(kept.tree, kept.config, self.cc, target),
+            env=kbuild.environment(kept.tree, kept.config),
+        )
+        if result.returncode == 0:
+            return
+        if says_disk_full(result.complaint):
+            raise disk_full(kept.config)
+        raise BuildError(
+            f"make {target} failed with {result.returncode}",
+            where=describe_source(self.profile.source),
+            detail=kbuild.first_errors(f"{result.text}\n{result.complaint}".splitlines()),
+        )
+
+    # --- build -------------------------------------------------------------------------------
+
+    def built(self, configured: Entry) -> Entry:
+        """Return the entry with the built kernel."""
+        config = (configured.path / "config").read_text()
+        tree = (configured.path / "tree").read_text().strip()
+        inputs = {
+            "tree": tree,
+            "config": sha256(config.encode()).hexdigest(),
+            "tools": self.tools,
+            "settings": kbuild.build_settings(self.cc),
+        }
+
+        def build(folder: Path) -> None:
+            require(*_TOOLS, needed_for="a kernel build")
+            with self.store.workspace(self.folder) as path:
+                kept = _Kept(path)
+                if not self._has_tree(kept, tree):
+                    self._patched(kept)
+                self._compile(kept, config, folder)
+
+        return self.store.get("kernel", inputs, build)
+
+    @staticmethod
+    def _has_tree(kept: _Kept, tree: str) -> bool:
+        """Tell whether the kept work tree is the one to build, with no file changed in it."""
+        repository = kept.repository
+        if not kept.tree.is_dir() or repository.try_("write-tree").text != tree:
+            return False
+        return repository.try_("diff-files", "--quiet").returncode == 0
+
+    def _compile(self, kept: _Kept, config: str, folder: Path) -> None:
+        kept.out.mkdir(exist_ok=True)
+        final = kept.out / ".config"
+        if not final.exists() or final.read_text() != config:
+            final.write_text(config)
+        fresh = not (kept.out / "vmlinux").exists()
+        steps = self._estimate(kept, config) if fresh else None
+        log = self.store.log(self.folder)
+        shutil.rmtree(kept.report, ignore_errors=True)
+        kept.report.mkdir()
+        env = kbuild.environment(kept.tree, kept.out)
+        argv = kbuild.tuxmake_argv(
+            Path(sys.executable),
+            kept.tree,
+            kept.out,
+            kept.report,
+            folder / "headers",
+            self.cc,
+            os.cpu_count() or 1,
+            env,
+        )
+        with self.progress.step(f"build kernel {self.profile.name}") as step:
+            counter = _Counter(step, steps)
+            code = stream(argv, env=env, log=log, on_line=counter.line)
+        lines = log.read_text(errors="replace").splitlines()
+        if code != 0:
+            self._failed(code, lines, log)
+        if final.read_text() != config:
+            raise BuildError(
+                "the build changed its own configuration",
+                where=final,
+                hint="a tool that Kconfig asks differs between configuring and building",
+            )
+        if fresh:
+            kept.steps.write_text(f"{counter.count}\n")
+        self._collect(kept, folder, log)
+
+    @staticmethod
+    def _estimate(kept: _Kept, config: str) -> float:
+        """Guess how many things a build from nothing will make."""
+        if kept.steps.exists():
+            return float(kept.steps.read_text())
+        return config.count("=y\n") * _STEPS_PER_OPTION
+
+    def _failed(self, code: int, lines: Sequence[str], log: Path) -> None:
+        if says_disk_full("\n".join(lines)):
+            raise disk_full(self.store.root)
+        raise BuildError(
+            f"the kernel {self.profile.name} does not build (tuxmake ended with {code})",
+            where=log,
+            detail=kbuild.first_errors(lines),
+            hint="the whole output is in that log",
+        )
+
+    def _collect(self, kept: _Kept, folder: Path, log: Path) -> None:
+        """Copy what a finished build is asked for into its entry."""
+        release = capture(
+            kbuild.release_argv(kept.tree, kept.out, self.cc),
+            env=kbuild.environment(kept.tree, kept.out),
+        )
+        if release.returncode != 0:
+            raise BuildError("make kernelrelease failed", detail=release.complaint)
+        (folder / "release").write_text(release.text + "\n")
+        for source, name in (
+            (kept.out / "arch/x86/boot/bzImage", "bzImage"),
+            (kept.out / "vmlinux", "vmlinux"),
+            (kept.out / "System.map", "System.map"),
+            (kept.out / ".config", "config"),
+            (kept.report / "metadata.json", "metadata.json"),
+            (kept.report / "reproducer.sh", "reproducer.sh"),
+            (log, "build.log"),
+        ):
+            if not source.exists():
+                raise BuildError(f"the build left no {name}", where=source)
+            shutil.copy2(source, folder / name)
+        (folder / "profile.json").write_text(
+            json.dumps(self.profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        )
+
+
+class _Counter:
+    """Counts what a build makes and tells a step, a few times a second at most."""
+
+    def __init__(self, step: Step, total: float | None) -> None:
+        self.count = 0
+        self._step = step
+        self._total = total
+        self._told = 0.0
+
+    def line(self, line: str) -> None:
+        """Take one line of make's output."""
+        if not kbuild.is_step(line):
+            return
+        self.count += 1
+        now = time.monotonic()
+        if now - self._told < _REPORT_EVERY_S:
+            return
+        self._told = now
+        total = max(self._total, self.count) if self._total else None
+        self._step.update(line.split()[-1], done=self.count, total=total)

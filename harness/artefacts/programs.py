@@ -1,0 +1,202 @@
+"""The guest test programs: ``guest-tests/SUBJECT/NAME.c``, each compiled to one static binary.
+
+They are compiled against the headers of the kernel under test, which come before the host's, so
+that ``<asm/unistd.h>`` has the system calls of its series and ``<asm/uintr.h>`` is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import paths
+from harness.artefacts.command import Captured, capture, disk_full, says_disk_full
+from harness.artefacts.store import Store
+from harness.artefacts.toolchain import require_uintr
+from harness.errors import BuildError, UserError
+from harness.progress import Progress
+from harness.values import Compiler, KernelArtefact, Program, ProgramsArtefact
+
+#: Seconds a program may take on a fast machine, unless its subject's ``settings`` says otherwise.
+DEFAULT_TIMEOUT_S = 30.0
+
+#: Seconds that compiling one program may take.
+_COMPILE_S = 300.0
+
+_FLAGS = ("-std=gnu11", "-O2", "-g", "-static", "-pthread", "-muintr", "-Wall", "-Wextra")
+_SHARED = "include"
+_LATENCY = "latency"
+
+
+class _Unit(NamedTuple):
+    """One source file."""
+
+    name: str
+    source: Path
+    timeout_s: float
+
+
+def compile_argv(cc: Compiler, source: Path, tests: Path, headers: Path, out: Path) -> list[str]:
+    """Return the command line that makes one program.
+
+    :param tests: the folder of all subjects.
+    :param headers: the installed kernel headers.
+    """
+    return [
+        cc,
+        *_FLAGS,
+        f"-ffile-prefix-map={tests}/=",
+        "-I",
+        str(tests / _SHARED),
+        "-isystem",
+        str(headers),
+        "-o",
+        str(out),
+        str(source),
+    ]
+
+
+def build_programs(
+    kernel: KernelArtefact,
+    cc: Compiler,
+    store: Store,
+    progress: Progress,
+    tests: Path = paths.GUEST_TESTS,
+) -> ProgramsArtefact:
+    """Return all guest programs, compiled unless they are in the store.
+
+    :param kernel: whose headers count.
+    :param tests: the folder of the subjects.
+    :raise UserError: there are no programs, or one's name or settings are malformed.
+    :raise BuildError: the compiler is missing or too old, or a program does not compile.
+    """
+    units = tuple(find_programs(tests))
+    if not units:
+        raise UserError(
+            "there are no guest programs",
+            where=tests,
+            hint="a program is a file SUBJECT/NAME.c in this folder",
+        )
+    inputs = {
+        "sources": {unit.name: _digest(unit.source) for unit in units},
+        "shared": _digest_folder(tests / _SHARED),
+        "private": {
+            str(path.relative_to(tests)): _digest(path) for path in sorted(tests.glob("*/*.h"))
+        },
+        "headers": _digest_folder(kernel.headers),
+        "compiler": require_uintr(cc).model_dump(),
+        "flags": list(_FLAGS),
+        "layout": 1,
+    }
+
+    def build(folder: Path) -> None:
+        with progress.step(f"compile guest programs with {cc}") as step:
+            step.update(done=0, total=len(units))
+
+            def compile_one(unit: _Unit) -> Captured:
+                out = folder / unit.name
+                argv = compile_argv(cc, unit.source, tests, kernel.headers, out)
+                return capture(argv, timeout_s=_COMPILE_S)
+
+            for unit in units:
+                (folder / unit.name).parent.mkdir(exist_ok=True)
+            results = []
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                for unit, result in zip(units, pool.map(compile_one, units), strict=True):
+                    results.append((unit, result))
+                    step.update(unit.name, done=len(results), total=len(units))
+        _judge(results, cc, store)
+        said = "".join(result.complaint + "\n" for _, result in results if result.complaint)
+        (folder / "build.log").write_text(said)
+
+    entry = store.get("programs", inputs, build)
+    if entry.hit:
+        progress.note(f"guest programs by {cc}: already built ({entry.key[:12]})")
+    programs = tuple(
+        Program(
+            name=unit.name,
+            path=entry.path / unit.name,
+            timeout_s=unit.timeout_s,
+            latency=unit.name.startswith(f"{_LATENCY}/"),
+        )
+        for unit in units
+    )
+    return ProgramsArtefact(key=entry.key, path=entry.path, cc=cc, programs=programs)
+
+
+def find_programs(tests: Path) -> Iterator[_Unit]:
+    """Give every program of a folder of subjects, sorted by name.
+
+    :raise UserError: a file's name makes no program name, or a ``settings`` file is malformed.
+    """
+    for source in sorted(tests.glob("*/*.c")):
+        subject = source.parent
+        if subject.name == _SHARED:
+            continue
+        name = f"{subject.name}/{source.stem}"
+        if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", name):
+            raise UserError(
+                f"{name} is no program name",
+                where=source,
+                hint="use small letters, digits and dashes",
+            )
+        yield _Unit(name, source, timeout_of(subject / "settings"))
+
+
+def timeout_of(settings: Path) -> float:
+    """Return the timeout in seconds that a kselftest ``settings`` file states, or the default.
+
+    :raise UserError: a line of it is not ``timeout=SECONDS``.
+    """
+    if not settings.is_file():
+        return DEFAULT_TIMEOUT_S
+    timeout = DEFAULT_TIMEOUT_S
+    for number, raw in enumerate(settings.read_text(encoding="utf-8").splitlines(), 1):
+        line = raw.partition("#")[0].strip()
+        match = re.fullmatch(r"timeout\s*=\s*(\d+(?:\.\d+)?)", line)
+        if match:
+            timeout = float(match[1])
+        elif line:
+            raise UserError(
+                f"{line!r} is no setting",
+                where=f"{settings}:{number}",
+                hint="write timeout=SECONDS",
+            )
+    return timeout
+
+
+def _judge(results: Sequence[tuple[_Unit, Captured]], cc: Compiler, store: Store) -> None:
+    """Raise for the first program that did not compile."""
+    bad = [(unit, result) for unit, result in results if result.returncode != 0]
+    if not bad:
+        return
+    unit, result = bad[0]
+    if says_disk_full(result.complaint):
+        raise disk_full(store.root)
+    log = store.log(f"programs-{cc}")
+    log.write_text("".join(f"== {one.name}\n{said.complaint}\n" for one, said in bad))
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    raise BuildError(
+        f"guest program {unit.name} does not compile with {cc}{more}",
+        where=unit.source,
+        detail=result.complaint,
+        hint=f"the output for all of them is in {log}",
+    )
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_folder(folder: Path) -> str:
+    """Return a digest of every file's name and content below a folder."""
+    digest = sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\0{_digest(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,221 @@
+"""The artefact store: a folder per artefact, found by the hash of everything that went into it.
+
+::
+
+    ROOT/KIND/KEY/            a finished artefact; never changes again
+    ROOT/KIND/.new-KEY-…/     one being built; becomes the above by one rename
+    ROOT/locks/               one lock file for each key and kept folder
+    ROOT/work/NAME/           kept build folders: a speed-up, never an input
+    ROOT/logs/                build logs of the last attempts, failed ones included
+
+A reader needs no lock: an artefact is there whole or not at all. Builders of one key exclude one
+another, and the lock is the kernel's (``flock``), so it goes away with its holder. A builder
+that was killed leaves a ``.new-`` folder; the next process that opens the store or builds
+that key removes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from harness import paths
+from harness.artefacts.command import host_error
+from harness.errors import GuestError
+from harness.progress import Progress, Silent
+
+#: What ``inputs`` may hold: anything that JSON can say. (mypy has recursive aliases, pydantic
+#: does not need them here.)
+JSON = object
+
+#: Seconds after which waiting for another builder is announced, and given up.
+ANNOUNCE_WAIT_S = 2.0
+GIVE_UP_WAIT_S = 3 * 3600.0
+
+_NEW = ".new-"
+
+
+class Entry(NamedTuple):
+    """A finished artefact."""
+
+    key: str
+    path: Path
+    #: Whether it was there already.
+    hit: bool
+
+
+def canonical(value: JSON) -> bytes:
+    """Return the one JSON text of a value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Store:
+    """The artefact store under one folder. Safe for any number of processes at once."""
+
+    def __init__(self, root: Path, progress: Progress | None = None) -> None:
+        self.root = root
+        self._progress = progress or Silent()
+
+    @classmethod
+    def open(cls, progress: Progress | None = None) -> Store:
+        """Open the user's store, and remove what killed builders left there.
+
+        :raise UserError: its folder cannot be made or written to.
+        """
+        store = cls(paths.cache_dir(), progress)
+        store.sweep()
+        return store
+
+    # --- artefacts ---------------------------------------------------------------------------
+
+    @staticmethod
+    def key(kind: str, inputs: Mapping[str, JSON]) -> str:
+        """Return the SHA-256, in hex, of the kind and everything that goes into the artefact."""
+        return hashlib.sha256(canonical({"kind": kind, "inputs": dict(inputs)})).hexdigest()
+
+    def find(self, kind: str, inputs: Mapping[str, JSON]) -> Entry | None:
+        """Return the finished artefact, or None; takes no lock and builds nothing."""
+        key = self.key(kind, inputs)
+        path = self.root / kind / key
+        return Entry(key, path, hit=True) if path.is_dir() else None
+
+    def get(self, kind: str, inputs: Mapping[str, JSON], build: Callable[[Path], None]) -> Entry:
+        """Return the artefact, building it first if it is not there.
+
+        :param kind: its folder in the store, for example ``kernel``.
+        :param inputs: everything that decides its content; written beside it as ``inputs.json``.
+        :param build: fills the empty folder that it is given. It runs in at most one process at
+            a time for the same key, and what it left is dropped if it raises.
+        :raise GuestError: the disk is full, or another builder holds the key for hours.
+        :raise UserError: the store cannot be written to.
+        """
+        found = self.find(kind, inputs)
+        if found:
+            return found
+        key = self.key(kind, inputs)
+        with self.locked(f"{kind}-{key}", f"the same {kind}"):
+            found = self.find(kind, inputs)  # somebody else may have built it meanwhile
+            if found:
+                return found
+            final = self.root / kind / key
+            try:
+                self._build(final, inputs, build)
+            except OSError as error:
+                raise host_error(error, final) from error
+            return Entry(key, final, hit=False)
+
+    def _build(
+        self, final: Path, inputs: Mapping[str, JSON], build: Callable[[Path], None]
+    ) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(final.parent, final.name)
+        new = Path(tempfile.mkdtemp(prefix=f"{_NEW}{final.name}-", dir=final.parent))
+        try:
+            new.chmod(0o755)
+            build(new)
+            text = json.dumps(dict(inputs), indent=2, sort_keys=True, ensure_ascii=False)
+            (new / "inputs.json").write_text(text + "\n", encoding="utf-8")
+            _flush(new)
+            new.rename(final)
+            _flush(final.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    # --- folders that are kept between builds ------------------------------------------------
+
+    @contextmanager
+    def workspace(self, name: str) -> Iterator[Path]:
+        """Hold a kept build folder; its content is whatever the last holder left.
+
+        :raise GuestError: another process holds it for hours.
+        """
+        with self.locked(f"work-{name}", f"in the build folder {name}"):
+            path = self.root / "work" / name
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise host_error(error, path) from error
+            yield path
+
+    def log(self, name: str) -> Path:
+        """Return the path of an empty log file that survives a failed build."""
+        path = self.root / "logs" / f"{name}.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+        except OSError as error:
+            raise host_error(error, path) from error
+        return path
+
+    # --- locks and leftovers -----------------------------------------------------------------
+
+    @contextmanager
+    def locked(self, name: str, doing: str) -> Iterator[None]:
+        """Hold a lock of the store; say so when that means waiting for somebody.
+
+        :param doing: what the other holder is building, for the message.
+        :raise GuestError: it was not free within ``GIVE_UP_WAIT_S`` seconds.
+        """
+        path = self.root / "locks" / f"{name}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=ANNOUNCE_WAIT_S)
+            except Timeout:
+                self._progress.note(f"waiting for another run that is building {doing}")
+                lock.acquire(timeout=GIVE_UP_WAIT_S)
+        except Timeout as error:
+            raise GuestError(
+                f"another run was building {doing} for {GIVE_UP_WAIT_S / 3600:.0f} hours",
+                where=path,
+                hint="see with `fuser -v` on that file which process holds it, and end it",
+            ) from error
+        except OSError as error:
+            raise host_error(error, path) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sweep(self) -> None:
+        """Remove what killed builders left, except where somebody builds right now."""
+        for new in self.root.glob(f"*/{_NEW}*"):
+            key = new.name.removeprefix(_NEW)[:64]
+            lock = FileLock(self.root / "locks" / f"{new.parent.name}-{key}.lock")
+            try:
+                with lock.acquire(timeout=0):
+                    shutil.rmtree(new, ignore_errors=True)
+            except (Timeout, OSError):
+                continue
+
+
+def _remove_leftovers(folder: Path, key: str) -> None:
+    """Remove unfinished builds of a key; its lock must be held, so that none is alive."""
+    for leftover in folder.glob(f"{_NEW}{key}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder and everything under it to the disk (``syncfs``), before it is renamed.
+
+    Without it a power cut can leave a finished name with empty files behind it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Which compiler there is: its identity for keys, and whether it knows user interrupts.
+
+``-muintr`` came with GCC 11 and Clang 12; the compiler is asked by compiling, not by version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from functools import cache
+from pathlib import Path
+
+from harness.artefacts.command import capture
+from harness.errors import BuildError
+from harness.values import Compiler, Value
+
+_HINT = "`ci/bootstrap run` installs what is missing"
+
+_PROBE = b"""#include <x86gprintrin.h>
+void probe(void);
+void probe(void) { _senduipi(0); }
+"""
+
+
+class CompilerIdentity(Value):
+    """What must be the same for two builds to be the same."""
+
+    name: str
+    #: The whole text of ``--version``.
+    version: str
+    #: Of the driver's binary, symbolic links followed.
+    sha256: str
+
+
+@cache
+def identify(program: str) -> CompilerIdentity:
+    """Ask a compiler or linker on the PATH who it is.
+
+    :raise BuildError: it is not installed or does not answer.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise BuildError(f"{program} is not installed", hint=_HINT)
+    answer = capture([program, "--version"], timeout_s=30)
+    if answer.returncode != 0:
+        raise BuildError(
+            f"{program} --version failed with {answer.returncode}",
+            where=found,
+            detail=answer.complaint,
+        )
+    digest = hashlib.sha256(Path(found).resolve().read_bytes()).hexdigest()
+    return CompilerIdentity(name=program, version=answer.text, sha256=digest)
+
+
+def kernel_tools(cc: Compiler) -> tuple[CompilerIdentity, ...]:
+    """Identify what a kernel's bits depend on: compiler and linker.
+
+    :raise BuildError: one of them is not installed.
+    """
+    linker = "ld.lld" if cc == "clang" else "ld"
+    return identify(cc), identify(linker)
+
+
+@cache
+def knows_uintr(cc: Compiler) -> bool:
+    """Tell whether the compiler builds user-interrupt instructions (``-muintr``).
+
+    :raise BuildError: it is not installed.
+    """
+    argv = [cc, "-muintr", "-x", "c", "-", "-S", "-o", "/dev/null"]
+    return capture(argv, stdin=_PROBE, timeout_s=60).returncode == 0
+
+
+def require_uintr(cc: Compiler) -> CompilerIdentity:
+    """Identify a compiler for the guest programs.
+
+    :raise BuildError: it is not installed, or too old for ``-muintr``.
+    """
+    identity = identify(cc)
+    if not knows_uintr(cc):
+        raise BuildError(
+            f"{cc} does not know user interrupts (-muintr)",
+            where=identity.version.partition("\n")[0],
+            hint="GCC 11 or Clang 12 is the oldest that does",
+        )
+    return identity

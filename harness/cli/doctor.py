@@ -1,0 +1,43 @@
+"""``uintr-harness doctor``: what this host can do."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from harness.cli import Command
+from harness.doctor import Finding, examine
+from harness.errors import ExitCode
+
+_MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "red")}
+
+
+@click.command("doctor", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(as_json: bool) -> int:
+    """Say what this host can do, each finding with its remedy.
+
+    The exit code is 4 if something keeps the default run from working, else 0.
+    """
+    findings: list[Finding] = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    bad = any(finding.state == "bad" for finding in findings)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"schema": 1, "good": not bad, "findings": [f.model_dump() for f in findings]},
+                indent=2,
+            )
+        )
+    return ExitCode.GUEST if bad else ExitCode.PASSED
+
+
+def _show(finding: Finding) -> None:
+    mark, colour = _MARKS[finding.state]
+    click.echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.subject}: {finding.what}")
+    if finding.remedy:
+        click.echo(f"      {finding.remedy}")

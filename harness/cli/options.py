@@ -1,0 +1,154 @@
+"""Options that several commands share, read into one :class:`~harness.request.Request`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness.profiles import KernelOverrides
+from harness.request import (
+    DEFAULT_COMPILER,
+    DEFAULT_CPU,
+    DEFAULT_KERNEL,
+    DEFAULT_SMP,
+    Request,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class List(click.ParamType[tuple[Any, ...]]):
+    """Comma-separated values: ``--smp 1,2``. The option can be given several times too."""
+
+    def __init__(self, item: click.ParamType[Any], name: str) -> None:
+        self.item = item
+        self.name = name
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Split at the commas and convert each part."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(parts):
+            self.fail(f"{value!r} has an empty value", param, ctx)
+        return tuple(self.item.convert(part, param, ctx) for part in parts)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Show what one value is."""
+        inner = self.item.get_metavar(param, ctx) or self.name.upper()
+        return f"{inner}[,…]"
+
+
+def _flat(_ctx: click.Context, _param: click.Parameter, value: Any) -> tuple[Any, ...]:
+    return tuple(item for part in value for item in part)
+
+
+def _list(flag: str, item: click.ParamType[Any], name: str, default: object, text: str) -> Any:
+    return click.option(
+        flag,
+        type=List(item, name),
+        multiple=True,
+        default=[str(default)] if default is not None else [],
+        show_default=default is not None and str(default),
+        callback=_flat,
+        help=text,
+    )
+
+
+KERNEL_OPTIONS = (
+    _list(
+        "--kernel", click.STRING, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."
+    ),
+    click.option(
+        "--tree",
+        type=click.Path(path_type=Path),
+        help="Your own kernel tree instead of the profile's source and series. Never written to.",
+    ),
+    click.option(
+        "--series",
+        metavar="PATH|MSGID|none",
+        help="Patches instead of the profile's: a folder with a series file, an mbox, "
+        "a lore message-id.",
+    ),
+    _list(
+        "--fragment", click.STRING, "name", None, "Config fragments to add: kasan, lockdep, kcsan."
+    ),
+    click.option(
+        "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
+    ),
+)
+
+CELL_OPTIONS = (
+    _list("--cpu", click.STRING, "name", DEFAULT_CPU, "CPU model: a name, or a TOML file."),
+    _list("--smp", click.IntRange(1, 16), "n", DEFAULT_SMP, "Number of CPUs of the guest."),
+    _list(
+        "--cc",
+        click.Choice(["gcc", "clang"]),
+        "cc",
+        DEFAULT_COMPILER,
+        "Compiler of the guest programs.",
+    ),
+    click.option(
+        "--accel",
+        type=click.Choice(["auto", "tcg", "kvm"]),
+        default="auto",
+        show_default=True,
+        help="auto takes KVM where a probe guest runs with it.",
+    ),
+    click.option(
+        "--qemu",
+        type=click.Path(path_type=Path),
+        help="The QEMU to use instead of the one on PATH.",
+    ),
+    click.option(
+        "-k",
+        "select",
+        metavar="EXPR",
+        default="",
+        help="Only the programs that match (pytest's -k).",
+    ),
+)
+
+
+def kernel_options(function: F) -> F:
+    """Add the options that choose kernels; the command gets ``request``."""
+    return _with_request(function, KERNEL_OPTIONS, {})
+
+
+def cell_options(function: F) -> F:
+    """Add the options that choose cells; the command gets ``request``."""
+    fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
+    same = {name: name for name in ("accel", "qemu", "select")}
+    return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS), fields | same)
+
+
+def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]) -> F:
+    """Decorate with options; ``more`` has, by option, the request's field beyond the kernel's."""
+
+    @wraps(function)
+    def command(
+        kernel: tuple[str, ...],
+        tree: Path | None,
+        series: str | None,
+        fragment: tuple[str, ...],
+        toolchain: Any,
+        **rest: Any,
+    ) -> Any:
+        fields: dict[str, Any] = {
+            "kernels": kernel,
+            "overrides": KernelOverrides(
+                tree=tree, series=series, fragments=fragment, toolchain=toolchain
+            ),
+        }
+        fields |= {field: rest.pop(option) for option, field in more.items()}
+        return function(request=Request(**fields), **rest)
+
+    for option in reversed(options):
+        command = option(command)
+    return command  # type: ignore[return-value]

@@ -1,0 +1,26 @@
+"""``uintr-harness plan``: what a run would do, without doing any of it."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli import Command
+from harness.cli.options import cell_options
+from harness.plan import Format, render
+from harness.request import Request
+
+
+@click.command("plan", cls=Command)
+@cell_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="github prints a line for $GITHUB_OUTPUT with one job per cell.",
+)
+def command(request: Request, form: Format) -> None:
+    """Print the cells that `run` would run with the same options."""
+    plan = request.plan()
+    click.echo(render(plan, form, request.cell_options(plan)))

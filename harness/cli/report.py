@@ -1,0 +1,24 @@
+"""``uintr-harness report``: a run's folder rendered again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli import Command
+from harness.render import render_run, show_run
+from harness.runfolder import RunFolder
+
+
+@click.command("report", cls=Command)
+@click.argument("run", type=click.Path(path_type=Path))
+def command(run: Path) -> int:
+    """Write RUN's summary, JUnit file and reproducers again from its results, and show them.
+
+    The exit code is what the recorded results say: 0, 1 or 4.
+    """
+    folder = RunFolder(run)
+    outcome = render_run(folder)
+    show_run(folder, outcome)
+    return outcome.exit_code

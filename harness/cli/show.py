@@ -1,0 +1,19 @@
+"""The display that commands share: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.report.progress import RichProgress
+
+
+@contextmanager
+def shown() -> Iterator[RichProgress]:
+    """Show progress while the context lasts."""
+    from harness.report.progress import RichProgress  # rich only where shown
+
+    with RichProgress() as progress:
+        yield progress

@@ -1,0 +1,124 @@
+"""Which accelerator runs guests here: found out by running one.
+
+``/dev/kvm`` proves nothing. It can exist, open, create a VM and still not run it: nested
+virtualisation that lacks a model-specific register ends in QEMU's
+``failed to set MSR 0x10a to 0x69``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import GuestError, UserError
+from harness.guest.argv import base_argv
+from harness.guest.qmp import Monitor, MonitorError
+from harness.guest.session import monitored
+from harness.values import Accel, Emulator, Value
+
+KVM = Path("/dev/kvm")
+#: Seconds that the trial guest has to leave its reset vector.
+TRIAL_S = 5.0
+COST = (
+    "TCG emulates every instruction: boots take about five times as long, "
+    "and latencies say nothing about hardware"
+)
+_PC = re.compile(r"\b[RE]IP=([0-9a-f]+)")
+_RESET_VECTOR = 0xFFF0
+
+
+class AccelChoice(Value):
+    """An accelerator that runs guests here."""
+
+    accel: Accel
+    #: Why this one, and what it costs; for the user.
+    reason: str
+
+
+def probe_accel(emulator: Emulator, wanted: Literal["auto", "tcg", "kvm"]) -> AccelChoice:
+    """Return the accelerator to use, after starting a small VM with it.
+
+    :raise UserError: ``kvm`` was asked for and does not run a guest here.
+    :raise GuestError: not even TCG runs a guest.
+    """
+    if wanted != "tcg":
+        trouble = _kvm_trouble(emulator)
+        if trouble is None:
+            return AccelChoice(accel="kvm", reason="KVM runs a guest here")
+        if wanted == "kvm":
+            raise UserError(
+                "KVM was asked for, but does not run a guest here",
+                where=KVM,
+                detail=trouble,
+                hint="leave --accel out, or say --accel tcg, to emulate",
+            )
+        why = f"KVM does not run a guest here ({trouble})"
+    else:
+        why = "TCG was asked for"
+    trouble = trial(emulator, "tcg")
+    if trouble is not None:
+        raise GuestError(
+            "QEMU does not run a guest with TCG either",
+            where=emulator.binary,
+            detail=trouble,
+            hint="see that the QEMU and its firmware belong together: `uintr-harness doctor`",
+        )
+    return AccelChoice(accel="tcg", reason=f"{why}. {COST}")
+
+
+def _kvm_trouble(emulator: Emulator) -> str | None:
+    if not KVM.exists():
+        return f"there is no {KVM}"
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return f"no permission to open {KVM}; the group kvm usually has it"
+    return trial(emulator, "kvm")
+
+
+def trial_argv(emulator: Emulator, accel: Accel) -> list[str]:
+    """Return a machine that has firmware to run and nothing else."""
+    return [
+        *base_argv(emulator),
+        *("-machine", "pc"),
+        *("-accel", accel),
+        *("-cpu", "max"),
+        *("-m", "32M"),
+    ]
+
+
+def trial(emulator: Emulator, accel: Accel) -> str | None:
+    """Run a machine without a kernel; return why it did not run, or ``None`` if it did.
+
+    It has run once its CPU has left the reset vector.
+    """
+    try:
+        with monitored(trial_argv(emulator, accel)) as monitor:
+            return None if _has_run(monitor) else "its CPU did not execute anything"
+    except MonitorError as error:
+        return _reason(error.detail or error.what)
+
+
+def _has_run(monitor: Monitor) -> bool:
+    end = time.monotonic() + TRIAL_S
+    while time.monotonic() < end:
+        status = monitor.command("query-status")
+        if not status.get("running"):
+            return False
+        found = _PC.search(monitor.human("info registers"))
+        if found and int(found[1], 16) & 0xFFFF != _RESET_VECTOR:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _reason(stderr: str) -> str:
+    """Return the line of QEMU's words that says most: its first that is no warning."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if "warning:" not in line]
+    line = next(iter([*telling, *lines]), "QEMU ended without a word")
+    with contextlib.suppress(ValueError):
+        line = line[line.index("error: ") + len("error: ") :]
+    return line

@@ -1,0 +1,154 @@
+"""QEMU's command line, from small parts that are each a function of values."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.guest.spec import GuestSpec
+from harness.values import CpuProfile, Emulator
+
+#: The guest's address in QEMU's user network, and its gateway there.
+GUEST_IP = "10.0.2.15"
+GATEWAY_IP = "10.0.2.2"
+HOST_IP = "127.0.0.1"
+#: Identifiers that QMP commands use.
+SERIAL_ID = "serial"
+NET_ID = "net0"
+#: Machines without the devices that no guest uses; probing for them costs 0.2 s under emulation.
+MACHINES = {"q35": "q35,sata=off,smbus=off", "pc": "pc"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What exists only while a guest runs: its archive with keys, and QEMU's monitor."""
+
+    initrd: Path
+    #: Descriptor of one end of a Unix socket pair; nothing to find or remove in a file system.
+    qmp_fd: int
+    pidfile: Path
+
+
+def base_argv(emulator: Emulator) -> list[str]:
+    """Return the binary, its firmware folders, and nothing that a user's configuration adds."""
+    firmware = [part for folder in emulator.firmware for part in ("-L", str(folder))]
+    return [
+        *(str(emulator.binary), *firmware),
+        *("-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-display", "none"),
+    ]
+
+
+def cpu_argument(profile: CpuProfile, *, knows_uintr: bool) -> str:
+    """Return ``-cpu``'s value. ``enforce`` turns QEMU's warnings on missing features into errors.
+
+    :param knows_uintr: whether this QEMU's model has the property ``uintr``; a profile that
+        hides it must say so then, because ``max`` has all that the accelerator can do.
+    """
+    hide = ["uintr=off"] if knows_uintr and not profile.exposes_uintr else []
+    return ",".join([profile.model, *profile.features, *hide, "enforce"])
+
+
+def machine_argv(spec: GuestSpec, *, knows_uintr: bool = False) -> list[str]:
+    """Return the machine, its accelerator, CPUs and memory."""
+    return [
+        *("-machine", MACHINES[spec.cpu.machine]),
+        *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
+        *("-cpu", cpu_argument(spec.cpu, knows_uintr=knows_uintr)),
+        *("-smp", str(spec.smp)),
+        *("-m", f"{spec.memory_mib}M"),
+    ]
+
+
+def monitor_argv(fd: int) -> list[str]:
+    """Return QMP on an open descriptor."""
+    return [
+        *("-chardev", f"socket,id=qmp,fd={fd}"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def device_argv() -> list[str]:
+    """Return the serial console on QEMU's standard streams, the network card and entropy.
+
+    SSH is forwarded from 127.0.0.1 on a port that the host's kernel picks (0); QMP tells which.
+    """
+    return [
+        *("-chardev", f"stdio,id={SERIAL_ID},signal=off"),
+        *("-serial", f"chardev:{SERIAL_ID}"),
+        *("-netdev", f"user,id={NET_ID},restrict=on,hostfwd=tcp:{HOST_IP}:0-{GUEST_IP}:22"),
+        *("-device", f"virtio-net-pci,netdev={NET_ID},romfile="),
+        *("-device", "virtio-rng-pci"),
+    ]
+
+
+def kernel_cmdline(spec: GuestSpec) -> str:
+    """Return the kernel's command line.
+
+    ``earlyprintk`` shows a panic before the console driver is there; a panic ends QEMU at once
+    (``panic=-1`` with ``-no-reboot``), and so does the NMI that ends a diagnosis. No ``quiet``: it
+    would keep warnings off the console.
+    """
+    return " ".join(
+        part
+        for part in (
+            "earlyprintk=serial,ttyS0,115200",
+            "console=ttyS0,115200",
+            "panic=-1",
+            "unknown_nmi_panic",
+            "i8042.noaux i8042.nokbd",  # nobody types or points; 0.4 s under emulation
+            f"ip={GUEST_IP}::{GATEWAY_IP}:255.255.255.0:guest:eth0:off",
+            spec.cpu.cmdline,
+            spec.cmdline,
+        )
+        if part
+    )
+
+
+def boot_argv(spec: GuestSpec, initrd: Path) -> list[str]:
+    """Return the kernel, its archive and its command line."""
+    return [
+        *("-kernel", str(spec.kernel.bzimage)),
+        *("-initrd", str(initrd)),
+        *("-append", kernel_cmdline(spec)),
+    ]
+
+
+def guest_argv(spec: GuestSpec, runtime: Runtime, *, knows_uintr: bool = False) -> list[str]:
+    """Return the whole command line of a guest."""
+    return [
+        *base_argv(spec.emulator),
+        *("-pidfile", str(runtime.pidfile)),
+        *machine_argv(spec, knows_uintr=knows_uintr),
+        *monitor_argv(runtime.qmp_fd),
+        *device_argv(),
+        *boot_argv(spec, runtime.initrd),
+    ]
+
+
+def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) -> str:
+    """Return ``argv`` as a shell script that boots the same guest by hand.
+
+    The exact command is in it as a comment: its monitor was an open descriptor, and its archive
+    held keys of this run, so the one that runs has the serial console on the terminal instead,
+    and the image without keys.
+    """
+    by_hand = [
+        *base_argv(spec.emulator),
+        *machine_argv(spec, knows_uintr=knows_uintr),
+        *device_argv(),
+        *boot_argv(spec, spec.image.initramfs),
+    ]
+    lines = " \\\n    ".join(shlex.join(group) for group in _options(by_hand))
+    return f"#!/bin/sh\n# The harness ran:\n#   {shlex.join(argv)}\nexec {lines}\n"
+
+
+def _options(argv: list[str]) -> list[list[str]]:
+    groups: list[list[str]] = []
+    for word in argv:
+        if word.startswith("-") or not groups:
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    return groups

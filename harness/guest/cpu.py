@@ -1,0 +1,163 @@
+"""The guest's CPU: what QEMU says of a model, and what the guest itself sees."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.errors import UserError
+from harness.guest.argv import base_argv
+from harness.guest.qmp import Monitor, MonitorError
+from harness.guest.session import monitored
+from harness.values import CpuProfile, Emulator
+
+#: CPUID.(EAX=7,ECX=0):EDX[5], by the Intel SDM, volume 1, chapter "User interrupts".
+UINTR_LEAF = (7, 0)
+UINTR_EDX_BIT = 5
+UINTR_HINT = (
+    "a QEMU with the UINTR CPU model is needed: build one with `uintr-harness build emulator`, "
+    "or name one by --qemu or $UINTR_HARNESS_QEMU"
+)
+
+_UNKNOWN_MODEL = re.compile(r"unable to find CPU model '([^']*)'")
+_UNKNOWN_PROPERTY = re.compile(r"Property '([\w-]+)\.([\w.-]+)' not found")
+_BAD_VALUE = re.compile(
+    r"(Property '[\w-]+\.[\w.-]+' (?:doesn't take|can't)[^\n]*|"
+    r"[^\n]*Parameter '[\w.-]+' expects [^\n]*)"
+)
+_LACKS = re.compile(r"warning: (\S+) doesn't support requested feature: (\S+)")
+_ENFORCED = re.compile(r"doesn't support requested features?\b")
+
+
+def refusal(stderr: str, profile: CpuProfile, emulator: Emulator) -> UserError | None:
+    """Return the user's error behind QEMU's refusal to start, or ``None`` if it is another one."""
+    where = f"cpu profile {profile.name}, {emulator.binary} {emulator.version}"
+    if found := _UNKNOWN_PROPERTY.search(stderr):
+        name = found[2]
+        return UserError(
+            f"this QEMU's CPU model {profile.model!r} has no property {name!r}",
+            where=where,
+            detail=found[0],
+            hint=UINTR_HINT if name == "uintr" else f"`{emulator.binary} -cpu help` lists them",
+        )
+    if found := _UNKNOWN_MODEL.search(stderr):
+        return UserError(
+            f"this QEMU has no CPU model {found[1]!r}",
+            where=where,
+            hint=f"`{emulator.binary} -cpu help` lists its models; mend the profile's `model`",
+        )
+    if _ENFORCED.search(stderr):
+        lacks = sorted({name for _, name in _LACKS.findall(stderr)})
+        return UserError(
+            f"the accelerator cannot do all of the CPU model {profile.model!r}",
+            where=where,
+            detail="\n".join(lacks) or stderr[-1000:],
+            hint="take a smaller model, or switch these off in the profile's `features`",
+        )
+    if found := _BAD_VALUE.search(stderr):
+        return UserError(
+            "QEMU does not take a value of the profile's `features`",
+            where=where,
+            detail=found[0].strip(),
+        )
+    return None
+
+
+@functools.lru_cache(maxsize=32)
+def knows_property(emulator: Emulator, model: str, name: str) -> bool:
+    """Tell whether QEMU's CPU ``model`` has the property ``name``, by asking it without a guest.
+
+    A model that QEMU does not know has none; starting it says so better.
+
+    :raise GuestError: QEMU does not start at all.
+    """
+    argv = [*base_argv(emulator), "-machine", "none", "-S"]
+    with monitored(argv) as monitor:
+        try:
+            found = monitor.command("device-list-properties", {"typename": f"{model}-x86_64-cpu"})
+        except MonitorError:
+            return False
+    return any(item.get("name") == name for item in found)
+
+
+def disagreements_by_qmp(monitor: Monitor, profile: CpuProfile) -> list[str]:
+    """Ask QEMU for each feature that the profile names, on every vCPU; return what differs.
+
+    :raise MonitorError: QEMU did not answer.
+    """
+    wanted = dict(_wanted(profile.features))
+    found = []
+    for cpu in monitor.command("query-cpus-fast"):
+        for name, value in wanted.items():
+            try:
+                got = monitor.command("qom-get", {"path": cpu["qom-path"], "property": name})
+            except MonitorError as error:
+                found.append(f"CPU {cpu['cpu-index']}: {name}: {error.what}")
+                continue
+            if _plain(got) != value:
+                found.append(f"CPU {cpu['cpu-index']}: {name} is {_plain(got)}, not {value}")
+    return found
+
+
+def _wanted(features: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for feature in features:
+        if feature[:1] in "+-":
+            yield feature[1:], "on" if feature[0] == "+" else "off"
+        elif "=" in feature:
+            name, value = feature.split("=", 1)
+            yield name, {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(value, value)
+        else:
+            yield feature, "on"
+
+
+def _plain(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def parse_cpuid(text: str) -> Mapping[int, tuple[int, int, int, int]]:
+    """Return CPU → EAX, EBX, ECX, EDX from what the guest's ``cpuid`` prints; skip the rest."""
+    found: dict[int, tuple[int, int, int, int]] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\d+)((?: [0-9a-f]{8}){4})", line.strip())
+        if match:
+            a, b, c, d = (int(word, 16) for word in match[2].split())
+            found[int(match[1])] = (a, b, c, d)
+    return found
+
+
+def parse_flags(cpuinfo: str) -> list[frozenset[str]]:
+    """Return the flags of each CPU in ``/proc/cpuinfo``."""
+    return [
+        frozenset(line.partition(":")[2].split())
+        for line in cpuinfo.splitlines()
+        if line.startswith("flags")
+    ]
+
+
+def disagreements_in_guest(
+    cpuid_7_0: str, cpuinfo: str, profile: CpuProfile, smp: int
+) -> list[str]:
+    """Return in what the guest's CPUs differ from the profile; empty if they are as promised."""
+    registers = parse_cpuid(cpuid_7_0)
+    found = []
+    if len(registers) != smp:
+        found.append(f"{len(registers)} CPUs answered CPUID, not {smp}")
+    for cpu, (_, _, _, edx) in sorted(registers.items()):
+        exposed = bool(edx >> UINTR_EDX_BIT & 1)
+        if exposed != profile.exposes_uintr:
+            found.append(
+                f"CPU {cpu}: CPUID.(7,0):EDX is {edx:#010x}, bit {UINTR_EDX_BIT} (UINTR) "
+                f"{'set' if exposed else 'clear'}, profile says "
+                f"{'set' if profile.exposes_uintr else 'clear'}"
+            )
+    flags = parse_flags(cpuinfo)
+    if len(flags) != smp:
+        found.append(f"/proc/cpuinfo shows {len(flags)} CPUs, not {smp}")
+    for cpu, have in enumerate(flags):
+        if missing := sorted(set(profile.require_flags) - have):
+            found.append(f"CPU {cpu}: required flags are missing: {' '.join(missing)}")
+        if present := sorted(set(profile.forbid_flags) & have):
+            found.append(f"CPU {cpu}: forbidden flags are there: {' '.join(present)}")
+    return found

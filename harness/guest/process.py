@@ -1,0 +1,127 @@
+"""QEMU as a child that does not outlive the harness."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from harness.errors import GuestError
+
+#: ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked ends. So one thread, which lives as
+#: long as the process, starts every QEMU.
+_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu-spawner")
+_KILL_WAIT_S = 10.0
+
+
+def death_argv(argv: Sequence[str]) -> list[str]:
+    """Return ``argv`` behind util-linux's ``setpriv``, which asks for SIGKILL at our death."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+
+
+class Process:
+    """A running QEMU. Its standard streams are the guest's serial console.
+
+    :param log: takes what QEMU itself says (standard error).
+    :param on_exit: called from a thread of its own, once, when QEMU has ended.
+    :raise GuestError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        pass_fds: Sequence[int] = (),
+        on_exit: Callable[[], None] = lambda: None,
+    ) -> None:
+        if shutil.which("setpriv") is None:
+            raise GuestError("setpriv is not installed", hint="install util-linux")
+        self.log = log
+        with log.open("wb") as stderr:
+            self._popen = _SPAWNER.submit(self._spawn, death_argv(argv), stderr, pass_fds).result()
+        self.ended = threading.Event()
+        self._on_exit = on_exit
+        self._waiter = threading.Thread(target=self._wait, name="qemu-waiter", daemon=True)
+        self._waiter.start()
+
+    @staticmethod
+    def _spawn(
+        argv: Sequence[str], stderr: IO[bytes], pass_fds: Sequence[int]
+    ) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                bufsize=0,
+                process_group=0,  # ^C is for the harness, which ends QEMU in its own time
+            )
+        except OSError as error:
+            raise GuestError(
+                f"QEMU cannot be started: {error.strerror}", where=argv[4] if argv else None
+            ) from error
+
+    def _wait(self) -> None:
+        self._popen.wait()
+        self.ended.set()
+        self._on_exit()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id (``setpriv`` has become QEMU)."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, negative for a signal; ``None`` while it runs."""
+        return self._popen.returncode if self.ended.is_set() else None
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What the serial console prints."""
+        assert self._popen.stdout is not None
+        return self._popen.stdout
+
+    def write(self, data: bytes) -> None:
+        """Type on the serial console; a QEMU that is gone takes nothing."""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(OSError):
+            self._popen.stdin.write(data)
+
+    def stderr_text(self) -> str:
+        """What QEMU itself has said so far."""
+        try:
+            return self.log.read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end, and return whether it came."""
+        return self.ended.wait(seconds)
+
+    def kill(self) -> None:
+        """End it at once and wait until it is gone.
+
+        :raise GuestError: it does not go, which only a kernel bug of the host can cause.
+        """
+        self._popen.kill()
+        if not self.ended.wait(_KILL_WAIT_S):
+            raise GuestError(
+                f"QEMU (pid {self.pid}) survived SIGKILL for {_KILL_WAIT_S:.0f} s",
+                hint="look for it in `ps`; the host's kernel log may say why",
+            )
+
+    def close_streams(self) -> None:
+        """Close both ends of its standard streams that are still open here."""
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()

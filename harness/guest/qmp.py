@@ -1,0 +1,125 @@
+"""QEMU's monitor: qemu.qmp in one event loop in one thread, with a synchronous face."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar
+
+from qemu.qmp import QMPClient
+from qemu.qmp.error import QMPError
+
+from harness.errors import GuestError
+
+T = TypeVar("T")
+#: Seconds for a command; the monitor does not depend on the guest's speed.
+COMMAND_S = 10.0
+POLL_S = 0.25
+
+
+class MonitorError(GuestError):
+    """QEMU's monitor refused a command, did not answer in time, or is gone."""
+
+
+class Monitor:
+    """A QMP session. Events are kept with the time they came (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[float, Mapping[str, Any]]] = []
+        self._client = QMPClient("uintr-harness")
+        self._client.logger.setLevel(100)  # what fails is raised here, with a hint
+        self._loop = asyncio.new_event_loop()
+        self._listener: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="qmp", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _await(
+        self,
+        work: Coroutine[Any, Any, T],
+        what: str,
+        timeout_s: float,
+        in_vain: Callable[[], bool] = lambda: False,
+    ) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        end = time.monotonic() + timeout_s
+        try:
+            while not in_vain() and time.monotonic() + POLL_S < end:
+                with contextlib.suppress(FutureTimeoutError):
+                    return future.result(POLL_S)
+            return future.result(min(timeout_s, POLL_S))
+        except FutureTimeoutError as error:
+            future.cancel()
+            raise MonitorError(
+                f"QEMU's monitor did not answer within {timeout_s:.0f} s", where=what
+            ) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise MonitorError(f"QEMU's monitor: {error}", where=what) from error
+
+    def connect(
+        self,
+        connection: socket.socket,
+        timeout_s: float = COMMAND_S,
+        in_vain: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Shake hands on a connected socket, which belongs to the monitor from here on.
+
+        :param in_vain: tells that QEMU has ended; a handshake that it broke off would not.
+        :raise MonitorError: there is no QEMU at the other end, or not in time.
+        """
+        self._await(self._connect(connection), "handshake", timeout_s, in_vain)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        await self._client.connect(connection)
+        self._listener = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for event in self._client.events:
+            self.events.append((time.monotonic(), dict(event)))
+
+    def command(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = COMMAND_S
+    ) -> Any:
+        """Return what ``name`` returns.
+
+        :raise MonitorError: it was refused, was not answered in time, or QEMU is gone.
+        """
+        work = self._client.execute(name, dict(arguments) if arguments else None)
+        return self._await(work, name, timeout_s)
+
+    def human(self, line: str, *, timeout_s: float = COMMAND_S) -> str:
+        """Return what the human monitor prints for ``line``.
+
+        :raise MonitorError: as :meth:`command`.
+        """
+        return str(
+            self.command("human-monitor-command", {"command-line": line}, timeout_s=timeout_s)
+        )
+
+    def event(self, name: str) -> Mapping[str, Any] | None:
+        """Return the first event of that name, if one has come."""
+        return next((event for _, event in self.events if event.get("event") == name), None)
+
+    def close(self) -> None:
+        """End the session and its thread; QEMU may be gone already."""
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(MonitorError):
+            self._await(self._disconnect(), "disconnect", COMMAND_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(COMMAND_S)
+
+    async def _disconnect(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self._client.disconnect()

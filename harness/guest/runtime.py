@@ -1,0 +1,115 @@
+"""The folder that a guest has only while it runs, and which no dead run leaves behind.
+
+Each guest has a folder of its own with a lock that its harness holds. The kernel gives the lock
+back when the harness ends, however it ends, so the next harness sees which folders are dead and
+removes them, with a QEMU that might have survived in one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from harness.errors import GuestError
+
+LOCK = "lock"
+PIDFILE = "qemu.pid"
+
+
+def runtime_root() -> Path:
+    """Return this user's folder of guests, made if need be.
+
+    :raise GuestError: it cannot be made, or belongs to somebody else.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    if not os.access(base, os.W_OK | os.X_OK):
+        base = tempfile.gettempdir()
+    root = Path(base) / f"uintr-harness-{os.getuid()}"
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+        owner = root.lstat()
+    except OSError as error:
+        raise GuestError(
+            f"the folder for running guests cannot be made: {error.strerror}",
+            where=root,
+            hint="free space there, or set TMPDIR to a folder that you can write to",
+        ) from error
+    if owner.st_uid != os.getuid() or root.is_symlink():
+        raise GuestError(
+            "the folder for running guests belongs to somebody else",
+            where=root,
+            hint="set TMPDIR to a folder of your own",
+        )
+    return root
+
+
+@contextlib.contextmanager
+def runtime_folder() -> Iterator[Path]:
+    """Give a fresh folder for one guest, and remove it at the end.
+
+    :raise GuestError: it cannot be made.
+    """
+    root = runtime_root()
+    with _locked(root / ".sweep", block=True):
+        sweep(root)
+        folder = Path(tempfile.mkdtemp(dir=root))
+        lock = _lock(folder / LOCK, block=True)
+    assert lock is not None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def sweep(root: Path) -> list[Path]:
+    """Remove the folders in ``root`` whose harness is dead, and return them."""
+    removed = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        lock = _lock(folder / LOCK, block=False)
+        if lock is None:
+            continue
+        with lock:
+            _kill_left_over(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+    return removed
+
+
+def _kill_left_over(folder: Path) -> None:
+    """Kill the QEMU of a dead harness, if the pid in its file is still one of that folder."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((folder / PIDFILE).read_text())
+        if os.fsencode(folder / PIDFILE) in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _lock(path: Path, *, block: bool) -> IO[bytes] | None:
+    """Return the locked file, or ``None`` if somebody holds it."""
+    try:
+        file = path.open("ab")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if block else fcntl.LOCK_NB))
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, block: bool) -> Iterator[None]:
+    file = _lock(path, block=block)
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.close()

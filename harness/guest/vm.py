@@ -1,0 +1,448 @@
+"""A guest: from QEMU's start over the boot to commands, and always to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from harness.errors import GuestError
+from harness.guest import cpu, keys
+from harness.guest.alarm import Alarm
+from harness.guest.argv import HOST_IP, NET_ID, Runtime, as_script, guest_argv
+from harness.guest.console import Console
+from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
+from harness.guest.diagnose import diagnose
+from harness.guest.failure import Completed, GuestFailure, Verdict, ending
+from harness.guest.portmap import forwarded_port
+from harness.guest.process import Process
+from harness.guest.qmp import Monitor, MonitorError
+from harness.guest.runtime import PIDFILE, runtime_folder
+from harness.guest.spec import GuestSpec
+from harness.guest.splats import Splat
+from harness.guest.ssh import ConnectionLost, Interrupted, Ssh, Unresponsive
+from harness.values import Value
+
+T = TypeVar("T")
+#: Console lines in an error.
+TAIL = 30
+#: QEMU needs this to end after a panic, and a broken connection to be explained by one.
+SETTLE_S = 3.0
+QUIT_S = 2.0
+START_S = 30.0
+
+
+class State(Enum):
+    """Where a guest is in its life; it only goes forward."""
+
+    STARTING = "starting"
+    BOOTING = "booting"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class BootReport(Value):
+    """How a boot went."""
+
+    #: Seconds from QEMU's start to the end of the first SSH command.
+    boot_s: float
+    #: Phase → seconds from QEMU's start to its mark: firmware (first byte on the console),
+    #: decompress, kernel (first printk), init, sshd, login, ready (first command done).
+    phases: dict[str, float]
+
+
+class Guest:
+    """The one mutable thing: made by :func:`start_guest`, which see."""
+
+    def __init__(self, spec: GuestSpec, folder: Path, stack: contextlib.ExitStack) -> None:
+        with _files("the guest's folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.spec = spec
+        self.folder = folder
+        self.state = State.STARTING
+        self._stack = stack
+        self._alarm = Alarm()
+        stack.callback(self._alarm.close)
+        self._failure: GuestFailure | None = None
+        self._diagnosed = False
+        self._boot: BootReport | None = None
+        self._runtime = stack.enter_context(runtime_folder())
+        self._keys = keys.generate()
+        self._started = time.monotonic()
+        self._start_qemu()
+
+    # --- start and boot --------------------------------------------------------------------
+
+    def _start_qemu(self) -> None:
+        spec, folder = self.spec, self.folder
+        knows_uintr = not spec.cpu.exposes_uintr and cpu.knows_property(
+            spec.emulator, spec.cpu.model, "uintr"
+        )
+        initrd = self._runtime / "initramfs"
+        with _files("the guest's archive"):
+            initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), self._keys.archive()))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            runtime = Runtime(initrd, theirs.fileno(), self._runtime / PIDFILE)
+            argv = guest_argv(spec, runtime, knows_uintr=knows_uintr)
+            with _files("the guest's folder"):
+                script = folder / "qemu.sh"
+                script.write_text(as_script(spec, argv, knows_uintr=knows_uintr))
+                script.chmod(0o755)
+            self._started = time.monotonic()
+            self._process = Process(
+                argv,
+                log=folder / "qemu.log",
+                pass_fds=[theirs.fileno()],
+                on_exit=self._alarm.trip,
+            )
+        self._stack.callback(self._process.close_streams)
+        self._console = Console(folder / "console.log", self._alarm, self._clock)
+        self._stack.callback(self._console.close)
+        self._stack.callback(self._process.kill)
+        self._console.follow(self._process.stdout)
+        self._monitor = Monitor()
+        self._stack.callback(self._monitor.close)
+        self._stack.callback(self._quit)
+        try:
+            self._monitor.connect(ours, START_S, self._process.ended.is_set)
+        except MonitorError as error:
+            raise self._refused(error) from error
+        self.state = State.BOOTING
+
+    def _refused(self, error: MonitorError) -> GuestError:
+        """Return why QEMU did not start."""
+        self._process.wait(1.0)
+        said = self._process.stderr_text()
+        user = cpu.refusal(said, self.spec.cpu, self.spec.emulator)
+        if user is not None:
+            raise user from error
+        code = self._process.returncode
+        ending = f"ended with exit code {code}" if code is not None else error.what
+        return self._fail("qemu-died", f"QEMU did not start: {ending}", detail=said[-2000:])
+
+    def boot_up(self) -> None:
+        """Wait until the guest is ready, phase by phase.
+
+        :raise GuestFailure: it will not be.
+        """
+        port = self._ask(lambda: forwarded_port(self._monitor.human("info usernet"), NET_ID))
+        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._monitor, self.spec.cpu))
+        if differ:
+            raise self._mismatch("by QMP", differ)
+        phases = self._console.phases
+        self._wait(
+            "first console output",
+            lambda: bool(phases.keys() - {"firmware"}),
+            "silent",
+            "QEMU runs, but the kernel printed nothing",
+        )
+        self._wait(
+            "start of the init",
+            lambda: "init" in phases,
+            "hang-in-init",
+            "the kernel started, but its first program did not",
+        )
+        self._wait(
+            "start of the SSH server",
+            lambda: "sshd" in phases,
+            "hang-in-init",
+            "user space started, but the SSH server did not",
+        )
+        self._log_in(port)
+        self._check_cpu()
+        boot_s = self._clock()
+        phases["ready"] = boot_s
+        CALIBRATION.remember(self.spec, boot_s)
+        self._boot = BootReport(boot_s=boot_s, phases=dict(phases))
+        self.state = State.READY
+
+    def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
+        deadline = CALIBRATION.deadline(self.spec, name)
+        self._alarm.wait(lambda: until() or self._alarm.tripped, deadline)
+        if self._alarm.tripped:
+            raise self._explain()
+        if not until():
+            raise self._fail(verdict, f"{what} ({deadline})")
+
+    def _log_in(self, port: int) -> None:
+        deadline = CALIBRATION.deadline(self.spec, "SSH login")
+        self._ssh = Ssh((HOST_IP, port), self._keys, self._alarm)
+        self._stack.callback(self._ssh.close)
+        try:
+            self._ssh.connect(deadline)
+        except Interrupted as error:
+            raise self._explain() from error
+        except ConnectionLost as error:
+            raise self._fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
+        self._console.phases["login"] = self._clock()
+
+    def _check_cpu(self) -> None:
+        """Compare the guest's CPUs with the profile; also the first command that is run."""
+        deadline = CALIBRATION.deadline(self.spec, "SSH login")
+        mark = "-- cpuinfo --"
+        script = f"cpuid 7 0 && echo '{mark}' && cat /proc/cpuinfo"
+        done = self._run(["sh", "-c", script], deadline)
+        text = done.stdout.decode(errors="replace")
+        if done.returncode != 0 or mark not in text:
+            said = done.stderr.decode(errors="replace").strip() or "no answer"
+            raise self._mismatch("in the guest", [f"the CPU check did not run: {said}"])
+        cpuid, _, cpuinfo = text.partition(mark)
+        differ = cpu.disagreements_in_guest(cpuid, cpuinfo, self.spec.cpu, self.spec.smp)
+        if differ:
+            raise self._mismatch("in the guest", differ)
+
+    # --- what a guest is for ---------------------------------------------------------------
+
+    @property
+    def boot(self) -> BootReport:
+        """How the boot went."""
+        assert self._boot is not None
+        return self._boot
+
+    @property
+    def alive(self) -> bool:
+        """Whether commands can run: no failure so far, and QEMU has not ended."""
+        return self.state is State.READY and not self._alarm.tripped
+
+    @property
+    def factor(self) -> float:
+        """By how much to stretch a limit that was written for a fast machine."""
+        return CALIBRATION.factor(self.spec)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """Run a command as root, and return what it gave.
+
+        :param timeout_s: real seconds; multiply one for a fast machine by :attr:`factor`. A
+            command that takes longer is killed and comes back ``timed_out``.
+        :param on_stdout: takes output as it comes.
+        :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
+        """
+        self._must_be_ready()
+        return self._run(argv, Deadline(f"command {argv[0]}", timeout_s), env, on_stdout)
+
+    def push(self, local_folder: Path, remote: str) -> None:
+        """Copy what is in ``local_folder`` into the guest's folder ``remote``.
+
+        :raise GuestFailure: it could not be done.
+        """
+        self._must_be_ready()
+        deadline = CALIBRATION.deadline(self.spec, "copy of files")
+        with self._translated():
+            self._ssh.push(local_folder, remote, deadline)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file, or a folder and all that is in it, out of the guest.
+
+        :raise FileNotFoundError: the guest has no ``remote``.
+        :raise GuestFailure: it could not be done.
+        """
+        self._must_be_ready()
+        deadline = CALIBRATION.deadline(self.spec, "copy of files")
+        with self._translated():
+            self._ssh.fetch(remote, local, deadline)
+
+    def splats(self) -> tuple[Splat, ...]:
+        """Return what the kernel complained of so far.
+
+        :raise GuestError: the console was not read or kept in full, so nobody can tell.
+        """
+        if self._console.error is not None:
+            raise GuestError(
+                f"the console cannot be scanned for splats: {self._console.error}",
+                where=self.folder / "console.log",
+                hint="free space on the disk, and run again",
+            )
+        return self._console.splats()
+
+    def console_tail(self, lines: int) -> str:
+        """Return the console's last lines."""
+        return self._console.tail(lines)
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor, for tests and for whoever debugs a guest."""
+        return self._monitor
+
+    @property
+    def ssh_port(self) -> int:
+        """The port of 127.0.0.1 that leads to the guest's SSH server."""
+        return self._ssh.address[1]
+
+    @property
+    def keys(self) -> keys.Keys:
+        """The SSH keys of this guest, for a client beside the harness."""
+        return self._keys
+
+    @property
+    def reconnects(self) -> int:
+        """How often the SSH connection broke between two commands and was made again."""
+        return self._ssh.reconnects
+
+    @property
+    def qemu_pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the guest; twice is as good as once."""
+        self.state = State.CLOSED
+        self._stack.close()
+
+    # --- failing ---------------------------------------------------------------------------
+
+    def _clock(self) -> float:
+        return time.monotonic() - self._started
+
+    def _must_be_ready(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self.state is not State.READY:
+            raise GuestError(f"the guest is {self.state.value}", where=self.folder)
+        if self._alarm.tripped:
+            raise self._explain()
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except MonitorError as error:
+            if self._process.wait(SETTLE_S):
+                raise self._explain() from error
+            raise
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        deadline: Deadline,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        probe_s = LIMITS_S["answer to a probe"] * self.factor
+        with self._translated():
+            return self._ssh.run(argv, deadline, env=env, on_stdout=on_stdout, probe_s=probe_s)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SSH says into what happened to the guest."""
+        try:
+            yield
+        except Interrupted as error:
+            raise self._explain(error.partial) from error
+        except Unresponsive as error:
+            raise self._fail(
+                "hang", "the guest does not answer any more", partial=error.partial
+            ) from error
+        except ConnectionLost as error:
+            raise self._explain(why=str(error)) from error
+
+    def _explain(self, partial: Completed | None = None, why: str = "it broke") -> GuestFailure:
+        """Return why the guest, or the way to it, ended."""
+        self._alarm.wait(lambda: self._alarm.tripped, Deadline("explanation", SETTLE_S))
+        if self._console.panic is not None:
+            self._process.wait(SETTLE_S)  # the panic's own lines are still coming
+        if self._process.ended.is_set():
+            self._console.settle()
+        shutdown = self._monitor.event("SHUTDOWN") or {}
+        died = self._process.ended.is_set()
+        end = ending(
+            panic=self._console.panic,
+            in_user_space="init" in self._console.phases,
+            ended=died,
+            returncode=self._process.returncode,
+            reset=shutdown.get("data", {}).get("reason") == "guest-reset",
+            why=why,
+        )
+        said = self._process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
+        return self._fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
+
+    def _mismatch(self, where: str, differ: list[str]) -> GuestFailure:
+        return self._fail(
+            "cpu-mismatch",
+            f"the CPU {self.spec.cpu.name!r} is not what its profile promises, asked {where}",
+            detail="\n".join(differ),
+            hint="mend the CPU profile, or use a QEMU that does what it says",
+        )
+
+    def _fail(
+        self,
+        verdict: Verdict,
+        what: str,
+        *,
+        partial: Completed | None = None,
+        detail: str = "",
+        hint: str | None = None,
+    ) -> GuestFailure:
+        self.state = State.FAILED
+        tail = self._console.tail(TAIL)
+        phase = self._console.phase
+        if verdict in {"silent", "hang-in-init", "no-ssh", "hang"} and not self._diagnosed:
+            self._diagnosed = True
+            diagnose(self.folder / "diagnosis", self._monitor, self._process, self._console)
+            hint = hint or f"the guest was asked for its state: {self.folder / 'diagnosis'}"
+        self._failure = GuestFailure(
+            verdict,
+            f"{verdict}: {what}",
+            phase=phase,
+            console_tail=tail,
+            detail=detail,
+            where=str(self.folder / "console.log"),
+            hint=hint,
+            partial=partial,
+        )
+        return self._failure
+
+    def _quit(self) -> None:
+        """Let QEMU end by itself if it will; what follows kills it."""
+        if not self._process.ended.is_set():
+            with contextlib.suppress(MonitorError):
+                self._monitor.command("quit", timeout_s=QUIT_S)
+            self._process.wait(QUIT_S)
+
+
+@contextlib.contextmanager
+def _files(what: str) -> Iterator[None]:
+    """Say what could not be written, a full disk above all."""
+    try:
+        yield
+    except OSError as error:
+        raise GuestError(
+            f"{what} cannot be written: {error.strerror}",
+            where=error.filename,
+            hint="free space there, or name another place by --out or TMPDIR",
+        ) from error
+
+
+def _joined(image: bytes, archive: bytes) -> bytes:
+    """Join two archives as the kernel expects them: the second one at a multiple of four."""
+    return image + b"\0" * (-len(image) % 4) + archive
+
+
+@contextlib.contextmanager
+def start_guest(spec: GuestSpec, folder: Path) -> Iterator[Guest]:
+    """Start a guest, give it once it is ready, and end it, whatever happens.
+
+    :param folder: gets ``console.log``, ``qemu.sh``, ``qemu.log`` and, after a hang,
+        ``diagnosis/``.
+    :raise UserError: QEMU refuses the CPU that the profile asks for.
+    :raise GuestFailure: it does not boot, or its CPU is not as promised.
+    :raise GuestError: QEMU cannot be started.
+    """
+    with contextlib.ExitStack() as stack:
+        guest = Guest(spec, folder, stack)
+        guest.boot_up()
+        try:
+            yield guest
+        finally:
+            guest.close()

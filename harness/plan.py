@@ -1,0 +1,111 @@
+"""From what the user asked for to the cells of one run: pure, and the same every time."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Literal, TypeVar
+
+from harness.errors import UserError
+from harness.values import Cell, Compiler, CpuProfile, KernelProfile, Plan
+
+Format = Literal["text", "json", "github"]
+T = TypeVar("T")
+
+
+def make_plan(
+    kernels: Sequence[KernelProfile],
+    cpus: Sequence[CpuProfile],
+    smp: Sequence[int],
+    compilers: Sequence[Compiler],
+    *,
+    accel: Literal["auto", "tcg", "kvm"] = "auto",
+    select: str = "",
+) -> Plan:
+    """Return every combination once, in the order asked for, kernels slowest.
+
+    Kernels vary slowest because each new one is a build; what is asked for twice is done once.
+
+    :raise UserError: two different profiles have the same name.
+    """
+    for what, names in (
+        ("kernel", [profile.name for profile in _once(kernels)]),
+        ("cpu", [profile.name for profile in _once(cpus)]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(
+                    f"two different {what} profiles are named {name!r}",
+                    hint="rename one's file: cells, folders and results go by these names",
+                )
+    cells = tuple(
+        Cell(kernel=kernel, cpu=cpu, smp=count, cc=cc, accel=accel)
+        for kernel, cpu, count, cc in product(
+            _once(kernels), _once(cpus), _once(smp), _once(compilers)
+        )
+    )
+    return Plan(cells=cells, select=select)
+
+
+def render(plan: Plan, form: Format, options: Mapping[str, Sequence[str]]) -> str:
+    """Write a plan for a reader, a program or GitHub Actions.
+
+    ``github`` is one line for ``$GITHUB_OUTPUT``: a matrix whose ``args`` give one job its cell.
+
+    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
+    """
+    if form == "json":
+        return plan.model_dump_json(indent=2)
+    if form == "github":
+        jobs = [_job(cell, [*options[cell.name], *_select(plan)]) for cell in plan.cells]
+        return "matrix=" + json.dumps({"include": jobs})
+    return "\n".join(_text(plan))
+
+
+def _select(plan: Plan) -> list[str]:
+    return ["-k", plan.select] if plan.select else []
+
+
+def _job(cell: Cell, args: Sequence[str]) -> dict[str, str | int]:
+    return {
+        "cell": cell.name,
+        "kernel": cell.kernel.name,
+        "cpu": cell.cpu.name,
+        "smp": cell.smp,
+        "cc": cell.cc,
+        "args": shlex.join(args),
+    }
+
+
+def _text(plan: Plan) -> Iterable[str]:
+    kernels = _once(cell.kernel for cell in plan.cells)
+    yield f"{_count(plan.cells, 'cell')}, {_count(kernels, 'kernel')}"
+    for kernel in kernels:
+        series = kernel.series.model_dump(exclude={"kind"}) if kernel.series else {}
+        yield f"kernel {kernel.name} ({kernel.toolchain})"
+        yield f"  source     {_values(kernel.source.model_dump(exclude={'kind'}))}"
+        yield f"  series     {_values(series) or 'none'}"
+        yield f"  fragments  {' '.join(kernel.fragments)}"
+        for cell in plan.cells:
+            if cell.kernel == kernel:
+                yield f"  cell       {cell.name}"
+    if plan.select:
+        yield f"programs that match: {plan.select}"
+
+
+def _values(table: dict[str, object]) -> str:
+    return " ".join(str(value) for value in table.values())
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _once(things: Iterable[T]) -> list[T]:
+    unique: list[T] = []
+    for thing in things:
+        if thing not in unique:
+            unique.append(thing)
+    return unique

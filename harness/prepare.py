@@ -1,0 +1,166 @@
+"""From a plan to cells that can start: the emulator asked first, then everything built.
+
+What the user can get wrong is found before anything is built: ten minutes of kernel build are
+a long wait for "no such CPU model".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar, cast
+
+from harness.artefacts.emulator import find_emulator
+from harness.artefacts.image import build_image
+from harness.artefacts.kernel import build_kernel
+from harness.artefacts.programs import build_programs
+from harness.artefacts.store import Store
+from harness.errors import BuildError
+from harness.guest.accel import AccelChoice, probe_accel
+from harness.guest.argv import base_argv, cpu_argument
+from harness.guest.cpu import knows_property, refusal
+from harness.guest.qmp import MonitorError
+from harness.guest.session import monitored
+from harness.progress import Progress
+from harness.runfolder import CellSetup, RunArtefacts
+from harness.values import (
+    Accel,
+    Cell,
+    CpuProfile,
+    Emulator,
+    KernelArtefact,
+    Plan,
+    ProgramsArtefact,
+)
+
+Artefact = TypeVar("Artefact", KernelArtefact, ProgramsArtefact)
+
+
+class Machine:
+    """An emulator with the acceleration that really works with it."""
+
+    def __init__(self, emulator: Emulator, accel: AccelChoice) -> None:
+        self.emulator = emulator
+        self.accel = accel
+
+
+class Preparation:
+    """The artefacts of a plan, and the builds that failed on the way to them."""
+
+    def __init__(self, artefacts: RunArtefacts, failures: tuple[BuildError, ...] = ()) -> None:
+        self.artefacts = artefacts
+        self.failures = failures
+
+
+def choose_machine(plan: Plan, qemu: Path | None, progress: Progress) -> Machine:
+    """Find QEMU, see which acceleration works, and ask it about each CPU model of the plan.
+
+    :raise UserError: no QEMU, no such acceleration, or a CPU model that this QEMU has not.
+    """
+    with progress.step("ask QEMU what it can do") as step:
+        emulator = find_emulator(qemu)
+        accel = probe_accel(emulator, plan.cells[0].accel)
+        for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
+            step.update(f"cpu {cpu.name}")
+            check_cpu(emulator, cpu, accel.accel)
+    progress.note(f"QEMU {emulator.version}, {accel.accel}: {accel.reason}")
+    return Machine(emulator, accel)
+
+
+def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
+    """Return a machine with one such CPU that does not run; QEMU refuses one that it lacks."""
+    hideable = knows_property(emulator, cpu.model, "uintr")
+    return [
+        *base_argv(emulator),
+        *("-machine", cpu.machine),
+        *("-accel", accel),
+        *("-cpu", cpu_argument(cpu, knows_uintr=hideable)),
+        *("-m", "32M"),
+        "-S",
+    ]
+
+
+def check_cpu(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> None:
+    """See that a guest with this CPU can start.
+
+    :raise UserError: this QEMU, or this host with this accelerator, has no such CPU.
+    :raise GuestError: QEMU does not start, for another reason.
+    """
+    try:
+        with monitored(cpu_argv(emulator, cpu, accel)):
+            pass
+    except MonitorError as error:
+        raise refusal(error.detail or "", cpu, emulator) or error from error
+
+
+def prepare(
+    plan: Plan,
+    machine: Machine,
+    store: Store,
+    progress: Progress,
+    *,
+    options: Mapping[str, tuple[str, ...]],
+    keep_going: bool = True,
+) -> Preparation:
+    """Build what the plan's cells need; what is in the store already is taken from there.
+
+    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
+    :param keep_going: whether cells that can still run do so when another's kernel or programs
+        could not be built.
+    :raise BuildError: nothing is left that can run, or not ``keep_going``.
+    """
+    builder = _Builder(machine, store, progress)
+    setups: list[CellSetup] = []
+    failures: list[BuildError] = []
+    for cell in plan.cells:
+        try:
+            setup = builder.setup(cell)
+            setups.append(setup.model_copy(update={"options": options[cell.name]}))
+        except BuildError as error:
+            if not keep_going:
+                raise
+            if error not in failures:
+                failures.append(error)
+    if not setups:
+        raise failures[0]
+    return Preparation(RunArtefacts(cells=tuple(setups)), tuple(failures))
+
+
+class _Builder:
+    """Builds each artefact once for all cells that share it; fails once, too."""
+
+    def __init__(self, machine: Machine, store: Store, progress: Progress) -> None:
+        self._machine = machine
+        self._store = store
+        self._progress = progress
+        self._image = build_image(store, progress)
+        self._done: dict[tuple[str, ...], KernelArtefact | ProgramsArtefact | BuildError] = {}
+
+    def setup(self, cell: Cell) -> CellSetup:
+        """Return a cell with its artefacts."""
+        name = cell.kernel.name
+        kernel = self._once((name,), lambda: build_kernel(cell.kernel, self._store, self._progress))
+        programs = self._once(
+            (name, cell.cc),
+            lambda: build_programs(kernel, cell.cc, self._store, self._progress),
+        )
+        return CellSetup(
+            cell=cell,
+            emulator=self._machine.emulator,
+            accel=self._machine.accel.accel,
+            accel_reason=self._machine.accel.reason,
+            kernel=kernel,
+            image=self._image,
+            programs=programs,
+        )
+
+    def _once(self, key: tuple[str, ...], build: Callable[[], Artefact]) -> Artefact:
+        if key not in self._done:
+            try:
+                self._done[key] = build()
+            except BuildError as error:
+                self._done[key] = error
+        found = self._done[key]
+        if isinstance(found, BuildError):
+            raise found
+        return cast("Artefact", found)

@@ -1,0 +1,85 @@
+"""From a run's records to everything that people and programs read: the run's last stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.errors import UserError
+from harness.report.junit import render_junit
+from harness.results.records import CaseRecord, read_records
+from harness.results.reproducer import Reproduction, freeze, write_script
+from harness.results.summary import Outcome, fold, write_atomically, write_summary
+from harness.runfolder import CellSetup, RunFolder
+from harness.values import Cell
+
+
+def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcome:
+    """Write what is made of a run's records, and return what the run came to.
+
+    :param cells: the cells that should have results; None for the plan's.
+    :raise UserError: this is not a run's folder.
+    :raise GuestError: the host cannot keep the files.
+    """
+    plan = folder.read_plan()
+    chosen = plan.cells if cells is None else tuple(cells)
+    records = read_records(folder.results).records
+    outcome = fold(records, chosen, select=plan.select)
+    write_summary(folder.path, outcome.summary)
+    write_atomically(folder.junit, render_junit(records, [cell.name for cell in chosen]))
+    for case in outcome.failures:
+        _write_reproducer(folder, case)
+    # Last, because it links to what else is there. jinja2 is only loaded here.
+    from harness.report.html import write_html
+
+    write_html(outcome, folder.path, folder.read_environment())
+    return outcome
+
+
+def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
+    """Write the script that runs a failing case's program again.
+
+    A run whose artefacts are gone gets none: such a script could only mislead.
+    """
+    try:
+        artefacts = folder.read_artefacts()
+    except UserError:
+        return
+    for setup in artefacts.cells:
+        if setup.cell.name == case.cell:
+            write_script(folder.path, reproduction(folder, setup, case))
+
+
+def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
+    """Return what a reproducer of this case needs."""
+    inputs = [
+        ("kernel", setup.kernel.bzimage),
+        ("image", setup.image.initramfs),
+        *(
+            ("program", program.path)
+            for program in setup.programs.programs
+            if program.name == case.program
+        ),
+    ]
+    qemu = folder.cell(case.cell) / "qemu.sh"
+    return Reproduction(
+        cell=case.cell,
+        program=case.program,
+        case=case.case,
+        message=case.message,
+        inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
+        argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
+        qemu=qemu.read_text(errors="replace") if qemu.exists() else "",
+    )
+
+
+def _selection(program: str) -> tuple[str, ...]:
+    """Return the options that run a program, or a developer's own test, and nothing else."""
+    return ("--tests", program) if "::" in program else ("-k", program)
+
+
+def show_run(folder: RunFolder, outcome: Outcome) -> None:
+    """Print on stdout what a run came to."""
+    from harness.report.console import make_console  # rich only where shown
+    from harness.report.table import print_report
+
+    print_report(make_console(), outcome, folder.path)

@@ -1,0 +1,50 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+_NS = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
+_PLAIN = (("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000))
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a duration or an instruction count with three significant digits.
+
+    :param unit: ``ns`` or ``insn``; anything else is shown as it is.
+    """
+    if unit == "ns":
+        return _scaled(value, _NS)
+    if unit == "insn":
+        return f"{_scaled(value, _PLAIN).rstrip()} insn"
+    return f"{value:g} {unit}"
+
+
+def _scaled(value: float, scale: tuple[tuple[str, int], ...]) -> str:
+    name, factor = scale[0]
+    for name, factor in reversed(scale):  # noqa: B007  # the last one tried is the one
+        if value >= factor * 0.9995:
+            break
+    number = value / factor
+    digits = 0 if factor == 1 or number >= 99.95 else 1 if number >= 9.995 else 2
+    return f"{number:.{digits}f} {name}"
+
+
+def seconds(value: float) -> str:
+    """Return a time that a person waited: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def ratio(value: float, base: float | None) -> str:
+    """Return how many times `base` a value is; a dash where that says nothing."""
+    if not base or value <= 0:
+        return "-"
+    times = value / base
+    return (
+        f"{times:.2f}x" if times < 9.995 else f"{times:.1f}x" if times < 99.95 else f"{times:.0f}x"
+    )

@@ -1,0 +1,74 @@
+"""``report.html``: one file without anything to load, in which guests' text is only text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from harness.report import rows
+from harness.results.environment import Environment
+from harness.results.summary import Outcome, write_atomically
+from harness.results.text import clean_line
+
+HTML_FILE = "report.html"
+_TEMPLATE = "report.html.j2"
+
+
+def html(outcome: Outcome, run: Path, environment: Environment | None = None) -> str:
+    """Return the page.
+
+    :param run: the run's folder; files in it are linked relative to it, where the page lies.
+    """
+    engine = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sheets = [rows.cells(outcome), rows.latency(outcome)]
+    return engine.get_template(_TEMPLATE).render(
+        title=f"{'Passed' if outcome.exit_code == 0 else 'Failed'}: {clean_line(outcome.reason)}",
+        good=outcome.exit_code == 0,
+        sheets=[sheet for sheet in sheets if sheet.rows],
+        notes=rows.latency_notes(outcome),
+        troubles=[_relative(trouble, run) for trouble in rows.troubles(outcome, run)],
+        facts=_facts(run, environment),
+    )
+
+
+def write_html(outcome: Outcome, run: Path, environment: Environment | None = None) -> Path:
+    """Write the page into a run's folder.
+
+    :raise GuestError: the host cannot keep it.
+    """
+    path = run / HTML_FILE
+    write_atomically(path, html(outcome, run, environment))
+    return path
+
+
+def _relative(trouble: rows.Trouble, run: Path) -> rows.Trouble:
+    files = tuple(
+        (label, path.relative_to(run) if path.is_relative_to(run) else path)
+        for label, path in trouble.files
+    )
+    return trouble._replace(files=files)
+
+
+def _facts(run: Path, environment: Environment | None) -> list[tuple[str, str]]:
+    """Return what the page says about where the figures come from."""
+    if environment is None:
+        return [("run", run.name)]
+    host = environment.host
+    facts = [
+        ("run", run.name),
+        ("started", f"{environment.start.time:%Y-%m-%d %H:%M:%S %Z}"),
+        ("host", f"{host.cpu}, {host.cores} CPUs, {host.memory_mib} MiB, {host.system}"),
+        ("load at the start", f"{environment.start.load[0]:.2f}"),
+    ]
+    if environment.end is not None:
+        facts.append(("load at the end", f"{environment.end.load[0]:.2f}"))
+    if environment.steal_percent is not None:
+        facts.append(("CPU time stolen", f"{environment.steal_percent:g} %"))
+    return [(key, clean_line(value)) for key, value in [*facts, *environment.tools.items()]]

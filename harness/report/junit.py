@@ -1,0 +1,118 @@
+"""``junit.xml`` from the records: one suite per cell, one test case per KTAP case.
+
+pytest's own ``--junitxml`` knows items only: a program with forty cases would be one test case
+with as many messages, and a run that was killed would have no file. So this is made of the
+records, which are there whatever happened, and by ``uintr-harness report`` once more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree as ET
+
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    Record,
+    SplatRecord,
+)
+
+#: What XML 1.0 cannot say, and what guests print anyway.
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+KERNEL_LOG = "(kernel log)"
+GUEST = "(guest)"
+
+
+def render_junit(records: Sequence[Record], cells: Iterable[str] = ()) -> str:
+    """Return the file's text; ``cells`` are named even where nothing was recorded in them."""
+    names = dict.fromkeys([*cells, *(record.cell for record in records)])
+    root = ET.Element("testsuites", name="uintr-harness")
+    for name in names:
+        _suite(root, name, [record for record in records if record.cell == name])
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, "unicode") + "\n"
+
+
+def _suite(root: ET.Element, name: str, records: Sequence[Record]) -> None:
+    suite = ET.SubElement(root, "testsuite", name=_plain(name))
+    properties = _properties(records)
+    if properties:
+        table = ET.SubElement(suite, "properties")
+        for key, value in properties.items():
+            ET.SubElement(table, "property", name=key, value=_plain(value))
+    for record in records:
+        if isinstance(record, CaseRecord):
+            _case(suite, record)
+        elif isinstance(record, SplatRecord):
+            _splat(suite, record)
+        elif isinstance(record, GuestFailureRecord):
+            _guest_failure(suite, record)
+    cases = suite.findall("testcase")
+    suite.set("tests", str(len(cases)))
+    for tag, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
+
+
+def _properties(records: Sequence[Record]) -> dict[str, str]:
+    """Return what the suite's cell is; of several guests of a cell, the last."""
+    found: dict[str, str] = {}
+    for record in records:
+        if isinstance(record, BootRecord):
+            found = {
+                "kernel": record.kernel,
+                "kernel_release": record.release,
+                "cpu": record.cpu,
+                "smp": str(record.smp),
+                "cc": record.cc,
+                "accel": record.accel,
+                "boot_s": f"{record.boot_s:.2f}",
+            }
+    return found
+
+
+def _case(suite: ET.Element, record: CaseRecord) -> None:
+    case = _testcase(suite, record.cell, record.program, record.case, record.seconds)
+    if record.status == "fail":
+        _verdict(case, "failure", record.message or "not ok", record.diagnostics)
+    elif record.status == "skip":
+        _verdict(case, "skipped", record.message, "")
+
+
+def _splat(suite: ET.Element, record: SplatRecord) -> None:
+    case = _testcase(suite, record.cell, record.program or GUEST, KERNEL_LOG)
+    if record.excused:
+        _verdict(case, "skipped", f"known: {record.title}: {record.excused}", "")
+    else:
+        _verdict(case, "failure", record.title, record.excerpt)
+
+
+def _guest_failure(suite: ET.Element, record: GuestFailureRecord) -> None:
+    case = _testcase(suite, record.cell, record.program or GUEST, GUEST)
+    phase = f" in phase {record.phase}" if record.phase else ""
+    _verdict(case, "error", f"{record.verdict}{phase}: {record.message}", record.console_tail)
+
+
+def _testcase(
+    suite: ET.Element, cell: str, program: str, name: str, seconds: float = 0.0
+) -> ET.Element:
+    # Viewers fold class names at dots; a kernel's version must not become folders.
+    return ET.SubElement(
+        suite,
+        "testcase",
+        classname=_plain(f"{cell.replace('.', '_')}.{program.replace('/', '.')}"),
+        name=_plain(name),
+        time=f"{seconds:.3f}",
+    )
+
+
+def _verdict(case: ET.Element, tag: str, message: str, text: str) -> None:
+    ET.SubElement(case, tag, message=_plain(message)).text = _plain(text)
+
+
+def _plain(text: str) -> str:
+    return _ILLEGAL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -1,0 +1,79 @@
+"""The report as Markdown, for a merge request's comment or a job's summary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.report import rows
+from harness.results.summary import Outcome
+from harness.results.text import clean_line
+
+#: Troubles that are shown in full; comments have a size limit (65,536 characters on GitHub).
+MAX_TROUBLES = 30
+_SPECIAL = re.compile(r"[^\w\s.,:;/%+=-]|_")
+
+
+def markdown(outcome: Outcome, run: Path) -> str:
+    """Return the whole report; text of guests is literal in it and mentions nobody."""
+    good = outcome.exit_code == 0
+    parts = [
+        f"### {'✅ passed' if good else '❌ failed'}: {_code(clean_line(outcome.reason))}",
+        _table(rows.cells(outcome)),
+    ]
+    troubles = rows.troubles(outcome, run)
+    if troubles:
+        parts.append("#### What went wrong")
+        parts += [_trouble(trouble, run) for trouble in troubles[:MAX_TROUBLES]]
+        if len(troubles) > MAX_TROUBLES:
+            parts.append(f"… and {len(troubles) - MAX_TROUBLES} more.")
+    if outcome.latencies:
+        parts += ["#### Latency", _table(rows.latency(outcome))]
+        parts += [f"- {_code(note)}" for note in rows.latency_notes(outcome)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(sheet: rows.Sheet) -> str:
+    lines = [
+        _row([_escape(column.title) for column in sheet.columns]),
+        _row(["---:" if column.figure else "---" for column in sheet.columns]),
+        *(_row([_escape(cell) for cell in row]) for row in sheet.rows),
+    ]
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _trouble(trouble: rows.Trouble, run: Path) -> str:
+    # Paths of the tester's machine mean nothing to who reads this: the run's folder is an artefact.
+    files = [f"{label}: {_code(_relative(path, run))}" for label, path in trouble.files]
+    summary = f"<b>{trouble.kind}</b> {_code(trouble.title)} in {_escape(trouble.cell)}"
+    body = [_code(trouble.message) if trouble.message else "", _block(trouble.lines)]
+    body.append("\n".join(f"- {line}" for line in files))
+    inner = "\n\n".join(part for part in body if part)
+    return f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
+
+
+def _relative(path: Path, run: Path) -> str:
+    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
+
+
+def _block(lines: tuple[str, ...]) -> str:
+    if not lines:
+        return ""
+    text = "\n".join(lines)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _code(text: str) -> str:
+    """Return text as code, where GitHub and GitLab turn nothing into links or mentions."""
+    return f"<code>{_escape(text)}</code>"
+
+
+def _escape(text: str) -> str:
+    """Return text with everything that Markdown or HTML could take for its own as an entity."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)

@@ -1,0 +1,169 @@
+"""What every report shows, as plain text in rows: terminal, Markdown and HTML only set it.
+
+All text of guests is cleaned here, once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.report.figures import quantity, ratio, seconds
+from harness.results.records import CaseRecord, LatencyRecord
+from harness.results.reproducer import script_path
+from harness.results.summary import Outcome, case_id
+from harness.results.text import clean_line, excerpt
+
+#: Lines of a case's diagnostics, of a complaint and of a console that a report shows.
+DIAGNOSTICS, SPLAT, CONSOLE = 8, 12, 15
+
+
+class Column(NamedTuple):
+    """A heading, and whether what is below it is a figure."""
+
+    title: str
+    figure: bool = False
+
+
+class Sheet(NamedTuple):
+    """A table."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Trouble(NamedTuple):
+    """One thing that went wrong, with what a reader needs to go on."""
+
+    #: ``FAIL``, ``SPLAT`` or ``GUEST``.
+    kind: str
+    title: str
+    cell: str
+    message: str
+    lines: tuple[str, ...]
+    #: Label and path of what the run's folder has about it.
+    files: tuple[tuple[str, Path], ...]
+
+
+def cells(outcome: Outcome) -> Sheet:
+    """Return one row per cell."""
+    columns = (
+        Column("cell"),
+        Column("boot", figure=True),
+        *(Column(word, figure=True) for word in ("pass", "fail", "skip", "splats")),
+        Column("verdict"),
+    )
+    rows = [
+        (
+            clean_line(cell.name),
+            "-" if cell.boot_s is None else seconds(cell.boot_s),
+            *(str(count) for count in (cell.passed, cell.fail, cell.skip, cell.splats)),
+            _verdict(outcome, cell.name),
+        )
+        for cell in outcome.summary.cells
+    ]
+    return Sheet("Cells", columns, tuple(rows))
+
+
+def latency(outcome: Outcome) -> Sheet:
+    """Return one row per distribution, with its median as a multiple of uintr's."""
+    columns = (
+        Column("cell"),
+        Column("mechanism"),
+        Column("mode"),
+        *(
+            Column(title, figure=True)
+            for title in ("count", "min", "p50", "p90", "p99", "max", "p50 / uintr")
+        ),
+    )
+    base = {(r.cell, r.mode, r.unit): r.p50 for r in outcome.latencies if r.mechanism == "uintr"}
+    rows = [
+        (
+            clean_line(r.cell),
+            r.mechanism,
+            clean_line(r.mode),
+            str(r.count),
+            *(quantity(value, r.unit) for value in (r.min, r.p50, r.p90, r.p99, r.max)),
+            ratio(r.p50, base.get((r.cell, r.mode, r.unit))),
+        )
+        for r in sorted(outcome.latencies, key=_latency_order)
+    ]
+    return Sheet("Latency", columns, tuple(rows))
+
+
+def latency_notes(outcome: Outcome) -> list[str]:
+    """Return what a reader of the latencies should know."""
+    return [
+        clean_line(f"{r.cell}, {r.mechanism} {r.mode}: {note}")
+        for r in outcome.latencies
+        for note in r.notes
+    ]
+
+
+def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
+    """Return all that went wrong: lost guests first, then the kernel's complaints, then cases."""
+    found = [
+        Trouble(
+            "GUEST",
+            clean_line(lost.verdict + (f" during {lost.program}" if lost.program else "")),
+            clean_line(lost.cell),
+            clean_line("; ".join(filter(None, [lost.message, _phase(lost.phase), lost.hint]))),
+            tuple(_tail(lost.console_tail)),
+            _files(run, lost.cell),
+        )
+        for lost in outcome.guest_failures
+    ]
+    found += [
+        Trouble(
+            "SPLAT",
+            clean_line(splat.title),
+            clean_line(splat.cell),
+            clean_line(f"during {splat.program}" if splat.program else ""),
+            tuple(excerpt(splat.excerpt, SPLAT)),
+            _files(run, splat.cell, line=splat.first_line),
+        )
+        for splat in outcome.splats
+    ]
+    return [*found, *(_failure(case, run) for case in outcome.failures)]
+
+
+def _failure(case: CaseRecord, run: Path) -> Trouble:
+    script = run / script_path(case.cell, case.program, case.case)
+    return Trouble(
+        "FAIL",
+        clean_line(case_id(case)),
+        clean_line(case.cell),
+        clean_line(case.message),
+        tuple(excerpt(case.diagnostics, DIAGNOSTICS)),
+        (*_files(run, case.cell), *([("reproduce", script)] if script.exists() else [])),
+    )
+
+
+def _files(run: Path, cell: str, *, line: int = 0) -> tuple[tuple[str, Path], ...]:
+    log = run / "cells" / cell / "console.log"
+    if not log.exists():
+        return ()
+    return ((f"console, line {line}" if line else "console", log),)
+
+
+def _tail(console: str) -> list[str]:
+    lines = console.rstrip("\n").split("\n")
+    return excerpt("\n".join(lines[-CONSOLE:]), CONSOLE)
+
+
+def _phase(phase: str) -> str:
+    return f"last phase: {phase}" if phase else ""
+
+
+def _verdict(outcome: Outcome, cell: str) -> str:
+    verdict = outcome.verdicts[cell]
+    if verdict != "guest failed":
+        return verdict
+    lost = dict.fromkeys(r.verdict for r in outcome.guest_failures if r.cell == cell)
+    return clean_line(f"guest failed: {', '.join(lost)}")
+
+
+def _latency_order(record: LatencyRecord) -> tuple[str, str, bool, str]:
+    """Order by cell and mode, uintr first, so that what is compared stands together."""
+    return (record.cell, record.mode, record.mechanism != "uintr", record.mechanism)

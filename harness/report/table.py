@@ -1,0 +1,184 @@
+"""The final report on a terminal or in a CI log, and the table of cells while they run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.report import rows
+from harness.report.figures import seconds
+from harness.results.summary import Outcome
+from harness.results.text import clean_line
+
+#: Troubles that are printed; a kernel that fails everything must not bury the verdict's reason.
+MAX_TROUBLES = 40
+
+_STYLES = {
+    "passed": "green",
+    "FAIL": "bold red",
+    "SPLAT": "bold red",
+    "GUEST": "bold magenta",
+    "skipped": "yellow",
+    "not run": "bold magenta",
+}
+
+
+def print_report(console: Console, outcome: Outcome, run: Path) -> None:
+    """Print what a run came to: troubles, latencies, cells, verdict, where everything is.
+
+    The last lines are the ones that a person sees first, so they carry the verdict.
+    """
+    troubles = rows.troubles(outcome, run)
+    for trouble in troubles[:MAX_TROUBLES]:
+        console.print(_trouble(trouble), soft_wrap=True)
+    if len(troubles) > MAX_TROUBLES:
+        console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
+    if outcome.latencies:
+        console.print(_table(rows.latency(outcome)))
+        for note in rows.latency_notes(outcome):
+            console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    console.print(_table(rows.cells(outcome)))
+    good = outcome.exit_code == 0
+    verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")
+    verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
+    console.print(verdict, soft_wrap=True)
+    console.print(Text(f"results: {run}"), soft_wrap=True)
+
+
+def _table(sheet: rows.Sheet) -> Table:
+    table = Table(title=sheet.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in sheet.columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.figure else "left",
+            no_wrap=column.figure,
+            overflow="fold",
+        )
+    for row in sheet.rows:
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    return table
+
+
+def _style(cell: str) -> str:
+    if cell in {"failed", "splats"}:
+        return "bold red"
+    if cell.startswith("guest failed"):
+        return "bold magenta"
+    return _STYLES.get(cell, "")
+
+
+def _trouble(trouble: rows.Trouble) -> Text:
+    text = Text()
+    text.append(f"{trouble.kind} ", style=_STYLES[trouble.kind])
+    text.append(trouble.title, style="bold")
+    text.append(f"  [{trouble.cell}]\n", style="dim")
+    if trouble.message:
+        text.append(f"     {trouble.message}\n")
+    for line in trouble.lines:
+        text.append(f"     | {line}\n", style="dim")
+    for label, path in trouble.files:
+        text.append(f"     {label}: {path}\n")
+    return text
+
+
+class ResultsTable:
+    """Cells by results while they run; every method may be called from any thread.
+
+    :param say: prints a line that stays; used where there is no live display, once per program.
+    :param now: a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[Text], None] | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say = say
+        self._now = now
+        self._lock = threading.Lock()
+        self._started: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._counts: dict[str, Counter[str]] = {}
+        self._running: dict[str, str] = {}
+        self._own: dict[str, Counter[str]] = {}
+        self._program_started: dict[str, float] = {}
+
+    def cell(self, cell: str) -> None:
+        """Add a cell; its time counts from here."""
+        with self._lock:
+            self._cell(cell)
+
+    def program(self, cell: str, program: str) -> None:
+        """Begin a program in a cell."""
+        with self._lock:
+            self._cell(cell)
+            self._running[cell] = program
+            self._own[cell] = Counter()
+            self._program_started[cell] = self._now()
+
+    def case(self, cell: str, status: str) -> None:
+        """Count a case of the program that runs: ``pass``, ``fail`` or ``skip``."""
+        with self._lock:
+            self._cell(cell)
+            self._counts[cell][status] += 1
+            self._own.setdefault(cell, Counter())[status] += 1
+
+    def program_done(self, cell: str) -> None:
+        """End the program that runs; in a log, this is when it gets its line."""
+        with self._lock:
+            program = self._running.pop(cell, None)
+            took = self._now() - self._program_started.get(cell, self._now())
+            own = self._own.pop(cell, Counter())
+        if program is not None and self._say is not None:
+            self._say(_program_line(cell, program, own, took))
+
+    def cell_done(self, cell: str) -> None:
+        """End a cell; its time stands still."""
+        with self._lock:
+            self._running.pop(cell, None)
+            self._ended[cell] = self._now()
+
+    def __rich__(self) -> RenderableType:
+        """Return the table as it is now."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("cell", overflow="fold")
+        for word in ("pass", "fail", "skip"):
+            table.add_column(word, justify="right")
+        table.add_column("now", overflow="ellipsis", no_wrap=True)
+        table.add_column("elapsed", justify="right", no_wrap=True)
+        with self._lock:
+            for cell, started in self._started.items():
+                counts = self._counts[cell]
+                ended = self._ended.get(cell)
+                table.add_row(
+                    Text(clean_line(cell)),
+                    Text(str(counts["pass"]), style="green"),
+                    Text(str(counts["fail"]), style="bold red" if counts["fail"] else ""),
+                    Text(str(counts["skip"]), style="yellow" if counts["skip"] else ""),
+                    Text("done" if ended else clean_line(self._running.get(cell, "")), "dim"),
+                    Text(seconds((ended or self._now()) - started)),
+                )
+        return table if table.row_count else Group()
+
+    def _cell(self, cell: str) -> None:
+        if cell not in self._started:
+            self._started[cell] = self._now()
+            self._counts[cell] = Counter()
+
+
+def _program_line(cell: str, program: str, counts: Counter[str], took: float) -> Text:
+    bad = bool(counts["fail"])
+    word = "FAIL" if bad else "pass" if counts["pass"] else "skip"
+    line = Text(f"{word} ", style="bold red" if bad else "green" if counts["pass"] else "yellow")
+    figures = ", ".join(f"{counts[key]} {key}" for key in ("pass", "fail", "skip") if counts[key])
+    said = f"{clean_line(cell)}  {clean_line(program)}  {figures or 'no cases'}  {seconds(took)}"
+    line.append(said, style="default not bold")
+    return line

@@ -1,0 +1,83 @@
+"""What a user asks for, in one value, whether on the command line or in pytest's options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from harness.plan import make_plan
+from harness.profiles import KernelOverrides, load_cpu, load_kernel
+from harness.values import Compiler, KernelProfile, Plan, Value
+
+DEFAULT_KERNEL = "linux-6.12"
+DEFAULT_CPU = "hidden"
+#: Two CPUs: delivery between CPUs is what most programs are about.
+DEFAULT_SMP = 2
+DEFAULT_COMPILER: Compiler = "gcc"
+
+
+class Request(Value):
+    """A matrix by names, and how to make it. The defaults are those of ``uintr-harness run``."""
+
+    kernels: tuple[str, ...] = (DEFAULT_KERNEL,)
+    overrides: KernelOverrides = KernelOverrides()
+    cpus: tuple[str, ...] = (DEFAULT_CPU,)
+    smp: tuple[int, ...] = (DEFAULT_SMP,)
+    compilers: tuple[Compiler, ...] = (DEFAULT_COMPILER,)
+    accel: Literal["auto", "tcg", "kvm"] = "auto"
+    #: pytest's ``-k`` expression over the programs.
+    select: str = ""
+    #: The QEMU to use; None looks for one.
+    qemu: Path | None = None
+
+    def kernel_profiles(self) -> list[KernelProfile]:
+        """Load the kernels, changed by the overrides.
+
+        :raise UserError: a profile, tree, series or fragment does not exist or is wrong.
+        """
+        return [load_kernel(name, self.overrides) for name in self.kernels]
+
+    def plan(self) -> Plan:
+        """Return the cells.
+
+        :raise UserError: something that was named does not exist or is wrong.
+        """
+        return make_plan(
+            self.kernel_profiles(),
+            [load_cpu(name) for name in self.cpus],
+            self.smp,
+            self.compilers,
+            accel=self.accel,
+            select=self.select,
+        )
+
+    def cell_options(self, plan: Plan) -> dict[str, tuple[str, ...]]:
+        """Return, by a cell's name, the options of ``uintr-harness run`` that make just this one.
+
+        A profile that was given by path, or changed, is not found by its name.
+        """
+        kernels = dict(
+            zip((kernel.name for kernel in self.kernel_profiles()), self.kernels, strict=True)
+        )
+        cpus = dict(zip((load_cpu(name).name for name in self.cpus), self.cpus, strict=True))
+        return {
+            cell.name: (
+                *("--kernel", kernels[cell.kernel.name]),
+                *self._override_options(),
+                *("--cpu", cpus[cell.cpu.name]),
+                *("--smp", str(cell.smp)),
+                *("--cc", cell.cc),
+                *("--accel", cell.accel),
+                *(("--qemu", str(self.qemu)) if self.qemu else ()),
+            )
+            for cell in plan.cells
+        }
+
+    def _override_options(self) -> tuple[str, ...]:
+        overrides = self.overrides
+        return (
+            *(("--tree", str(overrides.tree)) if overrides.tree else ()),
+            *(("--series", overrides.series) if overrides.series else ()),
+            *(part for name in overrides.fragments for part in ("--fragment", name)),
+            *(("--toolchain", overrides.toolchain) if overrides.toolchain else ()),
+        )

@@ -1,0 +1,171 @@
+"""``environment.json``: the host that a run ran on, and the tools that it used.
+
+Load, and time that a hypervisor took away (steal), change a latency twofold under emulation: they
+are recorded when the run starts and when it ends, beside the figures that they spoil.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import ConfigDict, Field
+
+from harness import __version__
+from harness.results.summary import write_atomically
+from harness.values import Value
+
+ENVIRONMENT_FILE = "environment.json"
+_VERSION_S = 10.0
+_PROC = Path("/proc")
+
+
+class Moment(Value):
+    """What the host was busy with at one time."""
+
+    time: datetime
+    #: Load averages over 1, 5 and 15 minutes.
+    load: tuple[float, float, float]
+    memory_available_mib: int
+    #: CPU time since the host's boot in clock ticks, all of it and what was stolen from it.
+    ticks: int
+    stolen_ticks: int
+
+
+class Host(Value):
+    """What does not change while a run lasts."""
+
+    cpu: str
+    #: CPUs that this process may use.
+    cores: int
+    memory_mib: int
+    kernel: str
+    system: str
+
+
+class Environment(Value):
+    """``environment.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    host: Host
+    #: First line of what each tool says about its version.
+    tools: dict[str, str]
+    start: Moment
+    end: Moment | None = None
+    #: Share of CPU time, in percent, that a hypervisor took away during the run.
+    steal_percent: float | None = None
+
+
+def observe(tools: Mapping[str, Sequence[str]]) -> Environment:
+    """Return the environment at the start of a run.
+
+    :param tools: name and command of each tool to ask: ``{"qemu": [BINARY, "--version"]}``.
+    """
+    return Environment(
+        host=host(),
+        tools={
+            "uintr-harness": __version__,
+            "python": platform.python_version(),
+            **{name: tool_version(argv) for name, argv in tools.items()},
+        },
+        start=moment(),
+    )
+
+
+def finish(environment: Environment, now: Moment | None = None) -> Environment:
+    """Return the environment with what the host was like at the end of the run."""
+    end = now or moment()
+    ticks = end.ticks - environment.start.ticks
+    stolen = end.stolen_ticks - environment.start.stolen_ticks
+    percent = round(100 * stolen / ticks, 2) if ticks > 0 else None
+    return environment.model_copy(update={"end": end, "steal_percent": percent})
+
+
+def write_environment(folder: Path, environment: Environment) -> Path:
+    """Write ``environment.json`` into a run's folder.
+
+    :raise GuestError: the host cannot keep it.
+    """
+    path = folder / ENVIRONMENT_FILE
+    write_atomically(path, environment.model_dump_json(by_alias=True, indent=2) + "\n")
+    return path
+
+
+def host() -> Host:
+    """Ask the host what it is."""
+    system = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    return Host(
+        cpu=cpu_model(_read("cpuinfo")) or platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_mib=psutil.virtual_memory().total >> 20,
+        kernel=platform.release(),
+        system=system.get("PRETTY_NAME", platform.system()),
+    )
+
+
+def moment() -> Moment:
+    """Ask the host what it is busy with."""
+    ticks, stolen = cpu_ticks(_read("stat"))
+    return Moment(
+        time=datetime.now(UTC),
+        load=os.getloadavg(),
+        memory_available_mib=psutil.virtual_memory().available >> 20,
+        ticks=ticks,
+        stolen_ticks=stolen,
+    )
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Return the first CPU's model name in ``/proc/cpuinfo``, or nothing."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return ""
+
+
+def cpu_ticks(stat: str) -> tuple[int, int]:
+    """Return all CPU time and the stolen part, from ``/proc/stat`` (see proc(5)).
+
+    The line ``cpu`` has user, nice, system, idle, iowait, irq, softirq, steal, and guest times that
+    are part of user already.
+    """
+    for line in stat.splitlines():
+        words = line.split()
+        if words[:1] == ["cpu"] and all(word.isdigit() for word in words[1:]):
+            times = [int(word) for word in words[1:9]]
+            return sum(times), times[7] if len(times) > 7 else 0
+    return 0, 0
+
+
+def tool_version(argv: Sequence[str]) -> str:
+    """Return the first line that a tool prints, or why it prints none."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_VERSION_S,
+        )
+    except FileNotFoundError:
+        return "not found"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"does not answer: {type(error).__name__}"
+    first = done.stdout.decode("utf-8", "backslashreplace").strip().split("\n")[0]
+    return first or f"says nothing (exit code {done.returncode})"
+
+
+def _read(name: str) -> str:
+    try:
+        return (_PROC / name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,180 @@
+"""Raw samples of a latency program → percentiles.
+
+A program writes one file per distribution, ``MECHANISM.MODE.UNIT.u64``: 64-bit unsigned
+little-endian integers, each one sample. The files are the truth and stay in the run's folder; what
+is computed here is an HdrHistogram (three significant digits) and what it says.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from hdrh.histogram import HdrHistogram
+
+from harness.results.records import LatencyRecord, Mechanism, Unit
+
+SUFFIX = ".u64"
+#: Largest value that the histogram tells apart: 2**42 ns is 73 minutes. A larger sample is a
+#: program's mistake (a difference that went below zero, say); it is counted at this value.
+HIGHEST = 2**42
+DIGITS = 3
+_PERCENTILES = (50.0, 90.0, 99.0)
+_MODE = re.compile(
+    r"(ping-pong|one-way|sender|throughput)(-blocked)?(-fair)?(-same-cpu)?(-[1-9]\d*-senders)?"
+)
+
+
+class Samples(NamedTuple):
+    """What a folder of sample files held."""
+
+    records: tuple[LatencyRecord, ...]
+    #: Files that are no samples, and why; each is a failure of the program that wrote it.
+    errors: tuple[str, ...]
+
+
+def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
+    """Split ``MECHANISM.MODE.UNIT.u64`` into its words.
+
+    :raise ValueError: a word is none of those that the README's glossary lists.
+    """
+    parts = name.removesuffix(SUFFIX).split(".")
+    if not name.endswith(SUFFIX) or len(parts) != 3:
+        raise ValueError(f"{name!r} is not MECHANISM.MODE.UNIT{SUFFIX}")
+    mechanism, mode, unit = parts
+    if mechanism not in get_args(Mechanism):
+        raise ValueError(f"{mechanism!r} in {name!r} is none of {' '.join(get_args(Mechanism))}")
+    if not _MODE.fullmatch(mode):
+        raise ValueError(
+            f"{mode!r} in {name!r} is not ping-pong, one-way, sender or throughput, followed by "
+            "-blocked, -fair, -same-cpu, -N-senders in this order"
+        )
+    if unit not in get_args(Unit):
+        raise ValueError(f"{unit!r} in {name!r} is none of {' '.join(get_args(Unit))}")
+    return mechanism, mode, unit  # type: ignore[return-value]  # checked against the Literals
+
+
+def read_folder(
+    folder: Path, *, cell: str, program: str, run: Path | None = None, attempt: int = 1
+) -> Samples:
+    """Read every file of a folder of samples; nothing in it raises.
+
+    :param run: the run's folder, which the records' paths are relative to.
+    """
+    records: list[LatencyRecord] = []
+    errors: list[str] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            mechanism, mode, unit = parse_name(path.name)
+            data = path.read_bytes()
+        except ValueError as error:
+            errors.append(str(error))
+            continue
+        except OSError as error:
+            errors.append(f"{path.name!r} cannot be read: {error.strerror}")
+            continue
+        values, complaint = decode(data)
+        if complaint:
+            errors.append(f"{path.name}: {complaint}")
+        if not values:
+            continue
+        place = path.relative_to(run) if run and path.is_relative_to(run) else path
+        record = _record(values, mechanism, mode, unit, cell=cell, program=program)
+        records.append(record.model_copy(update={"samples": str(place), "attempt": attempt}))
+    return Samples(tuple(records), tuple(errors))
+
+
+def decode(data: bytes) -> tuple[Sequence[int], str | None]:
+    """Return the samples in `data`, and what is wrong with it if anything is."""
+    values = array("Q")
+    whole = len(data) - len(data) % values.itemsize
+    values.frombytes(data[:whole])
+    if sys.byteorder == "big":
+        values.byteswap()
+    if not data:
+        return values, "no samples"
+    if whole != len(data):
+        return values, f"{len(data)} bytes are no whole number of 8-byte samples: cut short?"
+    return values, None
+
+
+def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
+    """Make one distribution of several of the same mechanism, mode, unit and cell.
+
+    :raise ValueError: there is none.
+    """
+    several = list(records)
+    if not several:
+        raise ValueError("no distributions to merge")
+    first = several[0]
+    if len(several) == 1:
+        return first
+    histogram = _empty()
+    for record in several:
+        histogram.decode_and_add(record.histogram)
+    count = sum(record.count for record in several)
+    notes = dict.fromkeys(note for record in several for note in record.notes)
+    low, high = min(r.min for r in several), max(r.max for r in several)
+    return first.model_copy(
+        update={
+            "count": count,
+            "min": low,
+            "max": high,
+            "mean": sum(record.mean * record.count for record in several) / count,
+            "histogram": _encode(histogram),
+            "notes": tuple(notes),
+            **_percentiles(histogram, low, high),
+        }
+    )
+
+
+def _record(
+    values: Sequence[int], mechanism: Mechanism, mode: str, unit: Unit, *, cell: str, program: str
+) -> LatencyRecord:
+    histogram = _empty()
+    beyond = zeros = 0
+    # Equal values are many: counted first, a file of a million takes a fraction of a second.
+    for value, count in Counter(values).items():
+        beyond += count if value > HIGHEST else 0
+        zeros += count if value == 0 else 0
+        histogram.record_value(min(value, HIGHEST), count)
+    low, high = min(values), max(values)
+    notes = []
+    if zeros:
+        notes.append(f"{zeros} of {len(values)} samples are 0: below the clock's resolution")
+    if beyond:
+        notes.append(f"{beyond} of {len(values)} samples are beyond {HIGHEST} {unit}")
+    return LatencyRecord(
+        cell=cell,
+        program=program,
+        mechanism=mechanism,
+        mode=mode,
+        unit=unit,
+        count=len(values),
+        min=low,
+        max=high,
+        mean=sum(values) / len(values),
+        histogram=_encode(histogram),
+        notes=tuple(notes),
+        **_percentiles(histogram, low, high),
+    )
+
+
+def _empty() -> HdrHistogram:
+    return HdrHistogram(1, HIGHEST, DIGITS)
+
+
+def _encode(histogram: HdrHistogram) -> str:
+    encoded: bytes = histogram.encode()
+    return encoded.decode("ascii")
+
+
+def _percentiles(histogram: HdrHistogram, low: int, high: int) -> dict[str, int]:
+    """Return p50, p90, p99; never outside the exact minimum and maximum, as buckets may be."""
+    found = histogram.get_percentile_to_value_dict(_PERCENTILES)
+    return {f"p{percent:.0f}": max(low, min(high, int(found[percent]))) for percent in _PERCENTILES}

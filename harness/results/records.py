@@ -1,0 +1,254 @@
+"""``results.jsonl``: one record a line, written the moment it is known.
+
+Every line is a JSON object with ``"type"`` and ``"schema": 1``. Several processes append to one
+file: a record is one ``write`` to a descriptor opened with ``O_APPEND``, which Linux does under the
+inode's lock, so lines never mix. A reader takes what a killed writer left: a cut line, and types
+and fields that this version does not know, are kept and counted, never an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from harness.errors import GuestError
+from harness.results.ktap_lines import Status
+from harness.values import Accel, Compiler, Name, Value
+
+RESULTS_FILE = "results.jsonl"
+
+Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
+Unit = Literal["ns", "insn"]
+
+
+class _Record(Value):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    #: The version of the record's form; ``schema`` in JSON.
+    version: Literal[1] = Field(default=1, alias="schema")
+    #: The name of the cell that it is about.
+    cell: str
+
+
+class CaseRecord(_Record):
+    """One case of a program, as its KTAP said or as the harness concluded."""
+
+    type: Literal["case"] = "case"
+    program: str
+    case: str
+    status: Status
+    message: str = ""
+    diagnostics: str = ""
+    #: Seconds since the case before it in the same program, or since the program's start.
+    seconds: float = 0.0
+    #: 1 for the first time that the program ran in this run.
+    attempt: int = 1
+
+
+class ProgramRecord(_Record):
+    """How one run of a program ended, and what it printed that belongs to no case."""
+
+    type: Literal["program"] = "program"
+    program: str
+    #: None when it ended without one.
+    returncode: int | None
+    signal: str | None = None
+    seconds: float = 0.0
+    attempt: int = 1
+    #: Output around the cases (:attr:`harness.results.ktap.KtapReader.stray`).
+    stray: str = ""
+    stderr: str = ""
+    #: Remarks on the form of the KTAP.
+    problems: tuple[str, ...] = ()
+
+
+class LatencyRecord(_Record):
+    """One distribution. Values are in `unit`; percentiles have three significant digits."""
+
+    type: Literal["latency"] = "latency"
+    program: str
+    mechanism: Mechanism
+    mode: str
+    unit: Unit
+    count: int
+    min: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    mean: float
+    #: HdrHistogram's V2 encoding (base64): can be merged with others and asked again.
+    histogram: str
+    #: The file of raw samples, relative to the run's folder.
+    samples: str = ""
+    #: What a reader of the figures should know: zeros, values out of range.
+    notes: tuple[str, ...] = ()
+    attempt: int = 1
+
+
+class SplatRecord(_Record):
+    """The kernel complained: an oops, a warning, a stall."""
+
+    type: Literal["splat"] = "splat"
+    kind: str
+    title: str
+    fingerprint: str = ""
+    #: Line of ``console.log`` where it begins, counted from 1.
+    first_line: int = 0
+    excerpt: str = ""
+    #: The program that ran at that time, if any.
+    program: str | None = None
+    #: Why it is known and does not fail the cell; None for one that does.
+    excused: str | None = None
+
+
+class BootRecord(_Record):
+    """A guest came up."""
+
+    type: Literal["boot"] = "boot"
+    kernel: Name
+    #: What ``uname -r`` printed.
+    release: str = ""
+    cpu: Name
+    smp: int
+    cc: Compiler
+    accel: Accel
+    #: Why this accelerator, where it was not asked for.
+    accel_reason: str = ""
+    boot_s: float
+    #: Seconds by boot phase.
+    phases: dict[str, float] = Field(default_factory=dict)
+    #: What deadlines in this guest are multiplied by.
+    factor: float = 1.0
+
+
+class GuestFailureRecord(_Record):
+    """A guest, its QEMU or its connection failed; what came after it in the cell never ran."""
+
+    type: Literal["guest-failure"] = "guest-failure"
+    #: ``panic``, ``hang``, ``qemu-died``, ``connection-lost``, ``cpu-mismatch`` and the like.
+    verdict: str
+    #: The boot phase reached, or what the guest was doing.
+    phase: str = ""
+    message: str = ""
+    hint: str = ""
+    console_tail: str = ""
+    #: The program that ran at that time, if any.
+    program: str | None = None
+
+
+Record = Annotated[
+    CaseRecord | ProgramRecord | LatencyRecord | SplatRecord | BootRecord | GuestFailureRecord,
+    Field(discriminator="type"),
+]
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+class Recorder:
+    """Appends records to a file; safe with other processes that append to the same one.
+
+    :raise GuestError: from every method, when the host cannot keep the results.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.open(path, flags, 0o644)
+            size = os.fstat(self._file).st_size
+            # A writer that was killed may have left half a line, which must stay alone.
+            self._cut = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, record: Record) -> None:
+        """Append a record; it is in the file when this returns."""
+        line = record.model_dump_json(by_alias=True).encode() + b"\n"
+        if self._cut:
+            line = b"\n" + line
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._cut = written < len(line)
+        if self._cut:
+            raise self._failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _failed(self, error: OSError) -> GuestError:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return GuestError(
+            f"a result cannot be kept: {error.strerror}",
+            where=self.path,
+            hint="make room, or choose another folder with --out"
+            if full
+            else "choose a folder that you can write to with --out",
+        )
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a results file held."""
+
+    records: tuple[Record, ...] = ()
+    #: Whole JSON objects of a type or form that this version does not know.
+    unknown: tuple[dict[str, object], ...] = ()
+    #: Lines that are not JSON objects; the last one of a killed run is often cut.
+    broken: tuple[str, ...] = field(default=())
+
+
+def read_records(path: Path) -> Records:
+    """Read a results file as far as it goes; one that does not exist holds nothing.
+
+    :raise OSError: the file is there and cannot be read.
+    """
+    records: list[Record] = []
+    unknown: list[dict[str, object]] = []
+    broken: list[str] = []
+    if not path.exists():
+        return Records()
+    with path.open("rb") as lines:
+        for raw in lines:
+            if not raw.strip():
+                continue
+            try:
+                records.append(_ADAPTER.validate_json(raw))
+            except ValidationError:
+                _keep(raw, unknown, broken)
+    return Records(tuple(records), tuple(unknown), tuple(broken))
+
+
+def _keep(raw: bytes, unknown: list[dict[str, object]], broken: list[str]) -> None:
+    """Sort a line that is no record into one of the two lists."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        unknown.append(value)
+    else:
+        broken.append(raw.rstrip(b"\n").decode("utf-8", "backslashreplace"))

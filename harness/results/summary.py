@@ -1,0 +1,291 @@
+"""Records → what the run as a whole says: ``summary.json``, and the exit code.
+
+``summary.json`` is what others script against; its form is in the README. :class:`Outcome` holds
+besides what only the reports need.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.errors import ExitCode, GuestError
+from harness.results.latency import merge
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    LatencyRecord,
+    Mechanism,
+    Record,
+    SplatRecord,
+    Unit,
+)
+from harness.values import Cell, Value
+
+SUMMARY_FILE = "summary.json"
+
+Verdict = Literal["passed", "failed", "splats", "guest failed", "skipped", "not run"]
+
+
+class _Part(Value):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class CellSummary(_Part):
+    """One cell's counts. A case that ran more than once counts once, by its worst result."""
+
+    name: str
+    kernel: str
+    cpu: str
+    smp: int
+    cc: str
+    #: ``auto`` where no guest came up that could tell.
+    accel: str
+    #: Seconds until the guest could be worked with; None if it never could.
+    boot_s: float | None
+    passed: int = Field(alias="pass")
+    fail: int
+    skip: int
+    #: Kernel complaints that no listed exception excuses.
+    splats: int
+    #: ``SUBJECT/PROGRAM::CASE`` of each failing case.
+    failed: tuple[str, ...]
+
+
+class LatencySummary(_Part):
+    """One distribution in `unit`."""
+
+    cell: str
+    mechanism: Mechanism
+    mode: str
+    unit: Unit
+    count: int
+    min: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    mean: float
+
+
+class Totals(_Part):
+    """Cases of all cells."""
+
+    passed: int = Field(alias="pass")
+    fail: int
+    skip: int
+
+
+class Summary(_Part):
+    """``summary.json``."""
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    cells: tuple[CellSummary, ...]
+    latency: tuple[LatencySummary, ...]
+    totals: Totals
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+class Outcome(Value):
+    """What a run came to."""
+
+    summary: Summary
+    #: The failing cases, in the order in which they failed first.
+    failures: tuple[CaseRecord, ...]
+    #: Kernel complaints that count.
+    splats: tuple[SplatRecord, ...]
+    guest_failures: tuple[GuestFailureRecord, ...]
+    latencies: tuple[LatencyRecord, ...]
+    #: What each cell came to, by its name.
+    verdicts: dict[str, Verdict]
+    exit_code: ExitCode
+    #: One sentence that says why the exit code is what it is.
+    reason: str
+
+
+def case_id(record: CaseRecord) -> str:
+    """Return ``SUBJECT/PROGRAM::CASE``."""
+    return f"{record.program}::{record.case}"
+
+
+def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str = "") -> Outcome:
+    """Make of records what the run as a whole says.
+
+    :param cells: the plan's; one without any record is one that did not run.
+    :param select: the plan's ``-k`` expression, which may have matched nothing.
+    """
+    by_cell: dict[str, list[Record]] = {cell.name: [] for cell in cells}
+    for record in records:
+        by_cell.setdefault(record.cell, []).append(record)
+    planned = {cell.name: cell for cell in cells}
+    summaries, latencies, failures = [], [], []
+    splats: list[SplatRecord] = []
+    guest_failures: list[GuestFailureRecord] = []
+    verdicts: dict[str, Verdict] = {}
+    for name, own in by_cell.items():
+        cases = _worst(own)
+        bad = [case for case in cases if case.status == "fail"]
+        complaints = [r for r in own if isinstance(r, SplatRecord) and r.excused is None]
+        lost = [r for r in own if isinstance(r, GuestFailureRecord)]
+        summary = _cell(name, planned.get(name), own, cases, len(complaints))
+        summaries.append(summary)
+        verdicts[name] = _verdict(summary, bool(lost))
+        latencies += _latencies(own)
+        failures += bad
+        splats += complaints
+        guest_failures += lost
+    totals = Totals(
+        passed=sum(cell.passed for cell in summaries),
+        fail=sum(cell.fail for cell in summaries),
+        skip=sum(cell.skip for cell in summaries),
+    )
+    exit_code, reason = _exit_code(totals, verdicts, len(splats), guest_failures, select)
+    return Outcome(
+        summary=Summary(
+            cells=tuple(summaries), latency=tuple(map(_latency, latencies)), totals=totals
+        ),
+        failures=tuple(failures),
+        splats=tuple(splats),
+        guest_failures=tuple(guest_failures),
+        latencies=tuple(latencies),
+        verdicts=verdicts,
+        exit_code=exit_code,
+        reason=reason,
+    )
+
+
+def write_summary(folder: Path, summary: Summary) -> Path:
+    """Write ``summary.json`` into a run's folder; readers see the old file or the new, whole.
+
+    :raise GuestError: the host cannot keep it.
+    """
+    path = folder / SUMMARY_FILE
+    write_atomically(path, summary.to_json())
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by rename.
+
+    :raise GuestError: the host cannot keep it; the old file is untouched.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise GuestError(
+            f"the file cannot be written: {error.strerror}",
+            where=path,
+            hint="make room, or choose another folder with --out",
+        ) from error
+
+
+def _worst(records: Iterable[Record]) -> list[CaseRecord]:
+    """Return each case once: by its worst result, so that a second try hides nothing."""
+    order = {"fail": 0, "pass": 1, "skip": 2}
+    worst: dict[tuple[str, str], CaseRecord] = {}
+    for record in records:
+        if isinstance(record, CaseRecord):
+            key = (record.program, record.case)
+            known = worst.get(key)
+            if known is None or order[record.status] < order[known.status]:
+                worst[key] = record
+    return list(worst.values())
+
+
+def _cell(
+    name: str, cell: Cell | None, records: list[Record], cases: list[CaseRecord], splats: int
+) -> CellSummary:
+    boots = [record for record in records if isinstance(record, BootRecord)]
+    boot = boots[0] if boots else None
+    return CellSummary(
+        name=name,
+        kernel=boot.kernel if boot else cell.kernel.name if cell else "",
+        cpu=boot.cpu if boot else cell.cpu.name if cell else "",
+        smp=boot.smp if boot else cell.smp if cell else 0,
+        cc=boot.cc if boot else cell.cc if cell else "",
+        accel=boot.accel if boot else cell.accel if cell else "auto",
+        boot_s=round(boot.boot_s, 3) if boot else None,
+        passed=sum(case.status == "pass" for case in cases),
+        fail=sum(case.status == "fail" for case in cases),
+        skip=sum(case.status == "skip" for case in cases),
+        splats=splats,
+        failed=tuple(case_id(case) for case in cases if case.status == "fail"),
+    )
+
+
+def _verdict(cell: CellSummary, lost: bool) -> Verdict:
+    """Return the worst that holds: an unfinished cell says less than a failing one."""
+    if lost:
+        return "guest failed"
+    if cell.fail:
+        return "failed"
+    if cell.splats:
+        return "splats"
+    if cell.passed:
+        return "passed"
+    return "skipped" if cell.skip else "not run"
+
+
+def _latencies(records: Iterable[Record]) -> list[LatencyRecord]:
+    """Return one distribution per mechanism, mode and unit."""
+    groups: dict[tuple[str, str, str], list[LatencyRecord]] = defaultdict(list)
+    for record in records:
+        if isinstance(record, LatencyRecord):
+            groups[record.mechanism, record.mode, record.unit].append(record)
+    return [merge(group) for group in groups.values()]
+
+
+def _latency(record: LatencyRecord) -> LatencySummary:
+    return LatencySummary(**{name: getattr(record, name) for name in LatencySummary.model_fields})
+
+
+def _exit_code(
+    totals: Totals,
+    verdicts: dict[str, Verdict],
+    splats: int,
+    lost: list[GuestFailureRecord],
+    select: str,
+) -> tuple[ExitCode, str]:
+    """Return the exit code and the sentence that explains it.
+
+    A run in which no case passed or failed has tested nothing, and a pipeline must not take it for
+    a good one.
+    """
+    if lost:
+        what = ", ".join(dict.fromkeys(f"{record.verdict} in {record.cell}" for record in lost))
+        return ExitCode.GUEST, f"a guest failed: {what}"
+    idle = [name for name, verdict in verdicts.items() if verdict == "not run"]
+    if len(idle) == len(verdicts):
+        if select:
+            return ExitCode.USAGE, f"no program matches -k {select!r}"
+        return ExitCode.GUEST, "nothing ran"
+    if idle:
+        return ExitCode.GUEST, f"no result from {', '.join(idle)}"
+    if totals.fail or splats:
+        bad = [f"{totals.fail} failed"] if totals.fail else []
+        bad += [f"{splats} kernel complaint{'s' if splats > 1 else ''}"] if splats else []
+        return ExitCode.TESTS_FAILED, " and ".join(bad)
+    if not totals.passed:
+        return ExitCode.TESTS_FAILED, f"all {totals.skip} cases were skipped, so nothing was tested"
+    return ExitCode.PASSED, f"{totals.passed} passed"

@@ -1,0 +1,211 @@
+"""A run's folder: what is where in it, and the values that others read back from it.
+
+``plan.json`` and ``artefacts.json`` are all that a pytest worker, or another machine with the
+same artefact store, needs to do the run's cells.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from harness.errors import GuestError, UserError
+from harness.guest.spec import GuestSpec
+from harness.results.environment import ENVIRONMENT_FILE, Environment
+from harness.results.summary import write_atomically
+from harness.values import (
+    Accel,
+    Cell,
+    Emulator,
+    ImageArtefact,
+    KernelArtefact,
+    Plan,
+    ProgramsArtefact,
+    Value,
+)
+
+#: Where runs go when ``--out`` does not say: in the current folder.
+RUNS = "runs"
+LATEST = "latest"
+
+V = TypeVar("V", bound=Value)
+
+
+class CellSetup(Value):
+    """A cell with everything that it takes to boot it and to run its programs."""
+
+    cell: Cell
+    emulator: Emulator
+    accel: Accel
+    #: Why this accelerator, for people.
+    accel_reason: str = ""
+    kernel: KernelArtefact
+    image: ImageArtefact
+    programs: ProgramsArtefact
+    #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
+    options: tuple[str, ...] = ()
+
+    def guest_spec(self) -> GuestSpec:
+        """Return what this cell's guest is started with."""
+        return GuestSpec(
+            emulator=self.emulator,
+            kernel=self.kernel,
+            image=self.image,
+            cpu=self.cell.cpu,
+            smp=self.cell.smp,
+            accel=self.accel,
+            cmdline=self.cell.kernel.cmdline,
+        )
+
+
+class RunArtefacts(Value):
+    """``artefacts.json``: the cells of a run, each with its artefacts."""
+
+    cells: tuple[CellSetup, ...]
+
+
+class RunInfo(Value):
+    """``run.json``: how the run was started, and how it ended."""
+
+    version: str
+    argv: tuple[str, ...]
+    #: RFC 3339, UTC.
+    started: str
+    finished: str | None = None
+    exit_code: int | None = None
+
+
+class RunFolder:
+    """The names inside one run's folder, and whole-file reading and writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def results(self) -> Path:
+        """One JSON record a line, appended as things happen."""
+        return self.path / "results.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The run in numbers, for programs."""
+        return self.path / "summary.json"
+
+    @property
+    def junit(self) -> Path:
+        """The cases for a CI system."""
+        return self.path / "junit.xml"
+
+    def cell(self, name: str) -> Path:
+        """Return the path of a cell's folder; it is there once the cell's first guest is."""
+        return self.path / "cells" / name
+
+    def claim_guest_folder(self, cell: str) -> Path:
+        """Make the folder of a cell's next guest: the cell's own, then ``guest-2`` and so on in it.
+
+        ``mkdir`` is the claim, so that two processes with guests of one cell never share one.
+
+        :raise GuestError: the host cannot make it.
+        """
+        candidate, number = self.cell(cell), 1
+        try:
+            candidate.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    candidate.mkdir()
+                except FileExistsError:
+                    number += 1
+                    candidate = self.cell(cell) / f"guest-{number}"
+                else:
+                    return candidate
+        except OSError as error:
+            raise GuestError(
+                f"the guest's folder cannot be made: {error.strerror}",
+                where=candidate,
+                hint="free some space, or give another folder with --out",
+            ) from error
+
+    def write_plan(self, plan: Plan) -> None:
+        """Put ``plan.json`` into the folder."""
+        self._write("plan.json", plan)
+
+    def read_plan(self) -> Plan:
+        """Read ``plan.json``.
+
+        :raise UserError: this is not a run's folder.
+        """
+        return self._read("plan.json", Plan)
+
+    def write_artefacts(self, artefacts: RunArtefacts) -> None:
+        """Put ``artefacts.json`` into the folder."""
+        self._write("artefacts.json", artefacts)
+
+    def read_artefacts(self) -> RunArtefacts:
+        """Read ``artefacts.json``.
+
+        :raise UserError: this is not a run's folder, or it was never prepared.
+        """
+        return self._read("artefacts.json", RunArtefacts)
+
+    def read_environment(self) -> Environment | None:
+        """Read ``environment.json``; None where there is none that can be read."""
+        try:
+            return self._read(ENVIRONMENT_FILE, Environment)
+        except UserError:
+            return None
+
+    def write_info(self, info: RunInfo) -> None:
+        """Put ``run.json`` into the folder."""
+        self._write("run.json", info)
+
+    def _write(self, name: str, value: Value) -> None:
+        write_atomically(self.path / name, value.model_dump_json(indent=2) + "\n")
+
+    def _read(self, name: str, kind: type[V]) -> V:
+        path = self.path / name
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise UserError(
+                f"this is not the folder of a prepared run: it has no {name}",
+                where=self.path,
+                hint=f"give a folder that uintr-harness run made, for example {RUNS}/{LATEST}",
+            ) from error
+        except (OSError, ValidationError) as error:
+            raise UserError(f"{name} cannot be read: {error}", where=path) from error
+
+
+def make_run_folder(out: Path | None) -> RunFolder:
+    """Make the folder of a new run: ``out``, or ``runs/TIME-RANDOM`` with ``runs/latest``.
+
+    :raise UserError: the folder cannot be made, or ``out`` already holds a run.
+    """
+    folder = out or Path(RUNS) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    if (folder / "plan.json").exists():
+        raise UserError(
+            "this folder already holds a run",
+            where=folder,
+            hint="give another --out, or remove the old run",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if out is None:
+            _point_latest(folder)
+    except OSError as error:
+        raise UserError(
+            f"the run's folder cannot be made: {error.strerror}",
+            where=folder,
+            hint="give a folder that you can write to with --out",
+        ) from error
+    return RunFolder(folder)
+
+
+def _point_latest(folder: Path) -> None:
+    """Move the ``latest`` link by a rename, so that it never points nowhere."""
+    temporary = folder.parent / f".{LATEST}.{folder.name}"
+    temporary.symlink_to(folder.name, target_is_directory=True)
+    temporary.replace(folder.parent / LATEST)

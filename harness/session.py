@@ -1,0 +1,215 @@
+"""One run, from the request to the exit code: plan, prepare, pytest, render.
+
+pytest runs in this process with the plugin of :mod:`harness.testing`, its own output silenced in
+favour of the live display. Whatever ends a run after its first guest, what was recorded until
+then is rendered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness import __version__, paths
+from harness.artefacts.store import Store
+from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
+from harness.guest.known_splats import load_known_splats
+from harness.prepare import Preparation, choose_machine, prepare
+from harness.progress import Progress
+from harness.render import render_run, show_run
+from harness.request import Request
+from harness.results.environment import finish, observe, write_environment
+from harness.results.summary import Outcome
+from harness.runfolder import RunFolder, RunInfo, make_run_folder
+from harness.testing import PROGRAMS_TEST, PYTEST_INI
+from harness.values import Value
+
+if TYPE_CHECKING:
+    from harness.testing.live import Live, Table
+
+#: Of ``pytest.ExitCode``, which is not imported before the checks are done.
+PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, _, PYTEST_USAGE, PYTEST_NO_TESTS = range(6)
+
+
+class Display(Progress, Protocol):
+    """Where a run is shown, see :class:`harness.report.progress.RichProgress`."""
+
+    def table(self) -> Table:
+        """Return the table of cells and results."""
+
+    def close(self) -> None:
+        """Take the display away, for what is printed last."""
+
+
+class RunOptions(Value):
+    """How a run goes about its cells; what the cells are is the request's."""
+
+    out: Path | None = None
+    #: Guests at a time.
+    jobs: int = 1
+    exit_first: bool = False
+    last_failed: bool = False
+    #: Run other cells when the build for one failed.
+    keep_going: bool = True
+    #: Show pytest's own output instead of the live display.
+    verbose: int = 0
+    #: Tests to run instead of the guest programs: files, folders or node ids.
+    tests: tuple[str, ...] = ()
+    #: Handed to pytest as they are.
+    pytest_args: tuple[str, ...] = ()
+
+
+def run(request: Request, options: RunOptions, display: Display, argv: Sequence[str]) -> int:
+    """Do a whole run and return its exit code.
+
+    :raise UserError: the request names something that does not exist or cannot run here.
+    :raise BuildError: nothing could be built that the cells need.
+    :raise GuestError: the host cannot take the results.
+    """
+    plan = request.plan()
+    _check_tests(options.tests)
+    load_known_splats()
+    machine = choose_machine(plan, request.qemu, display)
+    store = Store.open(display)
+    folder = make_run_folder(options.out)
+    info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
+    folder.write_plan(plan)
+    folder.write_info(info)
+    environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
+    write_environment(folder.path, environment)
+    code: int = ExitCode.GUEST
+    try:
+        prepared = prepare(
+            plan,
+            machine,
+            store,
+            display,
+            options=request.cell_options(plan),
+            keep_going=options.keep_going,
+        )
+        folder.write_artefacts(prepared.artefacts)
+        code = _test_and_render(folder, request, options, display, prepared)
+    except HarnessError as error:
+        code = error.exit_code
+        raise
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+        raise
+    finally:
+        done = info.model_copy(update={"finished": _now(), "exit_code": int(code)})
+        folder.write_info(done)
+    return code
+
+
+def _test_and_render(
+    folder: RunFolder,
+    request: Request,
+    options: RunOptions,
+    display: Display,
+    prepared: Preparation,
+) -> int:
+    """Run pytest, then render whatever it recorded, also when it was stopped."""
+    from harness.testing.live import Live  # with pytest, after the checks
+
+    cells = [setup.cell for setup in prepared.artefacts.cells]
+    environment = folder.read_environment()
+    live = Live(display, [cell.name for cell in cells], options.jobs)
+    ended: int | None = None
+    try:
+        ended = run_pytest(pytest_argv(folder, request, options), live)
+    except KeyboardInterrupt:
+        live.interrupted = True
+    finally:
+        live.close()
+        display.close()
+        # With -x or --lf cells are left out on purpose; one that began must have results.
+        partial = options.exit_first or options.last_failed or live.interrupted
+        chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
+        try:
+            if environment:
+                write_environment(folder.path, finish(environment))
+            outcome = render_run(folder, chosen)
+        except GuestError as error:
+            raise live.fatal or error from error
+        if outcome.verdicts:
+            show_run(folder, outcome)
+    if live.fatal:
+        raise live.fatal
+    for failure in prepared.failures:
+        display.note(f"error: {failure}")
+    return exit_code(ended, live, outcome, prepared.failures)
+
+
+def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
+    """Return pytest's arguments for a run."""
+    return [
+        # Whatever plugins lie around on this machine, a run is the same, and starts at once.
+        "--disable-plugin-autoload",
+        *("-c", str(PYTEST_INI)),
+        *("-p", "harness.testing.plugin"),
+        *("--uintr-run", str(folder.path)),
+        # Kept between runs, so that --lf of the next one knows.
+        *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
+        *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
+        *(["-k", request.select] if request.select else []),
+        *(["-x"] if options.exit_first else []),
+        *(["--lf"] if options.last_failed else []),
+        # A cell stays with one worker, which boots it once.
+        *(["-p", "xdist.plugin", "-n", str(options.jobs)] if options.jobs > 1 else []),
+        *options.pytest_args,
+        *(options.tests or (str(PROGRAMS_TEST),)),
+    ]
+
+
+def run_pytest(argv: list[str], live: object) -> int:
+    """Start pytest in this process; return its exit code (see ``pytest.ExitCode``)."""
+    import pytest  # a third of a second that only a run pays
+
+    return int(pytest.main(argv, plugins=[live]))
+
+
+def exit_code(
+    ended: int | None, live: Live, outcome: Outcome, failures: Sequence[BuildError]
+) -> int:
+    """Return the contract's exit code for how pytest ended and what was recorded.
+
+    The order is that of how much of the answer is missing: an interrupted run, pytest or a guest
+    that failed, a build that failed, and only then tests that failed.
+
+    :param ended: pytest's exit code; None if it did not come to one.
+    :raise UserError: there was nothing to run, or pytest did not take its arguments.
+    :raise GuestError: pytest itself failed.
+    """
+    if live.interrupted:
+        return ExitCode.INTERRUPTED
+    detail = "\n".join(live.errors) or None
+    if ended == PYTEST_NO_TESTS:
+        raise UserError(
+            "no program matches, so nothing was run",
+            where="-k, --lf, --tests or the arguments after --",
+            hint="ls guest-tests/*/*.c lists the programs; -k takes a part of such a name",
+        )
+    if ended == PYTEST_USAGE or (ended == PYTEST_INTERRUPTED and live.errors):
+        raise UserError(
+            "pytest could not start the tests", detail=detail, hint="-v shows what pytest says"
+        )
+    if ended not in {PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED}:
+        raise GuestError("pytest failed", detail=detail, hint="-v shows what pytest says")
+    if outcome.exit_code == ExitCode.GUEST:
+        return ExitCode.GUEST
+    if failures:
+        return ExitCode.BUILD
+    # A test without a guest has no record, but fails all the same.
+    return outcome.exit_code or ended
+
+
+def _check_tests(tests: Sequence[str]) -> None:
+    for test in tests:
+        if not Path(test.partition("::")[0]).exists():
+            raise UserError("there is no such test file or folder", where=test)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,206 @@
+"""The guest of a cell through all its programs: booted once, replaced when it died."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.runfolder import CellSetup, RunFolder
+from harness.testing.journal import Journal
+
+if TYPE_CHECKING:
+    from harness.guest.failure import Completed
+    from harness.guest.known_splats import KnownSplat
+    from harness.guest.spec import GuestSpec
+    from harness.guest.splats import Splat
+    from harness.guest.vm import Guest
+
+    StartGuest = Callable[[GuestSpec, Path], AbstractContextManager[Guest]]
+
+#: Where the guest has the programs.
+REMOTE_PROGRAMS = "/tests"
+
+
+class CellGuest:
+    """What a test gets as ``guest``: a living guest of one cell.
+
+    It has the methods of :class:`harness.guest.vm.Guest` that tests use. When the guest dies
+    during a test, that test gets the :exc:`~harness.guest.vm.GuestFailure`, the verdict is
+    recorded once, and the next test gets a fresh guest. A cell whose guest never came up is not
+    tried again: each of its tests gets the same failure at once.
+    """
+
+    def __init__(
+        self,
+        setup: CellSetup,
+        run: RunFolder,
+        journal: Journal,
+        known: tuple[KnownSplat, ...] = (),
+        start: StartGuest | None = None,
+    ) -> None:
+        self.setup = setup
+        self.folder = run.cell(setup.cell.name)
+        #: The test that the guest works for now; verdicts and splats are recorded with it.
+        self.user: str | None = None
+        #: Complaints of the kernel that nothing excuses, and the test that ran at that time.
+        self.splats_seen: list[tuple[Splat, str | None]] = []
+        self.failures: list[HarnessError] = []
+        self._run = run
+        self._journal = journal
+        self._known = known
+        self._start = start
+        self._guest: Guest | None = None
+        self._lifetime = ExitStack()
+        self._counted = 0
+        self._boot_failure: HarnessError | None = None
+        self._pushed: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The cell's name."""
+        return self.setup.cell.name
+
+    @property
+    def factor(self) -> float:
+        """How much slower than a fast machine this guest is; deadlines are scaled by it."""
+        return self._living().factor
+
+    def ready(self) -> None:
+        """Boot a guest unless one is there.
+
+        :raise GuestFailure: the guest does not come up, now or at the first try.
+        """
+        if self._boot_failure is not None:
+            raise self._boot_failure
+        if self._guest is not None and self._guest.alive:
+            return
+        self._drop()
+        try:
+            self._boot()
+        except HarnessError as error:
+            self._boot_failure = error
+            self.failures.append(error)
+            self._journal.failure(self.name, None, error)
+            self._drop()
+            raise
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """Run a command in the guest, see :meth:`harness.guest.vm.Guest.run`.
+
+        :param timeout_s: seconds on a fast machine; scaled here by :attr:`factor`.
+        """
+        with self._using() as guest:
+            return guest.run(
+                list(argv), timeout_s=timeout_s * guest.factor, env=env, on_stdout=on_stdout
+            )
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a folder into the guest."""
+        with self._using() as guest:
+            guest.push(local, remote)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file or a folder out of the guest."""
+        with self._using() as guest:
+            guest.fetch(remote, local)
+
+    def console_tail(self, lines: int = 20) -> str:
+        """Return the last lines of the console."""
+        return self._living().console_tail(lines)
+
+    def push_programs(self, subject: str) -> str:
+        """Make sure that a subject's programs are in the guest; return their folder there.
+
+        A subject at a time, because copying all of them costs seconds of each first result.
+        """
+        remote = f"{REMOTE_PROGRAMS}/{subject}"
+        if subject not in self._pushed:
+            first = next(
+                program
+                for program in self.setup.programs.programs
+                if program.name.startswith(f"{subject}/")
+            )
+            self.push(first.path.parent, remote)
+            self._pushed.add(subject)
+        return remote
+
+    def take_splats(self) -> list[Splat]:
+        """Record what the kernel complained about since the last call, for the current test.
+
+        :raise HarnessError: the console cannot be scanned.
+        """
+        if self._guest is None:
+            return []
+        everything = self._guest.splats()
+        fresh = list(everything[self._counted :])
+        self._counted = len(everything)
+        for splat in fresh:
+            # A panic is never excused: it ended the guest.
+            candidates = self._known if splat.kind != "panic" else ()
+            excuse = next((known for known in candidates if known.covers(splat)), None)
+            if excuse is None:
+                self.splats_seen.append((splat, self.user))
+            reason = f"{excuse.reason} ({excuse.link})" if excuse else None
+            self._journal.splat(self.name, self.user, splat, reason)
+        return fresh
+
+    def close(self) -> None:
+        """End the guest; what it said last is still scanned."""
+        self.user = None
+        try:
+            self.take_splats()
+        finally:
+            self._drop()
+
+    def _boot(self) -> None:
+        start = self._start
+        if start is None:
+            from harness.guest.vm import start_guest
+
+            start = start_guest
+        setup = self.setup
+        folder = self._run.claim_guest_folder(self.name)
+        if setup.kernel.config.exists():
+            shutil.copyfile(setup.kernel.config, folder / "kernel.config")
+        self._guest = self._lifetime.enter_context(start(setup.guest_spec(), folder))
+        self._journal.boot(setup, self._guest.boot, self._guest.factor)
+
+    def _living(self) -> Guest:
+        if self._guest is None:
+            raise self._boot_failure or self.failures[-1]
+        return self._guest
+
+    @contextmanager
+    def _using(self) -> Iterator[Guest]:
+        """Give the guest away; a failure of it is recorded, and the guest is buried."""
+        from harness.guest.failure import GuestFailure
+
+        guest = self._living()
+        try:
+            yield guest
+        except GuestFailure as failure:
+            self.failures.append(failure)
+            self._journal.failure(self.name, self.user, failure)
+            try:
+                self.take_splats()
+            finally:
+                self._drop()
+            raise
+
+    def _drop(self) -> None:
+        lifetime, self._lifetime = self._lifetime, ExitStack()
+        self._guest = None
+        self._counted = 0
+        self._pushed.clear()
+        lifetime.close()

@@ -1,0 +1,133 @@
+"""What a person sees while the cells run, from pytest's own events.
+
+Works with and without pytest-xdist: workers send their reports to the process that this is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.progress import Progress
+from harness.testing.journal import ResultsLost
+
+CELL = "cell"
+
+
+class Table(Protocol):
+    """The table of cells and results, see :class:`harness.report.table.ResultsTable`."""
+
+    def program(self, cell: str, program: str) -> None:
+        """Begin a program in a cell."""
+
+    def case(self, cell: str, status: str) -> None:
+        """Count a case of the program that runs."""
+
+    def program_done(self, cell: str) -> None:
+        """End the program that runs."""
+
+    def cell_done(self, cell: str) -> None:
+        """End a cell."""
+
+
+class Display(Progress, Protocol):
+    """A progress that has a table of results as well."""
+
+    def table(self) -> Table:
+        """Return the table."""
+
+
+class Live:
+    """A pytest plugin that shows how each cell goes.
+
+    :param cells: names of the cells that tests run in.
+    :param jobs: how many of them at a time.
+    """
+
+    def __init__(self, display: Display, cells: Sequence[str], jobs: int = 1) -> None:
+        self.interrupted = False
+        #: Why nothing could go on, if so.
+        self.fatal: HarnessError | None = None
+        #: What went wrong outside any test: collection, pytest itself.
+        self.errors: list[str] = []
+        #: Cells in which a test began, in order.
+        self.begun: dict[str, None] = {}
+        self._display = display
+        self._table = display.table()
+        self._cells = list(cells)
+        self._jobs = jobs
+        self._boots: dict[str, ExitStack] = {}
+        #: Tests of their own verdict have no subtest that was counted.
+        self._counted: set[str] = set()
+
+    # --- pytest's hooks ------------------------------------------------------------------------
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what could not be collected."""
+        if report.failed:
+            self.errors.append(report.longreprtext)
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Keep an error of pytest or of this plugin."""
+        self.errors.append(str(excrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember what stopped it: the user, or results that could not be kept."""
+        if isinstance(excinfo.value, ResultsLost):
+            self.fatal = excinfo.value.error
+        else:
+            self.interrupted = True
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Begin a test; its cell's first one boots a guest."""
+        from harness.testing.plugin import cell_of  # it is not loaded before
+
+        cell = cell_of(nodeid, self._cells)
+        if cell is None:
+            return
+        if cell not in self.begun:
+            if self._jobs == 1:
+                self._end_cells()
+            self.begun[cell] = None
+            stack = self._boots[cell] = ExitStack()
+            stack.enter_context(self._display.step(f"boot {cell}"))
+        self._table.program(cell, _program(nodeid, cell))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a case; what is no case and fails is told at once."""
+        cell = dict(report.user_properties).get(CELL)
+        if not isinstance(cell, str):
+            return
+        if cell in self._boots:
+            self._boots.pop(cell).close()
+        status = {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome]
+        if isinstance(report, pytest.SubtestReport):
+            self._table.case(cell, status)
+            self._counted.add(report.nodeid)
+        elif report.when == "call" and report.nodeid not in self._counted:
+            self._table.case(cell, status)
+        elif report.failed and report.when != "call":
+            self._display.note(report.longreprtext.strip())
+        if report.when == "teardown":
+            self._table.program_done(cell)
+
+    def close(self) -> None:
+        """End what is shown."""
+        for stack in self._boots.values():
+            stack.close()
+        self._end_cells()
+
+    def _end_cells(self) -> None:
+        for cell in self.begun:
+            self._table.cell_done(cell)
+
+
+def _program(nodeid: str, cell: str) -> str:
+    """Return what is left of a test's parameters, or the test's name."""
+    name, _, params = nodeid.rpartition("::")[2].partition("[")
+    rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
+    return rest or name

@@ -1,0 +1,230 @@
+"""The pytest plugin: ``pytest -p harness.testing.plugin --uintr-run FOLDER`` or cell options.
+
+Any test that takes ``guest`` is run once in each cell, in the living guest of that cell. pytest
+groups the tests by cell, so that a cell boots once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.guest.known_splats import KnownSplat, load_known_splats
+from harness.runfolder import CellSetup, RunFolder
+from harness.testing.cellguest import CellGuest
+from harness.testing.journal import Journal
+
+RUN = pytest.StashKey[RunFolder]()
+CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
+JOURNAL = pytest.StashKey[Journal]()
+KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
+#: Names in a report's user properties.
+CELL, PROGRAM = "cell", "program"
+#: What stands for the program where a test is a developer's own.
+OWN = ""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that say in which cells tests with a guest run."""
+    group = parser.getgroup("uintr", "guests to run tests in")
+    group.addoption(
+        "--uintr-run", metavar="FOLDER", help="A run's folder: its cells, with its artefacts."
+    )
+    for option, text in (
+        ("kernel", "Kernel profiles, by name or path, separated by commas."),
+        ("cpu", "CPU models, by name or path, separated by commas."),
+        ("smp", "Numbers of CPUs of the guest, separated by commas."),
+        ("cc", "Compilers of the guest programs, separated by commas."),
+        ("accel", "auto, tcg or kvm."),
+        ("qemu", "The QEMU to use."),
+    ):
+        group.addoption(f"--uintr-{option}", metavar=option.upper(), help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the run's folder, or prepare one from the cell options."""
+    try:
+        folder = config.getoption("--uintr-run") or _prepare(config)
+        if not folder:
+            config.stash[CELLS] = ()
+            return
+        run = RunFolder(Path(folder))
+        config.stash[RUN] = run
+        config.stash[CELLS] = run.read_artefacts().cells
+        config.stash[KNOWN] = load_known_splats()
+        config.stash[JOURNAL] = Journal(run)
+        config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
+        if hasattr(config.hook, "pytest_xdist_make_scheduler"):
+            from harness.testing import schedule  # only with pytest-xdist
+
+            config.pluginmanager.register(schedule)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close the results file."""
+    if JOURNAL in config.stash:
+        config.stash[JOURNAL].close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests with a guest in each cell, and tests with a program for each program."""
+    cells = metafunc.config.stash[CELLS]
+    if "guest" in metafunc.fixturenames and cells:
+        metafunc.parametrize(
+            "guest",
+            cells,
+            ids=[setup.cell.name for setup in cells],
+            indirect=True,
+            scope="session",
+        )
+    if "program" in metafunc.fixturenames:
+        names = {program.name: None for setup in cells for program in setup.programs.programs}
+        metafunc.parametrize("program", list(names))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell each report its cell, and leave out programs that a cell does not have."""
+    kept, left_out = [], []
+    for item in items:
+        params = _params(item)
+        setup, program = params.get("guest"), params.get("program")
+        if isinstance(setup, CellSetup):
+            item.user_properties += _properties(setup)
+            item.user_properties.append((PROGRAM, program or OWN))
+            programs = {found.name for found in setup.programs.programs}
+            if program is not None and program not in programs:
+                left_out.append(item)
+                continue
+        kept.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def uintr_journal(request: pytest.FixtureRequest) -> Journal:
+    """Where results are recorded as they happen."""
+    return request.config.stash[JOURNAL]
+
+
+@pytest.fixture(scope="session")
+def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
+    """The guest of a cell; the cell fails at its end if the kernel complained in it."""
+    setup = getattr(request, "param", None)
+    config = request.config
+    if setup is None:
+        raise pytest.UsageError(
+            "this test needs a guest: give --uintr-run FOLDER, or say which guest with "
+            "--uintr-kernel, --uintr-cpu, --uintr-smp"
+        )
+    cell = CellGuest(setup, config.stash[RUN], config.stash[JOURNAL], config.stash[KNOWN])
+    try:
+        yield cell
+    finally:
+        cell.close()
+    if cell.splats_seen:
+        pytest.fail(_splat_text(cell), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give each test a living guest, and tell apart which test made the kernel complain."""
+    if "guest" not in request.fixturenames:
+        yield
+        return
+    cell: CellGuest = request.getfixturevalue("guest")
+    cell.user = dict(request.node.user_properties)[PROGRAM] or request.node.nodeid
+    try:
+        cell.ready()
+    except HarnessError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield
+    cell.take_splats()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Show the harness's errors as they are written: a traceback adds nothing."""
+    try:
+        return (yield)
+    except HarnessError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+class OwnTests:
+    """Records the results of tests that are no programs: a developer's own."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record a test's or a subtest's outcome where it ran, not where workers report to."""
+        properties = dict(report.user_properties)
+        if properties.get(PROGRAM) == OWN and not hasattr(report, "node"):
+            self._journal.test(str(properties[CELL]), report)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say where the results are, for who runs pytest by hand."""
+    if RUN in config.stash and not hasattr(config, "workerinput"):
+        folder = config.stash[RUN].path
+        terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
+
+
+def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
+    """Return which of ``cells`` is among a test's parameters, None without one.
+
+    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
+    """
+    params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
+    return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
+
+
+def _properties(setup: CellSetup) -> list[tuple[str, object]]:
+    cell = setup.cell
+    return [
+        (CELL, cell.name),
+        ("kernel", cell.kernel.name),
+        ("kernel_release", setup.kernel.release),
+        ("kernel_key", setup.kernel.key),
+        ("cpu", cell.cpu.name),
+        ("smp", cell.smp),
+        ("cc", cell.cc),
+        ("accel", setup.accel),
+        ("qemu", setup.emulator.version),
+    ]
+
+
+def _splat_text(cell: CellGuest) -> str:
+    lines = [
+        f"{splat.title} (during {user or 'boot or shutdown'})" for splat, user in cell.splats_seen
+    ]
+    return "\n".join([f"the kernel of {cell.name} complained:", *lines])
+
+
+def _prepare(config: pytest.Config) -> str | None:
+    """Prepare a run from the cell options; None without any of them."""
+    given = {
+        name: value
+        for name in ("kernel", "cpu", "smp", "cc", "accel", "qemu")
+        if (value := config.getoption(f"--uintr-{name}"))
+    }
+    if not given or hasattr(config, "workerinput"):
+        return None
+    from harness.testing.byhand import prepare_by_hand  # pulls the builders in
+
+    folder = str(prepare_by_hand(config, given).path)
+    # Workers of pytest-xdist get the options, and must find the folder that is there already.
+    config.option.uintr_run = folder
+    return folder

@@ -1,0 +1,96 @@
+"""Running one guest program: output read as it streams, cases told as they come."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+
+from harness.errors import HarnessError
+from harness.results.ktap import CaseResult, KtapReader
+from harness.results.ktap_exit import EXIT_SKIP
+from harness.testing.cellguest import CellGuest
+from harness.testing.journal import SAMPLES, Journal
+from harness.values import Program
+
+#: Where a program that measures writes its raw samples in the guest.
+REMOTE_SAMPLES = "/tmp/uintr-samples"  # noqa: S108  # the guest's own tmpfs
+
+Report = Callable[[CaseResult], None]
+
+
+class ProgramRun:
+    """One program in one cell, from its first byte to its last case."""
+
+    def __init__(
+        self, guest: CellGuest, program: Program, journal: Journal, report: Report
+    ) -> None:
+        self._guest = guest
+        self._program = program
+        self._journal = journal
+        self._report = report
+        self._reader = KtapReader()
+        name = program.name.replace("/", ".")
+        self._output = guest.folder / "output" / f"{name}.txt"
+        self._samples = guest.folder / "samples" / name
+
+    def run(self) -> None:
+        """Run it; each case is recorded and reported the moment its line is complete.
+
+        :raise GuestFailure: the guest died; the cases until then have been reported, and one
+            more that says that the rest is lost.
+        """
+        program = self._program
+        subject, name = program.name.split("/")
+        # A case has a deadline of its own in the program, for a fast machine as well.
+        env = {"KTAP_TIMEOUT_SCALE": str(math.ceil(self._guest.factor))}
+        if program.latency:
+            env["UINTR_SAMPLES"] = REMOTE_SAMPLES
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        self._journal.start()
+        with self._output.open("wb", buffering=0) as output:
+
+            def on_stdout(data: bytes) -> None:
+                output.write(data)
+                self._tell(self._reader.feed(data))
+
+            try:
+                folder = self._guest.push_programs(subject)
+                if program.latency:
+                    self._guest.run(["rm", "-rf", REMOTE_SAMPLES])
+                    self._guest.run(["mkdir", "-p", REMOTE_SAMPLES])
+                done = self._guest.run(
+                    [f"{folder}/{name}"],
+                    timeout_s=program.timeout_s,
+                    env=env,
+                    on_stdout=on_stdout,
+                )
+            except HarnessError as error:
+                self._tell(self._reader.close(None, reason=error.what))
+                raise
+            if done.stderr:
+                output.write(b"--- stderr ---\n" + done.stderr)
+        reason = None
+        if done.timed_out:
+            reason = f"timed out after {done.seconds:.0f} s"
+        self._tell(
+            self._reader.close(
+                done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
+            )
+        )
+        self._journal.program(self._guest.name, program.name, done, self._reader)
+        if program.latency:
+            self._fetch_samples(skipped=done.returncode == EXIT_SKIP)
+
+    def _tell(self, cases: list[CaseResult]) -> None:
+        for case in cases:
+            self._journal.case(self._guest.name, self._program.name, case)
+            self._report(case)
+
+    def _fetch_samples(self, *, skipped: bool) -> None:
+        """Bring the raw samples home, and their percentiles into the results."""
+        shutil.rmtree(self._samples, ignore_errors=True)
+        self._guest.fetch(REMOTE_SAMPLES, self._samples)
+        wrong = self._journal.samples(self._guest.name, self._program.name, self._samples)
+        if wrong and not skipped and not self._reader.counts["fail"]:
+            self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])

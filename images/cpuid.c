@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cpuid LEAF SUBLEAF - print one CPUID leaf of every CPU that this task may run on.
+ *
+ * One line a CPU: "CPU EAX EBX ECX EDX", registers as eight hexadecimal digits.  The harness
+ * compares bit 5 of EDX of leaf 7 with what the CPU profile promised, before any test.
+ *
+ * Freestanding on purpose: it builds without a static C library and stays at a few KiB.
+ */
+
+#define NR_write		1
+#define NR_exit			60
+#define NR_sched_setaffinity	203
+#define MAX_CPUS		1024
+
+static long syscall3(long nr, long a, long b, long c)
+{
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "0"(nr), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+static unsigned int parse(const char *s)
+{
+	unsigned int value = 0;
+
+	while (*s >= '0' && *s <= '9')
+		value = value * 10 + (unsigned int)(*s++ - '0');
+	return value;
+}
+
+static char *put_decimal(char *p, unsigned int value)
+{
+	if (value >= 10)
+		p = put_decimal(p, value / 10);
+	*p++ = (char)('0' + value % 10);
+	return p;
+}
+
+static char *put_hex(char *p, unsigned int value)
+{
+	int shift;
+
+	*p++ = ' ';
+	for (shift = 28; shift >= 0; shift -= 4)
+		*p++ = "0123456789abcdef"[(value >> shift) & 15];
+	return p;
+}
+
+static void report(unsigned int cpu, unsigned int leaf, unsigned int subleaf)
+{
+	unsigned int a = leaf, b = 0, c = subleaf, d = 0;
+	char line[64], *p = line;
+
+	__asm__ volatile("cpuid" : "+a"(a), "+b"(b), "+c"(c), "+d"(d));
+	p = put_decimal(p, cpu);
+	p = put_hex(p, a);
+	p = put_hex(p, b);
+	p = put_hex(p, c);
+	p = put_hex(p, d);
+	*p++ = '\n';
+	syscall3(NR_write, 1, (long)line, p - line);
+}
+
+__attribute__((used)) static void run(long *stack)
+{
+	static unsigned long mask[MAX_CPUS / 64];
+	char **argv = (char **)(stack + 1);
+	unsigned int cpu;
+
+	if (*stack != 3)
+		syscall3(NR_exit, 2, 0, 0);
+	for (cpu = 0; cpu < MAX_CPUS; cpu++) {
+		mask[cpu / 64] = 1UL << (cpu % 64);
+		if (syscall3(NR_sched_setaffinity, 0, sizeof(mask), (long)mask) == 0)
+			report(cpu, parse(argv[1]), parse(argv[2]));
+		mask[cpu / 64] = 0;
+	}
+	syscall3(NR_exit, 0, 0, 0);
+}
+
+__asm__(".globl _start\n"
+	"_start:\n"
+	"	xorl %ebp, %ebp\n"
+	"	movq %rsp, %rdi\n"
+	"	andq $-16, %rsp\n"
+	"	call run\n");

@@ -1,0 +1,3 @@
+"""What all tests of the harness share."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,227 @@
+"""Series: where patches come from, how they are applied, and how a refusal reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.artefacts.git import Repository
+from harness.artefacts.series import Patch, apply_series, fetch_series, parse_series_file
+from harness.artefacts.sources import fetch_source
+from harness.artefacts.store import Store
+from harness.errors import BuildError, UserError
+from harness.progress import Silent
+from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
+
+from .conftest import MakeStub, git, make_checkout, make_patch
+
+LORE = LoreSeries(message_id="20210913200132.3396598-1-sohil.mehta@intel.com")
+
+FORK = "int fork_count;\n\nint do_fork(void)\n{\n\tfork_count += 2;\n\treturn 0;\n}\n"
+
+
+@pytest.fixture
+def checkout(toy: Path) -> Path:
+    return make_checkout(toy)
+
+
+@pytest.fixture
+def applied(store: Store, checkout: Path):  # type: ignore[no-untyped-def]
+    """Apply patches on the toy, and return repository, resulting commit and notes."""
+    base = fetch_source(TreeSource(path=checkout), store, Silent())
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    def apply(*patches: Patch) -> tuple[Repository, str, list[str]]:
+        repository = Repository(base.repository)
+        commit = apply_series(repository, base.commit, patches, "toy tree", Notes())
+        return repository, commit, notes
+
+    return apply
+
+
+def edited(checkout: Path, old: str, new: str) -> str:
+    return (checkout / "kernel/fork.c").read_text().replace(old, new, 1)
+
+
+# --- where patches come from -----------------------------------------------------------------
+
+
+def test_a_series_file_has_comments_and_options() -> None:
+    text = "# all\n\n0001-a.patch\nb.patch -p0  # why\n  c.diff -p2\n"
+    assert parse_series_file(text, Path("series")) == (
+        ("0001-a.patch", 1),
+        ("b.patch", 0),
+        ("c.diff", 2),
+    )
+    with pytest.raises(UserError, match="'-R'"):
+        parse_series_file("a.patch -R\n", Path("series"))
+
+
+def test_a_folder_gives_its_patches_in_order(store: Store, tmp_path: Path) -> None:
+    for name in ("z", "a"):
+        (tmp_path / f"{name}.patch").write_text(name)
+    (tmp_path / "series").write_text("z.patch\na.patch -p0\n")
+    patches = fetch_series(FolderSeries(path=tmp_path), store, Silent())
+    assert [(patch.name, patch.content, patch.strip) for patch in patches] == [
+        ("z.patch", b"z", 1),
+        ("a.patch", b"a", 0),
+    ]
+
+
+def test_what_a_folder_lacks_is_the_users_to_add(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such series"):
+        fetch_series(FolderSeries(path=tmp_path / "nope"), store, Silent())
+    with pytest.raises(UserError, match="no file named `series`"):
+        fetch_series(FolderSeries(path=tmp_path), store, Silent())
+    (tmp_path / "series").write_text("0001-gone.patch\n")
+    with pytest.raises(UserError, match=r"0001-gone\.patch is missing") as caught:
+        fetch_series(FolderSeries(path=tmp_path), store, Silent())
+    assert caught.value.where == str(tmp_path / "0001-gone.patch")
+
+
+def test_an_mbox_gives_its_patches_without_the_cover_letter(
+    store: Store, tmp_path: Path, checkout: Path
+) -> None:
+    cover = "From 0 Mon Sep 17 00:00:00 2001\nFrom: a@b\nSubject: [PATCH 0/2] Cover\n\nText.\n\n"
+    first = make_patch(checkout, "first", **{"kernel/a.c": "int a;\n"})
+    second = make_patch(checkout, "second", **{"kernel/b.c": "int b;\n"})
+    (tmp_path / "mbox").write_text(cover + first + second)
+    patches = fetch_series(MboxSeries(path=tmp_path / "mbox"), store, Silent())
+    assert [b"kernel/a.c" in patch.content for patch in patches] == [True, False]
+    assert len({patch.identity["sha256"] for patch in patches}) == 2
+
+
+def test_an_mbox_that_is_none(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such mbox"):
+        fetch_series(MboxSeries(path=tmp_path / "nope"), store, Silent())
+    (tmp_path / "text").write_text("hello\n")
+    with pytest.raises(UserError, match="mbox"):
+        fetch_series(MboxSeries(path=tmp_path / "text"), store, Silent())
+
+
+def test_lore_is_asked_through_b4_once(
+    store: Store, tmp_path: Path, checkout: Path, stub: MakeStub
+) -> None:
+    mbox = tmp_path / "mails"
+    mbox.write_text(make_patch(checkout, "first", **{"kernel/a.c": "int a;\n"}))
+    stub(
+        "b4",
+        f'echo "$@" >> {tmp_path}/calls\n'
+        'while [ $# -gt 1 ]; do [ "$1" = --outdir ] && out=$2; shift; done\n'
+        f'cp {mbox} "$out/series.mbx"',
+    )
+    for _ in range(2):
+        (patch,) = fetch_series(LORE, store, Silent())
+        assert b"kernel/a.c" in patch.content
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert call.startswith("am --outdir ")
+    assert call.endswith(f" {LORE.message_id}")
+
+
+def test_lore_that_cannot_be_reached(store: Store, stub: MakeStub) -> None:
+    stub("b4", "echo 'Looking up'; echo 'ConnectionError: lore' >&2; exit 1")
+    with pytest.raises(BuildError, match="b4 could not fetch") as caught:
+        fetch_series(LORE, store, Silent())
+    assert caught.value.where == LORE.message_id
+    assert "ConnectionError" in (caught.value.detail or "")
+    assert "mbox" in (caught.value.hint or "")
+
+
+def test_b4_comes_with_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from harness.artefacts import series
+
+    (tmp_path / "b4").write_text("#!/bin/sh\n")
+    (tmp_path / "b4").chmod(0o755)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert series._b4() == str(tmp_path / "b4")
+
+
+# --- putting them on a tree ------------------------------------------------------------------
+
+
+def test_patches_become_commits(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    mail = make_patch(checkout, "Count twice", **{"kernel/fork.c": FORK})
+    bare = (
+        "A description.\n\n--- lib/string.c\n+++ lib/string.c\n"
+        "@@ -1,2 +1,3 @@\n // SPDX-License-Identifier: GPL-2.0\n+int bare;\n"
+        " int string_length(const char *s)\n"
+    )
+    repository, commit, notes = applied(
+        Patch("0001-count.patch", mail.encode()), Patch("bare.diff", bare.encode(), strip=0)
+    )
+    assert repository.run("show", f"{commit}:kernel/fork.c") + "\n" == FORK
+    assert "int bare;" in repository.run("show", f"{commit}:lib/string.c")
+    assert repository.run("log", "--format=%s", "-2", commit) == "bare.diff\nCount twice"
+    assert "Why it is needed." in repository.run("log", "--format=%b", commit)
+    assert notes == []
+
+
+def test_the_same_series_gives_the_same_commit(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    patch = Patch("a", make_patch(checkout, "a", **{"kernel/a.c": "int a;\n"}).encode())
+    assert applied(patch)[1] == applied(patch)[1]
+
+
+def test_a_patch_that_does_not_apply_shows_its_hunk(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    mail = make_patch(
+        checkout, "Undo", **{"kernel/fork.c": edited(checkout, "count--", "count -= 2")}
+    )
+    broken = mail.replace("\tfork_count--;", "\tfork_counter--;").replace("index ", "index 0")
+    good = make_patch(checkout, "Good", **{"kernel/a.c": "int a;\n"})
+    with pytest.raises(BuildError) as caught:
+        applied(Patch("0001-good.patch", good.encode()), Patch("0002-undo.patch", broken.encode()))
+    error = caught.value
+    assert error.what == "patch 0002-undo.patch (Undo) does not apply, at kernel/fork.c:9"
+    assert error.where == "tree toy tree"
+    assert "-\tfork_counter--;\n+\tfork_count -= 2;" in (error.detail or "")
+    assert "@@ -9" in (error.detail or "")
+    assert "error: patch failed: kernel/fork.c:9" in (error.detail or "")
+    assert not list(checkout.rglob("*.rej"))
+    assert not list(checkout.rglob("*.orig"))
+
+
+def test_a_patch_that_the_tree_has_already(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    mail = make_patch(checkout, "Twice", **{"kernel/fork.c": FORK}).encode()
+    with pytest.raises(BuildError) as caught:
+        applied(Patch("one.patch", mail), Patch("two.patch", mail.replace(b"index ", b"index 0")))
+    assert "two.patch (Twice)" in caught.value.what
+    assert "has this change already" in (caught.value.hint or "")
+
+
+def test_a_patch_for_a_file_that_is_not_there(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    mail = make_patch(checkout, "Move", **{"kernel/fork.c": FORK})
+    with pytest.raises(BuildError) as caught:
+        applied(Patch("a.patch", mail.replace("kernel/fork.c", "kernel/gone.c").encode()))
+    assert "kernel/gone.c: does not exist in index" in (caught.value.detail or "")
+
+
+def test_a_patch_made_for_a_neighbouring_tree_is_merged(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    """The context differs, but the repository has the file that the patch was made for."""
+    before = (checkout / "kernel/fork.c").read_text()
+    wanted = before.replace("fork_count++;", "fork_count += 2;")
+    wanted_patch = make_patch(checkout, "Count twice", **{"kernel/fork.c": wanted})
+    moved = before.replace("int do_fork(void)", "int do_fork(void) /* next */")
+    other_patch = make_patch(checkout, "Comment", **{"kernel/fork.c": moved})
+    repository, commit, notes = applied(
+        Patch("0001-comment.patch", other_patch.encode()),
+        Patch("0002-count.patch", wanted_patch.encode()),
+    )
+    merged = repository.run("show", f"{commit}:kernel/fork.c")
+    assert "fork_count += 2" in merged
+    assert "/* next */" in merged
+    assert notes == ["patch 0002-count.patch applied by a three-way merge"]
+
+
+def test_crlf_and_binary_patches_survive(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    (checkout / "kernel/blob").write_bytes(bytes(range(256)))
+    git(checkout, "add", "--force", ".")
+    git(checkout, "commit", "--quiet", "--message", "Blob")
+    mail = git(checkout, "format-patch", "--binary", "-1", "--stdout") + "\n"
+    repository, commit, _ = applied(Patch("blob.patch", mail.encode()))
+    assert repository.try_("show", f"{commit}:kernel/blob").stdout == bytes(range(256))

@@ -1,0 +1,126 @@
+"""A guest that is not there: programs are shell scripts, run on the host by the fake.
+
+As a pytest plugin (``-p tests.unit.fake_guest``) it takes the place of the real guest in a pytest
+that the tests start. What a script does to its guest it says on stderr, on a line of its own:
+
+- ``console: TEXT`` prints TEXT on the guest's console,
+- ``die: VERDICT`` ends the guest with this verdict, after the output so far.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.guest import vm
+from harness.guest.failure import Completed, GuestFailure
+from harness.guest.spec import GuestSpec
+from harness.guest.splats import Splat, scan
+
+
+class FakeGuest:
+    """Has what :class:`harness.testing.cellguest.CellGuest` uses of a guest."""
+
+    def __init__(self, spec: GuestSpec, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+        self.alive = True
+        self.factor = 1.0
+        self.boot = vm.BootReport(boot_s=0.1, phases={"ready": 0.1})
+        self.console = b""
+        self.log("booted")
+
+    def log(self, text: str) -> None:
+        """Print on the console."""
+        self.console += f"[    1.000000] {text}\n".encode()
+        (self.folder / "console.log").write_bytes(self.console)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        on_stdout: object = None,
+    ) -> Completed:
+        assert self.alive
+        places = [self._place(word) for word in argv]
+        try:
+            done = subprocess.run(
+                ["sh", *places] if places[0].startswith("/") else places,
+                capture_output=True,
+                timeout=timeout_s,
+                env={"PATH": "/bin", **{k: self._place(v) for k, v in (env or {}).items()}},
+            )
+        except subprocess.TimeoutExpired as error:
+            out = error.stdout or b""
+            if callable(on_stdout):
+                on_stdout(out)
+            return Completed(
+                returncode=None, signal=None, stdout=out, stderr=b"", seconds=1, timed_out=True
+            )
+        if callable(on_stdout):
+            for place in range(0, len(done.stdout), 7):
+                on_stdout(done.stdout[place : place + 7])
+        stderr = done.stderr.decode()
+        for line in stderr.splitlines():
+            if line.startswith("console: "):
+                self.log(line.removeprefix("console: "))
+            elif line.startswith("die: "):
+                self.alive = False
+                verdict = line.removeprefix("die: ")
+                raise GuestFailure(
+                    verdict,  # type: ignore[arg-type]
+                    f"{verdict}: as the script said",
+                    phase="ready",
+                    console_tail=self.console_tail(5),
+                )
+        return Completed(
+            returncode=max(done.returncode, 0),
+            signal=None,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            seconds=0.1,
+        )
+
+    def push(self, local: Path, remote: str) -> None:
+        shutil.copytree(local, self._place(remote), dirs_exist_ok=True)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        shutil.copytree(self._place(remote), local, dirs_exist_ok=True)
+
+    def splats(self) -> tuple[Splat, ...]:
+        return scan(self.console.splitlines())
+
+    def console_tail(self, lines: int) -> str:
+        return b"\n".join(self.console.splitlines()[-lines:]).decode()
+
+    def _place(self, word: str) -> str:
+        return f"{self.root}{word}" if word.startswith("/") else word
+
+
+@contextmanager
+def start_guest(spec: GuestSpec, folder: Path) -> Iterator[FakeGuest]:
+    """Boot it, unless the kernel's command line says ``fail-boot``."""
+    if "fail-boot" in spec.cmdline:
+        raise GuestFailure(
+            "panic-before-init", "panic-before-init: no root", phase="kernel", console_tail="panic!"
+        )
+    with tempfile.TemporaryDirectory() as root:
+        guest = FakeGuest(spec, folder, Path(root))
+        try:
+            yield guest
+        finally:
+            guest.alive = False
+            (folder / "closed").touch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the real guest's place."""
+    vm.start_guest = start_guest  # type: ignore[assignment]

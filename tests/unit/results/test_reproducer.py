@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.results.reproducer import (
+    Reproduction,
+    freeze,
+    run_argv,
+    script,
+    script_path,
+    write_script,
+)
+from tests.unit.results import make
+
+NASTY = "it's $(touch pwned) `touch pwned`\ntouch pwned\n\x1b[2J \"; exit 0 #"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "a folder" / "it's a program"
+    path.parent.mkdir()
+    path.write_text("ELF")
+    return path
+
+
+@pytest.fixture
+def reproduction(program: Path) -> Reproduction:
+    return Reproduction(
+        cell=make.CELL,
+        program="api/open",
+        case=NASTY,
+        message=NASTY,
+        inputs=(freeze("program", program),),
+        argv=tuple(run_argv(make.cell(4), "api/open", accel="tcg", more=["--tree", "/a b"])),
+        qemu="#!/bin/sh\nexec qemu-system-x86_64 \\\n    -smp 4\n",
+    )
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    """A harness that prints its arguments, one a line, and exits with 7."""
+    path = tmp_path / "stub harness"
+    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 7\n')
+    path.chmod(0o755)
+    return path
+
+
+def run(path: Path, stub: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(path), *argv],
+        capture_output=True,
+        text=True,
+        cwd=stub.parent,
+        env={"PATH": "/usr/bin:/bin", "UINTR_HARNESS": str(stub)},
+        timeout=20,
+    )
+
+
+def test_the_command_that_runs_one_program() -> None:
+    assert run_argv(make.cell(4), "api/open") == [
+        "uintr-harness", "run", "--kernel", "linux-6.12", "--cpu", "hidden", "--smp", "4",
+        "--cc", "gcc", "--accel", "auto", "-k", "api/open",
+    ]  # fmt: skip
+
+
+def test_it_runs_the_program_again(tmp_path: Path, reproduction: Reproduction, stub: Path) -> None:
+    done = run(write_script(tmp_path, reproduction), stub, "-x")
+    assert done.stdout.split("\n")[:-1] == [*reproduction.argv[1:], "-x"]
+    assert (done.returncode, done.stderr) == (7, "")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_changed_input_is_another_test(
+    tmp_path: Path, reproduction: Reproduction, stub: Path, program: Path
+) -> None:
+    path = write_script(tmp_path, reproduction)
+    program.write_text("ELF of another build")
+    done = run(path, stub)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"the program is not the one that failed: {program}" in done.stderr
+    program.unlink()
+    assert f"the program is gone: {program}" in run(path, stub).stderr
+    assert run(path, stub, "--anyway").returncode == 7
+
+
+def test_qemu_by_hand(tmp_path: Path, reproduction: Reproduction, stub: Path) -> None:
+    path = write_script(tmp_path, reproduction)
+    (path.parent.parent / "qemu.sh").write_text("echo booted\n")
+    done = run(path, stub, "--qemu")
+    assert (done.returncode, done.stdout) == (0, "booted\n")
+
+
+@pytest.mark.parametrize("checker", [["bash", "-n"], ["sh", "-n"], ["shellcheck"]])
+def test_shells_and_shellcheck_take_it(
+    tmp_path: Path, reproduction: Reproduction, checker: list[str]
+) -> None:
+    if not shutil.which(checker[0]):
+        pytest.skip(f"{checker[0]} is not installed")
+    bare = Reproduction(cell="c", program="api/open", case="a", argv=("uintr-harness", "run"))
+    for one in [reproduction, bare]:
+        path = write_script(tmp_path, one)
+        done = subprocess.run([*checker, str(path)], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_nothing_that_a_guest_printed_leaves_its_comment(reproduction: Reproduction) -> None:
+    lines = script(reproduction).split("\n")
+    assert all(line.startswith("#") for line in lines if "pwned" in line)
+    assert "\x1b" not in script(reproduction)
+
+
+def test_every_case_has_its_own_script() -> None:
+    cases = ["a", "A", "a b", "a-b", "a/b", "..", "../../x", "x" * 300, "x" * 301, "", "ä", "\x00"]
+    paths = {script_path("cell", "api/open", case) for case in cases}
+    assert len(paths) == len(cases)
+    for path in paths:
+        assert path.parent == Path("cells/cell/reproduce")
+        assert len(path.name) < 120
+        assert path.name.isascii()

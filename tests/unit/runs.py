@@ -1,0 +1,66 @@
+"""Runs that are prepared without building anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.runfolder import CellSetup, RunArtefacts, RunFolder
+from harness.values import (
+    Cell,
+    CpuProfile,
+    Emulator,
+    ImageArtefact,
+    KernelArtefact,
+    KernelProfile,
+    Plan,
+    Program,
+    ProgramsArtefact,
+    TreeSource,
+)
+
+KEY = "0" * 64
+
+
+def cell(name: str = "k", cpu: str = "hidden", smp: int = 1, cmdline: str = "") -> Cell:
+    return Cell(
+        kernel=KernelProfile(name=name, source=TreeSource(path=Path("/tree")), cmdline=cmdline),
+        cpu=CpuProfile(name=cpu, model="max", exposes_uintr=False),
+        smp=smp,
+        cc="gcc",
+    )
+
+
+def prepared(
+    folder: Path, scripts: dict[str, str], cells: tuple[Cell, ...] = (), timeout_s: float = 30
+) -> RunFolder:
+    """Return a run of shell scripts as programs; those named ``latency/…`` measure."""
+    programs = []
+    for name, text in scripts.items():
+        path = folder / "programs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        programs.append(
+            Program(name=name, path=path, timeout_s=timeout_s, latency=name.startswith("latency/"))
+        )
+    run = RunFolder(folder / "run")
+    run.path.mkdir()
+    chosen = cells or (cell(),)
+    run.write_plan(Plan(cells=chosen))
+    run.write_artefacts(
+        RunArtefacts(
+            cells=tuple(
+                CellSetup(
+                    cell=one,
+                    emulator=Emulator(binary=Path("/qemu"), version="0"),
+                    accel="tcg",
+                    kernel=KernelArtefact(key=KEY, path=folder, release="6.12.0"),
+                    image=ImageArtefact(key=KEY, path=folder),
+                    programs=ProgramsArtefact(
+                        key=KEY, path=folder / "programs", cc="gcc", programs=tuple(programs)
+                    ),
+                )
+                for one in chosen
+            )
+        )
+    )
+    return run

@@ -1,0 +1,307 @@
+"""What a user sees: output, exit code and what is kept, for what goes right and for what does not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Imported here although unused: see test_plugin.
+import harness.results.latency
+import harness.testing.plugin  # noqa: F401
+from harness import cli, session
+from harness.errors import BuildError, HarnessError
+from harness.guest import vm
+from harness.prepare import Preparation
+from harness.results.records import Recorder
+from harness.runfolder import RunArtefacts, RunFolder
+from harness.values import Emulator, Plan
+from tests.unit import fake_guest
+from tests.unit.runs import prepared
+
+GOOD = "echo 'KTAP version 1'; echo 1..1; echo 'ok 1 first'"
+BAD = "echo 'KTAP version 1'; echo 1..2; echo 'ok 1 fine'; echo 'not ok 2 broken'; exit 1"
+
+Scripts = dict[str, str]
+Fake = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a store and a current folder of its own."""
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Let `run` find these scripts as its programs, in fake guests."""
+
+    def fake(scripts: Scripts, *failures: BuildError, cmdline: str = "") -> None:
+        artefacts = prepared(tmp_path, scripts).read_artefacts().cells[0]
+
+        def prepare(plan: Plan, *_: object, **__: object) -> Preparation:
+            cells = [
+                artefacts.model_copy(
+                    update={
+                        "cell": cell.model_copy(
+                            update={"kernel": cell.kernel.model_copy(update={"cmdline": cmdline})}
+                        ),
+                        "options": ("--cpu", cell.cpu.name),
+                    }
+                )
+                for cell in plan.cells
+            ]
+            return Preparation(RunArtefacts(cells=tuple(cells)), failures)
+
+        monkeypatch.setattr(session, "choose_machine", lambda *_: FakeMachine())
+        monkeypatch.setattr(session, "prepare", prepare)
+        monkeypatch.setattr(vm, "start_guest", fake_guest.start_guest)
+
+    return fake
+
+
+class FakeMachine:
+    emulator = Emulator(binary=Path("/bin/true"), version="0")
+
+
+def run(*args: str) -> int:
+    return cli.invoke(["run", "--series", "none", *args])
+
+
+def latest() -> RunFolder:
+    return RunFolder(Path("runs/latest").resolve())
+
+
+def summary() -> dict[str, object]:
+    loaded: dict[str, object] = json.loads(latest().summary.read_text())
+    return loaded
+
+
+def test_a_good_run(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    assert run("--smp", "1,2") == 0
+    assert summary()["totals"] == {"pass": 4, "fail": 0, "skip": 0}
+    out, err = capsys.readouterr()
+    assert "PASSED: 4 passed" in out
+    assert "linux-6.12-hidden-smp2-gcc" in out
+    assert "test session starts" not in out + err
+    for name in ("report.html", "junit.xml", "plan.json", "run.json", "environment.json"):
+        assert (latest().path / name).stat().st_size
+    assert json.loads((latest().path / "run.json").read_text())["exit_code"] == 0
+
+
+def test_a_failing_case_is_exit_1_with_a_reproducer(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": BAD, "api/b": GOOD})
+    assert run() == 1
+    assert "api/a::broken" in capsys.readouterr().out
+    (script,) = latest().path.glob("cells/*/reproduce/*.sh")
+    assert stat.S_IMODE(script.stat().st_mode) & 0o100
+    assert "-k api/a" in script.read_text()
+
+
+def test_a_report_says_the_same_again(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": BAD})
+    assert run() == 1
+    before = latest().summary.read_bytes()
+    latest().summary.unlink()
+    first = capsys.readouterr().out
+    assert cli.invoke(["report", "runs/latest"]) == 1
+    assert latest().summary.read_bytes() == before
+    again = capsys.readouterr().out
+    assert again.replace("runs/latest", f"runs/{latest().path.name}") == first
+
+
+def test_a_guest_that_dies_is_exit_4_and_the_rest_is_kept(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": "echo 'die: qemu-died' >&2", "api/b": GOOD})
+    assert run() == 4
+    assert summary()["totals"] == {"pass": 1, "fail": 1, "skip": 0}
+    assert "qemu-died" in capsys.readouterr().out
+
+
+def test_a_kernel_that_does_not_boot_is_exit_4(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD}, cmdline="fail-boot")
+    assert run() == 4
+    assert "panic-before-init" in capsys.readouterr().out
+    assert latest().junit.exists()
+
+
+def test_nothing_selected_is_exit_2(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD})
+    assert run("-k", "nothing") == 2
+    err = capsys.readouterr().err
+    assert "no program matches" in err
+    assert "hint:" in err
+
+
+def test_a_wrong_selection_is_exit_2(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD})
+    assert run("-k", "a and (") == 2
+    assert "hint:" in capsys.readouterr().err
+
+
+def test_a_build_that_failed_for_another_cell_is_exit_3(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD}, BuildError("the other kernel does not compile"))
+    assert run() == 3
+    out, err = capsys.readouterr()
+    assert "1 passed" in out
+    assert "the other kernel does not compile" in err
+
+
+def test_a_full_disk_is_exit_4_and_stops_at_once(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    tried = []
+
+    def full(self: Recorder, record: object) -> None:
+        tried.append(record)
+        raise self._failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    monkeypatch.setattr(Recorder, "write", full)
+    assert run() == 4
+    assert len(tried) == 1
+    err = capsys.readouterr().err
+    assert err.count("No space left") == 1
+    assert "hint: make room" in err
+
+
+def test_an_interrupt_is_exit_130_and_the_rest_is_kept(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    real = fake_guest.FakeGuest.run
+
+    def interrupted(self: fake_guest.FakeGuest, argv: list[str], **kwargs: object) -> object:
+        if argv[0].endswith("/b"):
+            # As a CI system does when it cancels a job.
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, argv, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "run", interrupted)
+    assert run() == 130
+    assert summary()["totals"] == {"pass": 1, "fail": 0, "skip": 0}
+    assert (latest().cell("linux-6.12-hidden-smp2-gcc") / "closed").exists()
+    assert json.loads((latest().path / "run.json").read_text())["exit_code"] == 130
+
+
+def test_a_developers_own_file(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    (tmp_path / "test_mine.py").write_text(
+        "def test_yes(guest):\n    assert guest.run(['true']).returncode == 0\n"
+        "def test_no(guest):\n    assert guest.run(['true']).returncode == 1\n"
+    )
+    assert run("--tests", "test_mine.py") == 1
+    assert summary()["totals"] == {"pass": 1, "fail": 1, "skip": 0}
+    assert run("--tests", "test_none.py") == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["run", "--cpu", "hiden"], "did you mean hidden?"),
+        (["run", "--series", "gone"], "there is no such series"),
+        (["run", "--tree", "gone"], "the source tree does not exist"),
+        (["run", "--kernel", "gone.toml"], "no such kernel profile"),
+        (["run", "--smp", "1,0"], "0 is not in the range"),
+        (["run", "--smp", ""], "empty value"),
+        (["run", "--nonsense"], "--help"),
+        (["run", "--qemu", "/gone"], "no such emulator"),
+        (["run", "--qemu", "/bin/true"], "this is no QEMU"),
+        (["nonsense"], "No such command"),
+        (["build", "cake"], "'cake' is not one of"),
+        (["report", "gone"], "not the folder of a prepared run"),
+        (["shell", "--smp", "1,2"], "a shell is in one guest"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_says_what_to_do(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if args[0] in {"run", "shell"} and "--series" not in args:
+        args = [*args, "--series", "none"]
+    assert cli.invoke(args) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert "Traceback" not in err
+    assert not out
+    assert not Path("runs").exists()
+
+
+def test_a_missing_patch_is_exit_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "series").write_text("0001-gone.patch\n")
+    assert cli.invoke(["run", "--series", str(tmp_path)]) == 2
+    assert "the patch 0001-gone.patch is missing" in capsys.readouterr().err
+
+
+def test_an_unwritable_cache_is_exit_2(
+    fake: Fake, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    cache.write_text("not a folder")
+    assert run() == 2
+    err = capsys.readouterr().err
+    assert str(cache) in err
+    assert "hint: set UINTR_HARNESS_CACHE" in err
+
+
+def test_an_out_folder_that_holds_a_run_is_left_alone(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    assert run("--out", "mine") == 0
+    assert run("--out", "mine") == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_shows_a_traceback_only_with_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(session, "choose_machine", broken)
+    assert run() == 4
+    err = capsys.readouterr().err
+    assert "unexpected RuntimeError: a bug" in err
+    assert "--debug" in err
+    assert "Traceback" not in err
+    assert run("--debug") == 4
+    assert "Traceback" in capsys.readouterr().err
+    assert cli.invoke(["--debug", "run", "--series", "none"]) == 4
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_each_family_of_errors_has_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for family in HarnessError.__subclasses__():
+
+        def fail(*_: object, family: type[HarnessError] = family) -> None:
+            raise family("what", where="there", hint="do this")
+
+        monkeypatch.setattr(session, "choose_machine", fail)
+        assert run() == family.exit_code
+        assert capsys.readouterr().err.endswith("error: what\n  where: there\n  hint: do this\n")
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in cli.COMMANDS:
+        assert cli.invoke([name, "--help"]) == 0
+        assert f"uintr-harness {name}" in capsys.readouterr().out

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from harness.errors import UserError
+from harness.plan import make_plan, render
+from harness.profiles import KernelOverrides
+from harness.request import Request
+from harness.values import Plan
+from tests.unit.runs import cell
+
+
+def plan(*smp: int) -> Plan:
+    one = cell()
+    return make_plan([one.kernel], [one.cpu], smp, ["gcc", "clang"], select="api")
+
+
+def test_every_combination_once_and_in_order() -> None:
+    assert [c.name for c in plan(2, 1, 2).cells] == [
+        "k-hidden-smp2-gcc",
+        "k-hidden-smp2-clang",
+        "k-hidden-smp1-gcc",
+        "k-hidden-smp1-clang",
+    ]
+
+
+def test_two_profiles_of_one_name_are_refused() -> None:
+    one, other = cell(), cell(cmdline="nosmp")
+    with pytest.raises(UserError, match="two different kernel profiles are named 'k'"):
+        make_plan([one.kernel, other.kernel], [one.cpu], [1], ["gcc"])
+
+
+def test_a_plan_survives_json() -> None:
+    assert Plan.model_validate_json(plan(1).model_dump_json()) == plan(1)
+    assert Plan.model_validate_json(render(plan(1), "json", {})) == plan(1)
+
+
+def test_the_text_shows_kernel_cells_and_selection() -> None:
+    text = render(plan(1), "text", {})
+    assert text.startswith("2 cells, 1 kernel\n")
+    assert "k-hidden-smp1-clang" in text
+    assert "match: api" in text
+
+
+def test_a_github_job_has_the_options_of_its_cell() -> None:
+    request = Request(
+        overrides=KernelOverrides(series="none", fragments=("uintr", "base")),
+        smp=(1, 4),
+        select="a b",
+    )
+    planned = request.plan()
+    line = render(planned, "github", request.cell_options(planned))
+    assert "\n" not in line
+    jobs = json.loads(line.removeprefix("matrix="))["include"]
+    assert [job["cell"] for job in jobs] == [c.name for c in planned.cells]
+    args = shlex.split(jobs[1]["args"])
+    assert args[:2] == ["--kernel", "linux-6.12"]
+    assert args[args.index("--smp") + 1] == "4"
+    assert args[args.index("-k") + 1] == "a b"
+    assert "none" in args

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Imported here although unused: pytester forgets, test by test, what a pytest in this process
+# imports first, and would import it again each time.
+import harness.results.latency
+import harness.testing.plugin
+import harness.testing.schedule  # noqa: F401
+from harness import paths
+from harness.guest import vm
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    LatencyRecord,
+    Record,
+    SplatRecord,
+    read_records,
+)
+from harness.runfolder import RunFolder
+from harness.testing import PROGRAMS_TEST, PYTEST_INI
+from tests.unit import fake_guest
+from tests.unit.runs import cell, prepared
+
+GOOD = "echo 'KTAP version 1'; echo 1..2; echo 'ok 1 first'; echo 'ok 2 second'"
+BAD = (
+    "echo 'KTAP version 1'; echo 1..3; echo 'ok 1 fine'; echo '# got 3, not 4';"
+    "echo 'not ok 2 broken'; echo 'ok 3 later # SKIP no such CPU'; exit 1"
+)
+WARN = "WARNING: CPU: 0 PID: 7 at kernel/uintr.c:12 uintr_post+0x1/0x2"
+
+Start = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Run pytest as `uintr-harness run` does, with the fake guest."""
+    monkeypatch.setenv("PYTHONPATH", str(paths.ROOT))
+    # pytest runs in this process, but for workers: restored at the end what the plugin replaces.
+    monkeypatch.setattr(vm, "start_guest", fake_guest.start_guest)
+
+    def start(run: RunFolder, *args: str, tests: str = str(PROGRAMS_TEST)) -> pytest.RunResult:
+        return pytester.runpytest_inprocess(
+            "--disable-plugin-autoload",
+            *("-c", str(PYTEST_INI)),
+            *("-p", "harness.testing.plugin", "-p", "tests.unit.fake_guest"),
+            *("-o", f"cache_dir={pytester.path}/cache"),
+            *("--uintr-run", str(run.path), *args, tests),
+        )
+
+    return start
+
+
+def records(run: RunFolder, *kinds: type[Record]) -> list[Record]:
+    found = read_records(run.results)
+    assert not found.broken
+    assert not found.unknown
+    return [record for record in found.records if not kinds or isinstance(record, kinds)]
+
+
+def cases(run: RunFolder) -> list[tuple[str, str, str]]:
+    return [
+        (record.program, record.case, record.status)
+        for record in records(run)
+        if isinstance(record, CaseRecord)
+    ]
+
+
+def test_each_case_is_a_record_and_a_subtest(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/good": GOOD, "api/bad": BAD})
+    result = start(run)
+    assert result.ret == 1
+    assert cases(run) == [
+        ("api/good", "first", "pass"),
+        ("api/good", "second", "pass"),
+        ("api/bad", "fine", "pass"),
+        ("api/bad", "broken", "fail"),
+        ("api/bad", "later", "skip"),
+    ]
+    result.stdout.fnmatch_lines(["*[[]broken[]]*", "*got 3, not 4*"])
+    result.assert_outcomes(passed=1, failed=2)
+
+
+def test_one_boot_per_cell_for_all_its_programs(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path, {"api/a": GOOD, "api/b": GOOD}, cells=(cell(smp=1), cell(smp=2), cell(smp=4))
+    )
+    start(run)
+    order = [record.cell for record in records(run, BootRecord, CaseRecord)]
+    boots = [record.cell for record in records(run, BootRecord)]
+    assert boots == ["k-hidden-smp1-gcc", "k-hidden-smp2-gcc", "k-hidden-smp4-gcc"]
+    assert order == sorted(order), "a cell's programs ran between those of another"
+    for name in boots:
+        assert (run.cell(name) / "closed").exists()
+
+
+def test_a_dead_guest_loses_one_program_only(tmp_path: Path, start: Start) -> None:
+    dying = "echo 'KTAP version 1'; echo 1..5; echo 'ok 1 kept'; echo 'die: panic' >&2"
+    run = prepared(tmp_path, {"api/a": dying, "api/b": GOOD, "api/c": GOOD})
+    result = start(run)
+    assert result.ret == 1
+    assert ("api/a", "kept", "pass") in cases(run)
+    assert ("api/a", "(program)", "fail") in cases(run)
+    assert ("api/c", "second", "pass") in cases(run)
+    (failure,) = records(run, GuestFailureRecord)
+    assert isinstance(failure, GuestFailureRecord)
+    assert (failure.verdict, failure.program) == ("panic", "api/a")
+    assert len(records(run, BootRecord)) == 2
+    assert (run.cell("k-hidden-smp1-gcc") / "guest-2" / "console.log").exists()
+
+
+def test_a_cell_that_does_not_boot_is_tried_once(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path,
+        {"api/a": GOOD, "api/b": GOOD},
+        cells=(cell("broken", cmdline="fail-boot"), cell()),
+    )
+    result = start(run)
+    result.assert_outcomes(errors=2, passed=2)
+    (failure,) = records(run, GuestFailureRecord)
+    assert isinstance(failure, GuestFailureRecord)
+    assert (failure.verdict, failure.phase, failure.program) == (
+        "panic-before-init",
+        "kernel",
+        None,
+    )
+    result.stdout.fnmatch_lines(["*panic-before-init: no root*"])
+
+
+def test_a_splat_fails_the_cell_although_all_passed(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path,
+        {"api/a": GOOD, "api/b": f"echo 'console: {WARN}' >&2;{GOOD}", "api/c": GOOD},
+    )
+    result = start(run)
+    assert result.ret == 1
+    assert {status for _, _, status in cases(run)} == {"pass"}
+    (splat,) = records(run, SplatRecord)
+    assert isinstance(splat, SplatRecord)
+    assert (splat.kind, splat.program) == ("warn", "api/b")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*complained:*", "*uintr_post*(during api/b)*"])
+
+
+def test_samples_become_percentiles(tmp_path: Path, start: Start) -> None:
+    write = r'''printf '\5\0\0\0\0\0\0\0' >"$UINTR_SAMPLES/uintr.ping-pong.ns.u64"'''
+    run = prepared(tmp_path, {"latency/a": f"{write};{GOOD}", "latency/b": GOOD})
+    assert start(run).ret == 1
+    (latency,) = records(run, LatencyRecord)
+    assert isinstance(latency, LatencyRecord)
+    assert (latency.program, latency.p50, latency.count) == ("latency/a", 5, 1)
+    assert (run.path / latency.samples).read_bytes()[0] == 5
+    assert ("latency/b", "(samples)", "fail") in cases(run)
+
+
+def test_a_program_that_hangs_fails_by_its_deadline(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": "exec sleep 60", "api/b": GOOD}, timeout_s=0.2)
+    assert start(run).ret == 1
+    first, *_ = records(run, CaseRecord)
+    assert isinstance(first, CaseRecord)
+    assert "timed out" in first.message
+    assert ("api/b", "first", "pass") in cases(run)
+
+
+def test_output_is_kept_as_it_was(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": GOOD + r"; printf '\377\n'; echo oops >&2"})
+    start(run)
+    kept = (run.cell("k-hidden-smp1-gcc") / "output" / "api.a.txt").read_bytes()
+    assert kept.endswith(b"\xff\n--- stderr ---\noops\n")
+
+
+def test_select_exitfirst_and_last_failed(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": BAD, "api/b": GOOD, "stress/c": BAD, "stress/d": GOOD})
+    start(run, "-k", "stress")
+    assert {program for program, _, _ in cases(run)} == {"stress/c", "stress/d"}
+    run.results.unlink()
+    start(run, "--lf")
+    assert {program for program, _, _ in cases(run)} == {"stress/c"}
+    run.results.unlink()
+    start(run, "-x", "--cache-clear")
+    # The program that failed runs to its end; those after it do not start.
+    assert cases(run) == [
+        ("api/a", "fine", "pass"),
+        ("api/a", "broken", "fail"),
+        ("api/a", "later", "skip"),
+    ]
+
+
+def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path, {f"api/{name}": GOOD for name in "abcd"}, cells=(cell(smp=1), cell(smp=2))
+    )
+    result = start(run, "-p", "xdist.plugin", "-n", "2")
+    result.assert_outcomes(passed=8)
+    assert len(records(run, BootRecord)) == 2
+    assert len(cases(run)) == 16
+
+
+def test_a_developers_own_test(tmp_path: Path, start: Start, pytester: pytest.Pytester) -> None:
+    own = pytester.makepyfile(
+        """
+        import pytest
+
+        def test_true(guest):
+            assert guest.run(["true"]).returncode == 0
+
+        def test_false(guest, subtests):
+            with subtests.test("exit code"):
+                assert guest.run(["false"]).returncode == 0
+
+        def test_without_guest():
+            pass
+        """
+    )
+    run = prepared(tmp_path, {"api/a": GOOD}, cells=(cell(smp=1), cell(smp=2)))
+    result = start(run, tests=str(own))
+    result.assert_outcomes(passed=3, failed=4)
+    assert {(case, status) for _, case, status in cases(run)} == {
+        ("(test)", "pass"),
+        ("(test)", "fail"),
+        ("exit code", "fail"),
+    }
+
+
+def test_without_a_run_the_fixture_says_what_to_give(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(guest): pass")
+    result = pytester.runpytest_inprocess("-p", "harness.testing.plugin")
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*--uintr-run FOLDER*"])
+
+
+def test_a_folder_that_is_no_run_is_named(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(
+        "-p", "harness.testing.plugin", "--uintr-run", str(pytester.path)
+    )
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*not the folder of a prepared run*", "*hint:*"])
+
+
+def test_each_result_line_is_json(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": GOOD})
+    start(run)
+    for line in run.results.read_text().splitlines():
+        assert json.loads(line)["schema"] == 1

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import paths
+from harness.errors import UserError
+from harness.profiles import KernelOverrides, load_cpu, load_kernel, parse_series
+from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
+
+TREE = """
+[source]
+kind = "tree"
+path = "linux"
+"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    (tmp_path / "linux").mkdir()
+    (tmp_path / "linux" / "Kbuild").touch()
+    path = tmp_path / "mine.toml"
+    path.write_text(TREE)
+    return path
+
+
+def series_folder(folder: Path, *patches: str, listed: str = "") -> Path:
+    folder.mkdir()
+    for patch in patches:
+        (folder / patch).touch()
+    (folder / "series").write_text(listed or "".join(f"{patch}\n" for patch in patches))
+    return folder
+
+
+def test_every_profile_of_the_repository_loads() -> None:
+    for path in paths.CPUS.glob("*.toml"):
+        assert load_cpu(path.stem).name == path.stem
+    for path in paths.KERNELS.glob("*.toml"):
+        assert load_kernel(path.stem, KernelOverrides(series="none")).name == path.stem
+
+
+def test_paths_count_from_the_profiles_folder(profile: Path, tmp_path: Path) -> None:
+    series_folder(tmp_path / "patches", "a.patch")
+    profile.write_text(TREE + '[series]\nkind = "folder"\npath = "patches"\n')
+    kernel = load_kernel(str(profile))
+    assert kernel.name == "mine"
+    assert kernel.source == TreeSource(path=tmp_path / "linux")
+    assert kernel.series == FolderSeries(path=tmp_path / "patches")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("linux-6.13", "did you mean linux-6.12?"), ("zzz", "known: linux-6.12")],
+)
+def test_an_unknown_kernel_names_the_known_ones(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match="no kernel named") as caught:
+        load_kernel(name)
+    assert hint in str(caught.value)
+
+
+def test_an_unknown_cpu_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no cpu named 'hiden'") as caught:
+        load_cpu("hiden")
+    assert "did you mean hidden?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where"),
+    [
+        ("source = 3", "valid dictionary", "mine.toml: source"),
+        ("model = ", "not valid TOML", "mine.toml"),
+        (TREE + "colour = 1", "Extra inputs", "mine.toml: source.tree.colour"),
+        ("x = 1" + TREE, "Extra inputs", "mine.toml: x"),
+        ("", "Field required", "mine.toml: source"),
+        ('name = "other"' + TREE, "name is its file's name", "mine.toml: name"),
+        ('toolchain = "icc"' + TREE, "'gcc' or 'clang'", "mine.toml: toolchain"),
+        ('fragments = ["bse"]' + TREE, "no config fragment named 'bse'", "fragments"),
+    ],
+)
+def test_a_wrong_profile_names_file_and_field(
+    profile: Path, text: str, what: str, where: str
+) -> None:
+    profile.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_kernel(str(profile))
+    assert what in caught.value.what
+    assert where in str(caught.value.where)
+
+
+def test_a_tree_is_tested_as_it_stands(profile: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "linux"
+    assert load_kernel("linux-6.12", KernelOverrides(tree=tree)).series is None
+    mbox = tmp_path / "x.mbox"
+    mbox.write_text("From x Mon Sep 17 00:00:00 2001\nSubject: [PATCH] x\n\n")
+    changed = load_kernel("linux-6.12", KernelOverrides(tree=tree, series=str(mbox)))
+    assert changed.source == TreeSource(path=tree)
+    assert changed.series == MboxSeries(path=mbox)
+    assert changed.name == "linux-6.12"
+
+
+def test_fragments_and_toolchain_show_in_the_name(profile: Path) -> None:
+    kernel = load_kernel(
+        str(profile), KernelOverrides(fragments=("uintr", "base"), toolchain="clang")
+    )
+    assert kernel.name == "mine+uintr+clang"
+    assert kernel.fragments == ("base", "uintr")
+    with pytest.raises(UserError, match="no config fragment named 'kassan'"):
+        load_kernel(str(profile), KernelOverrides(fragments=("kassan",)))
+
+
+def test_what_series_names(tmp_path: Path) -> None:
+    assert parse_series("none") is None
+    assert parse_series(str(series_folder(tmp_path / "s", "a.patch"))) == FolderSeries(
+        path=tmp_path / "s"
+    )
+    assert parse_series("<1-2@example.org>") == LoreSeries(message_id="1-2@example.org")
+    for wrong in ("no/such/folder", "nothing", "/a@b"):
+        with pytest.raises(UserError, match="no such series"):
+            parse_series(wrong)
+
+
+def test_a_missing_patch_is_named(profile: Path, tmp_path: Path) -> None:
+    folder = series_folder(tmp_path / "s", "a.patch", listed="# first\na.patch\nb.patch -p1\n")
+    with pytest.raises(UserError, match=r"the patch b\.patch is missing") as caught:
+        load_kernel(str(profile), KernelOverrides(series=str(folder)))
+    assert str(folder / "series") in str(caught.value.where)
+
+
+def test_folders_without_series_and_files_that_are_no_mbox(profile: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file named series"):
+        load_kernel(str(profile), KernelOverrides(series=str(tmp_path)))
+    with pytest.raises(UserError, match="not an mbox"):
+        load_kernel(str(profile), KernelOverrides(series=str(profile)))
+    with pytest.raises(UserError, match="not a Linux source tree"):
+        load_kernel(str(profile), KernelOverrides(tree=tmp_path))
