@@ -34,7 +34,7 @@ WHOLE_TEST = "(test)"
 SAMPLES = "(samples)"
 
 
-class ResultsLost(pytest.exit.Exception):
+class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # made at run time
     """The host cannot keep results (a full disk): pytest stops, for whatever runs is lost."""
 
     def __init__(self, error: GuestError) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees: output, exit code and what is kept, for what goes right and for what does not."""
+"""What a user sees: output, exit code and what is kept, when it goes right and when it does not."""
 
 from __future__ import annotations
 

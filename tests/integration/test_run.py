@@ -1,0 +1,197 @@
+"""Whole runs with real guests: what is printed, kept and returned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from harness import paths
+from harness.results.records import BootRecord, CaseRecord, GuestFailureRecord, read_records
+from harness.runfolder import RunFolder
+
+pytestmark = pytest.mark.guest
+
+#: A whole run on a slow machine; the first one builds the kernel.
+LIMIT_S = 3000
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Start ``uintr-harness run`` in a folder of its own, as a user does."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "run", "--out", str(tmp_path / "out"), *args],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        print(done.stdout)
+        print(done.stderr, file=sys.stderr)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "out")
+
+
+def failures(folder: RunFolder) -> dict[str, str]:
+    """Return, by the test's name, what happened to its guest."""
+    return {
+        (record.program or "boot").rpartition("::")[2].partition("[")[0]: record.verdict
+        for record in read_records(folder.results).records
+        if isinstance(record, GuestFailureRecord)
+    }
+
+
+def test_programs_in_two_cells(run: Run, folder: RunFolder) -> None:
+    done = run("--smp", "1,2", "-k", "api")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(folder.summary.read_text())
+    assert [cell["smp"] for cell in summary["cells"]] == [1, 2]
+    for cell in summary["cells"]:
+        assert cell["pass"] > 0
+        assert (cell["fail"], cell["splats"]) == (0, 0)
+        place = folder.cell(cell["name"])
+        assert b"uintr-harness: sshd" in (place / "console.log").read_bytes()
+        for name in ("qemu.sh", "kernel.config"):
+            assert (place / name).stat().st_size
+    assert ET.parse(folder.junit).getroot().get("failures") == "0"
+    assert "PASSED" in done.stdout
+
+
+def test_a_second_run_builds_nothing(run: Run, folder: RunFolder) -> None:
+    assert run("-k", "api/create-fd").returncode == 0
+    (folder.path).rename(folder.path.with_name("first"))
+    started = time.time()
+    done = run("-k", "api/create-fd")
+    assert done.returncode == 0
+    assert "build kernel" not in done.stderr
+    first = next(r for r in read_records(folder.results).records if isinstance(r, BootRecord))
+    # The figure is for who reads the log: a loaded machine must not fail a test.
+    print(f"{time.time() - started:.1f} s in all, booted in {first.boot_s:.1f} s")
+
+
+FAULTS = """
+import os, signal, threading
+import psutil
+import pytest
+
+
+def qemu():
+    (one,) = [c for c in psutil.Process().children(recursive=True) if "qemu" in c.name()]
+    return one
+
+
+def test_panic(guest):
+    guest.run(["sh", "-c", "echo c >/proc/sysrq-trigger"])
+
+
+def test_after_panic(guest):
+    assert guest.run(["true"]).returncode == 0
+
+
+def test_killed(guest):
+    threading.Timer(1, lambda: qemu().kill()).start()
+    guest.run(["sleep", "100"], timeout_s=100)
+
+
+def test_hang(guest):
+    threading.Timer(1, lambda: qemu().suspend()).start()
+    guest.run(["sleep", "1000"], timeout_s=1000)
+
+
+def test_cut(guest):
+    guest.run(["sh", "-c", "killall -9 dropbear; sleep 100"], timeout_s=100)
+
+
+def test_after_all(guest):
+    assert guest.run(["true"]).returncode == 0
+"""
+
+
+def test_each_death_of_a_guest_has_its_verdict_and_the_run_goes_on(
+    run: Run, folder: RunFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "test_faults.py").write_text(FAULTS)
+    done = run("--smp", "1", "--tests", "test_faults.py")
+    assert done.returncode == 4
+    assert failures(folder) == {
+        "test_panic": "panic",
+        "test_killed": "qemu-died",
+        "test_hang": "hang",
+        "test_cut": "connection-lost",
+    }
+    passed = [
+        record.program.rpartition("::")[2].partition("[")[0]
+        for record in read_records(folder.results).records
+        if isinstance(record, CaseRecord) and record.status == "pass"
+    ]
+    assert passed == ["test_after_panic", "test_after_all"]
+    assert "FAILED: a guest failed" in done.stdout
+    assert "Traceback" not in done.stderr
+    (diagnosis,) = folder.path.glob("cells/*/*/diagnosis")
+    assert list(diagnosis.iterdir())
+    left = [line for line in processes() if str(folder.path) in line]
+    assert not left
+
+
+def processes() -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return lines
+
+
+def test_a_kernel_that_does_not_boot(run: Run, folder: RunFolder, tmp_path: Path) -> None:
+    text = (paths.KERNELS / "linux-6.12.toml").read_text()
+    text = text.replace("../../patches", str(paths.PATCHES))
+    (tmp_path / "broken.toml").write_text(f'cmdline = "rdinit=/nothing"\n{text}')
+    done = run("--kernel", "broken.toml", "-k", "api")
+    assert done.returncode == 4
+    assert failures(folder) == {"boot": "panic-before-init"}
+    assert "panic-before-init" in done.stdout
+    assert "Unable to mount root" in done.stdout + (done.stderr)
+
+
+def test_a_cpu_that_this_qemu_has_not(run: Run, folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "future.toml").write_text('model = "Future-CPU"\nexposes_uintr = false\n')
+    done = run("--cpu", "./future.toml")
+    assert done.returncode == 2
+    assert "no CPU model 'Future-CPU'" in done.stderr
+    assert "hint:" in done.stderr
+    assert not folder.path.exists(), "something was prepared for a cell that cannot run"
+
+
+def test_pytest_by_hand(run: Run, folder: RunFolder, tmp_path: Path) -> None:
+    assert run("--smp", "1", "-k", "api/create-fd").returncode == 0
+    (tmp_path / "test_mine.py").write_text(
+        "def test_true(guest):\n    assert guest.run(['true']).returncode == 0\n"
+    )
+    for options in (["--uintr-run", str(folder.path)], ["--uintr-smp", "1"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "harness.testing.plugin", *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 passed" in done.stdout
