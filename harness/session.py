@@ -167,7 +167,11 @@ def run_pytest(argv: list[str], live: object) -> int:
     """Start pytest in this process; return its exit code (see ``pytest.ExitCode``)."""
     import pytest  # a third of a second that only a run pays
 
-    return int(pytest.main(argv, plugins=[live]))
+    try:
+        return int(pytest.main(argv, plugins=[live]))
+    except pytest.fail.Exception:
+        # A cell that fails at its end, when its end is that of an interrupted session.
+        return PYTEST_FAILED
 
 
 def exit_code(

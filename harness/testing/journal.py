@@ -156,7 +156,7 @@ class Journal:
             self._write(record)
         return list(found.errors) or ([] if found.records else ["no samples"])
 
-    def test(self, cell: str, report: pytest.TestReport) -> None:
+    def test(self, cell: str, name: str, report: pytest.TestReport) -> None:
         """Record the outcome of a test that is no guest program, or of a subtest of it."""
         if report.when != "call" and report.passed:
             return
@@ -167,7 +167,7 @@ class Journal:
         self._write(
             CaseRecord(
                 cell=cell,
-                program=report.nodeid,
+                program=name,
                 case=subtest or WHOLE_TEST,
                 status=status[report.outcome],
                 message=said.partition("\n")[0] if not report.passed else "",

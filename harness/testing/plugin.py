@@ -6,6 +6,7 @@ groups the tests by cell, so that a cell boots once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
-#: What stands for the program where a test is a developer's own.
-OWN = ""
+#: Set for a test that is no program: a developer's own.
+OWN = "own"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,7 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         setup, program = params.get("guest"), params.get("program")
         if isinstance(setup, CellSetup):
             item.user_properties += _properties(setup)
-            item.user_properties.append((PROGRAM, program or OWN))
+            item.user_properties.append((PROGRAM, program or _own_name(item, setup)))
+            if program is None:
+                item.user_properties.append((OWN, True))
             programs = {found.name for found in setup.programs.programs}
             if program is not None and program not in programs:
                 left_out.append(item)
@@ -139,7 +142,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     cell: CellGuest = request.getfixturevalue("guest")
-    cell.user = dict(request.node.user_properties)[PROGRAM] or request.node.nodeid
+    cell.user = dict(request.node.user_properties)[PROGRAM]
     try:
         cell.ready()
     except HarnessError as error:
@@ -166,8 +169,8 @@ class OwnTests:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record a test's or a subtest's outcome where it ran, not where workers report to."""
         properties = dict(report.user_properties)
-        if properties.get(PROGRAM) == OWN and not hasattr(report, "node"):
-            self._journal.test(str(properties[CELL]), report)
+        if properties.get(OWN) and not hasattr(report, "node"):
+            self._journal.test(str(properties[CELL]), str(properties[PROGRAM]), report)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -184,6 +187,14 @@ def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
     """
     params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
     return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
+
+
+def _own_name(item: pytest.Item, setup: CellSetup) -> str:
+    """Return a developer's test as pytest takes it from the current folder, without its cell."""
+    name, _, params = item.name.partition("[")
+    rest = params.removesuffix("]").replace(setup.cell.name, "", 1).strip("-")
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    return f"{path}::{name}" + (f"[{rest}]" if rest else "")
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:

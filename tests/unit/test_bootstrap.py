@@ -96,7 +96,8 @@ def test_what_is_missing_is_named_and_installed(machine: Machine) -> None:
     assert "installing Debian packages: qemu-system-x86\n" in done.stderr
     update, install, *_ = machine.said().splitlines()
     if os.getuid() == 0:
-        assert update.startswith("apt-get") and update.endswith("update")
+        assert update.startswith("apt-get")
+        assert update.endswith("update")
         assert install.endswith("install --no-install-recommends qemu-system-x86")
     assert "clang" not in machine.said()
 
