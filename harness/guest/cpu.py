@@ -17,8 +17,8 @@ from harness.values import CpuProfile, Emulator
 UINTR_LEAF = (7, 0)
 UINTR_EDX_BIT = 5
 UINTR_HINT = (
-    "a QEMU with the UINTR CPU model is needed: build one with `uintr-harness build emulator`, "
-    "or name one by --qemu or $UINTR_HARNESS_QEMU"
+    "no released QEMU models user interrupts: name one that does by --qemu or "
+    "$UINTR_HARNESS_QEMU, or test the kernel's emulation with --cpu hidden"
 )
 
 _UNKNOWN_MODEL = re.compile(r"unable to find CPU model '([^']*)'")
