@@ -58,13 +58,29 @@ def failures(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def test_programs_in_two_cells(run: Run, folder: RunFolder) -> None:
-    done = run("--smp", "1,2", "-k", "api")
+def verdicts(folder: RunFolder, cell: str) -> dict[tuple[str, str], str]:
+    """Return the status of each case of a cell, by program and case."""
+    return {
+        (record.program, record.case): record.status
+        for record in read_records(folder.results).records
+        if isinstance(record, CaseRecord) and record.cell == cell
+    }
+
+
+def test_the_bundled_series_passes_every_program_of_either_compiler(
+    run: Run, folder: RunFolder
+) -> None:
+    done = run("--cpu", "hidden", "--smp", "1,4", "--cc", "gcc,clang")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(folder.summary.read_text())
-    assert [cell["smp"] for cell in summary["cells"]] == [1, 2]
+    cells = {(cell["smp"], cell["cc"]): cell for cell in summary["cells"]}
+    assert set(cells) == {(1, "gcc"), (1, "clang"), (4, "gcc"), (4, "clang")}
+    for smp in (1, 4):
+        gcc = verdicts(folder, cells[smp, "gcc"]["name"])
+        assert len(gcc) > 150
+        assert gcc == verdicts(folder, cells[smp, "clang"]["name"])
     for cell in summary["cells"]:
-        assert cell["pass"] > 0
+        assert cell["pass"] > 150
         assert (cell["fail"], cell["splats"]) == (0, 0)
         place = folder.cell(cell["name"])
         assert b"uintr-harness: sshd" in (place / "console.log").read_bytes()
