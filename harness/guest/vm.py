@@ -14,6 +14,7 @@ from harness.errors import GuestError
 from harness.guest import cpu, keys
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID, Runtime, as_script, guest_argv
+from harness.guest.command import Interrupted
 from harness.guest.console import Console
 from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
 from harness.guest.diagnose import diagnose
@@ -24,7 +25,7 @@ from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.runtime import PIDFILE, runtime_folder
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
-from harness.guest.ssh import ConnectionLost, Interrupted, Ssh, Unresponsive
+from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
 from harness.values import Value
 
 T = TypeVar("T")
