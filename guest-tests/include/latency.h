@@ -133,4 +133,31 @@ static void latency_measure(const struct mechanism *m, const char *mode, bool an
 	ktap_diag("%lu samples", rounds - warm_up);
 }
 
+/* Define the case function, which measures a struct mechanism in one mode. */
+#define LATENCY_CASE(function, mechanism, mode, answers, same_cpu)	\
+static void function(void)						\
+{									\
+	latency_measure(&(mechanism), mode, answers, same_cpu);		\
+}
+
+/*
+ * Define the cases that every mechanism has, so that they compare: with a struct mechanism whose
+ * receivers run or poll, and with one whose receivers block. LATENCY_KTAP_CASES lists them.
+ */
+#define LATENCY_CASES(running, blocked)							\
+LATENCY_CASE(ping_pong, running, "ping-pong", true, false)				\
+LATENCY_CASE(ping_pong_blocked, blocked, "ping-pong-blocked", true, false)		\
+LATENCY_CASE(ping_pong_blocked_same_cpu, blocked, "ping-pong-blocked", true, true)	\
+LATENCY_CASE(sender, running, "sender", false, false)					\
+LATENCY_CASE(sender_blocked, blocked, "sender-blocked", false, false)			\
+LATENCY_CASE(sender_same_cpu, running, "sender", false, true)
+
+#define LATENCY_KTAP_CASES			\
+	KTAP_CASE(ping_pong),			\
+	KTAP_CASE(ping_pong_blocked),		\
+	KTAP_CASE(ping_pong_blocked_same_cpu),	\
+	KTAP_CASE(sender),			\
+	KTAP_CASE(sender_blocked),		\
+	KTAP_CASE(sender_same_cpu)
+
 #endif /* GUEST_TESTS_LATENCY_H */

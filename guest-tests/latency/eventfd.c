@@ -60,43 +60,10 @@ static const struct mechanism polled = {
 	"eventfd", open_polled, connect_side, send_side, wait_polling,
 };
 
-static void ping_pong_blocked(void)
-{
-	latency_measure(&blocking, "ping-pong-blocked", true, false);
-}
-
-static void ping_pong_blocked_same_cpu(void)
-{
-	latency_measure(&blocking, "ping-pong-blocked", true, true);
-}
-
-static void ping_pong(void)
-{
-	latency_measure(&polled, "ping-pong", true, false);
-}
-
-static void sender(void)
-{
-	latency_measure(&polled, "sender", false, false);
-}
-
-static void sender_blocked(void)
-{
-	latency_measure(&blocking, "sender-blocked", false, false);
-}
-
-static void sender_same_cpu(void)
-{
-	latency_measure(&polled, "sender", false, true);
-}
+LATENCY_CASES(polled, blocking)
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(ping_pong),
-	KTAP_CASE(ping_pong_blocked),
-	KTAP_CASE(ping_pong_blocked_same_cpu),
-	KTAP_CASE(sender),
-	KTAP_CASE(sender_blocked),
-	KTAP_CASE(sender_same_cpu),
+	LATENCY_KTAP_CASES,
 };
 
 KTAP_MAIN(cases, NULL)

@@ -73,43 +73,10 @@ static const struct mechanism waited = {
 	"signal", open_waited, connect_side, send_side, wait_blocked,
 };
 
-static void ping_pong(void)
-{
-	latency_measure(&handled, "ping-pong", true, false);
-}
-
-static void ping_pong_blocked(void)
-{
-	latency_measure(&waited, "ping-pong-blocked", true, false);
-}
-
-static void ping_pong_blocked_same_cpu(void)
-{
-	latency_measure(&waited, "ping-pong-blocked", true, true);
-}
-
-static void sender(void)
-{
-	latency_measure(&handled, "sender", false, false);
-}
-
-static void sender_blocked(void)
-{
-	latency_measure(&waited, "sender-blocked", false, false);
-}
-
-static void sender_same_cpu(void)
-{
-	latency_measure(&handled, "sender", false, true);
-}
+LATENCY_CASES(handled, waited)
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(ping_pong),
-	KTAP_CASE(ping_pong_blocked),
-	KTAP_CASE(ping_pong_blocked_same_cpu),
-	KTAP_CASE(sender),
-	KTAP_CASE(sender_blocked),
-	KTAP_CASE(sender_same_cpu),
+	LATENCY_KTAP_CASES,
 };
 
 KTAP_MAIN(cases, NULL)

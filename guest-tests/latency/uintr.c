@@ -60,49 +60,12 @@ static const struct mechanism blocked = {
 	"uintr", open_side, connect_side, send_side, wait_blocked,
 };
 
-static void ping_pong(void)
-{
-	latency_measure(&running, "ping-pong", true, false);
-}
-
-static void ping_pong_same_cpu(void)
-{
-	latency_measure(&running, "ping-pong", true, true);
-}
-
-static void ping_pong_blocked(void)
-{
-	latency_measure(&blocked, "ping-pong-blocked", true, false);
-}
-
-static void ping_pong_blocked_same_cpu(void)
-{
-	latency_measure(&blocked, "ping-pong-blocked", true, true);
-}
-
-static void sender(void)
-{
-	latency_measure(&running, "sender", false, false);
-}
-
-static void sender_blocked(void)
-{
-	latency_measure(&blocked, "sender-blocked", false, false);
-}
-
-static void sender_same_cpu(void)
-{
-	latency_measure(&running, "sender", false, true);
-}
+LATENCY_CASES(running, blocked)
+LATENCY_CASE(ping_pong_same_cpu, running, "ping-pong", true, true)
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(ping_pong),
+	LATENCY_KTAP_CASES,
 	KTAP_CASE(ping_pong_same_cpu),
-	KTAP_CASE(ping_pong_blocked),
-	KTAP_CASE(ping_pong_blocked_same_cpu),
-	KTAP_CASE(sender),
-	KTAP_CASE(sender_blocked),
-	KTAP_CASE(sender_same_cpu),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

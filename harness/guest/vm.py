@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -13,18 +11,17 @@ from typing import TypeVar
 from harness.errors import GuestError
 from harness.guest import cpu, keys
 from harness.guest.alarm import Alarm
-from harness.guest.argv import HOST_IP, NET_ID, Runtime, as_script, guest_argv
-from harness.guest.console import Console
+from harness.guest.argv import HOST_IP, NET_ID
+from harness.guest.command import Interrupted
 from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
 from harness.guest.diagnose import diagnose
 from harness.guest.failure import Completed, GuestFailure, Verdict, ending
+from harness.guest.machine import Machine
 from harness.guest.portmap import forwarded_port
-from harness.guest.process import Process
 from harness.guest.qmp import Monitor, MonitorError
-from harness.guest.runtime import PIDFILE, runtime_folder
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
-from harness.guest.ssh import ConnectionLost, Interrupted, Ssh, Unresponsive
+from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
 from harness.values import Value
 
 T = TypeVar("T")
@@ -32,8 +29,6 @@ T = TypeVar("T")
 TAIL = 30
 #: QEMU needs this to end after a panic, and a broken connection to be explained by one.
 SETTLE_S = 3.0
-QUIT_S = 2.0
-START_S = 30.0
 
 
 class State(Enum):
@@ -60,8 +55,6 @@ class Guest:
     """The one mutable thing: made by :func:`start_guest`, which see."""
 
     def __init__(self, spec: GuestSpec, folder: Path, stack: contextlib.ExitStack) -> None:
-        with _files("the guest's folder"):
-            folder.mkdir(parents=True, exist_ok=True)
         self.spec = spec
         self.folder = folder
         self.state = State.STARTING
@@ -71,58 +64,24 @@ class Guest:
         self._failure: GuestFailure | None = None
         self._diagnosed = False
         self._boot: BootReport | None = None
-        self._runtime = stack.enter_context(runtime_folder())
         self._keys = keys.generate()
-        self._started = time.monotonic()
-        self._start_qemu()
-
-    # --- start and boot --------------------------------------------------------------------
-
-    def _start_qemu(self) -> None:
-        spec, folder = self.spec, self.folder
-        knows_uintr = not spec.cpu.exposes_uintr and cpu.knows_property(
-            spec.emulator, spec.cpu.model, "uintr"
-        )
-        initrd = self._runtime / "initramfs"
-        with _files("the guest's archive"):
-            initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), self._keys.archive()))
-        ours, theirs = socket.socketpair()
-        with theirs:
-            runtime = Runtime(initrd, theirs.fileno(), self._runtime / PIDFILE)
-            argv = guest_argv(spec, runtime, knows_uintr=knows_uintr)
-            with _files("the guest's folder"):
-                script = folder / "qemu.sh"
-                script.write_text(as_script(spec, argv, knows_uintr=knows_uintr))
-                script.chmod(0o755)
-            self._started = time.monotonic()
-            self._process = Process(
-                argv,
-                log=folder / "qemu.log",
-                pass_fds=[theirs.fileno()],
-                on_exit=self._alarm.trip,
-            )
-        self._stack.callback(self._process.close_streams)
-        self._console = Console(folder / "console.log", self._alarm, self._clock)
-        self._stack.callback(self._console.close)
-        self._stack.callback(self._process.kill)
-        self._console.follow(self._process.stdout)
-        self._monitor = Monitor()
-        self._stack.callback(self._monitor.close)
-        self._stack.callback(self._quit)
+        self._machine = Machine(spec, folder, self._keys.archive(), self._alarm, stack)
         try:
-            self._monitor.connect(ours, START_S, self._process.ended.is_set)
+            self._machine.connect()
         except MonitorError as error:
             raise self._refused(error) from error
         self.state = State.BOOTING
 
+    # --- start and boot --------------------------------------------------------------------
+
     def _refused(self, error: MonitorError) -> GuestError:
         """Return why QEMU did not start."""
-        self._process.wait(1.0)
-        said = self._process.stderr_text()
+        self._machine.process.wait(1.0)
+        said = self._machine.process.stderr_text()
         user = cpu.refusal(said, self.spec.cpu, self.spec.emulator)
         if user is not None:
             raise user from error
-        code = self._process.returncode
+        code = self._machine.process.returncode
         ending = f"ended with exit code {code}" if code is not None else error.what
         return self._fail("qemu-died", f"QEMU did not start: {ending}", detail=said[-2000:])
 
@@ -131,11 +90,13 @@ class Guest:
 
         :raise GuestFailure: it will not be.
         """
-        port = self._ask(lambda: forwarded_port(self._monitor.human("info usernet"), NET_ID))
-        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._monitor, self.spec.cpu))
+        port = self._ask(
+            lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
+        )
+        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self.spec.cpu))
         if differ:
             raise self._mismatch("by QMP", differ)
-        phases = self._console.phases
+        phases = self._machine.console.phases
         self._wait(
             "first console output",
             lambda: bool(phases.keys() - {"firmware"}),
@@ -156,7 +117,7 @@ class Guest:
         )
         self._log_in(port)
         self._check_cpu()
-        boot_s = self._clock()
+        boot_s = self._machine.clock()
         phases["ready"] = boot_s
         CALIBRATION.remember(self.spec, boot_s)
         self._boot = BootReport(boot_s=boot_s, phases=dict(phases))
@@ -180,7 +141,7 @@ class Guest:
             raise self._explain() from error
         except ConnectionLost as error:
             raise self._fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
-        self._console.phases["login"] = self._clock()
+        self._machine.console.phases["login"] = self._machine.clock()
 
     def _check_cpu(self) -> None:
         """Compare the guest's CPUs with the profile; also the first command that is run."""
@@ -259,22 +220,22 @@ class Guest:
 
         :raise GuestError: the console was not read or kept in full, so nobody can tell.
         """
-        if self._console.error is not None:
+        if self._machine.console.error is not None:
             raise GuestError(
-                f"the console cannot be scanned for splats: {self._console.error}",
+                f"the console cannot be scanned for splats: {self._machine.console.error}",
                 where=self.folder / "console.log",
                 hint="free space on the disk, and run again",
             )
-        return self._console.splats()
+        return self._machine.console.splats()
 
     def console_tail(self, lines: int) -> str:
         """Return the console's last lines."""
-        return self._console.tail(lines)
+        return self._machine.console.tail(lines)
 
     @property
     def monitor(self) -> Monitor:
         """QEMU's monitor, for tests and for whoever debugs a guest."""
-        return self._monitor
+        return self._machine.monitor
 
     @property
     def ssh_port(self) -> int:
@@ -294,7 +255,7 @@ class Guest:
     @property
     def qemu_pid(self) -> int:
         """QEMU's process id."""
-        return self._process.pid
+        return self._machine.process.pid
 
     def close(self) -> None:
         """End the guest; twice is as good as once."""
@@ -302,9 +263,6 @@ class Guest:
         self._stack.close()
 
     # --- failing ---------------------------------------------------------------------------
-
-    def _clock(self) -> float:
-        return time.monotonic() - self._started
 
     def _must_be_ready(self) -> None:
         if self._failure is not None:
@@ -318,7 +276,7 @@ class Guest:
         try:
             return question()
         except MonitorError as error:
-            if self._process.wait(SETTLE_S):
+            if self._machine.process.wait(SETTLE_S):
                 raise self._explain() from error
             raise
 
@@ -349,22 +307,23 @@ class Guest:
 
     def _explain(self, partial: Completed | None = None, why: str = "it broke") -> GuestFailure:
         """Return why the guest, or the way to it, ended."""
+        machine = self._machine
         self._alarm.wait(lambda: self._alarm.tripped, Deadline("explanation", SETTLE_S))
-        if self._console.panic is not None:
-            self._process.wait(SETTLE_S)  # the panic's own lines are still coming
-        if self._process.ended.is_set():
-            self._console.settle()
-        shutdown = self._monitor.event("SHUTDOWN") or {}
-        died = self._process.ended.is_set()
+        if machine.console.panic is not None:
+            machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
+        if machine.process.ended.is_set():
+            machine.console.settle()
+        shutdown = machine.monitor.event("SHUTDOWN") or {}
+        died = machine.process.ended.is_set()
         end = ending(
-            panic=self._console.panic,
-            in_user_space="init" in self._console.phases,
+            panic=machine.console.panic,
+            in_user_space="init" in machine.console.phases,
             ended=died,
-            returncode=self._process.returncode,
+            returncode=machine.process.returncode,
             reset=shutdown.get("data", {}).get("reason") == "guest-reset",
             why=why,
         )
-        said = self._process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
+        said = machine.process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
         return self._fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
 
     def _mismatch(self, where: str, differ: list[str]) -> GuestFailure:
@@ -384,12 +343,13 @@ class Guest:
         detail: str = "",
         hint: str | None = None,
     ) -> GuestFailure:
+        machine = self._machine
         self.state = State.FAILED
-        tail = self._console.tail(TAIL)
-        phase = self._console.phase
+        tail = machine.console.tail(TAIL)
+        phase = machine.console.phase
         if verdict in {"silent", "hang-in-init", "no-ssh", "hang"} and not self._diagnosed:
             self._diagnosed = True
-            diagnose(self.folder / "diagnosis", self._monitor, self._process, self._console)
+            diagnose(self.folder / "diagnosis", machine.monitor, machine.process, machine.console)
             hint = hint or f"the guest was asked for its state: {self.folder / 'diagnosis'}"
         self._failure = GuestFailure(
             verdict,
@@ -402,31 +362,6 @@ class Guest:
             partial=partial,
         )
         return self._failure
-
-    def _quit(self) -> None:
-        """Let QEMU end by itself if it will; what follows kills it."""
-        if not self._process.ended.is_set():
-            with contextlib.suppress(MonitorError):
-                self._monitor.command("quit", timeout_s=QUIT_S)
-            self._process.wait(QUIT_S)
-
-
-@contextlib.contextmanager
-def _files(what: str) -> Iterator[None]:
-    """Say what could not be written, a full disk above all."""
-    try:
-        yield
-    except OSError as error:
-        raise GuestError(
-            f"{what} cannot be written: {error.strerror}",
-            where=error.filename,
-            hint="free space there, or name another place by --out or TMPDIR",
-        ) from error
-
-
-def _joined(image: bytes, archive: bytes) -> bytes:
-    """Join two archives as the kernel expects them: the second one at a multiple of four."""
-    return image + b"\0" * (-len(image) % 4) + archive
 
 
 @contextlib.contextmanager

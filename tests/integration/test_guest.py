@@ -454,7 +454,7 @@ def test_kill_9_of_the_harness_leaves_nothing(spec: GuestSpec, tmp_path: Path) -
         from harness.guest.vm import start_guest
         spec = GuestSpec.model_validate_json(Path(sys.argv[1]).read_text())
         with start_guest(spec, Path(sys.argv[2])) as guest:
-            print(guest.qemu_pid, guest._runtime, flush=True)
+            print(guest.qemu_pid, guest._machine.runtime, flush=True)
             time.sleep(600)
         """
     (tmp_path / "spec.json").write_text(spec.model_dump_json())

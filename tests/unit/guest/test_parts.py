@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from harness.errors import GuestError, UserError
 from harness.guest import accel, argv, cpu, deadlines, keys, runtime
 from harness.guest.alarm import Alarm
+from harness.guest.command import Bounded, remote_command
 from harness.guest.console import Console
 from harness.guest.deadlines import Calibration, Deadline
 from harness.guest.portmap import forwarded_port
 from harness.guest.process import Process, death_argv
 from harness.guest.qmp import MonitorError
 from harness.guest.spec import GuestSpec
-from harness.guest.ssh import Bounded, remote_command
 from harness.values import CpuProfile, Emulator
 
 MakeSpec = Callable[..., GuestSpec]
