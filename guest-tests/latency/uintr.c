@@ -3,29 +3,15 @@
  * User interrupts: to a thread that runs, and to one that sleeps in uintr_wait().
  */
 #include "latency.h"
+#include "sides.h"
 #include "uintr.h"
 #include "wait.h"
 
-static volatile unsigned long arrived[2];
 static int fds[2], indices[2];
-
-static UINTR_HANDLER void arrive_0(struct __uintr_frame *frame, unsigned long long vector)
-{
-	(void)vector;
-	arrived[0]++;
-	wait_fix(frame);
-}
-
-static UINTR_HANDLER void arrive_1(struct __uintr_frame *frame, unsigned long long vector)
-{
-	(void)vector;
-	arrived[1]++;
-	wait_fix(frame);
-}
 
 static void open_side(int side)
 {
-	ktap_ok(uintr_register_handler(side ? arrive_1 : arrive_0, 0));
+	register_side(side);
 	fds[side] = ktap_ok(uintr_create_fd(0, 0));
 	_stui();
 }

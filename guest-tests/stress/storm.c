@@ -6,6 +6,7 @@
  */
 #include "ktap.h"
 #include "peer.h"
+#include "sides.h"
 #include "task.h"
 #include "uintr.h"
 #include "wait.h"
@@ -115,22 +116,6 @@ static void many_senders_of_one_vector(void)
 
 /* --- nobody waits in vain ---------------------------------------------------------------- */
 
-static volatile unsigned long arrived[2];
-
-static UINTR_HANDLER void arrive_0(struct __uintr_frame *frame, unsigned long long vector)
-{
-	(void)vector;
-	arrived[0]++;
-	wait_fix(frame);
-}
-
-static UINTR_HANDLER void arrive_1(struct __uintr_frame *frame, unsigned long long vector)
-{
-	(void)vector;
-	arrived[1]++;
-	wait_fix(frame);
-}
-
 struct player {
 	unsigned int self;
 	unsigned int cpu;
@@ -150,7 +135,7 @@ static void *plays(void *arg)
 	long ret;
 
 	pin_to(p->cpu);
-	ktap_ok(uintr_register_handler(p->self ? arrive_1 : arrive_0, 0));
+	register_side(p->self);
 	store(&p->fd, ktap_ok(uintr_create_fd(0, 0)));
 	ktap_assert(yield_until(load(&other->fd) >= 0), "no fd");
 	index = sender_to(other->fd);
