@@ -56,6 +56,14 @@ static void *reconnects(void *arg)
 	return NULL;
 }
 
+static void end_race(pthread_t thread, uint64_t rounds)
+{
+	store(&race_over, true);
+	thread_join(thread);
+	ktap_diag("%lu rounds, %lu connections, %lu cut, %lu sent, %lu handled", rounds,
+		  connects_n, faults, shots, hits);
+}
+
 static void check_still_works(void)
 {
 	unsigned long before;
@@ -88,10 +96,7 @@ static void close_while_sending(void)
 			sleep_ms(1);
 		close(fd);
 	}
-	store(&race_over, true);
-	thread_join(thread);
-	ktap_diag("%lu rounds, %lu connections, %lu cut, %lu sent, %lu handled", rounds,
-		  connects_n, faults, shots, hits);
+	end_race(thread, rounds);
 	ktap_check(hits <= shots + faults, "%lu handled of %lu sent", hits, shots);
 	check_still_works();
 }
@@ -114,10 +119,7 @@ static void unregister_while_sending(void)
 			sleep_ms(1);
 		close(fd);
 	}
-	store(&race_over, true);
-	thread_join(thread);
-	ktap_diag("%lu rounds, %lu connections, %lu cut, %lu sent, %lu handled", rounds,
-		  connects_n, faults, shots, hits);
+	end_race(thread, rounds);
 	check_still_works();
 }
 
@@ -148,10 +150,7 @@ static void receivers_exit_while_sending(void)
 		if (rounds % 2 == 0)
 			close(fd);
 	}
-	store(&race_over, true);
-	thread_join(thread);
-	ktap_diag("%lu rounds, %lu connections, %lu cut, %lu sent, %lu handled", rounds,
-		  connects_n, faults, shots, hits);
+	end_race(thread, rounds);
 	check_still_works();
 }
 
