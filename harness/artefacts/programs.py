@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from harness import paths
 from harness.artefacts.command import Captured, capture, disk_full, says_disk_full
-from harness.artefacts.store import Store
+from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import require_uintr
 from harness.errors import BuildError, UserError
-from harness.progress import Progress
+from harness.progress import Progress, Step
 from harness.values import Compiler, KernelArtefact, Program, ProgramsArtefact
 
 #: Seconds a program may take on a fast machine, unless its subject's ``settings`` says otherwise.
@@ -82,39 +82,15 @@ def build_programs(
             where=tests,
             hint="a program is a file SUBJECT/NAME.c in this folder",
         )
-    inputs = {
-        "sources": {unit.name: _digest(unit.source) for unit in units},
-        "shared": _digest_folder(tests / _SHARED),
-        "private": {
-            str(path.relative_to(tests)): _digest(path) for path in sorted(tests.glob("*/*.h"))
-        },
-        "headers": _digest_folder(kernel.headers),
-        "compiler": require_uintr(cc).model_dump(),
-        "flags": list(_FLAGS),
-        "layout": 1,
-    }
 
     def build(folder: Path) -> None:
         with progress.step(f"compile guest programs with {cc}") as step:
-            step.update(done=0, total=len(units))
-
-            def compile_one(unit: _Unit) -> Captured:
-                out = folder / unit.name
-                argv = compile_argv(cc, unit.source, tests, kernel.headers, out)
-                return capture(argv, timeout_s=_COMPILE_S)
-
-            for unit in units:
-                (folder / unit.name).parent.mkdir(exist_ok=True)
-            results = []
-            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                for unit, result in zip(units, pool.map(compile_one, units), strict=True):
-                    results.append((unit, result))
-                    step.update(unit.name, done=len(results), total=len(units))
+            results = _compile(units, cc, tests, kernel.headers, folder, step)
         _judge(results, cc, store)
         said = "".join(result.complaint + "\n" for _, result in results if result.complaint)
         (folder / "build.log").write_text(said)
 
-    entry = store.get("programs", inputs, build)
+    entry = store.get("programs", _inputs(units, kernel, cc, tests), build)
     if entry.hit:
         progress.note(f"guest programs by {cc}: already built ({entry.key[:12]})")
     programs = tuple(
@@ -168,6 +144,43 @@ def timeout_of(settings: Path) -> float:
                 hint="write timeout=SECONDS",
             )
     return timeout
+
+
+def _inputs(
+    units: Sequence[_Unit], kernel: KernelArtefact, cc: Compiler, tests: Path
+) -> dict[str, JSON]:
+    """Return everything that decides what the programs are."""
+    return {
+        "sources": {unit.name: _digest(unit.source) for unit in units},
+        "shared": _digest_folder(tests / _SHARED),
+        "private": {
+            str(path.relative_to(tests)): _digest(path) for path in sorted(tests.glob("*/*.h"))
+        },
+        "headers": _digest_folder(kernel.headers),
+        "compiler": require_uintr(cc).model_dump(),
+        "flags": list(_FLAGS),
+        "layout": 1,
+    }
+
+
+def _compile(
+    units: Sequence[_Unit], cc: Compiler, tests: Path, headers: Path, folder: Path, step: Step
+) -> list[tuple[_Unit, Captured]]:
+    """Compile all programs into ``folder``, as many at a time as there are CPUs."""
+
+    def compile_one(unit: _Unit) -> Captured:
+        argv = compile_argv(cc, unit.source, tests, headers, folder / unit.name)
+        return capture(argv, timeout_s=_COMPILE_S)
+
+    step.update(done=0, total=len(units))
+    for unit in units:
+        (folder / unit.name).parent.mkdir(exist_ok=True)
+    results = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for unit, result in zip(units, pool.map(compile_one, units), strict=True):
+            results.append((unit, result))
+            step.update(unit.name, done=len(results), total=len(units))
+    return results
 
 
 def _judge(results: Sequence[tuple[_Unit, Captured]], cc: Compiler, store: Store) -> None:
