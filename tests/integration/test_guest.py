@@ -87,6 +87,16 @@ def with_init(image: ImageArtefact, script: str, folder: Path) -> ImageArtefact:
     return ImageArtefact(key="2" * 64, path=folder)
 
 
+def with_first_code(spec: GuestSpec, code: bytes, folder: Path) -> GuestSpec:
+    """The same guest with a kernel that begins with these instructions."""
+    image = bytearray(spec.kernel.bzimage.read_bytes())
+    start = (image[0x1F1] + 1) * 512
+    image[start : start + len(code)] = code
+    (folder / "bzImage").write_bytes(image)
+    kernel = spec.kernel.model_copy(update={"path": folder})
+    return spec.model_copy(update={"kernel": kernel})
+
+
 def failure(spec: GuestSpec, folder: Path) -> GuestFailure:
     with pytest.raises(GuestFailure) as caught, start_guest(spec, folder):
         pass
@@ -324,25 +334,14 @@ def test_ssh_server_that_does_not_answer(
 
 def test_silent(spec: GuestSpec, tmp_path: Path) -> None:
     """A kernel whose first instructions are ``cli; hlt``."""
-    code = bytearray(spec.kernel.bzimage.read_bytes())
-    start = (code[0x1F1] + 1) * 512
-    code[start : start + 4] = b"\xfa\xf4\xeb\xfd"
-    (tmp_path / "bzImage").write_bytes(code)
-    dead = spec.kernel.model_copy(update={"path": tmp_path})
-    error = failure(
-        spec.model_copy(update={"kernel": dead, "patience": IMPATIENT}), tmp_path / "cell"
-    )
+    dead = with_first_code(spec, b"\xfa\xf4\xeb\xfd", tmp_path)
+    error = failure(dead.model_copy(update={"patience": IMPATIENT}), tmp_path / "cell")
     assert (error.verdict, error.phase) == ("silent", "start")
 
 
 def test_triple_fault_is_a_crash(spec: GuestSpec, tmp_path: Path) -> None:
     """A kernel whose first instruction is undefined, before there is anything to handle that."""
-    code = bytearray(spec.kernel.bzimage.read_bytes())
-    start = (code[0x1F1] + 1) * 512
-    code[start : start + 2] = b"\x0f\x0b"
-    (tmp_path / "bzImage").write_bytes(code)
-    dead = spec.kernel.model_copy(update={"path": tmp_path})
-    error = failure(spec.model_copy(update={"kernel": dead}), tmp_path / "cell")
+    error = failure(with_first_code(spec, b"\x0f\x0b", tmp_path), tmp_path / "cell")
     assert error.verdict == "panic-before-init"
     assert "reset itself" in error.what
 
