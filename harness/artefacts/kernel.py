@@ -36,8 +36,10 @@ from harness.values import Compiler, KernelArtefact, KernelProfile
 
 _TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 
-#: Things made for each option of a small configuration, for the first build's estimate.
-_STEPS_PER_OPTION = 1.5
+#: Things made for each ``=y`` option, for the first build's estimate. Measured with Linux 6.12 and
+#: the base configuration: 585 options, about 1100 lines that say CC, AR, AS, LD or HOSTCC. Later
+#: builds use the count of the last one.
+_STEPS_PER_OPTION = 1.9
 
 #: Shortest time between two reports of how far a build is, in seconds.
 _REPORT_EVERY_S = 0.2

@@ -16,7 +16,7 @@ from harness.guest.spec import GuestSpec
 from harness.values import Accel
 
 #: Seconds under KVM, by the name of the wait. Each is several times what it takes.
-LIMITS_S: Mapping[str, float] = {
+LIMITS_S: dict[str, float] = {
     "first console output": 5.0,
     "start of the init": 15.0,
     "start of the SSH server": 5.0,
@@ -24,6 +24,9 @@ LIMITS_S: Mapping[str, float] = {
     "answer to a probe": 3.0,
     "copy of files": 30.0,
 }
+#: A sign of life is waited for no longer than this: a guest that hangs shall be known soon after
+#: the deadline of what it was doing, on a slow host as well.
+MAX_PROBE_S = 12.0
 #: What emulation costs against KVM in these waits; measured boots are 4 to 6 times slower.
 ACCEL_FACTOR: Mapping[Accel, float] = {"kvm": 1.0, "tcg": 6.0}
 #: A boot under KVM, from QEMU's start to the first SSH command.
@@ -81,6 +84,11 @@ class Calibration:
     def deadline(self, spec: GuestSpec, name: str) -> Deadline:
         """Start the wait ``name`` of :data:`LIMITS_S`."""
         return Deadline(name, LIMITS_S[name] * self.factor(spec))
+
+    def probe(self, spec: GuestSpec) -> Deadline:
+        """Start the wait for a sign of life of a guest that seems to hang."""
+        name = "answer to a probe"
+        return Deadline(name, min(LIMITS_S[name] * self.factor(spec), MAX_PROBE_S))
 
 
 #: The one of this process.

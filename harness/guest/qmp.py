@@ -26,6 +26,10 @@ class MonitorError(GuestError):
     """QEMU's monitor refused a command, did not answer in time, or is gone."""
 
 
+class SilentMonitorError(MonitorError):
+    """QEMU's monitor did not answer in time: QEMU itself may be stopped."""
+
+
 class Monitor:
     """A QMP session. Events are kept with the time they came (monotonic seconds)."""
 
@@ -56,11 +60,11 @@ class Monitor:
             while not in_vain() and time.monotonic() + POLL_S < end:
                 with contextlib.suppress(FutureTimeoutError):
                     return future.result(POLL_S)
-            return future.result(min(timeout_s, POLL_S))
+            return future.result(max(0.0, min(end - time.monotonic(), POLL_S)))
         except FutureTimeoutError as error:
             future.cancel()
-            raise MonitorError(
-                f"QEMU's monitor did not answer within {timeout_s:.0f} s", where=what
+            raise SilentMonitorError(
+                f"QEMU's monitor did not answer within {timeout_s:g} s", where=what
             ) from error
         except (QMPError, OSError, EOFError) as error:
             raise MonitorError(f"QEMU's monitor: {error}", where=what) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
 import socket
 import stat
 import tarfile
@@ -21,12 +22,15 @@ from harness.guest.command import Command, Interrupted, remote_command
 from harness.guest.deadlines import Deadline
 from harness.guest.failure import Completed
 from harness.guest.keys import Keys
+from harness.guest.pulse import cut_at
 
 #: Bytes that a command may print before paramiko must give way again. Wide, because dropbear ends
 #: the connection when that message crosses the channel's end ("Unknown channel").
 WINDOW = 64 << 20
 #: What paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
+# What fails is raised here; paramiko's threads would print tracebacks of their own.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class ConnectionLost(Exception):  # noqa: N818 - caught by the guest, never shown
@@ -122,10 +126,11 @@ class Ssh:
                 name for name in options.kex if name.startswith("curve25519")
             ) or tuple(options.kex)
             options.key_types = ("ssh-ed25519",)
-            transport.banner_timeout = transport.auth_timeout = wait_s
+            transport.banner_timeout = wait_s
             transport.start_client(timeout=wait_s)
             if transport.get_remote_server_key() != self._keys.host:
                 raise paramiko.SSHException("the server's host key is not this guest's")
+            transport.auth_timeout = max(deadline.remaining, 0.1)
             transport.auth_publickey("root", self._keys.client)
             transport.set_keepalive(15)
         except BaseException:
@@ -192,17 +197,17 @@ class Ssh:
         patient = Deadline("answer to a new channel", max(deadline.remaining, probe_s))
         with _closing(self._open(patient)) as channel:
             try:
-                channel.exec_command(remote_command(argv, env, mark))
-                if stdin is not None:
-                    channel.sendall(stdin)
-                    channel.shutdown_write()
+                with cut_at(patient, channel.get_transport()):
+                    channel.exec_command(remote_command(argv, env, mark))
+                    if stdin is not None:
+                        channel.sendall(stdin)
+                        channel.shutdown_write()
                 done = Command(channel, on_stdout).follow(deadline, self._alarm)
-            except TimeoutError as error:
-                if not self.alive:
-                    raise ConnectionLost(str(error) or "no answer") from error
-                done = _nothing()
             except _BROKEN as error:
-                raise ConnectionLost(str(error) or type(error).__name__) from error
+                late = patient.expired or (isinstance(error, TimeoutError) and self.alive)
+                if not late:
+                    raise ConnectionLost(str(error) or type(error).__name__) from error
+                done = _nothing()
         if done.timed_out and not self._kill(mark, Deadline("answer to a probe", probe_s)):
             raise Unresponsive(done)
         return done
@@ -213,6 +218,7 @@ class Ssh:
         with (
             contextlib.suppress(*_BROKEN, ConnectionLost, Unresponsive),
             _closing(self._open(deadline)) as channel,
+            cut_at(deadline, channel.get_transport()),
         ):
             channel.exec_command(script)
             return self._alarm.poll(channel.exit_status_ready, deadline)
@@ -246,8 +252,10 @@ class Ssh:
         """
         with _closing(self._open(deadline)) as channel:
             try:
-                channel.invoke_subsystem("sftp")
-                with contextlib.closing(paramiko.SFTPClient(channel)) as sftp:
+                with (
+                    cut_at(deadline, channel.get_transport()),
+                    contextlib.closing(_sftp(channel)) as sftp,
+                ):
                     _fetch(sftp, PurePosixPath(remote), local, deadline)
             except FileNotFoundError:
                 raise
@@ -259,6 +267,11 @@ class Ssh:
         """Close the connection."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _sftp(channel: paramiko.Channel) -> paramiko.SFTPClient:
+    channel.invoke_subsystem("sftp")
+    return paramiko.SFTPClient(channel)
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

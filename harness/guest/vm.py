@@ -13,11 +13,12 @@ from harness.guest import cpu, keys
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
 from harness.guest.command import Interrupted
-from harness.guest.deadlines import CALIBRATION, LIMITS_S, Deadline
+from harness.guest.deadlines import CALIBRATION, Deadline
 from harness.guest.diagnose import diagnose
 from harness.guest.failure import Completed, GuestFailure, Verdict, ending
 from harness.guest.machine import Machine
 from harness.guest.portmap import forwarded_port
+from harness.guest.pulse import has_pulse
 from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
@@ -287,7 +288,7 @@ class Guest:
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
     ) -> Completed:
-        probe_s = LIMITS_S["answer to a probe"] * self.factor
+        probe_s = CALIBRATION.probe(self.spec).seconds
         with self._translated():
             return self._ssh.run(argv, deadline, env=env, on_stdout=on_stdout, probe_s=probe_s)
 
@@ -299,6 +300,8 @@ class Guest:
         except Interrupted as error:
             raise self._explain(error.partial) from error
         except Unresponsive as error:
+            if self._alarm.tripped:
+                raise self._explain(error.partial) from error
             raise self._fail(
                 "hang", "the guest does not answer any more", partial=error.partial
             ) from error
@@ -313,6 +316,9 @@ class Guest:
             machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
         if machine.process.ended.is_set():
             machine.console.settle()
+        elif self._silent():
+            what = f"the SSH connection broke, and the guest does not answer any more: {why}"
+            return self._fail("hang", what, partial=partial)
         shutdown = machine.monitor.event("SHUTDOWN") or {}
         died = machine.process.ended.is_set()
         end = ending(
@@ -325,6 +331,12 @@ class Guest:
         )
         said = machine.process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
         return self._fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
+
+    def _silent(self) -> bool:
+        """Whether a guest that had an SSH server, and has not panicked, hangs."""
+        if self.state is not State.READY or self._machine.console.panic is not None:
+            return False
+        return not has_pulse(self._ssh.address, CALIBRATION.probe(self.spec))
 
     def _mismatch(self, where: str, differ: list[str]) -> GuestFailure:
         return self._fail(

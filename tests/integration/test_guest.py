@@ -26,7 +26,7 @@ from harness.artefacts.image import build_image
 from harness.artefacts.store import Store
 from harness.errors import UserError
 from harness.guest.accel import probe_accel
-from harness.guest.deadlines import CALIBRATION
+from harness.guest.deadlines import CALIBRATION, LIMITS_S
 from harness.guest.failure import GuestFailure
 from harness.guest.runtime import runtime_root
 from harness.guest.spec import GuestSpec
@@ -352,6 +352,40 @@ def test_hang_while_running(fresh: Guest) -> None:
         fresh.run(["echo", "hello"], timeout_s=2)
     assert caught.value.verdict == "hang"
     assert '"paused"' in (fresh.folder / "diagnosis" / "1-status.json").read_text()
+
+
+def test_qemu_that_is_stopped_while_a_command_runs(fresh: Guest) -> None:
+    threading.Timer(1, os.kill, (fresh.qemu_pid, signal.SIGSTOP)).start()
+    with pytest.raises(GuestFailure) as caught:
+        fresh.run(["sh", "-c", "echo before; sleep 600"], timeout_s=4)
+    assert caught.value.verdict == "hang"
+    assert caught.value.partial is not None
+    assert caught.value.partial.stdout == b"before\n"
+    diagnosis = fresh.folder / "diagnosis"
+    assert "stopped" in (diagnosis / "0-qemu.txt").read_text()
+    assert "did not answer" in (diagnosis / "1-status.json").read_text()
+    assert "Linux version" in (diagnosis / "6-console.txt").read_text()
+
+
+def test_hang_while_files_are_copied(
+    fresh: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LIMITS_S, "copy of files", 1.0)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "blob").write_bytes(bytes(1 << 20))
+    fresh.monitor.command("stop")
+    with pytest.raises(GuestFailure) as caught:
+        fresh.push(tmp_path / "files", "/tmp/files")
+    assert caught.value.verdict == "hang"
+
+
+def test_hang_while_files_are_fetched(fresh: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS_S, "copy of files", 1.0)
+    fresh.run(["sh", "-c", "head -c 50000000 /dev/zero >/tmp/big"], timeout_s=120)
+    threading.Timer(0.3, fresh.monitor.command, ["stop"]).start()
+    with pytest.raises(GuestFailure) as caught:
+        fresh.fetch("/tmp/big", fresh.folder / "big")
+    assert caught.value.verdict == "hang"
 
 
 # --- things around the kernel that fail ----------------------------------------------------

@@ -19,7 +19,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 script = json.loads(Path(os.environ["FAKE_QEMU"]).read_text())
 
@@ -31,7 +33,7 @@ if "refuse" in script and ("-kernel" in sys.argv or "kvm" in sys.argv):
     sys.exit(1)
 
 
-def say(text):
+def say(text: str) -> None:
     os.write(1, text.encode("latin-1"))
 
 
@@ -40,13 +42,13 @@ monitor = socket.socket(fileno=int(chardev.rpartition("=")[2]))
 lock = threading.Lock()
 
 
-def send(message):
+def send(message: dict[str, Any]) -> None:
     message = {key: value for key, value in message.items() if value is not None}
     with lock:
         monitor.sendall(json.dumps(message).encode() + b"\n")
 
 
-def event(name, data):
+def event(name: str, data: dict[str, Any]) -> None:
     stamp = {"seconds": 0, "microseconds": 0}
     send({"event": name, "data": data, "timestamp": stamp})
 
@@ -60,7 +62,7 @@ refusing = socket.socket()
 refusing.bind(("127.0.0.1", 0))  # nobody listens there: a connection is refused
 
 
-def human(line):
+def human(line: str) -> str:
     if line == "info usernet":
         return USERNET.format(port=refusing.getsockname()[1])
     if line.startswith("info registers"):
@@ -68,7 +70,7 @@ def human(line):
     return ""
 
 
-def answer(command, arguments):
+def answer(command: str, arguments: dict[str, Any]) -> Any:
     if command == "human-monitor-command":
         return human(arguments["command-line"])
     if command == "query-status":
@@ -85,7 +87,7 @@ def answer(command, arguments):
     return {}
 
 
-def play():
+def play() -> None:
     for wait, text in script.get("console", []):
         time.sleep(wait)
         say(text)
@@ -100,7 +102,7 @@ version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": "fake"}
 send({"QMP": {"version": version, "capabilities": []}})
 
 
-def messages():
+def messages() -> Iterator[dict[str, Any]]:
     """JSON values follow each other on the monitor with nothing between them."""
     text, decoder = "", json.JSONDecoder()
     while data := monitor.recv(65536):

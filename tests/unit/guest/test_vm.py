@@ -98,6 +98,20 @@ def test_a_monitor_that_is_deaf_does_not_stop_the_diagnosis(
     assert "Linux version" in (diagnosis / "6-console.txt").read_text()
 
 
+def test_a_monitor_that_answers_nothing_is_waited_for_once(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.guest.diagnose.STEP_S", 0.4)
+    monkeypatch.setattr("harness.guest.diagnose.LAST_S", 0.1)
+    deaf = ["query-status", "chardev-send-break", "inject-nmi"]
+    fail(make_spec, tmp_path / "cell", patience=0.02, console=[[0, KERNEL]], deaf=deaf)
+    diagnosis = tmp_path / "cell" / "diagnosis"
+    assert "process" in (diagnosis / "0-qemu.txt").read_text()
+    assert "within 0.4 s" in (diagnosis / "1-status.json").read_text()
+    assert "within 0.1 s" in (diagnosis / "4-sysrq-l.txt").read_text()
+    assert "within 0.1 s" in (diagnosis / "5-nmi.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("stderr", "words", "hint"),
     [
