@@ -307,11 +307,15 @@ class Ssh:
         """
         with _closing(self._open(deadline)) as channel:
             try:
-                with (
-                    cut_at(deadline, channel.get_transport()),
-                    contextlib.closing(_sftp(channel)) as sftp,
-                ):
-                    _fetch(sftp, PurePosixPath(remote), local, deadline)
+                with cut_at(deadline, channel.get_transport()):
+                    try:
+                        _fetch(_sftp(channel), PurePosixPath(remote), local, deadline)
+                    finally:
+                        # Dropbear mixes up a server that still ends with the next channel.
+                        with contextlib.suppress(*_BROKEN):
+                            channel.shutdown_write()
+                        ended = Deadline("end of the SFTP server", LINGER_S)
+                        self._alarm.poll(channel.exit_status_ready, ended)
             except FileNotFoundError:
                 raise
             except _BROKEN as error:
