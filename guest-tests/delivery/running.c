@@ -242,26 +242,46 @@ static long timer_interrupts(int cpu)
 struct at_once {
 	int fd;
 	int cpu;
-	int rounds;
-	int without_tick;
+	pid_t receiver;
+	int interrupts, signals;	/* that came without a tick */
 	bool done;
 };
+
+static volatile unsigned long signals_had;
+
+static void count_signal(int sig)
+{
+	(void)sig;
+	signals_had++;
+}
+
+/* How many of at most AT_ONCE_ROUNDS notifications come while a CPU has no tick. */
+static int without_tick(struct at_once *a, int index, volatile unsigned long *had)
+{
+	unsigned long i;
+	int count = 0;
+	long before;
+
+	for (i = 1; i <= AT_ONCE_ROUNDS && count < AT_ONCE_ENOUGH; i++) {
+		before = timer_interrupts(a->cpu);
+		if (index >= 0)
+			_senduipi(index);
+		else
+			ktap_ok(syscall(SYS_tgkill, getpid(), a->receiver, SIGUSR1));
+		ktap_assert(spin_until(*had >= i), "notification %lu is lost", i);
+		count += timer_interrupts(a->cpu) == before;
+	}
+	return count;
+}
 
 static void *counts_ticks(void *arg)
 {
 	struct at_once *a = arg;
-	long before;
-	int index, i;
 
 	pin_to(1);
-	index = sender_to(a->fd);
-	for (i = 1; i <= AT_ONCE_ROUNDS && a->without_tick < AT_ONCE_ENOUGH; i++) {
-		before = timer_interrupts(a->cpu);
-		_senduipi(index);
-		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
-		a->without_tick += timer_interrupts(a->cpu) == before;
-		a->rounds = i;
-	}
+	a->interrupts = without_tick(a, sender_to(a->fd), &hits);
+	if (a->interrupts < AT_ONCE_ENOUGH)
+		a->signals = without_tick(a, -1, &signals_had);
 	store(&a->done, true);
 	return NULL;
 }
@@ -269,7 +289,9 @@ static void *counts_ticks(void *arg)
 /*
  * A thread that computes on another CPU is interrupted at once, not when its CPU enters the kernel
  * for another reason, which is mostly the timer tick. So some interrupts must come in rounds where
- * that CPU had no tick. A few are a low bar on any machine; how long a round takes is not judged.
+ * that CPU had no tick. A few are a low bar; how long a round takes is not judged. Where a round
+ * with a signal, which is known to arrive at once, is never without a tick either, the machine is
+ * too slow to tell.
  */
 static void at_once_and_not_with_the_tick(void)
 {
@@ -281,17 +303,21 @@ static void at_once_and_not_with_the_tick(void)
 	pin_to(0);
 	a.fd = receiver(0);
 	a.cpu = sched_getcpu();
+	a.receiver = gettid();
 	if (timer_interrupts(a.cpu) < 0)
 		ktap_skip("/proc/interrupts does not tell the timer interrupts");
+	ktap_ok(signal(SIGUSR1, count_signal) == SIG_ERR ? -1 : 0);
 	_stui();
 	tsc_per_ms();
 	thread = thread_start(counts_ticks, &a);
 	while (!load(&a.done))
 		__builtin_ia32_pause();
 	thread_join(thread);
-	ktap_check(a.without_tick == AT_ONCE_ENOUGH,
-		   "only %d of %d came without a timer tick", a.without_tick, a.rounds);
-	ktap_diag("%d of %d came without a timer tick", a.without_tick, a.rounds);
+	ktap_diag("without a timer tick: %d interrupts, %d signals", a.interrupts, a.signals);
+	if (a.interrupts < AT_ONCE_ENOUGH && a.signals < AT_ONCE_ENOUGH)
+		ktap_skip("a round takes longer than a tick, with signals as well");
+	ktap_check(a.interrupts == AT_ONCE_ENOUGH, "only %d came without a timer tick",
+		   a.interrupts);
 }
 
 static volatile unsigned long hits_elsewhere;

@@ -18,7 +18,7 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 
 from harness.errors import GuestError
 from harness.guest.alarm import Alarm
-from harness.guest.command import Command, Interrupted, remote_command
+from harness.guest.command import LINGER_S, Command, Interrupted, remote_command
 from harness.guest.deadlines import Deadline
 from harness.guest.failure import Completed
 from harness.guest.keys import Keys
@@ -252,11 +252,15 @@ class Ssh:
         """
         with _closing(self._open(deadline)) as channel:
             try:
-                with (
-                    cut_at(deadline, channel.get_transport()),
-                    contextlib.closing(_sftp(channel)) as sftp,
-                ):
-                    _fetch(sftp, PurePosixPath(remote), local, deadline)
+                with cut_at(deadline, channel.get_transport()):
+                    try:
+                        _fetch(_sftp(channel), PurePosixPath(remote), local, deadline)
+                    finally:
+                        # Dropbear mixes up a server that still ends with the next channel.
+                        with contextlib.suppress(*_BROKEN):
+                            channel.shutdown_write()
+                        ended = Deadline("end of the SFTP server", LINGER_S)
+                        self._alarm.poll(channel.exit_status_ready, ended)
             except FileNotFoundError:
                 raise
             except _BROKEN as error:

@@ -15,6 +15,12 @@ from tests.unit.results import make
 HOSTILE = "\x1b[2J\x1b]0;owned\x07</pre><script>alert(1)</script> | @all [x](http://y) `a` [bold]b"
 
 
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has set a width; pytest-xdist does, for its workers."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
