@@ -80,7 +80,7 @@ def _work_in(setup: CellSetup, progress: RichProgress) -> int:
 def _ssh(guest: Guest, folder: Path) -> int:
     key, known_hosts = folder / "key", folder / "known_hosts"
     with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        guest.keys.client.write_private_key(file)
+        file.write(guest.keys.client_private)
     host = guest.keys.host
     known_hosts.write_text(f"[127.0.0.1]:{guest.ssh_port} {host.get_name()} {host.get_base64()}\n")
     return subprocess.run(ssh_argv(guest.ssh_port, key, known_hosts)).returncode

@@ -21,6 +21,8 @@ class Keys:
 
     host: paramiko.Ed25519Key
     client: paramiko.Ed25519Key
+    #: Private client key in OpenSSH's format, for the ssh command.
+    client_private: str
     #: Private host key in dropbear's own format.
     host_private: bytes
     authorized: bytes
@@ -40,10 +42,12 @@ class Keys:
 def generate() -> Keys:
     """Return two new pairs; Ed25519, because its signatures cost least under emulation."""
     host, client = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    client_key = _paramiko(client)
+    client_private = openssh_private(client)
+    client_key = _paramiko(client_private)
     return Keys(
-        host=_paramiko(host),
+        host=_paramiko(openssh_private(host)),
         client=client_key,
+        client_private=client_private,
         host_private=dropbear_private(host),
         authorized=f"ssh-ed25519 {client_key.get_base64()} harness\n".encode(),
     )
@@ -56,10 +60,14 @@ def dropbear_private(key: Ed25519PrivateKey) -> bytes:
     return b"".join(struct.pack(">I", len(part)) + part for part in (_TYPE, seed + public))
 
 
-def _paramiko(key: Ed25519PrivateKey) -> paramiko.Ed25519Key:
-    text = key.private_bytes(
+def openssh_private(key: Ed25519PrivateKey) -> str:
+    """Return ``key`` as OpenSSH keeps it, unencrypted."""
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
     ).decode()
-    return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+
+
+def _paramiko(private: str) -> paramiko.Ed25519Key:
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(private))

@@ -212,3 +212,16 @@ def test_pytest_by_hand(run: Run, folder: RunFolder, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 passed" in done.stdout
+
+
+def test_a_shell_takes_commands_and_gives_their_exit_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "shell", "--smp", "1"],
+        input="uname -r\nls /tests/api\nexit 3\n",
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith("6.12")
+    assert "create-fd" in done.stdout
