@@ -63,6 +63,10 @@ class Live:
         self._boots: dict[str, ExitStack] = {}
         #: Tests of their own verdict have no subtest that was counted.
         self._counted: set[str] = set()
+        #: A cell that does not boot gives each of its tests the same error: told once.
+        self._told: set[tuple[str, str]] = set()
+        #: Tests that had no guest to run in.
+        self._not_run: set[str] = set()
 
     # --- pytest's hooks ------------------------------------------------------------------------
 
@@ -111,9 +115,16 @@ class Live:
         elif report.when == "call" and report.nodeid not in self._counted:
             self._table.case(cell, status)
         elif report.failed and report.when != "call":
-            self._display.note(report.longreprtext.strip())
-        if report.when == "teardown":
+            self._tell(cell, report.longreprtext.strip())
+            if report.when == "setup":
+                self._not_run.add(report.nodeid)
+        if report.when == "teardown" and report.nodeid not in self._not_run:
             self._table.program_done(cell)
+
+    def _tell(self, cell: str, text: str) -> None:
+        if (cell, text) not in self._told:
+            self._told.add((cell, text))
+            self._display.note(text)
 
     def close(self) -> None:
         """End what is shown."""

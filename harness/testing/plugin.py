@@ -146,7 +146,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     try:
         cell.ready()
     except HarnessError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     yield
     cell.take_splats()
 
@@ -157,7 +157,7 @@ def pytest_runtest_call() -> Iterator[None]:
     try:
         return (yield)
     except HarnessError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 class OwnTests:

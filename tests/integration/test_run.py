@@ -180,12 +180,15 @@ def processes() -> list[str]:
 def test_a_kernel_that_does_not_boot(run: Run, folder: RunFolder, tmp_path: Path) -> None:
     text = (paths.KERNELS / "linux-6.12.toml").read_text()
     text = text.replace("../../patches", str(paths.PATCHES))
-    (tmp_path / "broken.toml").write_text(f'cmdline = "rdinit=/nothing"\n{text}')
+    (tmp_path / "broken.toml").write_text(f'cmdline = "rdinit=/nothing init=/nothing"\n{text}')
     done = run("--kernel", "broken.toml", "-k", "api")
     assert done.returncode == 4
     assert failures(folder) == {"boot": "panic-before-init"}
     assert "panic-before-init" in done.stdout
-    assert "Unable to mount root" in done.stdout + (done.stderr)
+    assert "Requested init /nothing failed" in done.stdout + done.stderr
+    told = "panic-before-init: "
+    assert done.stderr.count(told) == 1, "the same error is told for each program"
+    assert "another exception" not in done.stderr
 
 
 def test_a_cpu_that_this_qemu_has_not(run: Run, folder: RunFolder, tmp_path: Path) -> None:
