@@ -65,7 +65,8 @@ def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Repro
         cell=case.cell,
         program=case.program,
         case=case.case,
-        message=case.message,
+        # A program says why in the lines before "not ok" rather than behind it.
+        message=case.message or case.diagnostics.strip().rpartition("\n")[2],
         inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
         argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
         qemu=qemu.read_text(errors="replace") if qemu.exists() else "",
