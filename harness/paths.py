@@ -19,6 +19,7 @@ PATCHES = ROOT / "patches"
 GUEST_TESTS = ROOT / "guest-tests"
 IMAGES = ROOT / "images"
 CPUS = Path(__file__).resolve().parent / "cpus"
+EMULATORS = Path(__file__).resolve().parent / "emulators"
 
 CACHE_ENV = "UINTR_HARNESS_CACHE"
 

@@ -7,15 +7,15 @@ a long wait for "no such CPU model".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar, cast
 
-from harness.artefacts.emulator import find_emulator
+from harness.artefacts import emulator as qemu
+from harness.artefacts.bare_metal import build_bare_metal
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
 from harness.artefacts.programs import build_programs
 from harness.artefacts.store import Store
-from harness.errors import BuildError
+from harness.errors import BuildError, UserError
 from harness.guest.accel import AccelChoice, probe_accel
 from harness.guest.argv import base_argv, cpu_argument
 from harness.guest.cpu import knows_property, refusal
@@ -52,19 +52,52 @@ class Preparation:
         self.failures = failures
 
 
-def choose_machine(plan: Plan, qemu: Path | None, progress: Progress) -> Machine:
-    """Find QEMU, see which acceleration works, and ask it about each CPU model of the plan.
+def choose_machine(plan: Plan, option: str | None, store: Store, progress: Progress) -> Machine:
+    """Find or build QEMU, see which acceleration works, and ask it about each CPU of the plan.
 
+    :param option: what ``--qemu`` says.
     :raise UserError: no QEMU, no such acceleration, or a CPU model that this QEMU has not.
+    :raise BuildError: our QEMU is needed and does not build.
     """
+    emulator = choose_emulator(plan, option, store, progress)
     with progress.step("ask QEMU what it can do") as step:
-        emulator = find_emulator(qemu)
         accel = probe_accel(emulator, plan.cells[0].accel)
         for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
             step.update(f"cpu {cpu.name}")
             check_cpu(emulator, cpu, accel.accel)
     progress.note(f"QEMU {emulator.version}, {accel.accel}: {accel.reason}")
     return Machine(emulator, accel)
+
+
+def choose_emulator(
+    plan: Plan, option: str | None, store: Store, progress: Progress
+) -> Emulator:
+    """Return the one QEMU for all cells of a plan.
+
+    ``auto`` takes the host's as long as it has what the plan shows to the guests, because that
+    costs nothing; and ours, for all cells, as soon as one of them exposes user interrupts and the
+    host's QEMU does not know them.
+
+    :raise UserError: there is no such QEMU.
+    :raise BuildError: ours is needed and does not build.
+    """
+    wanted = qemu.wanted_emulator(option)
+    if wanted == qemu.BUNDLED:
+        return qemu.build_emulator(store, progress)
+    if wanted == qemu.SYSTEM:
+        return qemu.find_emulator()
+    if wanted != qemu.AUTO:
+        return qemu.find_emulator(wanted)
+    exposing = [cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr]
+    try:
+        found = qemu.find_emulator()
+    except UserError:
+        if not exposing:
+            raise
+        return qemu.build_emulator(store, progress)
+    if all(knows_property(found, cpu.model, "uintr") for cpu in exposing):
+        return found
+    return qemu.build_emulator(store, progress)
 
 
 def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
@@ -135,6 +168,8 @@ class _Builder:
         self._progress = progress
         self._image = build_image(store, progress)
         self._done: dict[tuple[str, ...], KernelArtefact | ProgramsArtefact | BuildError] = {}
+        #: CPUs that a cell tests already: programs without a kernel need no second one.
+        self._bare: set[tuple[CpuProfile, int, str]] = set()
 
     def setup(self, cell: Cell) -> CellSetup:
         """Return a cell with its artefacts."""
@@ -144,6 +179,12 @@ class _Builder:
             (name, cell.cc),
             lambda: build_programs(kernel, cell.cc, self._store, self._progress),
         )
+        machine = (cell.cpu, cell.smp, cell.cc)
+        if machine not in self._bare:
+            self._bare.add(machine)
+            bare = build_bare_metal(cell.cc, self._store, self._progress)
+            both = (*programs.programs, *bare)
+            programs = programs.model_copy(update={"programs": both})
         return CellSetup(
             cell=cell,
             emulator=self._machine.emulator,

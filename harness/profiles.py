@@ -21,6 +21,7 @@ from harness.errors import UserError
 from harness.values import (
     Compiler,
     CpuProfile,
+    EmulatorProfile,
     FolderSeries,
     KernelProfile,
     LoreSeries,
@@ -30,7 +31,7 @@ from harness.values import (
 )
 
 Json = dict[str, object]
-Profile = TypeVar("Profile", KernelProfile, CpuProfile)
+Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 
 #: What ``--series`` takes to say: the tree as it is.
 NO_SERIES = "none"
@@ -93,6 +94,20 @@ def load_kernel(name: str, overrides: KernelOverrides | None = None) -> KernelPr
         _check_known(fragment, fragment_names(), "config fragment", paths.FRAGMENTS)
     _check_inputs(profile, path)
     return profile
+
+
+def load_emulator(name: str) -> EmulatorProfile:
+    """Read an emulator profile by its name, or by the path of a TOML file.
+
+    Relative paths inside the file count from the file's folder.
+
+    :raise UserError: no such profile, or something in it is wrong.
+    """
+    path = _find(name, paths.EMULATORS, "emulator")
+    data = _read(path)
+    for table in ("source", "series"):
+        _anchor(data.get(table), path.parent)
+    return _validate(EmulatorProfile, data, path)
 
 
 def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from harness.plan import make_plan
@@ -27,8 +26,8 @@ class Request(Value):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
-    #: The QEMU to use; None looks for one.
-    qemu: Path | None = None
+    #: The QEMU to use: a path, ``auto``, ``system`` or ``bundled``; None for the environment's.
+    qemu: str | None = None
 
     def kernel_profiles(self) -> list[KernelProfile]:
         """Load the kernels, changed by the overrides.
@@ -68,7 +67,7 @@ class Request(Value):
                 *("--smp", str(cell.smp)),
                 *("--cc", cell.cc),
                 *("--accel", cell.accel),
-                *(("--qemu", str(self.qemu)) if self.qemu else ()),
+                *(("--qemu", self.qemu) if self.qemu else ()),
             )
             for cell in plan.cells
         }

@@ -24,7 +24,7 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# --- where a kernel comes from -------------------------------------------------------------
+# --- where a kernel or an emulator comes from -----------------------------------------------
 
 
 class DebianSource(Value):
@@ -32,6 +32,17 @@ class DebianSource(Value):
 
     kind: Literal["debian"] = "debian"
     package: str = Field(pattern=r"^linux-source-[0-9.]+$")
+
+
+class DebianArchiveSource(Value):
+    """A Debian source package of any suite: its upstream tarball, without Debian's patches.
+
+    The suite need not be the host's. apt verifies the archive's signature.
+    """
+
+    kind: Literal["debian-archive"] = "debian-archive"
+    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
+    suite: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
 
 
 class TarballSource(Value):
@@ -58,7 +69,8 @@ class TreeSource(Value):
 
 
 Source = Annotated[
-    DebianSource | TarballSource | GitSource | TreeSource, Field(discriminator="kind")
+    DebianSource | DebianArchiveSource | TarballSource | GitSource | TreeSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -98,6 +110,17 @@ class KernelProfile(Value):
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
     cmdline: str = ""
+
+
+class EmulatorProfile(Value):
+    """``harness/emulators/NAME.toml``: all that decides a QEMU that the harness builds."""
+
+    name: Name
+    description: str = ""
+    source: Source
+    series: Series | None = None
+    #: File in ``harness/emulators`` with the devices that are built in, in QEMU's Kconfig form.
+    devices: str = Field(pattern=r"^[a-z0-9-]+\.mak$")
 
 
 # --- what a guest looks like ---------------------------------------------------------------
@@ -191,7 +214,7 @@ class ImageArtefact(Value):
 
 
 class Program(Value):
-    """One static guest test program."""
+    """One guest test program: a static one for Linux, or one that QEMU boots by itself."""
 
     #: ``SUBJECT/NAME``, for example ``api/register-handler``; also its pytest id.
     name: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
@@ -200,6 +223,7 @@ class Program(Value):
     timeout_s: float = 30.0
     #: Whether it measures (writes raw samples) besides testing.
     latency: bool = False
+    kind: Literal["linux", "bare-metal"] = "linux"
 
 
 class ProgramsArtefact(Value):
@@ -218,3 +242,5 @@ class Emulator(Value):
     version: str
     #: Folders for ``-L``; empty for a QEMU that finds its own firmware.
     firmware: tuple[Path, ...] = ()
+    #: The artefact's key if the harness built it.
+    key: Sha256 | None = None

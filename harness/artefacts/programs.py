@@ -31,9 +31,11 @@ _COMPILE_S = 300.0
 _FLAGS = ("-std=gnu11", "-O2", "-g", "-static", "-pthread", "-muintr", "-Wall", "-Wextra")
 _SHARED = "include"
 _LATENCY = "latency"
+#: Programs without a kernel, see :mod:`harness.artefacts.bare_metal`.
+_BARE_METAL = "bare-metal"
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
     """One source file."""
 
     name: str
@@ -86,7 +88,7 @@ def build_programs(
     def build(folder: Path) -> None:
         with progress.step(f"compile guest programs with {cc}") as step:
             results = _compile(units, cc, tests, kernel.headers, folder, step)
-        _judge(results, cc, store)
+        judge(results, cc, store)
         said = "".join(result.complaint + "\n" for _, result in results if result.complaint)
         (folder / "build.log").write_text(said)
 
@@ -105,15 +107,23 @@ def build_programs(
     return ProgramsArtefact(key=entry.key, path=entry.path, cc=cc, programs=programs)
 
 
-def find_programs(tests: Path) -> Iterator[_Unit]:
-    """Give every program of a folder of subjects, sorted by name.
+def find_programs(tests: Path) -> Iterator[Unit]:
+    """Give every program for Linux of a folder of subjects, sorted by name.
+
+    :raise UserError: as :func:`find_units`.
+    """
+    for unit in find_units(tests, "*/*.c"):
+        if unit.source.parent.name not in {_SHARED, _BARE_METAL}:
+            yield unit
+
+
+def find_units(tests: Path, pattern: str) -> Iterator[Unit]:
+    """Give the programs whose sources match a pattern, sorted by name.
 
     :raise UserError: a file's name makes no program name, or a ``settings`` file is malformed.
     """
-    for source in sorted(tests.glob("*/*.c")):
+    for source in sorted(tests.glob(pattern)):
         subject = source.parent
-        if subject.name == _SHARED:
-            continue
         name = f"{subject.name}/{source.stem}"
         if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", name):
             raise UserError(
@@ -121,7 +131,7 @@ def find_programs(tests: Path) -> Iterator[_Unit]:
                 where=source,
                 hint="use small letters, digits and dashes",
             )
-        yield _Unit(name, source, timeout_of(subject / "settings"))
+        yield Unit(name, source, timeout_of(subject / "settings"))
 
 
 def timeout_of(settings: Path) -> float:
@@ -147,7 +157,7 @@ def timeout_of(settings: Path) -> float:
 
 
 def _inputs(
-    units: Sequence[_Unit], kernel: KernelArtefact, cc: Compiler, tests: Path
+    units: Sequence[Unit], kernel: KernelArtefact, cc: Compiler, tests: Path
 ) -> dict[str, JSON]:
     """Return everything that decides what the programs are."""
     return {
@@ -164,11 +174,11 @@ def _inputs(
 
 
 def _compile(
-    units: Sequence[_Unit], cc: Compiler, tests: Path, headers: Path, folder: Path, step: Step
-) -> list[tuple[_Unit, Captured]]:
+    units: Sequence[Unit], cc: Compiler, tests: Path, headers: Path, folder: Path, step: Step
+) -> list[tuple[Unit, Captured]]:
     """Compile all programs into ``folder``, as many at a time as there are CPUs."""
 
-    def compile_one(unit: _Unit) -> Captured:
+    def compile_one(unit: Unit) -> Captured:
         argv = compile_argv(cc, unit.source, tests, headers, folder / unit.name)
         return capture(argv, timeout_s=_COMPILE_S)
 
@@ -183,7 +193,7 @@ def _compile(
     return results
 
 
-def _judge(results: Sequence[tuple[_Unit, Captured]], cc: Compiler, store: Store) -> None:
+def judge(results: Sequence[tuple[Unit, Captured]], cc: Compiler, store: Store) -> None:
     """Raise for the first program that did not compile."""
     bad = [(unit, result) for unit, result in results if result.returncode != 0]
     if not bad:

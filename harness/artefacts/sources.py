@@ -18,16 +18,36 @@ from typing import NamedTuple
 
 from harness.artefacts import local_tree
 from harness.artefacts.command import capture, require
+from harness.artefacts.debian_archive import archive_tarball, archive_version
 from harness.artefacts.git import Repository, clean_environment
 from harness.artefacts.store import Store
 from harness.artefacts.tar_import import import_tar
 from harness.errors import BuildError, UserError
 from harness.progress import Progress, Step
-from harness.values import DebianSource, GitSource, Source, TarballSource, TreeSource
+from harness.values import (
+    DebianArchiveSource,
+    DebianSource,
+    GitSource,
+    Source,
+    TarballSource,
+    TreeSource,
+)
 
 _BOOTSTRAP = "`ci/bootstrap run` installs what is missing"
 _CHUNK = 1 << 20
 _SHA1 = re.compile(r"[0-9a-f]{40}")
+
+
+class TreeKind(NamedTuple):
+    """What a tarball has to hold, and how that is called."""
+
+    name: str
+    #: Files at the top by which it is recognised.
+    top: tuple[str, ...]
+
+
+KERNEL_TREE = TreeKind("kernel tree", ("Makefile", "Kconfig"))
+QEMU_TREE = TreeKind("QEMU tree", ("configure", "meson.build"))
 
 
 class BaseTree(NamedTuple):
@@ -41,6 +61,8 @@ def describe_source(source: Source) -> str:
     """Name a source in an error or a step."""
     if isinstance(source, DebianSource):
         return source.package
+    if isinstance(source, DebianArchiveSource):
+        return f"{source.package} of Debian {source.suite}"
     if isinstance(source, TarballSource):
         return source.url.rpartition("/")[2]
     if isinstance(source, GitSource):
@@ -51,7 +73,7 @@ def describe_source(source: Source) -> str:
 def identify_source(source: Source, store: Store) -> dict[str, str]:
     """Return what decides the tree's content, without fetching it.
 
-    A Debian package is known by its version, a tarball by its digest, a git revision by its
+    A Debian package is known by its version (a source package is fetched to learn it), a tarball by its digest, a git revision by its
     commit, a local tree by its content (see :mod:`harness.artefacts.local_tree`).
 
     :raise UserError: there is no such tree, revision or package.
@@ -59,6 +81,9 @@ def identify_source(source: Source, store: Store) -> dict[str, str]:
     """
     if isinstance(source, DebianSource):
         return {"kind": "debian", "package": source.package, "version": _debian_version(source)}
+    if isinstance(source, DebianArchiveSource):
+        version = archive_version(source, store)
+        return {"kind": "debian-archive", "package": source.package, "version": version}
     if isinstance(source, TarballSource):
         return {"kind": "tarball", "sha256": source.sha256}
     if isinstance(source, GitSource):
@@ -66,8 +91,12 @@ def identify_source(source: Source, store: Store) -> dict[str, str]:
     return local_tree.identify(source.path)
 
 
-def fetch_source(source: Source, store: Store, progress: Progress) -> BaseTree:
+def fetch_source(
+    source: Source, store: Store, progress: Progress, kind: TreeKind = KERNEL_TREE
+) -> BaseTree:
     """Bring a source's tree into the store, unless it is there.
+
+    :param kind: what a tarball is checked for.
 
     :raise UserError: what the profile names does not exist.
     :raise BuildError: it could not be fetched, verified or unpacked.
@@ -75,10 +104,18 @@ def fetch_source(source: Source, store: Store, progress: Progress) -> BaseTree:
     identity = identify_source(source, store)
 
     def build(folder: Path) -> None:
-        require("git", needed_for="a kernel tree")
+        require("git", needed_for=f"a {kind.name}")
         repository = Repository(folder / "repository.git").init()
         with progress.step(f"fetch {describe_source(source)}") as step:
-            commit = _import(source, identity, repository, folder / "unpacked", step)
+            scratch = folder / "unpacked"
+            if isinstance(source, DebianArchiveSource):
+                name = describe_source(source)
+                commit = import_tar(archive_tarball(source, store), repository, name, step)
+            else:
+                scratch.mkdir()
+                commit = _import(source, identity, repository, scratch, step)
+            if not isinstance(source, GitSource | TreeSource):
+                _check_tree(repository, commit, describe_source(source), kind)
         shutil.rmtree(folder / "unpacked", ignore_errors=True)
         (folder / "commit").write_text(f"{commit}\n")
 
@@ -87,14 +124,13 @@ def fetch_source(source: Source, store: Store, progress: Progress) -> BaseTree:
 
 
 def _import(
-    source: Source,
+    source: DebianSource | TarballSource | GitSource | TreeSource,
     identity: Mapping[str, str],
     repository: Repository,
     scratch: Path,
     step: Step,
 ) -> str:
     """Commit a source's tree to an empty repository and return the commit."""
-    scratch.mkdir()
     if isinstance(source, GitSource):
         return _fetch_git(source, identity["commit"], repository, step)
     if isinstance(source, TreeSource):
@@ -104,10 +140,7 @@ def _import(
     else:
         archive = scratch / "archive"
         _download(source, archive, step)
-    name = describe_source(source)
-    commit = import_tar(archive, repository, name, step)
-    _check_is_kernel(repository, commit, name)
-    return commit
+    return import_tar(archive, repository, describe_source(source), step)
 
 
 # --- Debian --------------------------------------------------------------------------------
@@ -215,15 +248,15 @@ def _download(source: TarballSource, to: Path, step: Step) -> None:
         )
 
 
-def _check_is_kernel(repository: Repository, commit: str, name: str) -> None:
-    """Check that a commit holds what every kernel tree has at its top."""
+def _check_tree(repository: Repository, commit: str, name: str, kind: TreeKind) -> None:
+    """Check that a commit holds what every tree of its kind has at its top."""
     top = set(repository.run("ls-tree", "--name-only", commit).splitlines())
-    lacking = [part for part in ("Makefile", "Kconfig") if part not in top]
+    lacking = [part for part in kind.top if part not in top]
     if lacking:
         raise BuildError(
-            f"this is no kernel tree: it has no {' and no '.join(lacking)}",
+            f"this is no {kind.name}: it has no {' and no '.join(lacking)}",
             where=name,
-            hint="a kernel tarball has one folder at its top, with the kernel's Makefile in it",
+            hint=f"the tarball must have one folder at its top, with {kind.top[0]} in it",
         )
 
 

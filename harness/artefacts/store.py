@@ -64,7 +64,7 @@ class Store:
 
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
-        self._progress = progress or Silent()
+        self.progress = progress or Silent()
 
     @classmethod
     def open(cls, progress: Progress | None = None) -> Store:
@@ -173,7 +173,7 @@ class Store:
             try:
                 lock.acquire(timeout=ANNOUNCE_WAIT_S)
             except Timeout:
-                self._progress.note(f"waiting for another run that is building {doing}")
+                self.progress.note(f"waiting for another run that is building {doing}")
                 lock.acquire(timeout=GIVE_UP_WAIT_S)
         except Timeout as error:
             raise GuestError(

@@ -24,9 +24,9 @@ from harness.values import Compiler
 def command(what: str, request: Request, cc: Compiler) -> None:
     """Build an artefact, or find it built; its path is the last line on stdout.
 
-    `emulator` finds the QEMU that guests are started with.
+    `emulator` is the QEMU whose CPU models have user interrupts.
     """
-    from harness.artefacts.emulator import find_emulator  # each only when asked
+    from harness.artefacts.emulator import build_emulator  # each only when asked
     from harness.artefacts.image import build_image
     from harness.artefacts.kernel import build_kernel
     from harness.artefacts.programs import build_programs
@@ -39,7 +39,7 @@ def command(what: str, request: Request, cc: Compiler) -> None:
     with shown() as progress:
         store = Store.open(progress)
         if what in {"emulator", "all"}:
-            made.append(find_emulator().binary)
+            made.append(build_emulator(store, progress).binary.parent.parent)
         if what in {"image", "all"}:
             made.append(build_image(store, progress).path)
         for profile in profiles:

@@ -103,8 +103,8 @@ CELL_OPTIONS = (
     ),
     click.option(
         "--qemu",
-        type=click.Path(path_type=Path),
-        help="The QEMU to use instead of the one on PATH.",
+        metavar="PATH|auto|system|bundled",
+        help="The QEMU to use. auto: the host's, or ours if a CPU exposes user interrupts.",
     ),
     click.option(
         "-k",

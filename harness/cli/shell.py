@@ -55,8 +55,8 @@ def command(request: Request) -> int:
         names = ", ".join(cell.name for cell in plan.cells)
         raise UserError("a shell is in one guest", where=names, hint="name one of each")
     with shown() as progress:
-        machine = choose_machine(plan, request.qemu, progress)
         store = Store.open(progress)
+        machine = choose_machine(plan, request.qemu, store, progress)
         options = request.cell_options(plan)
         setup = prepare(plan, machine, store, progress, options=options).artefacts.cells[0]
         return _work_in(setup, progress)

@@ -51,8 +51,8 @@ def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolde
             stack.enter_context(capture.global_and_fixture_disabled())
         progress = stack.enter_context(RichProgress())
         plan = request.plan()
-        machine = choose_machine(plan, request.qemu, progress)
         store = Store.open(progress)
+        machine = choose_machine(plan, request.qemu, store, progress)
         prepared = prepare(
             plan,
             machine,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.guest.spec import GuestSpec
     from harness.guest.splats import Splat
     from harness.guest.vm import Guest
+    from harness.values import Program
 
     StartGuest = Callable[[GuestSpec, Path], AbstractContextManager[Guest]]
 
@@ -63,6 +64,13 @@ class CellGuest:
     def name(self) -> str:
         """The cell's name."""
         return self.setup.cell.name
+
+    def program(self, name: str) -> Program:
+        """Return a program of the cell.
+
+        :raise KeyError: it has none of that name.
+        """
+        return {program.name: program for program in self.setup.programs.programs}[name]
 
     @property
     def factor(self) -> float:

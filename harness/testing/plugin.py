@@ -143,6 +143,10 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     cell: CellGuest = request.getfixturevalue("guest")
     cell.user = dict(request.node.user_properties)[PROGRAM]
+    program = _params(request.node).get("program")
+    if program is not None and cell.program(program).kind == "bare-metal":
+        yield
+        return
     try:
         cell.ready()
     except HarnessError as error:

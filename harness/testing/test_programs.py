@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.testing.bare_metal import BareMetalRun
 from harness.testing.programs import ProgramRun
 
 if TYPE_CHECKING:
@@ -35,5 +36,6 @@ def test_program(
             # down under a running program; pytest stops after this test anyway.
             pass
 
-    found = {item.name: item for item in guest.setup.programs.programs}
-    ProgramRun(guest, found[program], uintr_journal, report).run()
+    found = guest.program(program)
+    kind = BareMetalRun if found.kind == "bare-metal" else ProgramRun
+    kind(guest, found, uintr_journal, report).run()

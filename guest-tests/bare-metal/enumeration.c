@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What CPUID, CR4 and the MSRs say of user interrupts, on a CPU with and without them. */
+#include "uintr.h"
+
+static bool can_tell(void)
+{
+	if (!cpu_has_uintr() && !modelled)
+		skip("this emulator does not know the feature, and so not its absence");
+	return !over();
+}
+
+static void cr4_bit_follows_cpuid(void)
+{
+	int expected = cpu_has_uintr() ? VECTOR_DONE : TRAP_GP;
+
+	if (!can_tell())
+		return;
+	EXPECT_EQ(try_write_cr4(read_cr4() | CR4_UINTR), expected);
+	EXPECT_EQ(!!(read_cr4() & CR4_UINTR), cpu_has_uintr());
+	write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+	EXPECT_EQ(read_cr4() & CR4_UINTR, 0);
+}
+
+static void msrs_follow_cpuid(void)
+{
+	int expected = cpu_has_uintr() ? VECTOR_DONE : TRAP_GP;
+	u32 msr;
+	u64 value;
+
+	if (!can_tell())
+		return;
+	for (msr = MSR_UINTR_RR; msr <= MSR_UINTR_TT; msr++) {
+		EXPECT_EQ(try_rdmsr(msr, &value), expected);
+		EXPECT_EQ(try_wrmsr(msr, 0), expected);
+	}
+}
+
+/* IA32_UINTR_TIMER was published once and withdrawn. */
+static void there_is_no_user_timer(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(7, 1, &a, &b, &c, &d);
+	EXPECT_EQ(d >> 13 & 1, 0);
+}
+
+static bool odd_address(u64 value)
+{
+	u32 a, b, c, d;
+	int bits;
+
+	cpuid(7, 0, &a, &b, &c, &d);
+	bits = c >> 16 & 1 ? 57 : 48;
+	return (long)(value << (64 - bits)) >> (64 - bits) != (long)value;
+}
+
+static void check_values(u32 msr, u64 reserved, bool address)
+{
+	u64 old = 0, value;
+	int bit;
+
+	EXPECT_EQ(try_wrmsr(msr, 0), VECTOR_DONE);
+	for (bit = 0; bit < 64; bit++) {
+		bool bad = (reserved & BIT(bit)) || (address && odd_address(BIT(bit)));
+
+		if (try_wrmsr(msr, BIT(bit)) != (bad ? TRAP_GP : VECTOR_DONE))
+			FAIL("bit %d of MSR 0x%x: %s", bit, msr, bad ? "taken" : "refused");
+		if (!bad)
+			old = BIT(bit);
+		if (try_rdmsr(msr, &value) != VECTOR_DONE || value != old)
+			FAIL("MSR 0x%x reads 0x%lx, not 0x%lx", msr, value, old);
+	}
+	wrmsr(msr, 0);
+}
+
+static void rr_takes_any_value(void)
+{
+	check_values(MSR_UINTR_RR, 0, false);
+}
+
+static void handler_must_be_canonical(void)
+{
+	check_values(MSR_UINTR_HANDLER, 0, true);
+}
+
+static void stackadjust_must_be_canonical(void)
+{
+	check_values(MSR_UINTR_STACKADJUST, 0, true);
+}
+
+static void misc_has_24_reserved_bits(void)
+{
+	check_values(MSR_UINTR_MISC, ~0UL << 40, false);
+}
+
+static void pd_must_be_aligned_and_canonical(void)
+{
+	check_values(MSR_UINTR_PD, 0x3f, true);
+}
+
+static void tt_must_be_aligned_and_canonical(void)
+{
+	check_values(MSR_UINTR_TT, 0xe, true);
+}
+
+/* The widest address that the CPU supports counts, not the paging mode that is on (4 levels). */
+static void canonical_is_what_the_cpu_can(void)
+{
+	u64 value = 0x0000800000000000;
+	int expected = odd_address(value) ? TRAP_GP : VECTOR_DONE;
+
+	EXPECT_EQ(try_wrmsr(MSR_UINTR_HANDLER, value), expected);
+	EXPECT_EQ(try_wrmsr(MSR_UINTR_HANDLER, ~0UL << 47), VECTOR_DONE);
+	wrmsr(MSR_UINTR_HANDLER, 0);
+}
+
+static void cr4_does_not_gate_the_msrs(void)
+{
+	u64 value;
+
+	write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+	EXPECT_EQ(try_wrmsr(MSR_UINTR_MISC, MISC(0x55, 7)), VECTOR_DONE);
+	EXPECT_EQ(try_rdmsr(MSR_UINTR_MISC, &value), VECTOR_DONE);
+	EXPECT_EQ(value, MISC(0x55, 7));
+	wrmsr(MSR_UINTR_MISC, 0);
+}
+
+static void read_at_user_level(void *unused)
+{
+	(void)unused;
+	rdmsr(MSR_UINTR_MISC);
+}
+
+static void msrs_are_for_the_supervisor(void)
+{
+	EXPECT_EQ(try_user(NULL, read_at_user_level, NULL), TRAP_GP);
+}
+
+TESTS(
+	TEST_ANYWHERE(cr4_bit_follows_cpuid),
+	TEST_ANYWHERE(msrs_follow_cpuid),
+	TEST_ANYWHERE(there_is_no_user_timer),
+	TEST(rr_takes_any_value),
+	TEST(handler_must_be_canonical),
+	TEST(stackadjust_must_be_canonical),
+	TEST(misc_has_24_reserved_bits),
+	TEST(pd_must_be_aligned_and_canonical),
+	TEST(tt_must_be_aligned_and_canonical),
+	TEST(canonical_is_what_the_cpu_can),
+	TEST(cr4_does_not_gate_the_msrs),
+	TEST(msrs_are_for_the_supervisor),
+);

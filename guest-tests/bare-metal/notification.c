@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which interrupts are notifications, what a notification does, and what it leaves alone. UIF is
+ * 0, so that nothing is delivered.
+ */
+#include "uintr.h"
+
+#define OTHER_VECTOR 0xd1
+
+static struct ui_cpu *const own = &ui[0];
+
+void test_setup(void)
+{
+	ui_setup();
+	memset(cpus[0].irqs, 0, sizeof(cpus[0].irqs));
+	this_cpu()->on_irq = NULL;
+}
+
+static void nothing(void *unused)
+{
+	(void)unused;
+	asm volatile("nop; nop; nop");
+}
+
+/* Ask for one at CPL 0 with IF=0, then let it in. */
+static void notify(int vector)
+{
+	send_ipi(cpus[0].apic_id, vector);
+	take_irqs();
+}
+
+static void check_taken(u64 requests)
+{
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), requests);
+	EXPECT_EQ(cpus[0].irqs[UINV], 0);
+	EXPECT(!apic_bit(APIC_ISR, UINV));
+	EXPECT(!apic_bit(APIC_IRR, UINV));
+}
+
+static void moves_the_requests(void)
+{
+	own->upid.pir = BIT(63) | BIT(5);
+	own->upid.low |= UPID_ON;
+	notify(UINV);
+	check_taken(BIT(63) | BIT(5));
+	EXPECT_EQ(own->upid.pir, 0);
+	EXPECT_EQ(own->upid.low, UPID_NV(UINV) | ui_ndst(0));
+}
+
+static void adds_to_uirr(void)
+{
+	wrmsr(MSR_UINTR_RR, BIT(1));
+	own->upid.pir = BIT(2);
+	notify(UINV);
+	check_taken(BIT(1) | BIT(2));
+}
+
+static void without_requests_is_harmless(void)
+{
+	notify(UINV);
+	check_taken(0);
+}
+
+/* SN, the reserved bits, NV and NDST are for senders. */
+static void looks_at_nothing_but_on_and_pir(void)
+{
+	u64 low = ~0UL;
+
+	own->upid.low = low;
+	own->upid.pir = BIT(9);
+	notify(UINV);
+	check_taken(BIT(9));
+	EXPECT_EQ(own->upid.low, low & ~UPID_ON);
+}
+
+static void waits_for_if(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	nothing(NULL);
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	EXPECT(apic_bit(APIC_IRR, UINV));
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	take_irqs();
+	check_taken(BIT(4));
+}
+
+static void waits_for_tpr(void)
+{
+	own->upid.pir = BIT(4);
+	apic_write(APIC_TPR, 0xf0);
+	notify(UINV);
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	apic_write(APIC_TPR, 0);
+	take_irqs();
+	check_taken(BIT(4));
+}
+
+static void is_taken_at_user_level(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_user(NULL, nothing, NULL), VECTOR_DONE);
+	check_taken(BIT(4));
+}
+
+static void run_compat(struct trap *trap)
+{
+	/* nop; nop; nop; int */
+	static u8 code[] __attribute__((aligned(16))) = { 0x90, 0x90, 0x90, 0xcd, VECTOR_DONE };
+	struct regs regs;
+
+	user_regs(&regs, NULL, NULL);
+	regs.rip = (u64)code;
+	regs.cs = SEL_UCODE32;
+	EXPECT_EQ(try_regs(trap, &regs), VECTOR_DONE);
+}
+
+/* Identification needs IA32_EFER.LMA, not CS.L. */
+static void is_taken_in_compatibility_mode(void)
+{
+	struct trap trap;
+
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	run_compat(&trap);
+	check_taken(BIT(4));
+}
+
+/* RIP, RSP and RFLAGS of the code that it interrupts stay, and nothing is pushed. */
+static void leaves_no_trace(void)
+{
+	static u64 stack[64];
+	struct regs regs, after;
+	struct trap trap;
+	int i;
+
+	for (i = 0; i < 64; i++)
+		stack[i] = 0x5555555555555555;
+	user_regs(&regs, nothing, NULL);
+	regs.rsp = (u64)&stack[63];
+	stack[63] = *(u64 *)(user_stack() - 8);
+	regs.rflags = 0xed7 & ~RFLAGS_TF;
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_regs(&trap, &regs), VECTOR_DONE);
+	after = trap.regs;
+	EXPECT_EQ(after.rsp, (u64)&stack[64]);
+	EXPECT_EQ(after.rflags, regs.rflags);
+	for (i = 0; i < 63; i++) {
+		if (stack[i] != 0x5555555555555555)
+			FAIL("stack word %d was written", i);
+	}
+	check_taken(BIT(4));
+}
+
+/* UINV counts, not UPID.NV: another vector goes through the IDT, and so does UINV=0. */
+static void other_vectors_belong_to_the_idt(void)
+{
+	own->upid.pir = BIT(4);
+	notify(OTHER_VECTOR);
+	EXPECT_EQ(cpus[0].irqs[OTHER_VECTOR], 1);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+
+	own->upid.low = UPID_NV(OTHER_VECTOR) | ui_ndst(0);
+	notify(OTHER_VECTOR);
+	EXPECT_EQ(cpus[0].irqs[OTHER_VECTOR], 2);
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+
+	wrmsr(MSR_UINTR_MISC, MISC(0, 63));
+	notify(UINV);
+	EXPECT_EQ(cpus[0].irqs[UINV], 1);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+}
+
+static void needs_cr4_uintr(void)
+{
+	own->upid.pir = BIT(4);
+	write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+	notify(UINV);
+	EXPECT_EQ(cpus[0].irqs[UINV], 1);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+}
+
+static void do_int(void *unused)
+{
+	(void)unused;
+	asm volatile("int $0xec");
+}
+
+/* INT with the same number is no notification. (Its gate is the supervisor's: #GP from CPL 3.) */
+static void software_interrupts_are_none(void)
+{
+	own->upid.pir = BIT(4);
+	do_int(NULL);
+	EXPECT_EQ(cpus[0].irqs[UINV], 1);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	EXPECT_EQ(try_user(NULL, do_int, NULL), TRAP_GP);
+}
+
+/* An interrupt of higher priority comes first, the notification after it. */
+static void has_the_priority_of_its_vector(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	send_ipi(cpus[0].apic_id, 0xf1);
+	asm volatile("sti; nop; nop; nop; cli" ::: "memory");
+	EXPECT_EQ(cpus[0].irqs[0xf1], 1);
+	check_taken(BIT(4));
+}
+
+static void upid_is_the_supervisors(void)
+{
+	struct upid *upid = window_memory(0);
+
+	map(0, PTE_P | PTE_W | PTE_NX);
+	upid->pir = BIT(7);
+	upid->low = UPID_ON;
+	wrmsr(MSR_UINTR_PD, window(0));
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_user(NULL, nothing, NULL), VECTOR_DONE);
+	check_taken(BIT(7));
+	EXPECT_EQ(upid->low, 0);
+	EXPECT_EQ(upid->pir, 0);
+}
+
+/* The interrupt is over before the descriptor is accessed: it is gone after the fault. */
+static void fault_loses_the_interrupt(void)
+{
+	struct upid *upid = window_memory(0);
+	struct trap trap;
+
+	upid->pir = BIT(7);
+	wrmsr(MSR_UINTR_PD, window(0));
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_user(&trap, nothing, NULL), TRAP_PF);
+	EXPECT_EQ(trap.regs.error & ~1UL, 2);	/* a write of the supervisor; EXT may be set */
+	EXPECT_EQ(trap.cr2 & ~0xfUL, window(0));
+	EXPECT_EQ(trap.regs.cs, SEL_UCODE);
+	EXPECT_EQ(trap.regs.rip, (u64)nothing);
+	check_taken(0);
+	EXPECT_EQ(upid->pir, BIT(7));
+}
+
+/* HLT is left or entered again, as a CPU likes; the requests must be there. */
+static void is_taken_in_hlt(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	send_ipi(cpus[0].apic_id, 0x41);	/* ends HLT in any case; of lower priority */
+	asm volatile("sti; hlt; cli" ::: "memory");
+	take_irqs();
+	EXPECT_EQ(cpus[0].irqs[0x41], 1);
+	check_taken(BIT(4));
+}
+
+TESTS(
+	TEST(moves_the_requests),
+	TEST(adds_to_uirr),
+	TEST(without_requests_is_harmless),
+	TEST(looks_at_nothing_but_on_and_pir),
+	TEST(waits_for_if),
+	TEST(waits_for_tpr),
+	TEST(is_taken_at_user_level),
+	TEST(is_taken_in_compatibility_mode),
+	TEST(leaves_no_trace),
+	TEST(other_vectors_belong_to_the_idt),
+	TEST(needs_cr4_uintr),
+	TEST(software_interrupts_are_none),
+	TEST(has_the_priority_of_its_vector),
+	TEST(upid_is_the_supervisors),
+	TEST(fault_loses_the_interrupt),
+	TEST(is_taken_in_hlt),
+);

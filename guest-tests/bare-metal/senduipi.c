@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SENDUIPI: what it refuses, what it writes, and whether it notifies. It runs at CPL 3 unless a
+ * case says otherwise; interrupts are off, so that a notification stays in IRR.
+ */
+#include "uintr.h"
+
+#define OTHER_VECTOR 0xd1
+
+static struct ui_cpu *const own = &ui[0];
+
+void test_setup(void)
+{
+	ui_setup();
+	apic_write(APIC_ESR, 0);
+}
+
+static void do_send(void *index)
+{
+	senduipi((u64)index);
+}
+
+/* The vector that ends it; with IF=0, at CPL 3. */
+static int send(u64 index, struct trap *trap)
+{
+	struct regs regs;
+
+	user_regs(&regs, do_send, (void *)index);
+	regs.rflags = 2;
+	return try_regs(trap, &regs);
+}
+
+/* Whether a notification waits; takes it. */
+static bool notified(int vector)
+{
+	bool found = apic_bit(APIC_IRR, vector);
+	u64 misc = rdmsr(MSR_UINTR_MISC);
+
+	wrmsr(MSR_UINTR_MISC, 0);
+	take_irqs();
+	wrmsr(MSR_UINTR_MISC, misc);
+	return found;
+}
+
+static void posts_and_notifies(void)
+{
+	u64 low = own->upid.low;
+
+	EXPECT_EQ(send(5, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(5));
+	EXPECT_EQ(own->upid.low, low | UPID_ON);
+	EXPECT(notified(UINV));
+}
+
+static void runs_at_supervisor_level(void)
+{
+	EXPECT_EQ(try_kernel(NULL, do_send, (void *)3), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(3));
+	EXPECT(notified(UINV));
+}
+
+static void adds_to_what_is_posted(void)
+{
+	own->upid.pir = BIT(63) | BIT(0);
+	EXPECT_EQ(send(31, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(63) | BIT(31) | BIT(0));
+	EXPECT(notified(UINV));
+}
+
+static void is_silent_with_on_set(void)
+{
+	u64 low = own->upid.low |= UPID_ON;
+
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(1));
+	EXPECT_EQ(own->upid.low, low);
+	EXPECT(!notified(UINV));
+}
+
+static void is_silent_with_sn_set(void)
+{
+	u64 low = own->upid.low |= UPID_SN;
+
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(1));
+	EXPECT_EQ(own->upid.low, low);
+	EXPECT(!notified(UINV));
+}
+
+static void uses_the_vector_of_the_upid(void)
+{
+	own->upid.low = UPID_NV(OTHER_VECTOR) | ui_ndst(0);
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT(!apic_bit(APIC_IRR, UINV));
+	EXPECT(notified(OTHER_VECTOR));
+}
+
+static void reaches_all_64_vectors(void)
+{
+	u64 uv;
+
+	own->upid.low |= UPID_SN;
+	for (uv = 0; uv < 64; uv++)
+		EXPECT_EQ(send(uv, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, ~0UL);
+}
+
+static void index_is_limited_by_uittsz(void)
+{
+	wrmsr(MSR_UINTR_MISC, MISC(UINV, 7));
+	own->upid.low |= UPID_SN;
+	EXPECT_EQ(send(7, NULL), VECTOR_DONE);
+	EXPECT_EQ(send(8, NULL), TRAP_GP);
+	EXPECT_EQ(own->upid.pir, BIT(7));
+	wrmsr(MSR_UINTR_MISC, MISC(UINV, 0));
+	EXPECT_EQ(send(0, NULL), VECTOR_DONE);
+	EXPECT_EQ(send(1, NULL), TRAP_GP);
+}
+
+/* The index has 64 bits. */
+static void index_is_not_truncated(void)
+{
+	struct trap trap;
+
+	EXPECT_EQ(send(0x100000000, &trap), TRAP_GP);
+	EXPECT_EQ(trap.regs.error, 0);
+	EXPECT_EQ(send(~0UL, NULL), TRAP_GP);
+	EXPECT_EQ(own->upid.pir, 0);
+}
+
+/* Each bit of the entry that has to be 0, and V that has to be 1. */
+static void reserved_bits_of_an_entry(void)
+{
+	struct trap trap;
+	int bit;
+
+	own->upid.low |= UPID_SN;
+	for (bit = 0; bit < 64; bit++) {
+		if (bit >= 8 && bit <= 13)
+			continue;	/* UV */
+		own->uitt[1].low = UITTE(1) ^ BIT(bit);
+		if (send(1, &trap) != TRAP_GP || trap.regs.error)
+			FAIL("bit %d is taken", bit);
+	}
+	EXPECT_EQ(own->upid.pir, 0);
+}
+
+static void upid_address_must_be_aligned(void)
+{
+	int bit;
+
+	own->upid.low |= UPID_SN;
+	for (bit = 0; bit < 6; bit++) {
+		own->uitt[1].upid = (u64)&own->upid | BIT(bit);
+		if (send(1, NULL) != TRAP_GP)
+			FAIL("bit %d is taken", bit);
+	}
+	EXPECT_EQ(own->upid.pir, 0);
+}
+
+static void upid_address_must_be_canonical(void)
+{
+	struct trap trap;
+
+	own->uitt[1].upid = 0x0000800000000000;
+	EXPECT_EQ(send(1, &trap), TRAP_GP);
+	EXPECT_EQ(trap.regs.error, 0);
+}
+
+static void table_address_must_be_canonical(void)
+{
+	struct trap trap;
+
+	/* The last entry below the hole is there, the one after it is not canonical. */
+	wrmsr(MSR_UINTR_TT, 0x00007ffffffffff0 | TT_ENABLE);
+	EXPECT_EQ(send(1, &trap), TRAP_GP);
+	EXPECT_EQ(trap.regs.error, 0);
+	EXPECT_EQ(send(0, NULL), TRAP_PF);
+}
+
+/* Bits 15:2 and 31:24; nothing is written then. */
+static void reserved_bits_of_a_upid(void)
+{
+	u64 reserved = 0xff00fffc;
+	struct trap trap;
+	int bit;
+
+	for (bit = 2; bit < 32; bit++) {
+		u64 low = UPID_NV(UINV) | ui_ndst(0) | BIT(bit);
+
+		if (!(reserved & BIT(bit)))
+			continue;
+		own->upid.low = low;
+		if (send(1, &trap) != TRAP_GP || trap.regs.error)
+			FAIL("bit %d is taken", bit);
+		if (own->upid.low != low || own->upid.pir)
+			FAIL("bit %d: something was written", bit);
+	}
+	EXPECT(!notified(UINV));
+}
+
+/* Table and descriptor where only the supervisor may go, as a kernel has them. */
+static void accesses_are_the_supervisors(void)
+{
+	struct uitte *uitte = window_memory(0);
+	struct upid *upid = window_memory(1);
+
+	map(0, PTE_P);
+	map(1, PTE_P | PTE_W | PTE_NX);
+	*uitte = (struct uitte){ UITTE(9), window(1) };
+	*upid = own->upid;
+	upid->pir = 0;
+	wrmsr(MSR_UINTR_TT, window(0) | TT_ENABLE);
+	EXPECT_EQ(send(0, NULL), VECTOR_DONE);
+	EXPECT_EQ(upid->pir, BIT(9));
+	EXPECT(notified(UINV));
+}
+
+static void missing_table_faults(void)
+{
+	struct trap trap;
+
+	wrmsr(MSR_UINTR_TT, window(0) | TT_ENABLE);
+	EXPECT_EQ(send(2, &trap), TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 0);
+	EXPECT_EQ(trap.cr2, window(0) + 2 * sizeof(struct uitte));
+}
+
+static void missing_upid_faults(void)
+{
+	struct trap trap;
+
+	own->uitt[0].upid = window(0) + 64;
+	EXPECT_EQ(send(0, &trap), TRAP_PF);
+	/* A locked access, and hence a write: architecture page, section 9. */
+	EXPECT_EQ(trap.regs.error, 2);
+	EXPECT_EQ(trap.cr2 & ~0xfUL, window(0) + 64);
+}
+
+static void read_only_upid_faults(void)
+{
+	struct upid *upid = window_memory(0);
+	struct trap trap;
+
+	map(0, PTE_P);
+	*upid = own->upid;
+	own->uitt[0].upid = window(0);
+	EXPECT_EQ(send(0, &trap), TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 3);
+	EXPECT_EQ(upid->pir, 0);
+	/* Nothing would change in it, and still it is written to. */
+	upid->pir = BIT(0);
+	upid->low |= UPID_ON;
+	EXPECT_EQ(send(0, &trap), TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 3);
+}
+
+static void read_only_upid_is_written_without_wp(void)
+{
+	struct upid *upid = window_memory(0);
+
+	map(0, PTE_P);
+	*upid = own->upid;
+	upid->low |= UPID_SN;
+	upid->pir = 0;
+	own->uitt[0].upid = window(0);
+	write_cr0(read_cr0() & ~(u64)CR0_WP);
+	EXPECT_EQ(send(0, NULL), VECTOR_DONE);
+	write_cr0(read_cr0() | CR0_WP);
+	EXPECT_EQ(upid->pir, BIT(0));
+}
+
+/* After the fault is mended the instruction is executed again, as a whole. */
+static bool map_upid(struct regs *regs)
+{
+	if (regs->vector != TRAP_PF)
+		return false;
+	map(0, PTE_P | PTE_W);
+	return true;
+}
+
+static void is_restarted_after_a_fault(void)
+{
+	struct upid *upid = window_memory(0);
+
+	*upid = own->upid;
+	upid->pir = 0;
+	own->uitt[4].upid = window(0);
+	this_cpu()->mend = map_upid;
+	EXPECT_EQ(send(4, NULL), VECTOR_DONE);
+	this_cpu()->mend = NULL;
+	EXPECT_EQ(upid->pir, BIT(4));
+	EXPECT(notified(UINV));
+}
+
+/* Vectors below 16 do not exist for a local APIC: "send illegal vector". */
+static void illegal_vector_is_an_apic_error(void)
+{
+	own->upid.low = UPID_NV(15) | ui_ndst(0);
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT_EQ(own->upid.pir, BIT(1));
+	EXPECT_EQ(own->upid.low & UPID_ON, UPID_ON);
+	EXPECT_EQ(apic_bit(APIC_IRR, 15), false);
+	EXPECT_EQ(apic_read(APIC_ESR) & BIT(5), BIT(5));
+	apic_write(APIC_ESR, 0);
+}
+
+/* In xAPIC mode the ID is in the second byte of NDST, and nothing else of it counts. */
+static void ndst_has_the_form_of_the_mode(void)
+{
+	u64 noise = x2apic ? 0 : 0xffff00ffUL << 32;
+
+	own->upid.low = UPID_NV(UINV) | ui_ndst(0) | noise;
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT(notified(UINV));
+	EXPECT_EQ(own->upid.low >> 32, (ui_ndst(0) | noise) >> 32);
+
+	/* An APIC that is not there: no one is notified. */
+	own->upid.low = UPID_NV(UINV) | (x2apic ? 77UL << 32 : 77UL << 40);
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT(!notified(UINV));
+}
+
+static void leaves_the_icr_alone(void)
+{
+	u32 before = apic_read(APIC_ICR);
+
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT_EQ(apic_read(APIC_ICR), before);
+	EXPECT(notified(UINV));
+}
+
+TESTS(
+	TEST(posts_and_notifies),
+	TEST(runs_at_supervisor_level),
+	TEST(adds_to_what_is_posted),
+	TEST(is_silent_with_on_set),
+	TEST(is_silent_with_sn_set),
+	TEST(uses_the_vector_of_the_upid),
+	TEST(reaches_all_64_vectors),
+	TEST(index_is_limited_by_uittsz),
+	TEST(index_is_not_truncated),
+	TEST(reserved_bits_of_an_entry),
+	TEST(upid_address_must_be_aligned),
+	TEST(upid_address_must_be_canonical),
+	TEST(table_address_must_be_canonical),
+	TEST(reserved_bits_of_a_upid),
+	TEST(accesses_are_the_supervisors),
+	TEST(missing_table_faults),
+	TEST(missing_upid_faults),
+	TEST(read_only_upid_faults),
+	TEST(read_only_upid_is_written_without_wp),
+	TEST(is_restarted_after_a_fault),
+	TEST(illegal_vector_is_an_apic_error),
+	TEST(ndst_has_the_form_of_the_mode),
+	TEST(leaves_the_icr_alone),
+);

@@ -1,0 +1,101 @@
+"""The bare-metal programs: ``guest-tests/bare-metal/NAME.c``, each a kernel of its own.
+
+A program is compiled in one command together with the runtime in ``bare-metal/runtime``, whose file
+``flags`` has the options, one a line. Neither a kernel nor its headers count: these programs test
+the CPU model.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+from harness import paths
+from harness.artefacts.command import Captured, capture
+from harness.artefacts.programs import Unit, find_units, judge
+from harness.artefacts.store import Store
+from harness.artefacts.toolchain import identify
+from harness.errors import UserError
+from harness.progress import Progress
+from harness.values import Compiler, Program
+
+#: The subject's folder, and what all its programs stand on.
+SUBJECT = "bare-metal"
+_RUNTIME = "runtime"
+_COMPILE_S = 300.0
+
+
+def parse_flags(text: str) -> tuple[str, ...]:
+    """Return the compiler's options from a flags file: one a line, ``#`` starts a comment."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return tuple(line for line in lines if line)
+
+
+def compile_argv(
+    cc: Compiler, flags: tuple[str, ...], source: Path, runtime: Path, out: Path
+) -> list[str]:
+    """Return the command line that makes one program."""
+    return [
+        cc,
+        *flags,
+        f"-ffile-prefix-map={source.parent}/=",
+        *("-I", str(runtime)),
+        *("-T", str(runtime / "link.ld")),
+        *("-o", str(out)),
+        str(source),
+        *(str(path) for path in sorted(runtime.glob("*.[cS]"))),
+    ]
+
+
+def build_bare_metal(
+    cc: Compiler, store: Store, progress: Progress, tests: Path = paths.GUEST_TESTS
+) -> tuple[Program, ...]:
+    """Return the bare-metal programs, compiled unless they are in the store; none may be there.
+
+    :param tests: the folder of all subjects.
+    :raise UserError: a program's name, the settings or the flags are malformed.
+    :raise BuildError: the compiler is missing, or a program does not compile.
+    """
+    units = tuple(find_units(tests, f"{SUBJECT}/*.c"))
+    if not units:
+        return ()
+    runtime = tests / SUBJECT / _RUNTIME
+    try:
+        flags = parse_flags((runtime / "flags").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"the compiler's options for bare-metal programs cannot be read: {error.strerror}",
+            where=runtime / "flags",
+            hint="the runtime's folder has a file `flags` with one option a line",
+        ) from error
+    sources = [*(unit.source for unit in units), *sorted(runtime.iterdir())]
+
+    def build(folder: Path) -> None:
+        def compile_one(unit: Unit) -> Captured:
+            argv = compile_argv(cc, flags, unit.source, runtime, folder / unit.source.stem)
+            return capture(argv, timeout_s=_COMPILE_S)
+
+        with (
+            progress.step(f"compile bare-metal programs with {cc}"),
+            ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        ):
+            judge(list(zip(units, pool.map(compile_one, units), strict=True)), cc, store)
+
+    inputs = {
+        "sources": {
+            str(path.relative_to(tests)): sha256(path.read_bytes()).hexdigest() for path in sources
+        },
+        "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
+    }
+    entry = store.get("bare-metal", inputs, build)
+    return tuple(
+        Program(
+            name=unit.name,
+            path=entry.path / unit.source.stem,
+            timeout_s=unit.timeout_s,
+            kind="bare-metal",
+        )
+        for unit in units
+    )

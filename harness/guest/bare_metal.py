@@ -1,0 +1,159 @@
+"""A bare-metal program: QEMU runs it instead of a kernel, and ends with its exit code.
+
+Its output is the debug console (port 0xe9), which is QEMU's standard output here. It ends through
+isa-debug-exit (``hw/misc/debugexit.c``): what it writes there becomes QEMU's exit status,
+``(value << 1) | 1``, so that an even status means that it did not end itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field
+
+from harness.guest.argv import MACHINES, base_argv, cpu_argument
+from harness.guest.command import Bounded
+from harness.guest.cpu import knows_property
+from harness.guest.deadlines import Deadline
+from harness.guest.failure import Completed
+from harness.guest.process import Process
+from harness.guest.qmp import Monitor, MonitorError
+from harness.guest.session import start
+from harness.values import Accel, CpuProfile, Emulator, Value
+
+_START_S = 30.0
+#: A finished QEMU has closed its output; it is gone soon after.
+_END_S = 10.0
+_MEMORY_MIB = 128
+
+
+class BareMetalSpec(Value):
+    """All that decides how a bare-metal program is started."""
+
+    emulator: Emulator
+    cpu: CpuProfile
+    smp: int = Field(ge=1, le=16)
+    accel: Accel
+    program: Path
+    #: How many times slower than a fast machine; the program's own limits are multiplied by it.
+    factor: float = Field(gt=0)
+
+
+def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
+    """Return QEMU's command line, without a monitor.
+
+    :param knows_uintr: whether this QEMU's CPU model has the property ``uintr``.
+    """
+    words = f"smp={spec.smp} scale={math.ceil(spec.factor)} modelled={int(knows_uintr)}"
+    return [
+        *base_argv(spec.emulator),
+        *("-machine", MACHINES[spec.cpu.machine]),
+        *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
+        *("-cpu", cpu_argument(spec.cpu, knows_uintr=knows_uintr)),
+        *("-smp", str(spec.smp)),
+        *("-m", f"{_MEMORY_MIB}M"),
+        *("-kernel", str(spec.program)),
+        *("-append", words),
+        *("-chardev", "stdio,id=out,signal=off"),
+        *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
+    ]
+
+
+def as_script(argv: list[str]) -> str:
+    """Return a shell script that runs the program by hand; it ends with QEMU's exit status."""
+    return f"#!/bin/sh\nexec {shlex.join(argv)}\n"
+
+
+def end_of(status: int) -> tuple[int | None, str | None, str | None]:
+    """Return exit code, signal's name, and why there is no exit code, from QEMU's status."""
+    if status < 0:
+        return None, signal.Signals(-status).name.removeprefix("SIG"), None
+    if status % 2:
+        return status >> 1, None, None
+    return None, None, "it reset or shut down the machine (triple fault?)"
+
+
+def run_bare_metal(
+    spec: BareMetalSpec,
+    folder: Path,
+    *,
+    timeout_s: float,
+    on_stdout: Callable[[bytes], None],
+) -> tuple[Completed, str | None]:
+    """Run a program to its end or to the deadline; nothing of it is left then.
+
+    :param folder: gets ``NAME.sh``, ``NAME.log`` (what QEMU says) and, after a time-out,
+        ``NAME.registers.txt``.
+    :param timeout_s: seconds.
+    :return: what it gave, and why it has no exit code, if it has none and no signal either.
+    :raise GuestError: QEMU does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = spec.program.name
+    knows_uintr = knows_property(spec.emulator, spec.cpu.model, "uintr")
+    argv = bare_metal_argv(spec, knows_uintr=knows_uintr)
+    script = folder / f"{name}.sh"
+    script.write_text(as_script(argv))
+    script.chmod(0o755)
+    began = time.monotonic()
+    log = folder / f"{name}.log"
+    with contextlib.ExitStack() as stack:
+        # Stopped at first: a program may be over before its monitor has shaken hands.
+        process, monitor = start([*argv, "-S"], log, timeout_s=_START_S, stack=stack)
+        monitor.command("cont")
+        output = _follow(process, Deadline(name, timeout_s), on_stdout)
+        timed_out = not process.ended.is_set() and not process.wait(_END_S if output.eof else 0)
+        if timed_out:
+            (folder / f"{name}.registers.txt").write_text(_registers(monitor))
+        returncode, by, why = (None, None, None) if timed_out else end_of(process.returncode or 0)
+    done = Completed(
+        returncode=returncode,
+        signal=by,
+        stdout=output.kept.value(),
+        stderr=log.read_bytes(),
+        seconds=time.monotonic() - began,
+        timed_out=timed_out,
+    )
+    return done, why
+
+
+class _Output:
+    """What came from the debug console."""
+
+    def __init__(self) -> None:
+        self.kept = Bounded()
+        self.eof = False
+
+
+def _follow(process: Process, deadline: Deadline, on_stdout: Callable[[bytes], None]) -> _Output:
+    """Read the program's output until it ends or the deadline passes."""
+    output = _Output()
+    descriptor = process.stdout.fileno()
+    while not deadline.expired:
+        ready, _, _ = select.select([descriptor], [], [], deadline.remaining)
+        if not ready:
+            break
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            output.eof = True
+            break
+        output.kept.add(data)
+        on_stdout(data)
+    return output
+
+
+def _registers(monitor: Monitor) -> str:
+    """Return every CPU's registers, or why there are none."""
+    try:
+        return monitor.human("info registers -a")
+    except MonitorError as error:
+        return f"not available: {error.what}\n"
