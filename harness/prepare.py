@@ -69,9 +69,7 @@ def choose_machine(plan: Plan, option: str | None, store: Store, progress: Progr
     return Machine(emulator, accel)
 
 
-def choose_emulator(
-    plan: Plan, option: str | None, store: Store, progress: Progress
-) -> Emulator:
+def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Progress) -> Emulator:
     """Return the one QEMU for all cells of a plan.
 
     ``auto`` takes the host's as long as it has what the plan shows to the guests, because that

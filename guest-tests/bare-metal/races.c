@@ -239,6 +239,151 @@ static void locked_instructions_lose_nothing(void)
 	EXPECT_EQ(own->upid.low >> 16 & 0xff, UINV);
 }
 
+/*
+ * SENDUIPI to a UPID that notifies nobody: SN is set, or there is no such APIC. Thousands of times
+ * a millisecond, so that a gap of nanoseconds between reading and writing is met.
+ */
+static volatile u64 missing;
+
+/* Each CPU takes back the request that it has just posted, and has to find it. */
+static void post_and_take_back(void *unused)
+{
+	u64 id = this_cpu()->id, n;
+	bool found;
+
+	(void)unused;
+	be_sender();
+	for (n = 0; !stop && rdtsc() - started < CYCLES; n++) {
+		senduipi(id);
+		asm volatile("lock btrq %2, %0" : "+m"(own->upid.pir), "=@ccc"(found) : "r"(id) : "memory");
+		if (!found) {
+			missing++;
+			stop = true;
+		}
+	}
+	rounds_done = n;
+}
+
+static void posts_are_atomic_to_each_other(void)
+{
+	missing = 0;
+	own->upid.low |= UPID_SN;
+	run_on(1, post_and_take_back, NULL);
+	post_and_take_back(NULL);
+	finish(1, "two CPUs post");
+	if (missing)
+		report("a post was overwritten by another CPU's");
+}
+
+static void send_to_nobody(void *unused)
+{
+	(void)unused;
+	be_sender();
+	while (!stop)
+		senduipi(1);
+}
+
+/* Set SN and clear it, and each time see that it stays so. */
+static u64 toggle_sn(void (*meanwhile)(void))
+{
+	u64 n;
+	int look;
+
+	for (n = 0; !stop && rdtsc() - started < CYCLES; n++) {
+		asm volatile("lock btsq $1, %0" : "+m"(own->upid.low) :: "memory");
+		for (look = 0; look < 8; look++) {
+			if (!(READ_ONCE(own->upid.low) & UPID_SN))
+				missing++;
+		}
+		asm volatile("lock btrq $1, %0" : "+m"(own->upid.low) :: "memory");
+		for (look = 0; look < 8; look++) {
+			if (READ_ONCE(own->upid.low) & UPID_SN)
+				missing++;
+		}
+		if (meanwhile)
+			meanwhile();
+		if (missing)
+			break;
+	}
+	rounds_done = n;
+	stop = true;
+	return n;
+}
+
+/* So that the sender sets it again. */
+static void clear_on(void)
+{
+	asm volatile("lock btrq $0, %0" : "+m"(own->upid.low) :: "memory");
+}
+
+static void setting_on_is_atomic(void)
+{
+	missing = 0;
+	own->upid.low = UPID_NV(UINV) | (x2apic ? 77UL << 32 : 77UL << 40);
+	run_on(1, send_to_nobody, NULL);
+	toggle_sn(clear_on);
+	finish(1, "SENDUIPI sets ON");
+	if (missing)
+		report("SENDUIPI has undone a change of SN");
+}
+
+static void toggle_until_stopped(void *unused)
+{
+	(void)unused;
+	toggle_sn(NULL);
+}
+
+static void clearing_on_is_atomic(void)
+{
+	missing = 0;
+	run_on(1, toggle_until_stopped, NULL);
+	while (!stop) {
+		asm volatile("lock btsq $0, %0" : "+m"(own->upid.low) :: "memory");
+		send_ipi(cpus[0].apic_id, UINV);
+		take_irqs();
+	}
+	finish(1, "a notification clears ON");
+	if (missing)
+		report("a notification has undone a change of SN");
+}
+
+/*
+ * The second of two sends comes while the first is being processed, sooner or later: either it
+ * finds ON clear and notifies, or its request is taken along.
+ */
+static void send_twice(void *unused)
+{
+	u64 n, delay, spin, until;
+
+	(void)unused;
+	be_sender();
+	for (n = 1, delay = 0; !stop && rdtsc() - started < 2 * CYCLES; n++) {
+		until = deadline_ms(WAKE_UP_MS);
+		senduipi(1);
+		for (spin = 0; spin < delay; spin++)
+			barrier();
+		senduipi(2);
+		while ((arrived[1] < n || arrived[2] < n) && !stop) {
+			if (expired(until)) {
+				lost = stop = true;
+				break;
+			}
+		}
+		rounds_done = n;
+		delay = (delay + 7) % 4000;
+	}
+	stop = true;
+}
+
+static void a_send_during_a_notification_is_heard(void)
+{
+	clear_arrived();
+	stui();
+	run_on(1, send_twice, NULL);
+	EXPECT_EQ(try_user(NULL, spin, NULL), VECTOR_DONE);
+	finish(1, "two sends in a row");
+}
+
 /* --- many senders -------------------------------------------------------------------------- */
 
 static volatile u64 sent[MAX_CPUS];
@@ -364,6 +509,10 @@ TESTS(
 	TEST_SMP(clearing_sn_loses_nothing, 2),
 	TEST_SMP(polling_by_xchg_loses_nothing, 2),
 	TEST_SMP(locked_instructions_lose_nothing, 3),
+	TEST_SMP(posts_are_atomic_to_each_other, 2),
+	TEST_SMP(setting_on_is_atomic, 2),
+	TEST_SMP(clearing_on_is_atomic, 2),
+	TEST_SMP(a_send_during_a_notification_is_heard, 2),
 	TEST_SMP(each_of_many_senders_is_heard, 2),
 	TEST_SMP(a_receiver_that_moves_gets_all, 3),
 );

@@ -112,9 +112,7 @@ def _fetch(source: DebianArchiveSource, folder: Path) -> None:
     targets = _apt(["indextargets", "--format", _TARGET_FORMAT], source, "tell its mirrors")
     mirror = parse_mirror(targets.text)
     if mirror is None:
-        raise BuildError(
-            "apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT
-        )
+        raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
     apt = AptFolder(folder / "apt")
     apt.make(sources_list(mirror, source.suite, KEYRING if KEYRING.exists() else None))
     _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {mirror}")

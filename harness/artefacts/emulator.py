@@ -3,7 +3,8 @@
 Ours is the profile ``harness/emulators/qemu-10.0.toml``: QEMU's source, the series in
 ``patches/qemu-10.0`` that models user interrupts in TCG, and few devices. It is one entry of the
 store, keyed by what decides its bits and by the firmware that goes with it, so that it runs with
-nothing but itself. A miss works in a kept folder, where a changed patch rebuilds what depends on it.
+nothing but itself. A miss works in a kept folder, where a changed patch rebuilds what depends on
+it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from harness.artefacts import qemu_build
 from harness.artefacts.command import capture, disk_full, require, says_disk_full, stream
 from harness.artefacts.git import Repository
 from harness.artefacts.series import apply_series, fetch_series
-from harness.artefacts.sources import QEMU_TREE, describe_source, fetch_source, identify_source
+from harness.artefacts.sources import describe_source, fetch_source, identify_source
 from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import identify
+from harness.artefacts.tree_kind import QEMU_TREE
 from harness.errors import BuildError, UserError
 from harness.profiles import load_emulator
 from harness.progress import Progress, Step
@@ -48,14 +50,15 @@ def wanted_emulator(option: str | None) -> str:
     return option or os.environ.get(EMULATOR_ENV) or AUTO
 
 
-def find_emulator(named: str = _SYSTEM_BINARY) -> Emulator:
-    """Return a QEMU that is there, by its path or its name on the PATH.
+def find_emulator(named: str | None = None) -> Emulator:
+    """Return a QEMU that is there, by its path or its name on the PATH; the host's by default.
 
     :raise UserError: there is none, or it does not answer ``--version``.
     """
-    found = shutil.which(named)
+    wanted = named or _SYSTEM_BINARY
+    found = shutil.which(wanted)
     if found is None:
-        raise UserError("no such emulator (or it is not executable)", where=named, hint=_HINT)
+        raise UserError("no such emulator (or it is not executable)", where=wanted, hint=_HINT)
     return Emulator(binary=Path(found).absolute(), version=_version(found))
 
 
@@ -131,7 +134,7 @@ class _Builder:
     def inputs(self) -> dict[str, JSON]:
         """Return everything that decides the artefact."""
         return {
-            "source": identify_source(self.profile.source, self.store),
+            "source": identify_source(self.profile.source, self.store, QEMU_TREE),
             "patches": [patch.identity for patch in self.patches],
             "devices": sha256(self.devices).hexdigest(),
             "tools": [identify(tool).model_dump() for tool in ("cc", "ld")],

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.artefacts.command import capture
 from harness.artefacts.git import Repository, clean_environment, own_environment
+from harness.artefacts.tree_kind import KERNEL_TREE, TreeKind
 from harness.errors import BuildError, UserError
 
 #: What an in-tree build or an editor leaves: not part of a tree, and what stops ``make O=``.
@@ -38,12 +39,12 @@ _BUILD_PRODUCTS = (
 )
 
 
-def identify(tree: Path) -> dict[str, str]:
+def identify(tree: Path, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
     """Return what decides the content of a local tree.
 
-    :raise UserError: it is not there, or is no kernel tree.
+    :raise UserError: it is not there, or is of another kind.
     """
-    _check(tree)
+    _check(tree, kind)
     git_dir = _git_dir(tree)
     if git_dir is None:
         return {"kind": "tree", "path": str(tree.resolve()), "listing": _listing(tree)}
@@ -80,14 +81,14 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
     return commit
 
 
-def _check(tree: Path) -> None:
-    if not (tree / "Makefile").is_file() or not (tree / "Kconfig").is_file():
+def _check(tree: Path, kind: TreeKind) -> None:
+    if not all((tree / name).is_file() for name in kind.top):
         raise UserError(
-            "this is no kernel tree: it has no Makefile or no Kconfig"
+            f"this is no {kind.name}: it has no {' or no '.join(kind.top)}"
             if tree.is_dir()
             else "there is no such folder",
             where=tree,
-            hint="name the folder that holds the kernel's top Makefile",
+            hint=f"name the folder that holds the tree's top {kind.top[0]}",
         )
 
 

@@ -22,6 +22,7 @@ from harness.artefacts.debian_archive import archive_tarball, archive_version
 from harness.artefacts.git import Repository, clean_environment
 from harness.artefacts.store import Store
 from harness.artefacts.tar_import import import_tar
+from harness.artefacts.tree_kind import KERNEL_TREE, TreeKind
 from harness.errors import BuildError, UserError
 from harness.progress import Progress, Step
 from harness.values import (
@@ -36,18 +37,6 @@ from harness.values import (
 _BOOTSTRAP = "`ci/bootstrap run` installs what is missing"
 _CHUNK = 1 << 20
 _SHA1 = re.compile(r"[0-9a-f]{40}")
-
-
-class TreeKind(NamedTuple):
-    """What a tarball has to hold, and how that is called."""
-
-    name: str
-    #: Files at the top by which it is recognised.
-    top: tuple[str, ...]
-
-
-KERNEL_TREE = TreeKind("kernel tree", ("Makefile", "Kconfig"))
-QEMU_TREE = TreeKind("QEMU tree", ("configure", "meson.build"))
 
 
 class BaseTree(NamedTuple):
@@ -70,11 +59,12 @@ def describe_source(source: Source) -> str:
     return str(source.path)
 
 
-def identify_source(source: Source, store: Store) -> dict[str, str]:
+def identify_source(source: Source, store: Store, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
     """Return what decides the tree's content, without fetching it.
 
-    A Debian package is known by its version (a source package is fetched to learn it), a tarball by its digest, a git revision by its
-    commit, a local tree by its content (see :mod:`harness.artefacts.local_tree`).
+    A Debian package is known by its version (a source package is fetched to learn it), a tarball
+    by its digest, a git revision by its commit, a local tree by its content (see
+    :mod:`harness.artefacts.local_tree`).
 
     :raise UserError: there is no such tree, revision or package.
     :raise BuildError: the repository cannot be asked.
@@ -88,7 +78,7 @@ def identify_source(source: Source, store: Store) -> dict[str, str]:
         return {"kind": "tarball", "sha256": source.sha256}
     if isinstance(source, GitSource):
         return {"kind": "git", "commit": _git_commit(source, store)}
-    return local_tree.identify(source.path)
+    return local_tree.identify(source.path, kind)
 
 
 def fetch_source(
@@ -96,12 +86,11 @@ def fetch_source(
 ) -> BaseTree:
     """Bring a source's tree into the store, unless it is there.
 
-    :param kind: what a tarball is checked for.
-
+    :param kind: what a tarball or a local tree is checked for.
     :raise UserError: what the profile names does not exist.
     :raise BuildError: it could not be fetched, verified or unpacked.
     """
-    identity = identify_source(source, store)
+    identity = identify_source(source, store, kind)
 
     def build(folder: Path) -> None:
         require("git", needed_for=f"a {kind.name}")
