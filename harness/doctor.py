@@ -148,8 +148,28 @@ def _emulation() -> Iterator[Finding]:
         return
     yield Finding(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
     yield _kvm(emulator)
+    ours = _ours()
+    yield Finding(
+        subject="qemu with user interrupts",
+        state="good" if ours else "note",
+        what=f"{ours.version} ({ours.binary})" if ours else "not built yet",
+        remedy="" if ours else "`uintr-harness build emulator`, or any run with --cpu exposed",
+    )
     for name in cpu_names():
-        yield _cpu(emulator, name)
+        yield _cpu(emulator, ours, name)
+
+
+def _ours() -> Emulator | None:
+    """Return the QEMU that the harness has built, if it has."""
+    from harness.artefacts.emulator import build_emulator, is_built
+    from harness.artefacts.store import Store
+    from harness.progress import Silent
+
+    try:
+        store = Store.open()
+        return build_emulator(store, Silent()) if is_built(store) else None
+    except HarnessError:  # what is wrong with the cache is told elsewhere
+        return None
 
 
 def _kvm(emulator: Emulator) -> Finding:
@@ -171,12 +191,19 @@ def _kvm(emulator: Emulator) -> Finding:
     )
 
 
-def _cpu(emulator: Emulator, name: str) -> Finding:
+def _cpu(emulator: Emulator, ours: Emulator | None, name: str) -> Finding:
+    from harness.guest.cpu import knows_property
     from harness.prepare import check_cpu
 
     subject = f"cpu {name}"
     try:
         cpu = load_cpu(name)
+        if cpu.exposes_uintr and not knows_property(emulator, cpu.model, "uintr"):
+            if ours is None:
+                return Finding(
+                    subject=subject, state="note", what="needs the QEMU with user interrupts"
+                )
+            emulator = ours
         check_cpu(emulator, cpu, "tcg")
     except HarnessError as error:
         return Finding(subject=subject, state="note", what=error.what, remedy=error.hint or "")

@@ -17,8 +17,8 @@ from harness.values import CpuProfile, Emulator
 UINTR_LEAF = (7, 0)
 UINTR_EDX_BIT = 5
 UINTR_HINT = (
-    "no released QEMU models user interrupts: name one that does by --qemu or "
-    "$UINTR_HARNESS_QEMU, or test the kernel's emulation with --cpu hidden"
+    "no released QEMU models user interrupts: --qemu bundled builds one that does; or test the "
+    "kernel's emulation with --cpu hidden"
 )
 
 _UNKNOWN_MODEL = re.compile(r"unable to find CPU model '([^']*)'")

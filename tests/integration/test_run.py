@@ -67,6 +67,40 @@ def verdicts(folder: RunFolder, cell: str) -> dict[tuple[str, str], str]:
     }
 
 
+def test_both_kinds_of_cpu_on_the_bundled_qemu_agree(run: Run, folder: RunFolder) -> None:
+    """The CPU model passes its own tests, and the kernel the same ones on both CPUs."""
+    done = run("--cpu", "exposed,hidden", "--smp", "2", "-k", "bare-metal or delivery")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = {cell["cpu"]: cell for cell in json.loads(folder.summary.read_text())["cells"]}
+    assert set(cells) == {"exposed", "hidden"}
+    exposed, hidden = (verdicts(folder, cells[cpu]["name"]) for cpu in ("exposed", "hidden"))
+    assert exposed.keys() == hidden.keys()
+
+    def of(found: dict[tuple[str, str], str], subject: str) -> dict[tuple[str, str], str]:
+        return {key: status for key, status in found.items() if key[0].startswith(subject)}
+
+    assert len(of(exposed, "delivery")) > 50
+    assert of(exposed, "delivery") == of(hidden, "delivery")
+    # Without the feature there is little to test, but its absence is.
+    skipped = [key for key, status in of(exposed, "bare-metal").items() if status == "skip"]
+    assert all(program == "bare-metal/races" for program, _ in skipped)
+    assert of(hidden, "bare-metal")["bare-metal/enumeration", "msrs_follow_cpuid.xapic"] == "pass"
+    assert of(hidden, "bare-metal")["bare-metal/senduipi", "posts_and_notifies.xapic"] == "skip"
+
+
+def test_without_a_kernel_no_guest_is_booted(run: Run, folder: RunFolder) -> None:
+    done = run("--cpu", "exposed", "--smp", "1", "-k", "bare-metal/uiret")
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = list(read_records(folder.results).records)
+    assert not [record for record in records if isinstance(record, BootRecord)]
+    assert len([record for record in records if isinstance(record, CaseRecord)]) == 20
+    cell = json.loads(folder.summary.read_text())["cells"][0]
+    assert cell["boot_s"] is None
+    script = folder.cell(cell["name"]) / "bare-metal/uiret.sh"
+    by_hand = subprocess.run([script], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert by_hand.returncode == 1  # QEMU's status for exit code 0
+
+
 def test_the_bundled_series_passes_every_program_of_either_compiler(
     run: Run, folder: RunFolder
 ) -> None:

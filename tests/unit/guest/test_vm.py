@@ -115,7 +115,7 @@ def test_a_monitor_that_answers_nothing_is_waited_for_once(
 @pytest.mark.parametrize(
     ("stderr", "words", "hint"),
     [
-        ("qemu: Property 'max-x86_64-cpu.uintr' not found\n", "'uintr'", "UINTR_HARNESS_QEMU"),
+        ("qemu: Property 'max-x86_64-cpu.uintr' not found\n", "'uintr'", "--qemu bundled"),
         ("qemu: Property 'max-x86_64-cpu.foo' not found\n", "'foo'", "-cpu help"),
         ("qemu: unable to find CPU model 'foo'\n", "no CPU model 'foo'", "-cpu help"),
         (
