@@ -370,7 +370,7 @@ static void send_twice(void *unused)
 			}
 		}
 		rounds_done = n;
-		delay = (delay + 7) % 4000;
+		delay = (delay + 61) % 20000;
 	}
 	stop = true;
 }
