@@ -92,10 +92,20 @@ static void does_not_depend_on_if(void)
 	EXPECT_EQ(trap.regs.rflags & RFLAGS_IF, 0);
 }
 
+/* Bochs ends at an assertion where CR4.UINTR is cleared with a request pending. */
+static bool stops_bochs(void)
+{
+	if (on_bochs)
+		skip("stops this emulator");
+	return on_bochs;
+}
+
 static void follows_cr4_uintr(void)
 {
 	struct regs regs;
 
+	if (stops_bochs())
+		return;
 	start(&regs);
 	stui();
 	wrmsr(MSR_UINTR_RR, BIT(7));
@@ -112,6 +122,8 @@ static void request_written_without_cr4_uintr_comes(void)
 {
 	struct regs regs;
 
+	if (stops_bochs())
+		return;
 	start(&regs);
 	stui();
 	write_cr4(read_cr4() & ~(u64)CR4_UINTR);

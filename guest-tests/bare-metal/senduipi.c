@@ -301,6 +301,7 @@ static void illegal_vector_is_an_apic_error(void)
 	EXPECT_EQ(own->upid.pir, BIT(1));
 	EXPECT_EQ(own->upid.low & UPID_ON, UPID_ON);
 	EXPECT_EQ(apic_bit(APIC_IRR, 15), false);
+	apic_write(APIC_ESR, 0);	/* brings the register up to date */
 	EXPECT_EQ(apic_read(APIC_ESR) & BIT(5), BIT(5));
 	apic_write(APIC_ESR, 0);
 }

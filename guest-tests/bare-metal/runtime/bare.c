@@ -51,6 +51,7 @@ struct cpu cpus[MAX_CPUS];
 int cpu_count = 1;
 u64 time_scale = 1;
 bool modelled;
+bool on_bochs;
 bool x2apic;
 
 static struct tss tss[MAX_CPUS];
@@ -433,6 +434,7 @@ void cpu_main(int id)
 	cpu_count = parse((char *)info->cmdline, "smp=", 1);
 	time_scale = parse((char *)info->cmdline, "scale=", 1);
 	modelled = parse((char *)info->cmdline, "modelled=", 0);
+	on_bochs = parse((char *)info->cmdline, "bochs=", 0);
 	if (cpu_count > MAX_CPUS)
 		cpu_count = MAX_CPUS;
 	outb(0x21, 0xff);	/* no interrupts of the 8259s: they would look like exceptions */

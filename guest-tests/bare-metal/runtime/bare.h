@@ -79,6 +79,7 @@ extern u64 time_scale;		/* scale= */
  * and bits of CR4 that they do not know as they like; QEMU ignores the former and dies of the latter.
  */
 extern bool modelled;
+extern bool on_bochs;		/* bochs=1 */
 extern bool x2apic;		/* the mode that all CPUs are in */
 
 /* End of a wait of so many milliseconds on a fast machine. */

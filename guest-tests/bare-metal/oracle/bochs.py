@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run bare-metal programs in Bochs, a model of the processor that others wrote.
+
+What a case expects comes from the manual; a second opinion shows where we misread it. Bochs 3.1 is
+needed: before, SENDUIPI and UIRET were wrong. Deviations that are known and explained stand in
+``deviations``, a case and a reason a line; a case that differs without a reason fails, and so does one
+that no longer differs.
+
+    bochs.py [--bochs COMMAND] [--share DIR] [PROGRAM…]
+
+:param COMMAND: how Bochs is started, with the words that a packaged one elsewhere needs.
+:param DIR: the folder with ``BIOS-bochs-latest``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = HERE.parent
+RUNTIME = PROGRAMS / "runtime"
+#: Races need CPUs that run at the same time; Bochs runs them in turn.
+LEFT_OUT = {"races"}
+SECTOR, TRACK = 512, 36 * 512
+LIMIT_S = 300
+
+CONFIG = """\
+romimage: file={share}/BIOS-bochs-latest
+vgaromimage: file={vga}
+cpu: model=arrow_lake, count=1, ips=50000000, reset_on_triple_fault=0
+memory: guest=128, host=128
+floppya: 1_44={disk}, status=inserted
+boot: floppy
+port_e9_hack: enabled=1
+display_library: {display}
+log: {log}
+panic: action=fatal
+error: action=report
+info: action=ignore
+debug: action=ignore
+speaker: enabled=0
+sound: waveoutdrv=dummy
+"""
+
+
+def run(argv: list[str], **more: object) -> None:
+    subprocess.run(argv, check=True, **more)  # type: ignore[call-overload]
+
+
+def build(name: str, folder: Path) -> Path:
+    """Return a floppy disk's image with a program."""
+    flags = [line.partition("#")[0].strip() for line in (RUNTIME / "flags").read_text().splitlines()]
+    elf, flat, boot = folder / "elf", folder / "flat", folder / "boot"
+    sources = [PROGRAMS / f"{name}.c", *sorted(RUNTIME.glob("*.[cS]"))]
+    run(
+        ["gcc", *filter(None, flags), "-I", str(RUNTIME), "-T", str(RUNTIME / "link.ld")]
+        + ["-o", str(elf), *map(str, sources)]
+    )
+    # From 1 MiB on, as it lies in memory; what is not in the file is zero there.
+    run(["objcopy", "-O", "binary", "-R", ".bss", str(elf), str(flat)])
+    header = subprocess.run(
+        ["readelf", "-h", str(elf)], check=True, capture_output=True, text=True
+    ).stdout
+    entry = re.search(r"Entry point address:\s+(\S+)", header)
+    assert entry
+    program = flat.read_bytes()
+    tracks = -(-len(program) // TRACK)
+    run(
+        ["gcc", "-nostdlib", "-static", "-Wl,-Ttext=0x7c00", "-Wl,--build-id=none", "-m32"]
+        + [f"-DTRACKS={tracks}", f"-DENTRY={entry[1]}"]
+        + ['-DWORDS="smp=1 scale=1000 modelled=1 bochs=1"', "-o", str(boot), str(HERE / "sector.S")]
+    )
+    run(["objcopy", "-O", "binary", "-j", ".text", str(boot), str(boot)])
+    disk = folder / "disk"
+    image = boot.read_bytes()[:SECTOR].ljust(TRACK, b"\0") + program
+    disk.write_bytes(image.ljust(80 * TRACK, b"\0"))
+    return disk
+
+
+def verdicts(output: str) -> dict[str, str]:
+    """Return the status of each case; xAPIC and x2APIC mode are told apart by the names."""
+    found = {}
+    for line in output.splitlines():
+        match = re.match(r"(not )?ok \d+ (\S+)(?: # (SKIP).*)?$", line)
+        if match:
+            found[match[2]] = "skip" if match[3] else "fail" if match[1] else "pass"
+    return found
+
+
+def deviations() -> dict[str, str]:
+    """Return the reason of each known deviation, by ``PROGRAM/CASE`` without the mode."""
+    lines = (line.partition("#")[0] for line in (HERE / "deviations").read_text().splitlines())
+    return dict(line.split(None, 1) for line in lines if line.strip())
+
+
+def judge(name: str, found: dict[str, str], known: dict[str, str]) -> list[str]:
+    """Return what is wrong with a program's verdicts."""
+    wrong = []
+    for case, status in found.items():
+        reason = known.get(f"{name}/{case.rpartition('.')[0]}")
+        if status == "fail" and reason is None:
+            wrong.append(f"{case} differs, and no deviation is known")
+        if status == "pass" and reason is not None:
+            wrong.append(f"{case} does not differ any more: {reason}")
+    return wrong or ([] if found else ["nothing was printed"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--bochs", default="bochs", help="how it is started")
+    parser.add_argument("--share", type=Path, default=Path("/usr/share/bochs"))
+    parser.add_argument("--vga", type=Path, default=Path("/usr/share/vgabios/vgabios.bin"))
+    parser.add_argument("--display", default='rfb, options="timeout=0"')
+    parser.add_argument("programs", nargs="*")
+    args = parser.parse_args()
+    names = args.programs or sorted(
+        path.stem for path in PROGRAMS.glob("*.c") if path.stem not in LEFT_OUT
+    )
+    known = deviations()
+    failed = False
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="bochs-") as scratch:
+            folder = Path(scratch)
+            config = folder / "bochsrc"
+            config.write_text(
+                CONFIG.format(
+                    share=args.share,
+                    vga=args.vga,
+                    display=args.display,
+                    disk=build(name, folder),
+                    log=folder / "log",
+                )
+            )
+            argv = [*shlex.split(args.bochs), "-q", "-f", str(config)]
+            try:
+                done = subprocess.run(
+                    argv, input=b"c\n", capture_output=True, timeout=LIMIT_S, cwd=folder
+                )
+                output = done.stdout.decode(errors="replace")
+            except subprocess.TimeoutExpired as error:
+                output = (error.stdout or b"").decode(errors="replace")
+            found = verdicts(output)
+            wrong = judge(name, found, known)
+            failed |= bool(wrong)
+            count = {status: list(found.values()).count(status) for status in ("pass", "fail", "skip")}
+            print(f"{name}: {count}" + "".join(f"\n  {line}" for line in wrong))
+            if wrong:
+                notes = [line for line in output.splitlines() if line.startswith(("# ", "not ok"))]
+                print("\n".join(f"    {line}" for line in notes[:40]))
+                if not found:
+                    print((folder / "log").read_text(errors="replace")[-1500:])
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
