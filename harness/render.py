@@ -9,7 +9,7 @@ from harness.report.junit import render_junit
 from harness.results.records import CaseRecord, read_records
 from harness.results.reproducer import Reproduction, freeze, write_script
 from harness.results.summary import Outcome, fold, write_atomically, write_summary
-from harness.runfolder import CellSetup, RunFolder
+from harness.runfolder import CellSetup, RunFolder, bare_metal_script
 from harness.values import Cell
 
 
@@ -51,16 +51,14 @@ def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
 
 def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
     """Return what a reproducer of this case needs."""
-    inputs = [
-        ("kernel", setup.kernel.bzimage),
-        ("image", setup.image.initramfs),
-        *(
-            ("program", program.path)
-            for program in setup.programs.programs
-            if program.name == case.program
-        ),
-    ]
-    qemu = folder.cell(case.cell) / "qemu.sh"
+    ran = [program for program in setup.programs.programs if program.name == case.program]
+    inputs = [("program", program.path) for program in ran]
+    if any(program.kind == "bare-metal" for program in ran):
+        inputs.append(("emulator", setup.emulator.binary))
+        qemu = bare_metal_script(folder.cell(case.cell), case.program)
+    else:
+        inputs += [("kernel", setup.kernel.bzimage), ("image", setup.image.initramfs)]
+        qemu = folder.cell(case.cell) / "qemu.sh"
     return Reproduction(
         cell=case.cell,
         program=case.program,

@@ -79,6 +79,11 @@ class RunInfo(Value):
     exit_code: int | None = None
 
 
+def bare_metal_script(cell: Path, program: str) -> Path:
+    """Return where the command of a bare-metal program is, in the folder of its cell."""
+    return cell / f"{program}.sh"
+
+
 class RunFolder:
     """The names inside one run's folder, and whole-file reading and writing."""
 

@@ -6,13 +6,11 @@ from harness.errors import HarnessError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
 from harness.guest.deadlines import CALIBRATION
 from harness.results.ktap import CaseResult, KtapReader
+from harness.runfolder import bare_metal_script
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import Journal
 from harness.testing.programs import Report
 from harness.values import Program
-
-#: What belongs to these programs, in a cell's folder.
-FOLDER = "bare-metal"
 
 
 class BareMetalRun:
@@ -52,7 +50,7 @@ class BareMetalRun:
             try:
                 done, reason = run_bare_metal(
                     spec,
-                    self._cell.folder / FOLDER,
+                    bare_metal_script(self._cell.folder, program.name).parent,
                     timeout_s=program.timeout_s * factor,
                     on_stdout=on_stdout,
                 )

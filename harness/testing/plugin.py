@@ -143,8 +143,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     cell: CellGuest = request.getfixturevalue("guest")
     cell.user = dict(request.node.user_properties)[PROGRAM]
-    program = _params(request.node).get("program")
-    if program is not None and cell.program(program).kind == "bare-metal":
+    if _needs_no_guest(cell.setup, _params(request.node).get("program")):
         yield
         return
     try:
@@ -191,6 +190,13 @@ def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
     """
     params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
     return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
+
+
+def _needs_no_guest(setup: CellSetup, program: object) -> bool:
+    """Tell whether a test's program brings its own machine."""
+    return any(
+        found.name == program and found.kind == "bare-metal" for found in setup.programs.programs
+    )
 
 
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:

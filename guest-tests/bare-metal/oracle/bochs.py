@@ -4,8 +4,8 @@
 
 What a case expects comes from the manual; a second opinion shows where we misread it. Bochs 3.1 is
 needed: before, SENDUIPI and UIRET were wrong. Deviations that are known and explained stand in
-``deviations``, a case and a reason a line; a case that differs without a reason fails, and so does one
-that no longer differs.
+``deviations``, a case and a reason a line; a case that differs without a reason fails, and so does
+one that no longer differs.
 
     bochs.py [--bochs COMMAND] [--share DIR] [PROGRAM…]
 
@@ -30,6 +30,8 @@ RUNTIME = PROGRAMS / "runtime"
 LEFT_OUT = {"races"}
 SECTOR, TRACK = 512, 36 * 512
 LIMIT_S = 300
+WORDS = "smp=1 scale=1000 modelled=1 bochs=1"
+STATUSES = ("pass", "fail", "skip")
 
 CONFIG = """\
 romimage: file={share}/BIOS-bochs-latest
@@ -50,19 +52,20 @@ sound: waveoutdrv=dummy
 """
 
 
-def run(argv: list[str], **more: object) -> None:
-    subprocess.run(argv, check=True, **more)  # type: ignore[call-overload]
+def run(argv: list[str]) -> None:
+    """Run a tool; its failure ends the script."""
+    subprocess.run(argv, check=True)
 
 
 def build(name: str, folder: Path) -> Path:
     """Return a floppy disk's image with a program."""
-    flags = [line.partition("#")[0].strip() for line in (RUNTIME / "flags").read_text().splitlines()]
+    flags = [
+        line.partition("#")[0].strip() for line in (RUNTIME / "flags").read_text().splitlines()
+    ]
     elf, flat, boot = folder / "elf", folder / "flat", folder / "boot"
     sources = [PROGRAMS / f"{name}.c", *sorted(RUNTIME.glob("*.[cS]"))]
-    run(
-        ["gcc", *filter(None, flags), "-I", str(RUNTIME), "-T", str(RUNTIME / "link.ld")]
-        + ["-o", str(elf), *map(str, sources)]
-    )
+    where = ["-I", str(RUNTIME), "-T", str(RUNTIME / "link.ld"), "-o", str(elf)]
+    run(["gcc", *filter(None, flags), *where, *map(str, sources)])
     # From 1 MiB on, as it lies in memory; what is not in the file is zero there.
     run(["objcopy", "-O", "binary", "-R", ".bss", str(elf), str(flat)])
     header = subprocess.run(
@@ -72,11 +75,9 @@ def build(name: str, folder: Path) -> Path:
     assert entry
     program = flat.read_bytes()
     tracks = -(-len(program) // TRACK)
-    run(
-        ["gcc", "-nostdlib", "-static", "-Wl,-Ttext=0x7c00", "-Wl,--build-id=none", "-m32"]
-        + [f"-DTRACKS={tracks}", f"-DENTRY={entry[1]}"]
-        + ['-DWORDS="smp=1 scale=1000 modelled=1 bochs=1"', "-o", str(boot), str(HERE / "sector.S")]
-    )
+    numbers = [f"-DTRACKS={tracks}", f"-DENTRY={entry[1]}", f'-DWORDS="{WORDS}"']
+    options = ["-m32", "-nostdlib", "-static", "-Wl,-Ttext=0x7c00", "-Wl,--build-id=none"]
+    run(["gcc", *options, *numbers, "-o", str(boot), str(HERE / "sector.S")])
     run(["objcopy", "-O", "binary", "-j", ".text", str(boot), str(boot)])
     disk = folder / "disk"
     image = boot.read_bytes()[:SECTOR].ljust(TRACK, b"\0") + program
@@ -112,50 +113,52 @@ def judge(name: str, found: dict[str, str], known: dict[str, str]) -> list[str]:
     return wrong or ([] if found else ["nothing was printed"])
 
 
+def in_bochs(name: str, args: argparse.Namespace, folder: Path) -> str:
+    """Run a program in Bochs, and return its output; bounded, as Bochs may stop in its debugger."""
+    config, log = folder / "bochsrc", folder / "log"
+    config.write_text(
+        CONFIG.format(
+            share=args.share,
+            vga=args.vga,
+            display=args.display,
+            disk=build(name, folder),
+            log=log,
+        )
+    )
+    argv = [*shlex.split(args.bochs), "-q", "-f", str(config)]
+    try:
+        done = subprocess.run(argv, input=b"c\n", capture_output=True, timeout=LIMIT_S, cwd=folder)
+        output = done.stdout
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+    text = output.decode(errors="replace")
+    return text if verdicts(text) else text + log.read_text(errors="replace")[-1500:]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Run the programs that the command line names, or all; 1 if one differs without a reason."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bochs", default="bochs", help="how it is started")
     parser.add_argument("--share", type=Path, default=Path("/usr/share/bochs"))
     parser.add_argument("--vga", type=Path, default=Path("/usr/share/vgabios/vgabios.bin"))
     parser.add_argument("--display", default='rfb, options="timeout=0"')
     parser.add_argument("programs", nargs="*")
     args = parser.parse_args()
-    names = args.programs or sorted(
-        path.stem for path in PROGRAMS.glob("*.c") if path.stem not in LEFT_OUT
-    )
+    everything = sorted(path.stem for path in PROGRAMS.glob("*.c") if path.stem not in LEFT_OUT)
     known = deviations()
     failed = False
-    for name in names:
+    for name in args.programs or everything:
         with tempfile.TemporaryDirectory(prefix="bochs-") as scratch:
-            folder = Path(scratch)
-            config = folder / "bochsrc"
-            config.write_text(
-                CONFIG.format(
-                    share=args.share,
-                    vga=args.vga,
-                    display=args.display,
-                    disk=build(name, folder),
-                    log=folder / "log",
-                )
-            )
-            argv = [*shlex.split(args.bochs), "-q", "-f", str(config)]
-            try:
-                done = subprocess.run(
-                    argv, input=b"c\n", capture_output=True, timeout=LIMIT_S, cwd=folder
-                )
-                output = done.stdout.decode(errors="replace")
-            except subprocess.TimeoutExpired as error:
-                output = (error.stdout or b"").decode(errors="replace")
-            found = verdicts(output)
-            wrong = judge(name, found, known)
-            failed |= bool(wrong)
-            count = {status: list(found.values()).count(status) for status in ("pass", "fail", "skip")}
-            print(f"{name}: {count}" + "".join(f"\n  {line}" for line in wrong))
-            if wrong:
-                notes = [line for line in output.splitlines() if line.startswith(("# ", "not ok"))]
-                print("\n".join(f"    {line}" for line in notes[:40]))
-                if not found:
-                    print((folder / "log").read_text(errors="replace")[-1500:])
+            output = in_bochs(name, args, Path(scratch))
+        found = verdicts(output)
+        wrong = judge(name, found, known)
+        failed |= bool(wrong)
+        counts = [f"{list(found.values()).count(status)} {status}" for status in STATUSES]
+        print(f"{name}: {', '.join(counts)}")
+        for line in wrong:
+            print(f"  {line}")
+        if wrong:
+            print("\n".join(f"    {line}" for line in output.splitlines()[-60:]))
     return int(failed)
 
 

@@ -21,6 +21,7 @@
 struct upid {
 	u64 low;		/* ON, SN, NV, NDST */
 	u64 pir;
+	u64 unused[6];
 } __attribute__((aligned(64)));
 
 #define UPID_ON			BIT(0)
