@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -154,21 +155,27 @@ def test_pending_user_interrupts_survive_save_and_restore(tmp_path: Path) -> Non
         monitor.command("stop")
         assert b"ok 1" not in said
         monitor.command("migrate", {"uri": f"file:{image}"})
-        end = time.monotonic() + LIMIT_S
-        while monitor.command("query-migrate").get("status") != "completed":
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda: monitor.command("query-migrate").get("status") == "completed")
         registers = monitor.human("info registers")
         assert "UIRR=0000000000000080 UIF=1 UINV=ec" in registers
     with ExitStack() as stack:
         incoming = [*argv, "-incoming", f"file:{image}"]
         process, monitor = start(incoming, tmp_path / "2.log", timeout_s=LIMIT_S, stack=stack)
+        # The machine arrives paused, as it was saved; "cont" before it is there is forgotten.
+        wait_for(lambda: monitor.command("query-status")["status"] == "paused")
         monitor.command("cont")
         said = read_until(process.stdout.fileno(), b"# Totals")
         assert process.wait(LIMIT_S)
     assert b"ok 1 state_survives.xapic" in said, said.decode()
     assert b"not ok" not in said, said.decode()
     assert process.returncode == 1
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def read_until(descriptor: int, mark: bytes) -> bytes:
