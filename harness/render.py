@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from harness.errors import UserError
+from harness.guest.deadlines import ACCEL_FACTOR
 from harness.report.junit import render_junit
 from harness.results.records import CaseRecord, read_records
 from harness.results.reproducer import Reproduction, freeze, write_script
@@ -51,11 +53,14 @@ def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
 
 def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
     """Return what a reproducer of this case needs."""
-    ran = [program for program in setup.programs.programs if program.name == case.program]
-    inputs = [("program", program.path) for program in ran]
-    if any(program.kind == "bare-metal" for program in ran):
+    ran = next((one for one in setup.programs.programs if one.name == case.program), None)
+    inputs = [("program", ran.path)] if ran else []
+    bare_metal, limit_s = "", 0
+    if ran and ran.kind == "bare-metal":
         inputs.append(("emulator", setup.emulator.binary))
         qemu = bare_metal_script(folder.cell(case.cell), case.program)
+        bare_metal = str(qemu.relative_to(folder.cell(case.cell)))
+        limit_s = math.ceil(ran.timeout_s * ACCEL_FACTOR[setup.accel])
     else:
         inputs += [("kernel", setup.kernel.bzimage), ("image", setup.image.initramfs)]
         qemu = folder.cell(case.cell) / "qemu.sh"
@@ -68,6 +73,8 @@ def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Repro
         inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
         argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
         qemu=qemu.read_text(errors="replace") if qemu.exists() else "",
+        bare_metal=bare_metal,
+        limit_s=limit_s,
     )
 
 

@@ -69,8 +69,11 @@ def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
 
 
 def as_script(argv: list[str]) -> str:
-    """Return a shell script that runs the program by hand; it ends with QEMU's exit status."""
-    return f"#!/bin/sh\nexec {shlex.join(argv)}\n"
+    """Return a shell script that runs the program by hand; it ends with QEMU's exit status.
+
+    What the script is given goes to QEMU (``-s -S`` waits for a debugger).
+    """
+    return f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'
 
 
 def end_of(status: int) -> tuple[int | None, str | None, str | None]:

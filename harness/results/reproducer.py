@@ -1,8 +1,9 @@
 """A shell script per failing case, that runs its program again with the same inputs.
 
-The script first checks that kernel, image and program still are what they were, by SHA-256, so
-that a different result is never taken for a fixed bug or a flaky one. It runs the program through
-the harness; ``--qemu`` boots the cell's guest by hand instead.
+The script first checks that all that decided the result still is what it was, by SHA-256, so that a
+different result is never taken for a fixed bug or a flaky one. Then it runs the program through the
+harness, or, where ``--qemu`` is given, boots the cell's guest by hand. A bare-metal program needs no
+harness: QEMU runs it, and QEMU's exit status becomes the program's.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class Reproduction(Value):
     inputs: tuple[FrozenInput, ...] = ()
     #: The command that runs the program again; its first word can be replaced by a variable.
     argv: tuple[str, ...]
-    #: What ``qemu.sh`` said when the case failed.
+    #: What the script with QEMU's command said when the case failed.
     qemu: str = ""
+    #: That script of a bare-metal program, relative to the cell's folder; empty for one for Linux.
+    bare_metal: str = ""
+    #: Seconds that a bare-metal program may take.
+    limit_s: int = 0
 
 
 def freeze(label: str, path: Path) -> FrozenInput:
@@ -102,13 +107,17 @@ def script(reproduction: Reproduction) -> str:
         f"# said:    {reproduction.message}",
         f"# cell:    {reproduction.cell}",
     ]
-    return _SCRIPT.format(
-        heading="\n".join(clean_line(line).rstrip() for line in heading),
-        qemu=qemu if reproduction.qemu.strip() else "#   (not recorded)",
-        checks=checks or ": # no inputs were recorded",
-        tool=shlex.quote(tool),
-        command=" ".join(map(shlex.quote, rest)),
-    )
+    fields = {
+        "heading": "\n".join(clean_line(line).rstrip() for line in heading),
+        "qemu": qemu if reproduction.qemu.strip() else "#   (not recorded)",
+        "checks": checks or ": # no inputs were recorded",
+        "tool": shlex.quote(tool),
+        "command": " ".join(map(shlex.quote, rest)),
+        "bare_metal": shlex.quote(reproduction.bare_metal),
+        "limit_s": reproduction.limit_s,
+    }
+    begin, end = (_BARE_METAL, _QEMU) if reproduction.bare_metal else (_LINUX, _HARNESS)
+    return (begin + _CHECKS + end).format(**fields)
 
 
 def write_script(run: Path, reproduction: Reproduction) -> Path:
@@ -130,7 +139,7 @@ def write_script(run: Path, reproduction: Reproduction) -> Path:
     return path
 
 
-_SCRIPT = """\
+_LINUX = """\
 #!/bin/sh
 # Runs a guest program again that failed, with the same kernel, image and program.
 {heading}
@@ -149,7 +158,27 @@ here=$(dirname "$0")
 if [ "${{1:-}}" = --qemu ]; then
     exec sh "$here/../qemu.sh"
 fi
+"""
 
+_BARE_METAL = """\
+#!/bin/sh
+# Runs a bare-metal program again that failed, with the same QEMU and program.
+{heading}
+#
+# usage: sh THIS-SCRIPT [--anyway] [OPTIONS OF QEMU]
+#   --anyway  run although an input has changed since
+# It exits as the program did: 0 passed, 1 failed (or died), 4 skipped.
+# LIMIT_S=SECONDS is how long it may take; 0 is forever, for `-s -S` and a debugger.
+# The harness runs it by: {tool} {command}
+#
+# It was started by:
+{qemu}
+set -eu
+
+here=$(dirname "$0")
+"""
+
+_CHECKS = """
 changed=0
 check() {{
     if [ ! -r "$2" ]; then
@@ -171,7 +200,24 @@ elif [ "$changed" -ne 0 ]; then
     echo "this would be another test; --anyway runs it all the same" >&2
     exit 2
 fi
+"""
 
+_HARNESS = """
 harness=${{UINTR_HARNESS:-{tool}}}
 exec "$harness" {command} "$@"
+"""
+
+_QEMU = """
+limit=${{LIMIT_S:-{limit_s}}}
+status=0
+timeout --foreground --kill-after=5 "$limit" sh "$here"/../{bare_metal} "$@" || status=$?
+# A program that ends by itself makes QEMU end with (code << 1) | 1.
+case $status in
+    1) exit 0 ;;
+    3) exit 1 ;;
+    9) exit 4 ;;
+    124) echo "the program did not end within $limit s" >&2 ;;
+    *) echo "the program did not end by itself: QEMU's exit status is $status" >&2 ;;
+esac
+exit 1
 """

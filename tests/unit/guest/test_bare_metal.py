@@ -58,4 +58,4 @@ def test_an_even_status_is_not_the_programs_own_end() -> None:
 
 
 def test_the_script_is_the_command() -> None:
-    assert as_script(["qemu", "-append", "a b"]) == "#!/bin/sh\nexec qemu -append 'a b'\n"
+    assert as_script(["qemu", "-append", "a b"]) == "#!/bin/sh\nexec qemu -append 'a b' \"$@\"\n"

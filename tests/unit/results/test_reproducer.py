@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,53 @@ def test_qemu_by_hand(tmp_path: Path, reproduction: Reproduction, stub: Path) ->
     assert (done.returncode, done.stdout) == (0, "booted\n")
 
 
+@pytest.fixture
+def bare_metal(tmp_path: Path, reproduction: Reproduction) -> Callable[[str], Path]:
+    """Write the reproducer of a bare-metal program whose QEMU is this shell script."""
+
+    def written(qemu: str, limit_s: int = 10) -> Path:
+        path = tmp_path / "cells" / make.CELL / "bare-metal/it's.sh"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{qemu}\n")
+        return write_script(
+            tmp_path,
+            reproduction.model_copy(
+                update={"bare_metal": "bare-metal/it's.sh", "limit_s": limit_s}
+            ),
+        )
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("qemu", "code", "said"),
+    [
+        ("exit 1", 0, ""),
+        ("exit 3", 1, ""),
+        ("exit 9", 4, ""),
+        ("exit 0", 1, "QEMU's exit status is 0"),
+        ("kill -ABRT $$", 1, "QEMU's exit status is 134"),
+        ("exec sleep 60", 1, "did not end within 1 s"),
+    ],
+)
+def test_a_bare_metal_program_is_run_by_qemu_and_gives_its_exit_code(
+    bare_metal: Callable[..., Path], stub: Path, qemu: str, code: int, said: str
+) -> None:
+    done = run(bare_metal(f'echo "$@"; {qemu}', limit_s=1), stub, "-s", "a b")
+    assert (done.returncode, done.stdout) == (code, "-s a b\n")
+    assert said in done.stderr
+    assert bool(done.stderr) == bool(said)
+
+
+def test_a_bare_metal_program_that_changed_is_another_test(
+    bare_metal: Callable[..., Path], stub: Path, program: Path
+) -> None:
+    path = bare_metal("exit 1")
+    program.write_text("ELF of another build")
+    assert run(path, stub).returncode == 2
+    assert run(path, stub, "--anyway").returncode == 0
+
+
 @pytest.mark.parametrize("checker", [["bash", "-n"], ["sh", "-n"], ["shellcheck"]])
 def test_shells_and_shellcheck_take_it(
     tmp_path: Path, reproduction: Reproduction, checker: list[str]
@@ -101,7 +149,8 @@ def test_shells_and_shellcheck_take_it(
     if not shutil.which(checker[0]):
         pytest.skip(f"{checker[0]} is not installed")
     bare = Reproduction(cell="c", program="api/open", case="a", argv=("uintr-harness", "run"))
-    for one in [reproduction, bare]:
+    by_qemu = reproduction.model_copy(update={"bare_metal": "bare-metal/x.sh", "limit_s": 9})
+    for one in [reproduction, bare, by_qemu]:
         path = write_script(tmp_path, one)
         done = subprocess.run([*checker, str(path)], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
