@@ -222,6 +222,12 @@ def test_firmware_of_the_tree_comes_before_the_hosts(tmp_path: Path) -> None:
         qemu_build.find_firmware(tree, (host,))
 
 
+def test_the_users_shell_does_not_steer_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CC", "CFLAGS", "CXXFLAGS", "NINJA_STATUS", "PYTHON", "GIT_DIR"):
+        monkeypatch.setenv(name, "mine")
+    assert "mine" not in qemu_build.environment().values()
+
+
 def test_steps_and_errors_of_a_build() -> None:
     assert qemu_build.step_of("[7/1336] Compiling C object util_cutils.c.o") == (
         7,
