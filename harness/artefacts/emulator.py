@@ -32,7 +32,7 @@ from harness.progress import Progress, Step
 from harness.values import Emulator, EmulatorProfile
 
 EMULATOR_ENV = "UINTR_HARNESS_QEMU"
-#: What ``--qemu`` and the variable take besides a path.
+#: What ``--qemu`` and the variable take besides the path of a binary or a profile.
 AUTO, SYSTEM, BUNDLED = "auto", "system", "bundled"
 #: The profile that ``bundled`` means.
 OURS = "qemu-10.0"
