@@ -82,6 +82,8 @@ def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Prog
     wanted = qemu.wanted_emulator(option)
     if wanted == qemu.BUNDLED:
         return qemu.build_emulator(store, progress)
+    if wanted.endswith(".toml"):
+        return qemu.build_emulator(store, progress, wanted)
     if wanted == qemu.SYSTEM:
         return qemu.find_emulator()
     if wanted != qemu.AUTO:

@@ -26,7 +26,8 @@ class Request(Value):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
-    #: The QEMU to use: a path, ``auto``, ``system`` or ``bundled``; None for the environment's.
+    #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
+    #: profile's TOML file; None for the environment's.
     qemu: str | None = None
 
     def kernel_profiles(self) -> list[KernelProfile]:

@@ -1,8 +1,9 @@
 """Source packages of any Debian suite, through a private apt configuration.
 
-Mirror and keys are the host's own; suite, lists and downloads are in a folder of ours, so that
-nothing of the host's configuration is changed and no root rights are needed. apt checks the
-archive's signature and, by it, the digest of each file.
+Mirror, keys and the way there (proxies, certificates, credentials) are the host's own; suite,
+lists and downloads are in a folder of ours, so that nothing of the host's configuration is changed
+and no root rights are needed. apt checks the archive's signature and, by it, the digest of each
+file.
 
 A package is fetched once and then stays: a suite gets new versions now and then, and a bench
 whose emulator changes by itself is no bench. To take the present version, remove the entries in
@@ -25,6 +26,14 @@ from harness.values import DebianArchiveSource
 #: Debian's keys for all suites, in the package debian-archive-keyring.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
+#: Settings of the host that are about its own suite and its own caches. A default release that is
+#: not the suite asked for hides every package of it; hooks refresh caches of root's, and fail a
+#: download that went well.
+_FORGET = """#clear APT::Default-Release;
+#clear APT::Update;
+"""
+
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 _TARGET_FORMAT = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(COMPONENT)"
 _FETCH_S = 1800.0
 _HINT = (
@@ -42,7 +51,10 @@ class AptFolder(NamedTuple):
         """Make the folder, with the given text as its ``sources.list``."""
         for part in ("lists/partial", "cache/archives/partial", "parts"):
             (self.path / part).mkdir(parents=True)
-        (self.path / "sources.list").write_text(sources, encoding="utf-8")
+        (self.path / "apt.conf").write_text(_FORGET, encoding="utf-8")
+        listing = self.path / "sources.list"
+        listing.touch(mode=0o600)  # a mirror's address may hold a password
+        listing.write_text(sources, encoding="utf-8")
 
     def options(self) -> list[str]:
         """Return the options that make apt use this folder."""
@@ -54,8 +66,13 @@ class AptFolder(NamedTuple):
             # The folder is the user's own, where apt's own user may not look into.
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
+            # What the host lets pass is not let pass here.
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::AllowWeakRepositories": "false",
+            "APT::Get::AllowUnauthenticated": "false",
         }
-        return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        return ["-c", str(self.path / "apt.conf"), *options]
 
 
 def parse_mirror(targets: str) -> str | None:
@@ -115,7 +132,8 @@ def _fetch(source: DebianArchiveSource, folder: Path) -> None:
         raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
     apt = AptFolder(folder / "apt")
     apt.make(sources_list(mirror, source.suite, KEYRING if KEYRING.exists() else None))
-    _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {mirror}")
+    shown = _PASSWORD.sub("//", mirror)
+    _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {shown}")
     _apt(
         [*apt.options(), "source", "--download-only", "--only-source", source.package],
         source,

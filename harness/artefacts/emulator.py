@@ -20,6 +20,7 @@ from harness import paths
 from harness.artefacts import qemu_build
 from harness.artefacts.command import capture, disk_full, require, says_disk_full, stream
 from harness.artefacts.git import Repository
+from harness.artefacts.qemu_subprojects import add_subprojects
 from harness.artefacts.series import apply_series, fetch_series
 from harness.artefacts.sources import describe_source, fetch_source, identify_source
 from harness.artefacts.store import JSON, Store
@@ -31,7 +32,7 @@ from harness.progress import Progress, Step
 from harness.values import Emulator, EmulatorProfile
 
 EMULATOR_ENV = "UINTR_HARNESS_QEMU"
-#: What ``--qemu`` and the variable take besides a path.
+#: What ``--qemu`` and the variable take besides the path of a binary or a profile.
 AUTO, SYSTEM, BUNDLED = "auto", "system", "bundled"
 #: The profile that ``bundled`` means.
 OURS = "qemu-10.0"
@@ -165,16 +166,17 @@ class _Builder:
         tree.mkdir(exist_ok=True)
         repository = Repository(kept / "repository.git", tree).init()
         repository.borrow(base.repository)
+        bare = Repository(repository.git_dir)
+        index = kept / "overlay.index"
+        commit = add_subprojects(bare, base.commit, index, self.store, self.progress)
         title = f"apply {len(self.patches)} patches on {name}"
         with self.progress.step(title if self.patches else f"lay out {name}"):
-            bare = Repository(repository.git_dir)
-            commit = apply_series(bare, base.commit, self.patches, name, self.progress)
+            commit = apply_series(bare, commit, self.patches, name, self.progress)
             files = qemu_build.overlay(
                 self.devices,
                 lambda path: bare.try_("cat-file", "-e", f"{commit}:{path}").returncode == 0,
                 bare.try_("cat-file", "-p", f"{commit}:pc-bios/meson.build").text,
             )
-            index = kept / "overlay.index"
             index.unlink(missing_ok=True)
             repository.check_out(qemu_build.add_files(bare, commit, files, index))
 

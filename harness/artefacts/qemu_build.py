@@ -40,6 +40,12 @@ FIRMWARE = (
     "pvh.bin",
 )
 
+#: Variables that steer configure, or change how ninja announces its steps.
+_STEERING = {
+    *("CC", "CXX", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CROSS_PREFIX"),
+    *("MESON", "NINJA", "NINJA_STATUS", "PYTHON"),
+}
+
 #: Where Debian's packages qemu-system-data and seabios have them, for a tree without.
 HOST_FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
 
@@ -75,11 +81,7 @@ def ninja_argv(jobs: int) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return the environment of a build, with ccache before the compilers where there is one."""
-    kept = {
-        name: value
-        for name, value in clean_environment().items()
-        if name not in {"CC", "CXX", "LD", "CFLAGS", "CPPFLAGS", "LDFLAGS", "MESON", "NINJA"}
-    }
+    kept = {name: value for name, value in clean_environment().items() if name not in _STEERING}
     if shutil.which("ccache"):
         kept["CC"] = "ccache cc"
         # By the compiler's own list of headers: preprocessing each file once more to know whether

@@ -21,12 +21,17 @@ from harness.values import Compiler
     show_default=True,
     help="Compiler of the guest programs.",
 )
-def command(what: str, request: Request, cc: Compiler) -> None:
+@click.option(
+    "--emulator",
+    metavar="NAME|FILE",
+    help="Emulator profile: a name, or a TOML file.  [default: qemu-10.0]",
+)
+def command(what: str, request: Request, cc: Compiler, emulator: str | None) -> None:
     """Build an artefact, or find it built; its path is the last line on stdout.
 
     `emulator` is the QEMU whose CPU models have user interrupts.
     """
-    from harness.artefacts.emulator import build_emulator  # each only when asked
+    from harness.artefacts.emulator import OURS, build_emulator  # each only when asked
     from harness.artefacts.image import build_image
     from harness.artefacts.kernel import build_kernel
     from harness.artefacts.programs import build_programs
@@ -39,7 +44,7 @@ def command(what: str, request: Request, cc: Compiler) -> None:
     with shown() as progress:
         store = Store.open(progress)
         if what in {"emulator", "all"}:
-            made.append(build_emulator(store, progress).binary.parent.parent)
+            made.append(build_emulator(store, progress, emulator or OURS).binary.parent.parent)
         if what in {"image", "all"}:
             made.append(build_image(store, progress).path)
         for profile in profiles:

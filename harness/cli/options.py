@@ -103,8 +103,9 @@ CELL_OPTIONS = (
     ),
     click.option(
         "--qemu",
-        metavar="PATH|auto|system|bundled",
-        help="The QEMU to use. auto: the host's, or ours if a CPU exposes user interrupts.",
+        metavar="auto|system|bundled|PATH",
+        help="The QEMU to use. auto: the host's, or ours if a CPU exposes user interrupts. "
+        "A path is a binary's, or a TOML file's: an emulator profile, which is built.",
     ),
     click.option(
         "-k",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.artefacts.debian_archive import (
+    AptFolder,
     archive_tarball,
     archive_version,
     parse_mirror,
@@ -54,6 +58,52 @@ def test_signatures_are_always_checked() -> None:
     assert "trusted" not in text
 
 
+#: A host that wants its own suite, has hooks, and lets anything pass.
+HOST = """
+APT::Default-Release "bookworm";
+APT::Update::Pre-Invoke { "touch /hook"; };
+APT::Update::Post-Invoke-Success { "false"; };
+APT::Get::AllowUnauthenticated "true";
+Acquire::AllowInsecureRepositories "true";
+Acquire::AllowWeakRepositories "true";
+Acquire::http::Proxy "http://proxy:3128/";
+"""
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="apt is not installed")
+def test_of_the_hosts_settings_only_the_way_to_the_mirror_counts(tmp_path: Path) -> None:
+    (tmp_path / "host.conf").write_text(HOST)
+    apt = AptFolder(tmp_path / "apt")
+    apt.make("")
+    dump = subprocess.run(
+        ["apt-config", *apt.options(), "dump"],
+        env={**os.environ, "APT_CONFIG": str(tmp_path / "host.conf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    settings = dict(line.rstrip(";").split(" ", 1) for line in dump.splitlines())
+    assert settings["Acquire::http::Proxy"] == '"http://proxy:3128/"'
+    assert settings.get("APT::Default-Release", '""') == '""'
+    assert not [name for name in settings if "Invoke" in name and name.startswith("APT::Update")]
+    for name in (
+        "APT::Get::AllowUnauthenticated",
+        "Acquire::AllowInsecureRepositories",
+        "Acquire::AllowWeakRepositories",
+    ):
+        assert settings[name] == '"false"'
+
+
+def test_a_mirrors_password_is_not_told(
+    store: Store, stub: MakeStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    stub("apt-get", APT.replace("http://mirror", "http://me:secret@mirror", 1))
+    with pytest.raises(BuildError, match=r"trixie at http://mirror/debian/") as caught:
+        archive_version(SOURCE, store)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_package_is_fetched_once(
     store: Store, stub: MakeStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +122,7 @@ def test_a_package_is_fetched_once(
     assert all(
         "Dir::State::Lists" in call and "Dir::Etc::SourceParts" in call for call in calls[1:]
     )
-    assert "AllowUnauthenticated" not in log.read_text()
+    assert all("APT::Get::AllowUnauthenticated=false" in call for call in calls[1:])
     # What apt needed is not kept.
     assert not list(store.root.glob("debian-archive/*/apt"))
 

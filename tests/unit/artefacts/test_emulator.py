@@ -67,7 +67,11 @@ def choose(monkeypatch: pytest.MonkeyPatch, stub: MakeStub, store: Store) -> Cal
     """Return a function from a plan to ``ours`` or the binary's name; nothing is built or asked."""
     stub("qemu-system-x86_64", SAYS)
     ours = Emulator(binary=Path("/ours"), version="10")
-    monkeypatch.setattr("harness.artefacts.emulator.build_emulator", lambda *_: ours)
+
+    def build(_store: Store, _progress: Silent, name: str = "ours") -> Emulator:
+        return ours.model_copy(update={"binary": Path("/") / Path(name).stem})
+
+    monkeypatch.setattr("harness.artefacts.emulator.build_emulator", build)
 
     def choose(plan: Plan, option: str | None = None, *, knows: bool = False) -> str:
         monkeypatch.setattr("harness.prepare.knows_property", lambda *_: knows)
@@ -93,6 +97,7 @@ def test_the_user_may_choose(
     monkeypatch.setenv("UINTR_HARNESS_QEMU", str(mine))
     assert choose(plan(True)) == "mine"
     assert choose(plan(True), "bundled") == "ours"
+    assert choose(plan(False), "my/own.toml") == "own"
 
 
 def test_a_host_without_qemu(choose: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

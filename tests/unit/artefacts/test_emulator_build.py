@@ -15,6 +15,8 @@ from harness.errors import BuildError, UserError
 from harness.profiles import load_emulator
 from harness.progress import Silent
 
+from .conftest import git, make_checkout
+
 CONFIGURE = """#!/bin/sh
 tree=$(dirname "$0")
 echo "configured $*"
@@ -117,6 +119,52 @@ def test_the_tree_is_not_written_to(store: Store, profile: str, tree: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in tree.rglob("*")} == before
 
 
+def test_a_checkout_gets_its_subprojects(
+    store: Store, profile: str, tree: Path, tmp_path: Path
+) -> None:
+    """Git has them as addresses only; what a release's tarball has is left alone."""
+    (tree / "configure").write_text(
+        CONFIGURE + 'cat "$tree"/subprojects/*/README "$tree/subprojects/keycodemapdb/build"\n'
+    )
+    folder = tree / "subprojects"
+    (folder / "packagefiles/keys").mkdir(parents=True)
+    (folder / "packagefiles/keys/build").write_text("ours\n")
+    (folder / ".gitignore").write_text("/keycodemapdb\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "README").write_text("from afar\n")
+    (other / "build").write_text("theirs\n")
+    make_checkout(other)
+    (folder / "keycodemapdb.wrap").write_text(
+        f"[wrap-git]\nurl = {other.as_uri()}\nrevision = {git(other, 'rev-parse', 'HEAD')}\n"
+        "patch_directory = keys\ndepth = 1\n"
+    )
+    (folder / "berkeley-softfloat-3").mkdir()
+    (folder / "berkeley-softfloat-3/README").write_text("at hand\n")
+    (folder / "berkeley-softfloat-3.wrap").write_text("[wrap-git]\nurl = file:///none\n")
+    make_checkout(tree)
+    (folder / "keycodemapdb").mkdir()  # as meson would download it: ignored, so not in the tree
+    (folder / "keycodemapdb/README").write_text("of another revision\n")
+    log = build_emulator(store, Silent(), profile).binary.parent.parent / "build.log"
+    assert log.read_text().splitlines()[1:4] == ["at hand", "from afar", "ours"]
+    other.rename(other.with_name("gone"))
+    add_series(profile)
+    assert build_emulator(store, Silent(), profile).version == "10.0.13-uintr"
+
+
+def test_a_subproject_that_cannot_be_had(store: Store, profile: str, tree: Path) -> None:
+    (tree / "subprojects").mkdir()
+    wrap = tree / "subprojects/keycodemapdb.wrap"
+    wrap.write_text("[wrap-file]\nsource_url = https://example.org/keys.tar.gz\n")
+    with pytest.raises(BuildError, match="does not name a git revision") as caught:
+        build_emulator(store, Silent(), profile)
+    assert caught.value.where == "subprojects/keycodemapdb.wrap"
+    assert "archive-source.sh" in (caught.value.hint or "")
+    wrap.write_text(f"[wrap-git]\nurl = file:///none\nrevision = {'1' * 40}\n")
+    with pytest.raises(BuildError, match="cannot be fetched"):
+        build_emulator(store, Silent(), profile)
+
+
 def test_a_build_that_fails(store: Store, profile: str, tree: Path) -> None:
     (tree / "configure").write_text("#!/bin/sh\necho 'ERROR: glib-2.56 is required'; exit 1\n")
     with pytest.raises(BuildError, match=r"does not build \(configure ended with 1\)") as caught:
@@ -172,6 +220,12 @@ def test_firmware_of_the_tree_comes_before_the_hosts(tmp_path: Path) -> None:
     (host / "bios-256k.bin").unlink()
     with pytest.raises(BuildError, match=r"missing: bios-256k\.bin"):
         qemu_build.find_firmware(tree, (host,))
+
+
+def test_the_users_shell_does_not_steer_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CC", "CFLAGS", "CXXFLAGS", "NINJA_STATUS", "PYTHON", "GIT_DIR"):
+        monkeypatch.setenv(name, "mine")
+    assert "mine" not in qemu_build.environment().values()
 
 
 def test_steps_and_errors_of_a_build() -> None:
