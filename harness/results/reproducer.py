@@ -2,8 +2,8 @@
 
 The script first checks that all that decided the result still is what it was, by SHA-256, so that
 a different result is never taken for a fixed bug or a flaky one. Then it runs the program through
-the harness, or, where ``--qemu`` is given, boots the cell's guest by hand. A bare-metal program needs
-no harness: QEMU runs it, and QEMU's exit status becomes the program's.
+the harness, or, where ``--qemu`` is given, boots the cell's guest by hand. A bare-metal program
+needs no harness: QEMU runs it, and QEMU's exit status becomes the program's.
 """
 
 from __future__ import annotations
