@@ -61,12 +61,34 @@ def choose_machine(plan: Plan, option: str | None, store: Store, progress: Progr
     """
     emulator = choose_emulator(plan, option, store, progress)
     with progress.step("ask QEMU what it can do") as step:
-        accel = probe_accel(emulator, plan.cells[0].accel)
+        accel = choose_accel(emulator, plan)
         for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
             step.update(f"cpu {cpu.name}")
             check_cpu(emulator, cpu, accel.accel)
     progress.note(f"QEMU {emulator.version}, {accel.accel}: {accel.reason}")
     return Machine(emulator, accel)
+
+
+def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
+    """Return the one accelerator for all cells of a plan, so that their latencies compare.
+
+    KVM offers a CPU feature only where the host has it and KVM virtualises it. That is so of
+    user interrupts nowhere yet: ``auto`` is TCG as soon as a cell exposes them.
+
+    :raise UserError: ``kvm`` was asked for and does not run a guest here.
+    :raise GuestError: not even TCG runs a guest.
+    """
+    wanted = plan.cells[0].accel
+    choice = probe_accel(emulator, wanted)
+    if wanted != "auto" or choice.accel != "kvm":
+        return choice
+    for cpu in dict.fromkeys(cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr):
+        try:
+            check_cpu(emulator, cpu, "kvm")
+        except UserError as error:
+            why = error.detail or error.what
+            return probe_accel(emulator, "tcg", f"KVM cannot show cpu {cpu.name} ({why})")
+    return choice
 
 
 def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Progress) -> Emulator:

@@ -39,9 +39,12 @@ class AccelChoice(Value):
     reason: str
 
 
-def probe_accel(emulator: Emulator, wanted: Literal["auto", "tcg", "kvm"]) -> AccelChoice:
+def probe_accel(
+    emulator: Emulator, wanted: Literal["auto", "tcg", "kvm"], why: str = "TCG was asked for"
+) -> AccelChoice:
     """Return the accelerator to use, after starting a small VM with it.
 
+    :param why: the reason to give for ``tcg``.
     :raise UserError: ``kvm`` was asked for and does not run a guest here.
     :raise GuestError: not even TCG runs a guest.
     """
@@ -57,8 +60,6 @@ def probe_accel(emulator: Emulator, wanted: Literal["auto", "tcg", "kvm"]) -> Ac
                 hint="leave --accel out, or say --accel tcg, to emulate",
             )
         why = f"KVM does not run a guest here ({trouble})"
-    else:
-        why = "TCG was asked for"
     trouble = trial(emulator, "tcg")
     if trouble is not None:
         raise GuestError(
