@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import GuestError, UserError
-from harness.guest import accel, argv, cpu, deadlines, keys, runtime
+from harness.guest import accel, argv, cpu, deadlines, keys, runtime, trial
 from harness.guest.alarm import Alarm
 from harness.guest.command import Bounded, remote_command
 from harness.guest.console import Console
@@ -167,6 +169,29 @@ def test_kvm_that_runs_a_guest(fake_qemu: MakeQemu, kvm_device: Path) -> None:
 def test_kvm_whose_cpu_stops(fake_qemu: MakeQemu, kvm_device: Path) -> None:
     with pytest.raises(UserError):
         accel.probe_accel(fake_qemu(running=False), "kvm")
+
+
+def test_kvm_that_interprets(
+    fake_qemu: MakeQemu, kvm_device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "TRIAL_S", {"kvm": 0.2, "tcg": 30.0})
+    with pytest.raises(UserError) as caught:
+        accel.probe_accel(fake_qemu(halts=False), "kvm")
+    assert "not done after" in (caught.value.detail or "")
+
+
+def test_the_trial_guest_is_what_its_source_says(tmp_path: Path) -> None:
+    source = Path(trial.__file__).with_suffix(".S")
+    made = tmp_path / "trial.o"
+    subprocess.run(["gcc", "-c", source, "-o", made], check=True, timeout=60)
+    with made.open("rb") as file:
+        text = ELFFile(file).get_section_by_name(".text")
+        assert text is not None
+        assert text.data() == trial.CODE
+    elf = ELFFile(io.BytesIO(trial.image()))
+    (load,) = [one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD"]
+    assert load.data() == trial.CODE
+    assert (load["p_vaddr"], elf["e_entry"]) == (trial.LOAD, trial.LOAD)
 
 
 def test_no_kvm(fake_qemu: MakeQemu, kvm_device: Path) -> None:
