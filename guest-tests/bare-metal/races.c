@@ -514,6 +514,56 @@ static void a_receiver_that_moves_gets_all(void)
 	finish(1, "receiver moves");
 }
 
+static volatile u64 refused;
+
+static void send_one(void *unused)
+{
+	(void)unused;
+	senduipi(1);
+}
+
+static void send_until_stopped(void *unused)
+{
+	(void)unused;
+	be_sender();
+	while (!stop) {
+		if (try_kernel(NULL, send_one, NULL) == TRAP_GP)
+			refused++;
+	}
+}
+
+/*
+ * A reserved bit makes senders fault, and the check is one access with the posting: once the bit is
+ * set, what is in PIR is all that will be. A kernel that blocks a receiver depends on it.
+ */
+static void a_reserved_bit_ends_all_posting(void)
+{
+	u64 n, late = 0, until, spin;
+
+	refused = 0;
+	own->upid.low |= UPID_SN;
+	run_on(1, send_until_stopped, NULL);
+	for (n = 0; !enough(n) && !late; n++) {
+		asm volatile("lock btrq $7, %0" : "+m"(own->upid.low) :: "memory");
+		until = deadline_ms(WAKE_UP_MS);
+		while (!READ_ONCE(own->upid.pir) && !expired(until))
+			cpu_relax();
+		for (spin = 0; spin < n % 64; spin++)
+			barrier();
+		asm volatile("lock btsq $7, %0" : "+m"(own->upid.low) :: "memory");
+		__atomic_exchange_n(&own->upid.pir, 0, __ATOMIC_SEQ_CST);
+		for (spin = 0; spin < 300; spin++)
+			cpu_relax();
+		late = READ_ONCE(own->upid.pir);
+	}
+	rounds_done = n;
+	stop = true;
+	finish(1, "a reserved bit");
+	if (late)
+		report("a request was posted past a reserved bit");
+	EXPECT(refused > 0);
+}
+
 TESTS(
 	TEST_SMP(every_send_to_a_running_receiver_arrives, 2),
 	TEST_SMP(every_send_to_a_receiver_in_and_out_of_the_kernel_arrives, 2),
@@ -527,4 +577,5 @@ TESTS(
 	TEST_SMP(a_send_during_a_notification_is_heard, 2),
 	TEST_SMP(each_of_many_senders_is_heard, 2),
 	TEST_SMP(a_receiver_that_moves_gets_all, 3),
+	TEST_SMP(a_reserved_bit_ends_all_posting, 2),
 );
