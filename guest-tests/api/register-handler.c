@@ -44,8 +44,24 @@ static void register_flags_are_invalid(void)
 	unsigned int bit;
 
 	for (bit = 0; bit < 32; bit++)
-		ktap_fails(uintr_register_handler(count_hit, 1U << bit), EINVAL);
+		if (!(UINTR_HANDLER_FLAG_WAITING_ANY >> bit & 1))
+			ktap_fails(uintr_register_handler(count_hit, 1U << bit), EINVAL);
 	ktap_fails(uintr_unregister_handler(0), EINVAL);
+}
+
+/* Those that the headers offer are taken, alone and together. */
+static void register_flags_that_exist(void)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++) {
+		if (!(UINTR_HANDLER_FLAG_WAITING_ANY >> bit & 1))
+			continue;
+		ktap_ok(uintr_register_handler(count_hit, 1U << bit));
+		ktap_ok(uintr_unregister_handler(0));
+	}
+	ktap_ok(uintr_register_handler(count_hit, UINTR_HANDLER_FLAG_WAITING_ANY));
+	ktap_ok(uintr_unregister_handler(0));
 }
 
 static void errors_are_checked_in_order(void)
@@ -111,6 +127,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(register_twice_is_busy),
 	KTAP_CASE(register_null_faults),
 	KTAP_CASE(register_flags_are_invalid),
+	KTAP_CASE(register_flags_that_exist),
 	KTAP_CASE(errors_are_checked_in_order),
 	KTAP_CASE(unregister_without_handler_is_invalid),
 	KTAP_CASE(unregister_flags_are_invalid),

@@ -38,6 +38,15 @@
 #define __NR_uintr_wait			(-1)
 #endif
 
+#if __has_include(<asm/uintr.h>)
+#include <asm/uintr.h>
+#endif
+
+/* To register_handler(): interrupts end system calls. 0 where no such thing can be asked for. */
+#ifndef UINTR_HANDLER_FLAG_WAITING_ANY
+#define UINTR_HANDLER_FLAG_WAITING_ANY	0
+#endif
+
 #define UINTR_VECTORS		64
 #define UINTR_SENDERS		256	/* entries in a sender's table */
 #define UINTR_REDZONE		128	/* bytes below RSP that delivery leaves alone */

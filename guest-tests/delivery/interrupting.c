@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A receiver that registered with UINTR_HANDLER_FLAG_WAITING_ANY: a user interrupt ends the system
+ * call that it is blocked in, with EINTR, after the handler has run. What a signal's handler would
+ * not end is not ended here either.
+ */
+#include "ktap.h"
+#include "peer.h"
+#include "task.h"
+#include "uintr.h"
+
+#include <linux/futex.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/msg.h>
+
+struct scene {
+	int fd;			/* the receiver's */
+	pid_t receiver;
+	unsigned int times;	/* to send, each time that the receiver blocks */
+	int pipe[2];
+};
+
+static int interruptible_receiver(unsigned int vector)
+{
+	ktap_ok(uintr_register_handler(count_hit, UINTR_HANDLER_FLAG_WAITING_ANY));
+	return ktap_ok(uintr_create_fd(vector, 0));
+}
+
+static void *disturb(void *arg)
+{
+	struct scene *scene = arg;
+	int index = sender_to(scene->fd);
+	unsigned int i;
+
+	for (i = 0; i < scene->times; i++) {
+		unsigned long before = load(&hits);
+
+		ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+		_senduipi(index);
+		ktap_assert(yield_until(load(&hits) > before), "the call is not ended");
+	}
+	return NULL;
+}
+
+static pthread_t scene_start(struct scene *scene)
+{
+	scene->fd = interruptible_receiver(1);
+	scene->receiver = task_tid();
+	scene->times = 1;
+	ktap_ok(pipe(scene->pipe));
+	_stui();
+	return thread_start(disturb, scene);
+}
+
+#define expect_eintr(call) do {							\
+	errno = 0;								\
+	ktap_check((call) == -1 && errno == EINTR, "%s: errno %s", #call,	\
+		   ktap_errno(errno));						\
+	ktap_check(hits == 1, "%lu interrupts when the call had returned", hits);	\
+} while (0)
+
+static void in_read(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	char byte;
+
+	expect_eintr(read(scene.pipe[0], &byte, 1));
+	thread_join(thread);
+}
+
+/* The call is as good as never made: the same one can be made again. */
+static void in_read_that_is_made_again(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	char byte = 0;
+
+	expect_eintr(read(scene.pipe[0], &byte, 1));
+	thread_join(thread);
+	ktap_ok(write(scene.pipe[1], "x", 1));
+	ktap_check(read(scene.pipe[0], &byte, 1) == 1 && byte == 'x', "the second read failed");
+	ktap_check(hits == 1, "%lu interrupts", hits);
+}
+
+static void in_poll(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	struct pollfd p = { .fd = scene.pipe[0], .events = POLLIN };
+
+	expect_eintr(poll(&p, 1, -1));
+	thread_join(thread);
+}
+
+static void in_epoll_wait(void)
+{
+	struct scene scene = {};
+	struct epoll_event event;
+	int epoll = ktap_ok(epoll_create1(EPOLL_CLOEXEC));
+	pthread_t thread = scene_start(&scene);
+
+	expect_eintr(epoll_wait(epoll, &event, 1, -1));
+	thread_join(thread);
+}
+
+static void in_futex(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	uint32_t word = 0;
+
+	expect_eintr(syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0));
+	thread_join(thread);
+}
+
+/* The rest of the time is told, as after a signal. */
+static void in_nanosleep(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	struct timespec t = { .tv_sec = 1000 };
+
+	expect_eintr(nanosleep(&t, &t));
+	ktap_check(t.tv_sec < 1000 && t.tv_sec > 900, "%ld seconds are left", (long)t.tv_sec);
+	thread_join(thread);
+}
+
+static void in_waitpid(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	pid_t child = fork();
+
+	ktap_assert(child >= 0, "fork: %s", ktap_errno(errno));
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	expect_eintr(waitpid(child, NULL, 0));
+	thread_join(thread);
+	ktap_ok(kill(child, SIGKILL));
+	child_wait(child);
+}
+
+static void in_pause(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+
+	expect_eintr(pause());
+	thread_join(thread);
+}
+
+static void in_uintr_wait(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+
+	expect_eintr(uintr_wait(0));
+	thread_join(thread);
+}
+
+static void *write_later(void *arg)
+{
+	struct scene *scene = arg;
+
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+	_senduipi(sender_to(scene->fd));
+	sleep_ms(NEVER_MS);
+	ktap_ok(write(scene->pipe[1], "x", 1));
+	return NULL;
+}
+
+/* As with a blocked signal: nothing can be handled, so nothing is ended. */
+static void not_while_masked(void)
+{
+	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
+	pthread_t thread;
+	char byte;
+	ssize_t n;
+
+	ktap_ok(pipe(scene.pipe));
+	thread = thread_start(write_later, &scene);
+	n = read(scene.pipe[0], &byte, 1);
+	ktap_check(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
+	ktap_check(hits == 0, "handled while masked");
+	thread_join(thread);
+	_stui();
+	ktap_check(spin_until(hits == 1), "not delivered when it was allowed");
+}
+
+/* Without the flag the call goes on: the choice of the registration, not of the kernel. */
+static void not_without_the_flag(void)
+{
+	struct scene scene = { .fd = receiver(1), .receiver = task_tid() };
+	pthread_t thread;
+	char byte;
+	ssize_t n;
+
+	ktap_ok(pipe(scene.pipe));
+	_stui();
+	thread = thread_start(write_later, &scene);
+	n = read(scene.pipe[0], &byte, 1);
+	ktap_check(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
+	ktap_check(spin_until(hits == 1), "not delivered when the call returned");
+	thread_join(thread);
+}
+
+/* The next registration does not inherit the choice of the one before. */
+static void the_flag_ends_with_the_registration(void)
+{
+	ktap_ok(uintr_register_handler(count_hit, UINTR_HANDLER_FLAG_WAITING_ANY));
+	ktap_ok(uintr_unregister_handler(0));
+	not_without_the_flag();
+}
+
+enum { ROUNDS = 1000 };
+
+static unsigned long ready;	/* rounds in which the receiver is about to call read() */
+
+/* Send around the time at which the receiver blocks; only what was handled lets it go on. */
+static void *meet(void *arg)
+{
+	struct scene *scene = arg;
+	int index;
+	unsigned long i;
+
+	pin_to(1);
+	index = sender_to(scene->fd);
+	for (i = 1; i <= ROUNDS; i++) {
+		unsigned long spin;
+
+		ktap_assert(yield_until(load(&ready) >= i), "the receiver is stuck");
+		for (spin = 0; spin < i % 64 * 32; spin++)
+			__builtin_ia32_pause();
+		_senduipi(index);
+		ktap_assert(yield_until(load(&hits) >= i), "round %lu is missed", i);
+		ktap_ok(write(scene->pipe[1], "x", 1));
+	}
+	return NULL;
+}
+
+/* Nothing is missed however the send and the way into the call meet. */
+static void none_is_missed(void)
+{
+	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
+	unsigned long i, ended = 0;
+	pthread_t thread;
+	char byte;
+	ssize_t n;
+
+	pin_to(0);
+	ktap_ok(pipe(scene.pipe));
+	_stui();
+	thread = thread_start(meet, &scene);
+	for (i = 1; i <= ROUNDS; i++) {
+		store(&ready, i);
+		n = read(scene.pipe[0], &byte, 1);
+		if (n == -1 && errno == EINTR) {
+			ended++;
+			n = read(scene.pipe[0], &byte, 1);
+		}
+		ktap_assert(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
+	}
+	thread_join(thread);
+	ktap_check(hits == ROUNDS, "%lu of %d", hits, ROUNDS);
+	ktap_check(ended > 0, "no call was ended");
+}
+
+static bool signalled;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	signalled = true;
+}
+
+static void *signal_it(void *arg)
+{
+	struct scene *scene = arg;
+
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+	ktap_ok(syscall(SYS_tgkill, getpid(), scene->receiver, SIGUSR1));
+	ktap_assert(yield_until(load(&signalled)), "no signal");
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "the call is not restarted");
+	ktap_ok(write(scene->pipe[1], "x", 1));
+	return NULL;
+}
+
+/* SA_RESTART means what it did: the flag is about user interrupts alone. */
+static void signals_restart_as_before(void)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
+	pthread_t thread;
+	char byte;
+	ssize_t n;
+
+	ktap_ok(sigaction(SIGUSR1, &action, NULL));
+	ktap_ok(pipe(scene.pipe));
+	_stui();
+	thread = thread_start(signal_it, &scene);
+	n = read(scene.pipe[0], &byte, 1);
+	ktap_check(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
+	thread_join(thread);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(in_read),
+	KTAP_CASE(in_read_that_is_made_again),
+	KTAP_CASE(in_poll),
+	KTAP_CASE(in_epoll_wait),
+	KTAP_CASE(in_futex),
+	KTAP_CASE(in_nanosleep),
+	KTAP_CASE(in_waitpid),
+	KTAP_CASE(in_pause),
+	KTAP_CASE(in_uintr_wait),
+	KTAP_CASE(not_while_masked),
+	KTAP_CASE(not_without_the_flag),
+	KTAP_CASE(the_flag_ends_with_the_registration),
+	KTAP_CASE(none_is_missed),
+	KTAP_CASE(signals_restart_as_before),
+};
+
+static const char *missing(void)
+{
+	const char *reason = uintr_rfc_missing();
+
+	if (!reason && !UINTR_HANDLER_FLAG_WAITING_ANY)
+		reason = "the kernel's headers have no UINTR_HANDLER_FLAG_WAITING_ANY";
+	return reason;
+}
+
+KTAP_MAIN(cases, missing())
