@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Two pairs of threads send to each other in turns: one receiver runs, the other waits. Meanwhile
+ * something is done to them that a program cannot see coming. A send is answered before the next
+ * one, so a single one that is lost stops its pair for ever.
+ */
+#include "ktap.h"
+#include "task.h"
+#include "uintr.h"
+#include "wait.h"
+
+#include <sys/ptrace.h>
+#include <sys/sysinfo.h>
+
+enum { PAIRS = 2, WAITS = 1 };
+
+#define DISTURBED_MS	1500
+
+struct pair {
+	volatile unsigned long sent;
+	volatile unsigned long handled;
+	int fd;
+	bool connected;
+	pid_t receiver, sender;
+};
+
+struct scene {
+	struct pair pairs[PAIRS];
+	bool stop;
+	unsigned long faults;	/* what a disturbance could not do, and should have */
+};
+
+static struct scene *scene;
+static __thread struct pair *mine;
+
+static UINTR_HANDLER void answer(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	mine->handled = mine->sent;
+	wait_fix(frame);
+}
+
+static void *receives(void *arg)
+{
+	struct pair *pair = arg;
+
+	mine = pair;
+	ktap_ok(uintr_register_handler(answer, 0));
+	pair->fd = ktap_ok(uintr_create_fd(3, 0));
+	store(&pair->receiver, task_tid());
+	_stui();
+	while (!load(&scene->stop)) {
+		if (pair == &scene->pairs[WAITS])
+			wait_while(&pair->handled, pair->handled);
+		else
+			__builtin_ia32_pause();
+	}
+	return NULL;
+}
+
+static void *sends(void *arg)
+{
+	struct pair *pair = arg;
+	int index;
+
+	ktap_assert(yield_until(load(&pair->receiver)), "no receiver");
+	index = ktap_ok(uintr_register_sender(pair->fd, 0));
+	store(&pair->sender, task_tid());
+	while (!load(&scene->stop)) {
+		pair->sent++;
+		_senduipi(index);
+		while (pair->handled != pair->sent && !load(&scene->stop))
+			sched_yield();
+	}
+	/* So that a receiver that waits sees the end. */
+	pair->sent++;
+	_senduipi(index);
+	return NULL;
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+static void play(void *arg)
+{
+	pthread_t threads[2 * PAIRS];
+	int i;
+
+	(void)arg;
+	signal(SIGUSR1, nothing);
+	for (i = 0; i < PAIRS; i++) {
+		threads[2 * i] = thread_start(receives, &scene->pairs[i]);
+		threads[2 * i + 1] = thread_start(sends, &scene->pairs[i]);
+	}
+	for (i = 0; i < 2 * PAIRS; i++)
+		thread_join(threads[i]);
+}
+
+static bool all_go_on(const unsigned long *before)
+{
+	int i;
+
+	for (i = 0; i < PAIRS; i++)
+		if (scene->pairs[i].handled < before[i] + 20)
+			return false;
+	return true;
+}
+
+/* Each pair has to get further. */
+static void check_progress(const char *when)
+{
+	unsigned long before[PAIRS];
+	int i;
+
+	for (i = 0; i < PAIRS; i++)
+		before[i] = scene->pairs[i].handled;
+	if (yield_until(all_go_on(before)))
+		return;
+	for (i = 0; i < PAIRS; i++)
+		ktap_check(scene->pairs[i].handled >= before[i] + 20,
+			   "%s: the receiver that %s has handled %lu of %lu", when,
+			   i == WAITS ? "waits" : "runs", scene->pairs[i].handled,
+			   scene->pairs[i].sent);
+}
+
+static bool all_are_there(void)
+{
+	int i;
+
+	for (i = 0; i < PAIRS; i++)
+		if (!load(&scene->pairs[i].sender))
+			return false;
+	return true;
+}
+
+/* Do something to the threads of a child again and again, then see that they still play. */
+static void disturb(void (*fn)(pid_t child, unsigned long round))
+{
+	unsigned long round = 0;
+	uint64_t start;
+	pid_t child;
+
+	scene = shared_memory(sizeof(*scene));
+	child = child_start(play, NULL);
+	ktap_assert(yield_until(all_are_there()), "the threads did not start");
+	check_progress("before");
+	start = now_ns();
+	while (now_ns() - start < DISTURBED_MS * 1000000ULL)
+		fn(child, round++);
+	check_progress("afterwards");
+	ktap_check(!scene->faults, "%lu of %lu disturbances failed", scene->faults, round);
+	store(&scene->stop, true);
+	child_passes(child);
+}
+
+static pid_t thread_of(unsigned long n)
+{
+	struct pair *pair = &scene->pairs[n / 2 % PAIRS];
+
+	return n % 2 ? pair->sender : pair->receiver;
+}
+
+static void move(pid_t child, unsigned long round)
+{
+	cpu_set_t set;
+
+	(void)child;
+	CPU_ZERO(&set);
+	CPU_SET(round / 4 % cpu_count(), &set);
+	if (sched_setaffinity(thread_of(round), sizeof(set), &set))
+		scene->faults++;
+	if (round % 4 == 3)
+		sleep_ms(1);
+}
+
+static void moved_between_cpus(void)
+{
+	if (cpu_count() < 2)
+		ktap_skip("needs two CPUs");
+	disturb(move);
+}
+
+static void stop_and_continue(pid_t child, unsigned long round)
+{
+	kill(child, SIGSTOP);
+	sleep_ms(round % 3);
+	kill(child, SIGCONT);
+	sleep_ms(round % 2);
+}
+
+static void stopped_and_continued(void)
+{
+	disturb(stop_and_continue);
+}
+
+static void signal_one(pid_t child, unsigned long round)
+{
+	syscall(SYS_tgkill, child, thread_of(round), SIGUSR1);
+	if (round % 16 == 15)
+		sched_yield();
+}
+
+static void shot_at_with_signals(void)
+{
+	disturb(signal_one);
+}
+
+/* Wait until a traced thread stops, and give the signal it stopped by; 0 if it does not. */
+static int traced_stop(pid_t tid)
+{
+	int status;
+
+	if (waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status))
+		return 0;
+	return WSTOPSIG(status);
+}
+
+static void trace(pid_t tid, unsigned int steps)
+{
+	int sig;
+
+	if (ptrace(PTRACE_ATTACH, tid, 0, 0) || !traced_stop(tid)) {
+		scene->faults++;
+		return;
+	}
+	while (steps--) {
+		if (ptrace(PTRACE_SINGLESTEP, tid, 0, 0))
+			break;
+		sig = traced_stop(tid);
+		if (sig != SIGTRAP) {
+			scene->faults++;
+			break;
+		}
+	}
+	if (ptrace(PTRACE_DETACH, tid, 0, 0))
+		scene->faults++;
+}
+
+static void attach(pid_t child, unsigned long round)
+{
+	(void)child;
+	trace(thread_of(round), 0);
+}
+
+static void attached_to_and_let_go(void)
+{
+	disturb(attach);
+}
+
+/* A thread that waits makes no step before it is woken. */
+static void step(pid_t child, unsigned long round)
+{
+	struct pair *pair = &scene->pairs[!WAITS];
+
+	(void)child;
+	trace(round % 2 ? pair->sender : pair->receiver, 50);
+}
+
+static void single_stepped(void)
+{
+	disturb(step);
+}
+
+static bool cpu_online(int cpu, bool online)
+{
+	char path[64];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	done = write(fd, online ? "1" : "0", 1) == 1;
+	close(fd);
+	return done;
+}
+
+static int last_cpu;
+
+static void unplug(pid_t child, unsigned long round)
+{
+	int cpu = 1 + round % last_cpu;
+
+	(void)child;
+	if (!cpu_online(cpu, false)) {
+		scene->faults++;
+		return;
+	}
+	sleep_ms(5);
+	if (!cpu_online(cpu, true))
+		scene->faults++;
+}
+
+static void on_cpus_that_come_and_go(void)
+{
+	if (get_nprocs() < 2)
+		ktap_skip("needs two CPUs");
+	if (access("/sys/devices/system/cpu/cpu1/online", W_OK))
+		ktap_skip("CPUs cannot be taken offline here");
+	last_cpu = get_nprocs() - 1;
+	disturb(unplug);
+}
+
+/* Half of what is free, so that the kernel has to look for more, and nobody is killed. */
+static void take_memory(pid_t child, unsigned long round)
+{
+	struct sysinfo info;
+	size_t size;
+	char *p;
+
+	(void)child;
+	(void)round;
+	if (sysinfo(&info))
+		return;
+	size = info.freeram / 2 * info.mem_unit;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (p != MAP_FAILED)
+		munmap(p, size);
+}
+
+static void short_of_memory(void)
+{
+	disturb(take_memory);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(moved_between_cpus),
+	KTAP_CASE(stopped_and_continued),
+	KTAP_CASE(shot_at_with_signals),
+	KTAP_CASE(attached_to_and_let_go),
+	KTAP_CASE(single_stepped),
+	KTAP_CASE(on_cpus_that_come_and_go),
+	KTAP_CASE(short_of_memory),
+};
+
+KTAP_MAIN(cases, uintr_rfc_missing())
