@@ -362,7 +362,7 @@ static void fault_loses_the_interrupt(void)
 	EXPECT_EQ(upid->pir, BIT(7));
 }
 
-/* HLT is left or entered again, as a CPU likes; the requests must be there. */
+/* A notification and an ordinary interrupt wait when HLT begins: both are taken. */
 static void is_taken_in_hlt(void)
 {
 	own->upid.pir = BIT(4);
@@ -372,6 +372,73 @@ static void is_taken_in_hlt(void)
 	take_irqs();
 	EXPECT_EQ(cpus[0].irqs[0x41], 1);
 	check_taken(BIT(4));
+}
+
+/* The local APIC's timer ends HLT, long after the notification: what is behind HLT runs then. */
+static void does_not_end_hlt(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	apic_write(0x3e0, 0xb);		/* divided by 1 */
+	apic_write(0x320, 0x41);	/* once, with this vector */
+	apic_write(0x380, 5000000);
+	asm volatile("sti; hlt; cli" ::: "memory");
+	EXPECT_EQ(cpus[0].irqs[0x41], 1);
+	check_taken(BIT(4));
+}
+
+/* A fault of the processing ends HLT. Its handler returns to what is behind it. */
+extern u8 code_hlt[], code_behind_hlt[];
+asm(".pushsection .text\n"
+    "code_hlt:		sti\n"
+    "			hlt\n"
+    "code_behind_hlt:	cli\n"
+    "			ret\n"
+    ".popsection");
+
+static void fault_ends_hlt(void)
+{
+	struct trap trap;
+
+	wrmsr(MSR_UINTR_PD, window(0));
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_kernel(&trap, (void (*)(void *))code_hlt, NULL), TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 2);
+	EXPECT_EQ(trap.regs.rip, (u64)code_behind_hlt);
+	check_taken(0);
+}
+
+/* Another CPU sends while this one is halted, and ends HLT when ON says that it was heard. */
+static volatile bool heard;
+
+static void send_then_wake(void *unused)
+{
+	u64 until = deadline_ms(2000), pause;
+
+	(void)unused;
+	write_cr4(read_cr4() | CR4_UINTR);
+	wrmsr(MSR_UINTR_MISC, MISC(0, 63));
+	wrmsr(MSR_UINTR_TT, (u64)own->uitt | TT_ENABLE);
+	senduipi(6);
+	while ((READ_ONCE(own->upid.low) & UPID_ON) && !expired(until))
+		cpu_relax();
+	heard = !(READ_ONCE(own->upid.low) & UPID_ON);
+	/* Time for what is behind HLT, if it were to run. */
+	for (pause = deadline_ms(2); !expired(pause);)
+		cpu_relax();
+	send_ipi(cpus[0].apic_id, 0x41);
+}
+
+static void from_another_cpu_does_not_end_hlt(void)
+{
+	heard = false;
+	run_on(1, send_then_wake, NULL);
+	asm volatile("sti; hlt; cli" ::: "memory");
+	EXPECT_EQ(cpus[0].irqs[0x41], 1);
+	EXPECT(run_done(1, deadline_ms(4000)));
+	EXPECT(heard);
+	take_irqs();
+	check_taken(BIT(6));
 }
 
 TESTS(
@@ -393,4 +460,7 @@ TESTS(
 	TEST(smap_holds_with_ac),
 	TEST(fault_loses_the_interrupt),
 	TEST(is_taken_in_hlt),
+	TEST(does_not_end_hlt),
+	TEST(fault_ends_hlt),
+	TEST_SMP(from_another_cpu_does_not_end_hlt, 2),
 );
