@@ -381,7 +381,7 @@ static void does_not_end_hlt(void)
 	send_ipi(cpus[0].apic_id, UINV);
 	apic_write(0x3e0, 0xb);		/* divided by 1 */
 	apic_write(0x320, 0x41);	/* once, with this vector */
-	apic_write(0x380, 5000000);
+	apic_write(0x380, 20000000);	/* 20 ms at 1 GHz */
 	asm volatile("sti; hlt; cli" ::: "memory");
 	EXPECT_EQ(cpus[0].irqs[0x41], 1);
 	check_taken(BIT(4));
