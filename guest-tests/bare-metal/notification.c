@@ -184,6 +184,89 @@ static void needs_cr4_uintr(void)
 	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
 }
 
+/*
+ * Out of IA-32e mode and back: paging goes off, and IA32_EFER.LMA with it; IA32_EFER.LME and
+ * CR4.UINTR stay. What comes there takes a gate of 32 bits.
+ */
+volatile u32 legacy_irqs, legacy_efer;
+static u64 legacy_idt[256];
+void visit_legacy_mode(void);
+extern u8 legacy_entry[];
+struct {
+	u16 limit;
+	u64 base;
+} __attribute__((packed)) legacy_idtr;
+asm(".pushsection .text\n"
+    "visit_legacy_mode:\n"
+    "	subq	$16, %rsp\n"
+    "	sidt	(%rsp)\n"
+    "	lidt	legacy_idtr\n"
+    "	movl	$0x10, %eax\n"		/* SEL_KDATA: SS is 0 after a trap from CPL 3 */
+    "	movl	%eax, %ds\n"
+    "	movl	%eax, %es\n"
+    "	movl	%eax, %ss\n"
+    "	ljmpl	*legacy_far\n"
+    "	.code32\n"
+    "legacy_code:\n"
+    "	movl	%cr0, %eax\n"
+    "	andl	$0x7fffffff, %eax\n"
+    "	movl	%eax, %cr0\n"
+    "	jmp	1f\n"
+    "1:	movl	$0xc0000080, %ecx\n"
+    "	rdmsr\n"
+    "	movl	%eax, legacy_efer\n"
+    "	sti\n"
+    "	nop\n"
+    "	nop\n"
+    "	cli\n"
+    "	movl	%cr0, %eax\n"
+    "	orl	$0x80000000, %eax\n"
+    "	movl	%eax, %cr0\n"
+    "	ljmp	$0x08, $1f\n"		/* SEL_KCODE */
+    /* EOI, by MSR or in memory. */
+    "legacy_entry:\n"
+    "	pushal\n"
+    "	incl	legacy_irqs\n"
+    "	xorl	%eax, %eax\n"
+    "	xorl	%edx, %edx\n"
+    "	cmpb	$0, x2apic\n"
+    "	je	2f\n"
+    "	movl	$0x80b, %ecx\n"
+    "	wrmsr\n"
+    "	jmp	3f\n"
+    "2:	movl	%eax, 0xfee000b0\n"
+    "3:	popal\n"
+    "	iretl\n"
+    "	.code64\n"
+    "1:	lidt	(%rsp)\n"
+    "	addq	$16, %rsp\n"
+    "	ret\n"
+    ".popsection\n"
+    ".pushsection .data\n"
+    "legacy_far:	.long legacy_code\n"
+    "			.word 0x30 + 16 * 16\n"	/* SEL_KCODE32 */
+    ".popsection");
+_Static_assert(SEL_KCODE32 == 0x30 + 16 * 16 && SEL_KDATA == 0x10 && SEL_KCODE == 0x08,
+	       "as in visit_legacy_mode");
+
+static void needs_ia32e_mode(void)
+{
+	u64 entry = (u64)legacy_entry;
+
+	legacy_idt[UINV] = (entry & 0xffff) | SEL_KCODE32 << 16 | 0x8eUL << 40 | (entry >> 16) << 48;
+	legacy_idtr.limit = sizeof(legacy_idt) - 1;
+	legacy_idtr.base = (u64)legacy_idt;
+	legacy_irqs = 0;
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	visit_legacy_mode();
+	EXPECT_EQ(legacy_efer & (EFER_LME | EFER_LMA), EFER_LME);
+	EXPECT_EQ(legacy_irqs, 1);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	EXPECT(!apic_bit(APIC_ISR, UINV));
+}
+
 static void do_int(void *unused)
 {
 	(void)unused;
@@ -226,6 +309,41 @@ static void upid_is_the_supervisors(void)
 	EXPECT_EQ(upid->pir, 0);
 }
 
+static void take_irqs_with_ac(void *unused)
+{
+	(void)unused;
+	asm volatile("pushfq; orq %0, (%%rsp); popfq; sti; nop; nop; cli"
+		     :: "i"(RFLAGS_AC) : "memory", "cc");
+}
+
+/* The access is an implicit one: SMAP keeps it off user pages, whatever RFLAGS.AC is. */
+static void smap_holds_with_ac(void)
+{
+	struct upid *upid = window_memory(0);
+	struct trap trap;
+	int vector;
+
+	if (!cpu_has_smap()) {
+		skip("the CPU has no SMAP");
+		return;
+	}
+	map(0, PTE_P | PTE_W | PTE_U | PTE_NX);
+	upid->pir = BIT(7);
+	wrmsr(MSR_UINTR_PD, window(0));
+	send_ipi(cpus[0].apic_id, UINV);
+	set_smap(true);
+	vector = try_kernel(&trap, take_irqs_with_ac, NULL);
+	set_smap(false);
+	EXPECT_EQ(vector, TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 3);
+	EXPECT_EQ(trap.cr2 & ~0xfUL, window(0));
+	check_taken(0);
+	EXPECT_EQ(upid->pir, BIT(7));
+	/* Without SMAP there is nothing wrong with it. */
+	notify(UINV);
+	check_taken(BIT(7));
+}
+
 /* The interrupt is over before the descriptor is accessed: it is gone after the fault. */
 static void fault_loses_the_interrupt(void)
 {
@@ -244,7 +362,7 @@ static void fault_loses_the_interrupt(void)
 	EXPECT_EQ(upid->pir, BIT(7));
 }
 
-/* HLT is left or entered again, as a CPU likes; the requests must be there. */
+/* A notification and an ordinary interrupt wait when HLT begins: both are taken. */
 static void is_taken_in_hlt(void)
 {
 	own->upid.pir = BIT(4);
@@ -254,6 +372,73 @@ static void is_taken_in_hlt(void)
 	take_irqs();
 	EXPECT_EQ(cpus[0].irqs[0x41], 1);
 	check_taken(BIT(4));
+}
+
+/* The local APIC's timer ends HLT, long after the notification: what is behind HLT runs then. */
+static void does_not_end_hlt(void)
+{
+	own->upid.pir = BIT(4);
+	send_ipi(cpus[0].apic_id, UINV);
+	apic_write(0x3e0, 0xb);		/* divided by 1 */
+	apic_write(0x320, 0x41);	/* once, with this vector */
+	apic_write(0x380, 20000000);	/* 20 ms at 1 GHz */
+	asm volatile("sti; hlt; cli" ::: "memory");
+	EXPECT_EQ(cpus[0].irqs[0x41], 1);
+	check_taken(BIT(4));
+}
+
+/* A fault of the processing ends HLT. Its handler returns to what is behind it. */
+extern u8 code_hlt[], code_behind_hlt[];
+asm(".pushsection .text\n"
+    "code_hlt:		sti\n"
+    "			hlt\n"
+    "code_behind_hlt:	cli\n"
+    "			ret\n"
+    ".popsection");
+
+static void fault_ends_hlt(void)
+{
+	struct trap trap;
+
+	wrmsr(MSR_UINTR_PD, window(0));
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_kernel(&trap, (void (*)(void *))code_hlt, NULL), TRAP_PF);
+	EXPECT_EQ(trap.regs.error, 2);
+	EXPECT_EQ(trap.regs.rip, (u64)code_behind_hlt);
+	check_taken(0);
+}
+
+/* Another CPU sends while this one is halted, and ends HLT when ON says that it was heard. */
+static volatile bool heard;
+
+static void send_then_wake(void *unused)
+{
+	u64 until = deadline_ms(2000), pause;
+
+	(void)unused;
+	write_cr4(read_cr4() | CR4_UINTR);
+	wrmsr(MSR_UINTR_MISC, MISC(0, 63));
+	wrmsr(MSR_UINTR_TT, (u64)own->uitt | TT_ENABLE);
+	senduipi(6);
+	while ((READ_ONCE(own->upid.low) & UPID_ON) && !expired(until))
+		cpu_relax();
+	heard = !(READ_ONCE(own->upid.low) & UPID_ON);
+	/* Time for what is behind HLT, if it were to run. */
+	for (pause = deadline_ms(2); !expired(pause);)
+		cpu_relax();
+	send_ipi(cpus[0].apic_id, 0x41);
+}
+
+static void from_another_cpu_does_not_end_hlt(void)
+{
+	heard = false;
+	run_on(1, send_then_wake, NULL);
+	asm volatile("sti; hlt; cli" ::: "memory");
+	EXPECT_EQ(cpus[0].irqs[0x41], 1);
+	EXPECT(run_done(1, deadline_ms(4000)));
+	EXPECT(heard);
+	take_irqs();
+	check_taken(BIT(6));
 }
 
 TESTS(
@@ -268,9 +453,14 @@ TESTS(
 	TEST(leaves_no_trace),
 	TEST(other_vectors_belong_to_the_idt),
 	TEST(needs_cr4_uintr),
+	TEST(needs_ia32e_mode),
 	TEST(software_interrupts_are_none),
 	TEST(has_the_priority_of_its_vector),
 	TEST(upid_is_the_supervisors),
+	TEST(smap_holds_with_ac),
 	TEST(fault_loses_the_interrupt),
 	TEST(is_taken_in_hlt),
+	TEST(does_not_end_hlt),
+	TEST(fault_ends_hlt),
+	TEST_SMP(from_another_cpu_does_not_end_hlt, 2),
 );

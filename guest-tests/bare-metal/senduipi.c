@@ -216,6 +216,47 @@ static void accesses_are_the_supervisors(void)
 	EXPECT(notified(UINV));
 }
 
+/* SMAP: a descriptor on a user page is out of reach, and at CPL 3 RFLAGS.AC does not open it. */
+static void smap_holds_for_the_upid(void)
+{
+	/* senduipi %rax; int */
+	static const u8 code[] = { 0xf3, 0x0f, 0xc7, 0xf0, 0xcd, VECTOR_DONE };
+	struct upid *upid = window_memory(1);
+	struct trap user, kernel;
+	struct regs regs;
+	int at_user, at_kernel;
+
+	if (!cpu_has_smap()) {
+		skip("the CPU has no SMAP");
+		return;
+	}
+	memcpy(window_memory(0), code, sizeof(code));
+	map(0, PTE_P | PTE_U);
+	map(1, PTE_P | PTE_W | PTE_U | PTE_NX);
+	*upid = own->upid;
+	upid->pir = 0;
+	own->uitt[0].upid = window(1);
+	user_regs(&regs, NULL, NULL);
+	regs.rip = window(0);
+	regs.rflags = 2 | RFLAGS_AC;
+	set_smap(true);
+	at_user = try_regs(&user, &regs);
+	set_smap(false);
+	set_smap(true);			/* AC is clear now */
+	at_kernel = try_kernel(&kernel, do_send, (void *)0);
+	set_smap(false);
+	EXPECT_EQ(at_user, TRAP_PF);
+	EXPECT_EQ(user.regs.error, 3);
+	EXPECT_EQ(user.cr2 & ~0xfUL, window(1));
+	EXPECT_EQ(at_kernel, TRAP_PF);
+	EXPECT_EQ(kernel.regs.error, 3);
+	EXPECT_EQ(upid->pir, 0);
+	/* Without SMAP there is nothing wrong with it. */
+	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
+	EXPECT_EQ(upid->pir, BIT(0));
+	EXPECT(notified(UINV));
+}
+
 static void missing_table_faults(void)
 {
 	struct trap trap;
@@ -320,6 +361,12 @@ static void ndst_has_the_form_of_the_mode(void)
 	own->upid.low = UPID_NV(UINV) | (x2apic ? 77UL << 32 : 77UL << 40);
 	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
 	EXPECT(!notified(UINV));
+	if (!x2apic)
+		return;
+	/* All 32 bits of NDST are the ID in x2APIC mode: this one is of no CPU either. */
+	own->upid.low = UPID_NV(UINV) | (cpus[0].apic_id | 0x100UL) << 32;
+	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
+	EXPECT(!notified(UINV));
 }
 
 static void leaves_the_icr_alone(void)
@@ -347,6 +394,7 @@ TESTS(
 	TEST(table_address_must_be_canonical),
 	TEST(reserved_bits_of_a_upid),
 	TEST(accesses_are_the_supervisors),
+	TEST(smap_holds_for_the_upid),
 	TEST(missing_table_faults),
 	TEST(missing_upid_faults),
 	TEST(read_only_upid_faults),

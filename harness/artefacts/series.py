@@ -222,6 +222,12 @@ def apply_series(
     return commit
 
 
+def message_of(patch: Patch) -> tuple[str, str]:
+    """Return a patch's subject and message; both are empty for a bare diff."""
+    opened = _open(patch)
+    return opened.subject, opened.message
+
+
 def _open(patch: Patch) -> _Opened:
     """Split a patch into subject, message and diff; a bare diff has neither of the first two."""
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:

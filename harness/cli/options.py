@@ -45,7 +45,8 @@ class List(click.ParamType[tuple[Any, ...]]):
         return f"{inner}[,…]"
 
 
-def _flat(_ctx: click.Context, _param: click.Parameter, value: Any) -> tuple[Any, ...]:
+def flat(_ctx: click.Context, _param: click.Parameter, value: Any) -> tuple[Any, ...]:
+    """Join the values of an option that was given several times."""
     return tuple(item for part in value for item in part)
 
 
@@ -56,7 +57,7 @@ def _list(flag: str, item: click.ParamType[Any], name: str, default: object, tex
         multiple=True,
         default=[str(default)] if default is not None else [],
         show_default=default is not None and str(default),
-        callback=_flat,
+        callback=flat,
         help=text,
     )
 

@@ -38,7 +38,7 @@ struct table {
 } __attribute__((packed));
 
 extern u8 trap_entries[], user_done[], ap_code[], ap_code_end[];
-extern u64 gdt[], window_pt[];
+extern u64 gdt[], boot_pml4[], window_pt[];
 extern u32 start_info, ap_next;
 int context_save(struct context *context) __attribute__((returns_twice));
 void context_load(struct context *context) __attribute__((noreturn));
@@ -281,6 +281,22 @@ void unmap_all(void)
 		if (window_pt[n])
 			map(n, 0);
 	}
+}
+
+bool cpu_has_smap(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(7, 0, &a, &b, &c, &d);
+	return b >> 20 & 1;
+}
+
+void set_smap(bool on)
+{
+	boot_pml4[0] = on ? boot_pml4[0] & ~(u64)PTE_U : boot_pml4[0] | PTE_U;
+	asm volatile("movq %%cr3, %%rax; movq %%rax, %%cr3" ::: "rax", "memory");
+	write_cr4(on ? read_cr4() | CR4_SMAP : read_cr4() & ~(u64)CR4_SMAP);
+	asm volatile("pushfq; andq %0, (%%rsp); popfq" :: "i"(~RFLAGS_AC) : "memory", "cc");
 }
 
 /* --- local APIC ---------------------------------------------------------------------------- */

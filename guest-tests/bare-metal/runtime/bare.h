@@ -159,6 +159,12 @@ void *window_memory(int n);
 void map(int n, u64 flags);
 /* Not mapped, zeroed: all of them. */
 void unmap_all(void);
+/*
+ * CR4.SMAP on this CPU; while it is on, the identity map is the supervisor's and user code has
+ * nothing but the window. RFLAGS.AC is clear afterwards.
+ */
+bool cpu_has_smap(void);
+void set_smap(bool on);
 
 /* --- local APIC ---------------------------------------------------------------------------- */
 

@@ -258,7 +258,8 @@ gdt:
 	.quad	0x00cffb000000ffff	/* SEL_UCODE32 */
 	.quad	0x00cff3000000ffff	/* SEL_UDATA */
 	.quad	0x00affb000000ffff	/* SEL_UCODE */
-	.fill	GDT_SIZE / 8 - 6, 8, 0	/* a TSS for each CPU */
+	.fill	MAX_CPUS * 2, 8, 0	/* a TSS for each CPU */
+	.quad	0x00cf9b000000ffff	/* SEL_KCODE32 */
 gdt_pointer:
 	.word	GDT_SIZE - 1
 	.quad	gdt

@@ -14,7 +14,8 @@
 #define SEL_UDATA		0x23
 #define SEL_UCODE		0x2b
 #define SEL_TSS			0x30
-#define GDT_SIZE		(SEL_TSS + MAX_CPUS * 16)
+#define SEL_KCODE32		(SEL_TSS + MAX_CPUS * 16)
+#define GDT_SIZE		(SEL_KCODE32 + 8)
 
 #define PTE_P			0x001
 #define PTE_W			0x002
@@ -30,12 +31,14 @@
 #define CR4_PAE			0x00000020
 #define CR4_OSFXSR		0x00000200
 #define CR4_OSXSAVE		0x00040000
+#define CR4_SMAP		0x00200000
 #define CR4_PKE			0x00400000
 #define CR4_UINTR		0x02000000
 
 #define MSR_EFER		0xc0000080
 #define EFER_SCE		0x001
 #define EFER_LME		0x100
+#define EFER_LMA		0x400
 #define EFER_NXE		0x800
 
 /* The vector that ends user code. */

@@ -1,0 +1,91 @@
+"""``uintr-harness mutants``: does the suite notice when a rule is broken?"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.artefacts.store import Store
+from harness.cli import Command
+from harness.cli.options import List, flat
+from harness.cli.show import shown
+from harness.mutants import MUTANTS_FILE, Proof, Report, Result, exit_code, prove
+
+_COLOURS = {"killed": "green", "excused": "yellow"}
+_SHOWN = 100
+
+
+def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Callable[..., Any]:
+    return click.option(
+        flag, field, type=List(item, flag[2:]), multiple=True, callback=flat, help=text
+    )
+
+
+@click.command("mutants", cls=Command)
+@click.argument("names", nargs=-1)
+@click.option(
+    "--of",
+    type=click.Choice(["emulator", "kernel"]),
+    default="emulator",
+    show_default=True,
+    help="Whose series is changed.",
+)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the mutants  [default: patches/mutants/PROFILE]",
+)
+@_list("--cpu", "cpus", click.STRING, "CPU models of the suite.")
+@_list("--smp", "smp", click.IntRange(1, 16), "Numbers of CPUs  [default: 1,2,4 for the emulator]")
+@_list("--cc", "compilers", click.Choice(["gcc", "clang"]), "Compilers of the programs.")
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "tcg", "kvm"]),
+    default="auto",
+    show_default=True,
+    help="As for run.",
+)
+@click.option("-k", "select", metavar="EXPR", help="Only the programs that match (pytest's -k).")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for mutants.json and each run  [default: runs/mutants-TIME-RANDOM]",
+)
+def command(out: Path | None, **options: Any) -> int:
+    """Break the bundled series in each way that a mutant describes; see a case fail for each.
+
+    NAMES choose mutants by name or pattern. The suite is run without a mutant first. The exit code
+    is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
+    """
+    proof = Proof(**options)
+    stamp = f"mutants-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    where = (out or Path("runs") / stamp).absolute()
+    with shown() as progress:
+        report = prove(proof, where, Store.open(progress), progress, _show)
+    _show_totals(report, where)
+    return exit_code(report.results)
+
+
+def _show(result: Result) -> None:
+    line = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
+    line += f" {result.name}"
+    if result.by:
+        line += f"  by {result.by}  in {result.cell}"
+    elif result.message:
+        line += f"  {result.message[:_SHOWN]}"
+    click.echo(f"{line}  {result.seconds:.0f} s")
+
+
+def _show_totals(report: Report, where: Path) -> None:
+    totals = ", ".join(f"{count} {status}" for status, count in sorted(report.totals.items()))
+    click.echo(f"{report.chosen} mutants of {report.profile}: {totals}")
+    click.echo(f"results: {where / MUTANTS_FILE}")

@@ -1,0 +1,360 @@
+"""Proof by mutants: each small wrong change to a series must make a named case fail.
+
+A mutant is a patch on top of a bundled series, ``patches/mutants/PROFILE/NAME.patch``; its message
+says which rule it breaks, and may say by a trailer ``Survives: REASON`` why no case can show it.
+For each one a profile of the same name as the changed one is written, so that the kept build folder
+of that profile rebuilds what the patch touches, and ``uintr-harness run`` is started with it. What
+that run recorded is the verdict; its folder is kept like that of any run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import ConfigDict, Field
+
+from harness import paths
+from harness.artefacts.command import stream
+from harness.artefacts.emulator import OURS
+from harness.artefacts.series import Patch, fetch_series, message_of
+from harness.artefacts.store import Store
+from harness.errors import BuildError, ExitCode, GuestError, UserError
+from harness.profiles import load_emulator, load_kernel
+from harness.progress import Progress
+from harness.request import DEFAULT_KERNEL
+from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord, read_records
+from harness.results.summary import case_id, write_atomically
+from harness.runfolder import RunFolder
+from harness.values import Compiler, EmulatorProfile, FolderSeries, KernelProfile, Value
+
+Of = Literal["emulator", "kernel"]
+Status = Literal["killed", "survived", "excused", "does-not-build", "not-judged"]
+#: Runs a command, gives each line of its output to a function, and returns its exit code.
+Start = Callable[[Sequence[str], Path, Callable[[str], None]], int]
+
+MUTANTS_FILE = "mutants.json"
+#: The run without a mutant, which has to pass.
+UNCHANGED = "unchanged"
+_RUN, _LOG, _BASE = "run", "run.log", "base"
+_SURVIVES = re.compile(r"^Survives:[ \t]*(.+(?:\n[ \t]+.+)*)", re.MULTILINE)
+
+
+class _Kind(NamedTuple):
+    """How mutants of one sort are run."""
+
+    profile: str
+    #: The option of ``run`` that takes the changed profile.
+    option: str
+    cpus: tuple[str, ...]
+    smp: tuple[int, ...]
+    select: str
+
+
+KINDS: dict[Of, _Kind] = {
+    "emulator": _Kind(OURS, "--qemu", ("exposed",), (1, 2, 4), "bare-metal"),
+    "kernel": _Kind(DEFAULT_KERNEL, "--kernel", ("exposed", "hidden"), (2,), "not bare-metal"),
+}
+
+
+class Proof(Value):
+    """What is to be proven, and with which cells; what is None is the kind's own."""
+
+    of: Of = "emulator"
+    #: The mutants' folder.
+    folder: Path | None = None
+    #: Names or patterns of mutants; none for all.
+    names: tuple[str, ...] = ()
+    cpus: tuple[str, ...] = ()
+    smp: tuple[int, ...] = ()
+    compilers: tuple[Compiler, ...] = ()
+    accel: Literal["auto", "tcg", "kvm"] = "auto"
+    #: pytest's ``-k`` expression over the programs.
+    select: str | None = None
+    #: Guests at a time.
+    jobs: int = 1
+
+
+class Mutant(Value):
+    """One wrong change."""
+
+    name: str
+    path: Path
+    #: What it does, in one line.
+    subject: str
+    #: Why no case can show it, if so.
+    reason: str | None = None
+
+
+class Result(Value):
+    """What came of one mutant."""
+
+    name: str
+    subject: str
+    status: Status
+    #: ``SUBJECT/PROGRAM::CASE`` that failed first, or the kernel's complaint.
+    by: str = ""
+    cell: str = ""
+    #: What that case said, what did not build, or why it may survive.
+    message: str = ""
+    seconds: float = 0.0
+
+
+class Report(Value):
+    """``mutants.json``: rewritten as a whole after each mutant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    of: Of
+    #: The profile whose series was changed.
+    profile: str
+    #: Mutants that were chosen; more than there are results of in a proof that was interrupted.
+    chosen: int
+    results: tuple[Result, ...] = ()
+    totals: dict[Status, int] = Field(default_factory=dict)
+
+
+def find_mutants(folder: Path, names: Sequence[str] = ()) -> tuple[Mutant, ...]:
+    """Return a folder's mutants in the order of their names.
+
+    :param names: names or shell patterns of those wanted; none for all.
+    :raise UserError: there is no such folder or mutant, or one says nothing about itself.
+    """
+    found = sorted(folder.glob("*.patch"))
+    if not found:
+        raise UserError("there are no mutants", where=folder, hint="they are files NAME.patch")
+    for name in names:
+        if not any(fnmatchcase(path.stem, name) for path in found):
+            raise UserError(f"no mutant is named {name!r}", where=folder, hint=f"ls {folder}")
+    return tuple(
+        read_mutant(path)
+        for path in found
+        if not names or any(fnmatchcase(path.stem, name) for name in names)
+    )
+
+
+def read_mutant(path: Path) -> Mutant:
+    """Read a mutant's description.
+
+    :raise UserError: it has none.
+    """
+    subject, message = message_of(Patch(path.name, path.read_bytes()))
+    if not subject or not message.strip() or path.stem in {UNCHANGED, _BASE}:
+        raise UserError(
+            "a mutant has a name of its own, a subject, and a message with the rule that it breaks",
+            where=path,
+            hint="`git format-patch` writes such a file",
+        )
+    reason = _SURVIVES.search(message)
+    return Mutant(
+        name=path.stem,
+        path=path,
+        subject=subject,
+        reason=" ".join(reason[1].split()) if reason else None,
+    )
+
+
+def to_toml(table: Mapping[str, object]) -> str:
+    """Return a profile's file: strings, lists of strings, and tables of these.
+
+    A string of JSON is one of TOML as well.
+    """
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [
+        f"{key} = {json.dumps(value)}" for key, value in plain.items() if value not in (None, "")
+    ]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", to_toml(value)]
+    return "\n".join(lines) + "\n"
+
+
+def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> list[str]:
+    """Return the command that runs the suite with a changed profile."""
+    kind = KINDS[proof.of]
+    select = kind.select if proof.select is None else proof.select
+    return [
+        *(sys.executable, "-m", "harness", "run"),
+        *(kind.option, str(profile)),
+        *("--cpu", ",".join(proof.cpus or kind.cpus)),
+        *("--smp", ",".join(map(str, proof.smp or kind.smp))),
+        *(("--cc", ",".join(proof.compilers)) if proof.compilers else ()),
+        *("--accel", proof.accel),
+        *("--jobs", str(proof.jobs)),
+        *(("-k", select) if select else ()),
+        *(("-x",) if exit_first else ()),
+        *("--out", str(out)),
+    ]
+
+
+def judge(mutant: Mutant, code: int, run: Path, said: Sequence[str], seconds: float) -> Result:
+    """Return what a run says of a mutant.
+
+    :param code: the run's exit code.
+    :param run: its folder.
+    :param said: the last lines of its output.
+    """
+    result = Result(
+        name=mutant.name, subject=mutant.subject, status="not-judged", seconds=round(seconds, 1)
+    )
+    error = next((line for line in reversed(said) if line.startswith("error: ")), "")
+    if code == ExitCode.BUILD:
+        return result.model_copy(update={"status": "does-not-build", "message": error})
+    if code == ExitCode.PASSED:
+        status = "excused" if mutant.reason else "survived"
+        return result.model_copy(update={"status": status, "message": mutant.reason or ""})
+    failed = _first_failure(run)
+    if code in {ExitCode.TESTS_FAILED, ExitCode.GUEST} and failed:
+        return result.model_copy(update={"status": "killed", **failed})
+    return result.model_copy(update={"message": error or f"the run ended with {code}"})
+
+
+def _first_failure(run: Path) -> dict[str, str]:
+    """Return what failed first in a run, as fields of a result."""
+    for record in read_records(RunFolder(run).results).records:
+        match record:
+            case CaseRecord(status="fail"):
+                said = record.message or record.diagnostics.strip().partition("\n")[0]
+                return {"by": case_id(record), "cell": record.cell, "message": said}
+            case SplatRecord(excused=None):
+                return {"by": "(kernel log)", "cell": record.cell, "message": record.title}
+            case GuestFailureRecord(program=str()):
+                by = f"{record.program}::({record.verdict})"
+                return {"by": by, "cell": record.cell, "message": record.message}
+    return {}
+
+
+def exit_code(results: Iterable[Result]) -> ExitCode:
+    """Return the contract's exit code: 4 wins over 3, and 3 over 1."""
+    seen = {result.status for result in results}
+    if "not-judged" in seen:
+        return ExitCode.GUEST
+    if "does-not-build" in seen:
+        return ExitCode.BUILD
+    return ExitCode.TESTS_FAILED if "survived" in seen else ExitCode.PASSED
+
+
+def prove(
+    proof: Proof,
+    out: Path,
+    store: Store,
+    progress: Progress,
+    on_result: Callable[[Result], None],
+    start: Start | None = None,
+) -> Report:
+    """Build and run each mutant; ``mutants.json`` in ``out`` has each result once it is known.
+
+    :param start: runs a command; by default as a bounded process of its own.
+    :raise UserError: a mutant's name or an option is wrong, or ``out`` holds a proof already.
+    :raise BuildError: the unchanged series does not build.
+    :raise GuestError: the suite does not pass without a mutant, so that no verdict would count.
+    """
+    kind = KINDS[proof.of]
+    mutants = find_mutants(
+        proof.folder or paths.PATCHES / "mutants" / kind.profile, names=proof.names
+    )
+    bench = _Bench(proof, out, start or _start)
+    bench.lay_out_base(store, progress)
+    _check_unchanged(bench, progress)
+    report = Report(of=proof.of, profile=kind.profile, chosen=len(mutants))
+    for number, mutant in enumerate(mutants, 1):
+        with progress.step(f"mutant {mutant.name} ({number} of {len(mutants)})") as step:
+            code, said, seconds = bench.run(mutant.name, mutant.path, step.update)
+        if code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
+        result = judge(mutant, code, out / mutant.name / _RUN, said, seconds)
+        results = (*report.results, result)
+        report = report.model_copy(
+            update={"results": results, "totals": dict(Counter(one.status for one in results))}
+        )
+        write_atomically(out / MUTANTS_FILE, report.model_dump_json(by_alias=True, indent=2) + "\n")
+        on_result(result)
+    return report
+
+
+def _check_unchanged(bench: _Bench, progress: Progress) -> None:
+    """See that the suite passes without a mutant."""
+    with progress.step("the suite without a mutant") as step:
+        code, said, _ = bench.run(UNCHANGED, None, step.update)
+    if code == ExitCode.PASSED:
+        return
+    if code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    family = {ExitCode.USAGE: UserError, ExitCode.BUILD: BuildError}.get(ExitCode(code), GuestError)
+    raise family(
+        "the suite does not pass without a mutant, so that no verdict would mean anything",
+        where=bench.out / UNCHANGED / _LOG,
+        detail="\n".join(said[-12:]),
+        hint=f"uintr-harness report {bench.out / UNCHANGED / _RUN}",
+    )
+
+
+class _Bench:
+    """Where mutants are laid out and run."""
+
+    def __init__(self, proof: Proof, out: Path, start: Start) -> None:
+        self.proof = proof
+        self.out = out
+        self._start = start
+        self._profile: EmulatorProfile | KernelProfile | None = None
+        self._lines: list[str] = []
+
+    def lay_out_base(self, store: Store, progress: Progress) -> None:
+        """Write the series that mutants are put on, once for all."""
+        kind = KINDS[self.proof.of]
+        load = load_emulator if self.proof.of == "emulator" else load_kernel
+        self._profile = load(kind.profile)
+        base = self.out / _BASE
+        if base.exists():
+            raise UserError(
+                "this folder already holds mutants",
+                where=self.out,
+                hint="give another --out, or remove the old ones",
+            )
+        base.mkdir(parents=True)
+        for number, patch in enumerate(fetch_series(self._profile.series, store, progress), 1):
+            (base / f"{number:04}.patch").write_bytes(patch.content)
+            self._lines.append(f"{_BASE}/{number:04}.patch -p{patch.strip}")
+
+    def run(
+        self, name: str, patch: Path | None, on_line: Callable[[str], None]
+    ) -> tuple[int, list[str], float]:
+        """Run the suite with a patch on top of the base; return code, last lines and seconds."""
+        assert self._profile is not None
+        folder = self.out / name
+        series = folder / "series"
+        series.mkdir(parents=True)
+        (series / _BASE).symlink_to(Path("../..") / _BASE)
+        lines = list(self._lines)
+        if patch:
+            (series / "mutant.patch").write_bytes(patch.read_bytes())
+            lines.append("mutant.patch")
+        (series / "series").write_text("\n".join(lines) + "\n")
+        changed = self._profile.model_copy(update={"series": FolderSeries(path=series.absolute())})
+        # The name decides which kept build folder is used.
+        profile = folder / f"{self._profile.name}.toml"
+        profile.write_text(to_toml(changed.model_dump(mode="json", exclude={"name"})))
+        said: list[str] = []
+
+        def tell(line: str) -> None:
+            if line.strip():
+                said.append(line)
+                del said[:-200]
+                on_line(line.strip())
+
+        argv = run_argv(self.proof, profile, folder / _RUN, exit_first=patch is not None)
+        began = time.monotonic()
+        code = self._start(argv, folder / _LOG, tell)
+        return code, said, time.monotonic() - began
+
+
+def _start(argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
+    return stream(argv, log=log, on_line=on_line)

@@ -1,0 +1,39 @@
+"""Mutants of the emulator's series, really built and run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.mutants import MUTANTS_FILE
+
+pytestmark = pytest.mark.guest
+
+#: A whole build of QEMU, if there is none to start from, and two small ones.
+LIMIT_S = 3000
+
+
+def test_a_broken_rule_is_noticed_and_a_stated_reason_excuses(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "harness", "mutants", "--out", str(out), "--smp", "1"),
+            *("--accel", "tcg", "-k", "bare-metal/delivery"),
+            *("lowest-vector-first", "vmstate-without-uif"),
+        ],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = json.loads((out / MUTANTS_FILE).read_text())["results"]
+    assert (first["name"], first["status"]) == ("lowest-vector-first", "killed")
+    assert first["by"].startswith("bare-metal/delivery::highest_vector_comes_first")
+    assert (second["name"], second["status"]) == ("vmstate-without-uif", "excused")
+    assert "test_bare_metal_guests.py" in second["message"]

@@ -1,0 +1,354 @@
+"""Mutants: how they are read, laid out, run and judged; the runs are a fake's."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness import cli, mutants, paths
+from harness.artefacts.series import fetch_series
+from harness.artefacts.store import Store
+from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
+from harness.mutants import (
+    MUTANTS_FILE,
+    Proof,
+    Result,
+    exit_code,
+    find_mutants,
+    judge,
+    prove,
+    read_mutant,
+    run_argv,
+    to_toml,
+)
+from harness.profiles import load_emulator, load_kernel
+from harness.progress import Silent
+from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
+from harness.runfolder import RunFolder
+
+CELL = "linux-6.12-exposed-smp1-gcc"
+PATCH = """\
+From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: A Tester <tester@example.org>
+Date: Tue, 24 Nov 2026 12:00:00 +0000
+Subject: [PATCH] forget {what}
+
+The rule is that {what} is remembered.
+{trailer}
+---
+ a.c | 2 +-
+ 1 file changed, 1 insertion(+), 1 deletion(-)
+
+diff --git a/a.c b/a.c
+--- a/a.c
++++ b/a.c
+@@ -1 +1 @@
+-int {what} = 1;
++int {what} = 0;
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three mutants, one of which may survive."""
+    where = tmp_path / "mutants"
+    where.mkdir()
+    for what in ("alpha", "beta"):
+        (where / f"no-{what}.patch").write_text(PATCH.format(what=what, trailer=""))
+    trailer = "\nSurvives: nothing\n shows it.\n"
+    (where / "quiet.patch").write_text(PATCH.format(what="gamma", trailer=trailer))
+    return where
+
+
+def failing(case: str = "first", **more: object) -> CaseRecord:
+    values = {"cell": CELL, "program": "bare-metal/a", "case": case, "status": "fail"}
+    return CaseRecord.model_validate({**values, "message": "1 is not 2", **more})
+
+
+def write_run(folder: Path, *records: Record) -> None:
+    with Recorder(RunFolder(folder).results) as recorder:
+        for record in records:
+            recorder.write(record)
+
+
+# --- mutants as files ---------------------------------------------------------------------------
+
+
+def test_a_mutant_says_what_it_breaks_and_why_it_may_survive(folder: Path) -> None:
+    found = find_mutants(folder)
+    assert [(one.name, one.subject, one.reason) for one in found] == [
+        ("no-alpha", "forget alpha", None),
+        ("no-beta", "forget beta", None),
+        ("quiet", "forget gamma", "nothing shows it."),
+    ]
+    assert [one.name for one in find_mutants(folder, ["no-*"])] == ["no-alpha", "no-beta"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bare.patch", "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-int a;\n+int b;\n"),
+        ("silent.patch", PATCH.format(what="x", trailer="").replace("The rule", "\n---\nThe rule")),
+        ("unchanged.patch", PATCH.format(what="x", trailer="")),
+    ],
+)
+def test_a_mutant_without_a_rule_or_a_name_of_its_own_is_refused(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError, match="a name of its own"):
+        read_mutant(path)
+
+
+def test_what_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'no-such'"):
+        find_mutants(folder, ["no-such"])
+    with pytest.raises(UserError, match="no mutants"):
+        find_mutants(tmp_path / "elsewhere")
+
+
+def test_the_bundled_mutants_are_described() -> None:
+    found = find_mutants(paths.PATCHES / "mutants" / "qemu-10.0")
+    assert len(found) >= 20
+    subjects = [one.subject for one in found]
+    assert len(set(subjects)) == len(subjects)
+    changes = [fetch_text(one.path) for one in found]
+    assert len(set(changes)) == len(changes), "two mutants are the same change"
+
+
+def fetch_text(path: Path) -> str:
+    """Return a patch's diff."""
+    return path.read_text().partition("\ndiff --git ")[2]
+
+
+# --- profiles and commands ------------------------------------------------------------------------
+
+
+def test_a_profile_is_written_so_that_it_reads_back_equal(tmp_path: Path) -> None:
+    ours = load_emulator("qemu-10.0")
+    path = tmp_path / "qemu-10.0.toml"
+    path.write_text(to_toml(ours.model_dump(mode="json", exclude={"name"})))
+    assert load_emulator(str(path)) == ours
+    kernel = load_kernel("linux-6.12")
+    path = tmp_path / "linux-6.12.toml"
+    path.write_text(to_toml(kernel.model_dump(mode="json", exclude={"name"})))
+    assert load_kernel(str(path)) == kernel
+
+
+def test_strings_survive_in_toml() -> None:
+    table = {"a": 'quo"te\\ \n\t é', "none": None, "list": ["x", "y"], "t": {"k": "v"}}
+    assert tomllib.loads(to_toml(table)) == {
+        "a": 'quo"te\\ \n\t é',
+        "list": ["x", "y"],
+        "t": {"k": "v"},
+    }
+
+
+def test_the_command_of_each_kind() -> None:
+    argv = run_argv(Proof(), Path("/m/qemu-10.0.toml"), Path("/o"), exit_first=True)
+    assert argv[1:] == [
+        *("-m", "harness", "run", "--qemu", "/m/qemu-10.0.toml"),
+        *("--cpu", "exposed", "--smp", "1,2,4", "--accel", "auto", "--jobs", "1"),
+        *("-k", "bare-metal", "-x", "--out", "/o"),
+    ]
+    proof = Proof(of="kernel", smp=(4,), compilers=("clang",), select="api", accel="tcg", jobs=2)
+    argv = run_argv(proof, Path("/m/linux-6.12.toml"), Path("/o"), exit_first=False)
+    assert argv[1:] == [
+        *("-m", "harness", "run", "--kernel", "/m/linux-6.12.toml"),
+        *("--cpu", "exposed,hidden", "--smp", "4", "--cc", "clang", "--accel", "tcg"),
+        *("--jobs", "2", "-k", "api", "--out", "/o"),
+    ]
+
+
+# --- verdicts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "records", "said", "expected"),
+    [
+        (0, [], [], ("survived", "", "")),
+        (1, [failing()], [], ("killed", "bare-metal/a::first", "1 is not 2")),
+        (
+            1,
+            [failing(status="pass"), failing("x", message="", diagnostics="got 3\nmore")],
+            [],
+            ("killed", "bare-metal/a::x", "got 3"),
+        ),
+        (
+            1,
+            [SplatRecord(cell=CELL, kind="warn", title="WARNING: x")],
+            [],
+            ("killed", "(kernel log)", "WARNING: x"),
+        ),
+        (
+            4,
+            [GuestFailureRecord(cell=CELL, verdict="panic", message="dead", program="api/a")],
+            [],
+            ("killed", "api/a::(panic)", "dead"),
+        ),
+        # Nothing that was tested has failed: this is no verdict on the mutant.
+        (4, [], ["error: no disk", "  hint: x"], ("not-judged", "", "error: no disk")),
+        (1, [], [], ("not-judged", "", "the run ended with 1")),
+        (2, [failing()], ["error: no CPU"], ("not-judged", "", "error: no CPU")),
+        (3, [], ["a", "error: patch x does not apply"], ("does-not-build", "", "error: patch x")),
+    ],
+)
+def test_what_a_run_says_of_a_mutant(
+    folder: Path,
+    tmp_path: Path,
+    code: int,
+    records: list[Record],
+    said: list[str],
+    expected: tuple[str, str, str],
+) -> None:
+    write_run(tmp_path / "run", *records)
+    result = judge(read_mutant(folder / "no-alpha.patch"), code, tmp_path / "run", said, 1.0)
+    assert (result.status, result.by) == expected[:2]
+    assert result.message.startswith(expected[2])
+
+
+def test_a_reason_excuses_a_survivor_only(folder: Path, tmp_path: Path) -> None:
+    quiet = read_mutant(folder / "quiet.patch")
+    assert judge(quiet, 0, tmp_path, [], 1.0).status == "excused"
+    write_run(tmp_path / "run", failing())
+    assert judge(quiet, 1, tmp_path / "run", [], 1.0).status == "killed"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([], 0),
+        (["killed", "excused"], 0),
+        (["killed", "survived"], 1),
+        (["does-not-build", "survived"], 3),
+        (["not-judged", "does-not-build"], 4),
+    ],
+)
+def test_the_exit_code_tells_the_worst(statuses: list[str], expected: int) -> None:
+    results = [Result.model_validate({"name": "m", "subject": "s", "status": s}) for s in statuses]
+    assert exit_code(results) == expected
+
+
+# --- proofs -------------------------------------------------------------------------------------
+
+
+class Runs:
+    """Takes the place of ``uintr-harness run``: an exit code and records by the mutant's name."""
+
+    def __init__(self, **codes: int) -> None:
+        self.codes = {name.replace("_", "-"): code for name, code in codes.items()}
+        self.seen: list[str] = []
+        self.profiles: dict[str, Path] = {}
+
+    def __call__(self, argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
+        out = Path(argv[argv.index("--out") + 1])
+        name = out.parent.name
+        assert log.parent == out.parent
+        self.seen.append(name)
+        self.profiles[name] = Path(argv[argv.index("--qemu") + 1])
+        assert ("-x" in argv) == (name != "unchanged")
+        code = self.codes.get(name, 0 if name == "unchanged" else 1)
+        on_line("error: it went wrong" if code > 1 else "PASSED")
+        write_run(out, *([failing(f"sees_{name}")] if code == 1 else []))
+        return code
+
+
+def run_proof(
+    folder: Path, out: Path, runs: Runs, on_result: Callable[[Result], None] = lambda _: None
+) -> mutants.Report:
+    store = Store(out.parent / "store")
+    return prove(Proof(folder=folder), out, store, Silent(), on_result, start=runs)
+
+
+def statuses(out: Path) -> dict[str, str]:
+    found = json.loads((out / MUTANTS_FILE).read_text())
+    assert found["schema"] == 1
+    return {result["name"]: result["status"] for result in found["results"]}
+
+
+def test_each_mutant_is_run_on_top_of_the_series_after_the_series_itself(
+    folder: Path, tmp_path: Path
+) -> None:
+    runs = Runs(quiet=0)
+    out = tmp_path / "out"
+    report = run_proof(folder, out, runs)
+    assert runs.seen == ["unchanged", "no-alpha", "no-beta", "quiet"]
+    assert report.totals == {"killed": 2, "excused": 1}
+    found = json.loads((out / MUTANTS_FILE).read_text())
+    assert found["totals"] == {"killed": 2, "excused": 1}
+    assert (found["of"], found["profile"], found["chosen"]) == ("emulator", "qemu-10.0", 3)
+    assert found["results"][0]["by"] == "bare-metal/a::sees_no-alpha"
+    store = Store(tmp_path / "store")
+    ours = load_emulator("qemu-10.0")
+    base = [patch.identity for patch in fetch_series(ours.series, store, Silent())]
+    for name, path in runs.profiles.items():
+        # The same name: the build folder that is kept for the series is used again.
+        profile = load_emulator(str(path))
+        assert (profile.name, profile.source) == (ours.name, ours.source)
+        patches = fetch_series(profile.series, store, Silent())
+        assert [patch.identity for patch in patches[: len(base)]] == base
+        rest = [patch.content for patch in patches[len(base) :]]
+        assert rest == ([] if name == "unchanged" else [(folder / f"{name}.patch").read_bytes()])
+
+
+def test_results_are_there_as_soon_as_they_are_known(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    seen = []
+    run_proof(folder, out, Runs(), lambda result: seen.append((result.name, statuses(out))))
+    assert seen[0] == ("no-alpha", {"no-alpha": "killed"})
+    assert seen[1] == ("no-beta", {"no-alpha": "killed", "no-beta": "killed"})
+
+
+def test_an_interrupted_proof_keeps_what_it_has(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_proof(folder, out, Runs(no_beta=130))
+    assert statuses(out) == {"no-alpha": "killed"}
+
+
+@pytest.mark.parametrize(
+    ("code", "family"), [(1, GuestError), (2, UserError), (3, BuildError), (4, GuestError)]
+)
+def test_without_a_suite_that_passes_there_is_no_proof(
+    folder: Path, tmp_path: Path, code: int, family: type[HarnessError]
+) -> None:
+    runs = Runs(unchanged=code)
+    with pytest.raises(family, match="without a mutant"):
+        run_proof(folder, tmp_path / "out", runs)
+    assert runs.seen == ["unchanged"]
+
+
+def test_two_proofs_never_share_a_folder(folder: Path, tmp_path: Path) -> None:
+    run_proof(folder, tmp_path / "out", Runs())
+    with pytest.raises(UserError, match="already"):
+        run_proof(folder, tmp_path / "out", Runs())
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [({}, 0), ({"no_alpha": 0}, 1), ({"no_alpha": 0, "no_beta": 3}, 3)],
+)
+def test_the_command_line(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    codes: dict[str, int],
+    expected: ExitCode,
+) -> None:
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mutants, "_start", Runs(**codes))
+    out = tmp_path / "out"
+    assert cli.invoke(["mutants", "--from", str(folder), "--out", str(out), "no-*"]) == expected
+    said = capsys.readouterr().out
+    if not codes:
+        assert f"by bare-metal/a::sees_no-alpha  in {CELL}" in said
+    else:
+        assert "survived       no-alpha" in said
+    assert "2 mutants of qemu-10.0: " in said
+    assert said.rstrip().endswith(f"results: {out / MUTANTS_FILE}")
