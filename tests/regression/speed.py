@@ -1,0 +1,230 @@
+"""What the series costs: ``python -m tests.regression.speed``.
+
+Guests of the same kernel are timed on two emulators, or more, under TCG: their boot, from QEMU's
+start to the first command over SSH, and each kind of work in ``speed.c``, of which the amount is
+fixed. A round boots one guest of each variant and then runs each kind in all of them in turn, in
+an order that rotates, so that whatever else the host does meets all variants alike. What counts
+is the processor time that QEMU's threads took: it depends less on other load than wall time does.
+
+A variant's figure is the median, over the rounds, of its time divided by the first variant's in
+the same round, with the interval that bootstrapping that median gives. The exit code is 1 if
+one is slower than ``--limit`` says, which is beyond the interval's lower end.
+
+Variants, of the CPU model ``max``:
+
+``stock``   the emulator without the series
+``same``    ours, without the new CPU features: the cost of the series' own code paths
+``hidden``  ours as cells hide user interrupts: the kernel finds XSAVES, and uses it
+``exposed`` ours with user interrupts
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.artefacts.emulator import build_emulator
+from harness.artefacts.image import build_image
+from harness.artefacts.kernel import build_kernel
+from harness.artefacts.store import Store
+from harness.errors import GuestError, HarnessError
+from harness.guest.spec import GuestSpec
+from harness.guest.vm import Guest, start_guest
+from harness.profiles import load_cpu, load_kernel
+from harness.progress import Progress
+from harness.report.progress import RichProgress
+from harness.values import CpuProfile
+
+SOURCE = Path(__file__).with_suffix(".c")
+KINDS = ("integer", "memory", "floating", "syscalls", "switches", "signals", "faults")
+BOOT = "boot"
+_LIMIT_S = 60.0
+_BOOTSTRAPS = 4000
+_COVERED = 0.95
+
+
+class Variant(NamedTuple):
+    """An emulator profile with a CPU."""
+
+    name: str
+    emulator: str
+    cpu: CpuProfile
+
+
+class Time(NamedTuple):
+    """Seconds."""
+
+    cpu: float
+    wall: float
+
+
+#: Times by variant and kind, one a round.
+Times = dict[str, dict[str, list[Time]]]
+
+
+def variants(stock: str, ours: str) -> list[Variant]:
+    hidden, exposed = load_cpu("hidden"), load_cpu("exposed")
+    same = hidden.model_copy(update={"features": ("xsavec=off", "xsaves=off")})
+    return [
+        Variant("stock", stock, hidden),
+        Variant("same", ours, same),
+        Variant("hidden", ours, hidden),
+        Variant("exposed", ours, exposed),
+    ]
+
+
+def processor_s(pid: int) -> float:
+    """Return the seconds that a process' threads have run; as the scheduler counts them, in ns."""
+    total = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(stat.read_text().split()[0])
+    return total / 1e9
+
+
+@contextlib.contextmanager
+def timed(pid: int) -> Iterator[list[Time]]:
+    """Give a list that gets the time of the block, of a process and on the wall."""
+    times: list[Time] = []
+    cpu, wall = processor_s(pid), time.monotonic()
+    yield times
+    times.append(Time(processor_s(pid) - cpu, time.monotonic() - wall))
+
+
+def one_round(
+    specs: dict[str, GuestSpec], order: Sequence[str], program: Path, times: Times, repeat: int
+) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        guests: dict[str, Guest] = {}
+        for name in order:
+            guest = stack.enter_context(start_guest(specs[name], folder / name))
+            times[name][BOOT].append(Time(processor_s(guest.qemu_pid), guest.boot.boot_s))
+            guest.push(program, "/speed")
+            guests[name] = guest
+        for kind in KINDS:
+            best: dict[str, Time] = {}
+            for _ in range(repeat):
+                said = set()
+                for name in order:
+                    guest = guests[name]
+                    with timed(guest.qemu_pid) as taken:
+                        done = guest.run(["/speed/speed", kind], timeout_s=_LIMIT_S * guest.factor)
+                    if done.returncode != 0:
+                        raise GuestError(f"speed {kind} failed in a guest", where=name)
+                    said.add(done.stdout)
+                    best[name] = min(best.get(name, taken[0]), taken[0])
+                if len(said) != 1:
+                    raise GuestError(f"the emulators do not agree on {kind}", detail=str(said))
+            for name in order:
+                times[name][kind].append(best[name])
+
+
+class Ratio(NamedTuple):
+    """How many times as long as the first variant, with the ends of the interval."""
+
+    low: float
+    median: float
+    high: float
+
+
+def ratio(before: Sequence[float], after: Sequence[float]) -> Ratio:
+    """Return the median of the ratios of pairs, and its bootstrap interval."""
+    pairs = [b / a for a, b in zip(before, after, strict=True)]
+    draw = random.Random(0)  # the same figures give the same interval
+    medians = sorted(
+        statistics.median(draw.choices(pairs, k=len(pairs))) for _ in range(_BOOTSTRAPS)
+    )
+    cut = round(_BOOTSTRAPS * (1 - _COVERED) / 2)
+    return Ratio(medians[cut], statistics.median(pairs), medians[-cut - 1])
+
+
+def verdict(found: Ratio, limit: float) -> str:
+    if found.low > limit:
+        return "SLOWER"
+    return "ok" if found.high <= limit else "not sure"
+
+
+def report(times: Times, limit: float) -> tuple[str, bool]:
+    """Return a table as text, and whether something is slower for sure."""
+    first, *others = times
+    lines = [f"{'':10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
+    slower = False
+    for kind in (BOOT, *KINDS):
+        before = [taken.cpu for taken in times[first][kind]]
+        line = f"{kind:10}{statistics.median(before):9.3f}  "
+        for name in others:
+            found = ratio(before, [taken.cpu for taken in times[name][kind]])
+            judged = verdict(found, limit)
+            slower = slower or judged == "SLOWER"
+            span = f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}] {judged}"
+            line += f"{span:^38}"
+        lines.append(line.rstrip())
+    return "\n".join(lines), slower
+
+
+def measure(options: argparse.Namespace, progress: Progress) -> Times:
+    store = Store.open(progress)
+    kernel = build_kernel(load_kernel(options.kernel), store, progress)
+    image = build_image(store, progress)
+    chosen = [
+        variant
+        for variant in variants(options.stock, options.ours)
+        if variant.name in {"stock", *options.variants.split(",")}
+    ]
+    specs = {
+        name: GuestSpec(
+            emulator=build_emulator(store, progress, emulator), kernel=kernel, image=image, cpu=cpu
+        )
+        for name, emulator, cpu in chosen
+    }
+    times: Times = {name: {kind: [] for kind in (BOOT, *KINDS)} for name in specs}
+    names = list(specs)
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["-O2", "-fno-math-errno", "-static", "-o", f"{folder}/speed"]
+        subprocess.run(["gcc", *flags, str(SOURCE)], check=True)
+        with progress.step("measure") as step:
+            for number in range(options.rounds):
+                step.update(f"round {number + 1}", done=number, total=options.rounds)
+                at = number % len(names)
+                order = names[at:] + names[:at]
+                one_round(specs, order, Path(folder), times, options.repeat)
+    return times
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--repeat", type=int, default=2, help="runs of a kind; the best counts")
+    parser.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
+    parser.add_argument("--kernel", default="plain-6.12")
+    parser.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
+    parser.add_argument("--ours", default="qemu-10.0", help="emulator profile")
+    parser.add_argument("--variants", default="same,hidden,exposed")
+    parser.add_argument("--out", type=Path, help="a JSON file for all times")
+    options = parser.parse_args()
+    try:
+        with RichProgress() as progress:
+            times = measure(options, progress)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    if options.out:
+        options.out.write_text(json.dumps(times))
+    table, slower = report(times, options.limit)
+    print(table)
+    return int(slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
