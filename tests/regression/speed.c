@@ -38,7 +38,7 @@ static uint64_t integer(void)
 	const size_t count = sizeof(numbers) / sizeof(*numbers);
 	uint64_t sum = 0;
 
-	for (int round = 0; round < 8; round++) {
+	for (int round = 0; round < 20; round++) {
 		for (size_t i = 0; i < count; i++)
 			numbers[i] = next_random();
 		qsort(numbers, count, sizeof(*numbers), compare);
@@ -83,7 +83,7 @@ static uint64_t floating(void)
 			a[i][j] = 1.0 / (i + j + 1);
 			b[i][j] = __builtin_sqrt(i * SIZE + j);
 		}
-	for (int round = 0; round < 6; round++)
+	for (int round = 0; round < 40; round++)
 		for (int i = 0; i < SIZE; i++)
 			for (int j = 0; j < SIZE; j++) {
 				double dot = 0;
@@ -110,7 +110,7 @@ static uint64_t syscalls(void)
 /* Two tasks that hand a byte to and fro, with SSE registers that hold something. */
 static uint64_t switches(void)
 {
-	const int rounds = 40000;
+	const int rounds = 10000;
 	double value = 1;
 	int to[2], from[2];
 	char byte = 0;
@@ -147,7 +147,7 @@ static uint64_t signals(void)
 	struct sigaction action = { .sa_handler = handler };
 
 	sigaction(SIGUSR1, &action, NULL);
-	while (handled < 100000)
+	while (handled < 20000)
 		raise(SIGUSR1);
 	return (uint64_t)handled;
 }
@@ -158,7 +158,7 @@ static uint64_t faults(void)
 	const size_t size = 256 * 4096;
 	uint64_t sum = 0;
 
-	for (int round = 0; round < 400; round++) {
+	for (int round = 0; round < 150; round++) {
 		volatile char *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
 					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
