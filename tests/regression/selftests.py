@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,9 @@ from harness.values import CpuProfile, Emulator, ImageArtefact
 #: What the selftests include besides themselves.
 _PATHS = ("tools/testing/selftests", "tools/include", "tools/arch/x86", "arch/x86/include")
 _SELFTESTS = "tools/testing/selftests"
-_PKEYS = ("protection_keys", "pkey_sighandler_tests")
+_ALL = ("all_64",)
+#: In ``selftests/mm``.
+PKEYS = ("protection_keys", "pkey_sighandler_tests")
 _STATIC = "-static"
 #: Seconds, under TCG on a machine that has other work.
 _TEST_S = 180
@@ -145,11 +147,14 @@ def _verdict(line: str) -> str | None:
 # --- build ---------------------------------------------------------------------------------
 
 
-def build_selftests(base: BaseTree, headers: Path, folder: Path) -> list[Path]:
+def build_selftests(
+    base: BaseTree, headers: Path, folder: Path, targets: Sequence[str] = (*_ALL, *PKEYS)
+) -> list[Path]:
     """Build what builds of a tree's selftests, statically, for 64 bits.
 
     :param headers: the installed kernel headers.
     :param folder: an empty one.
+    :param targets: of the Makefile in ``selftests/x86``, and names in :data:`PKEYS`.
     """
     tree, out = folder / "tree", folder / "out"
     tree.mkdir()
@@ -160,10 +165,12 @@ def build_selftests(base: BaseTree, headers: Path, folder: Path) -> list[Path]:
         done = capture(argv, env=own_environment())
         if done.returncode:
             raise BuildError(f"{argv[0]} ended with {done.returncode}", detail=done.complaint)
-    make = ["make", "-k", "-s", "-C", str(tree / _SELFTESTS / "x86"), "all_64"]
+    make = ["make", "-k", "-s", "-C", str(tree / _SELFTESTS / "x86")]
     make += [f"OUTPUT={out}", f"KHDR_INCLUDES=-isystem {headers}"]
+    make += [target for target in targets if target not in PKEYS]
     said = capture(make, env={**own_environment(), "EXTRA_CFLAGS": _STATIC})
-    for name in _PKEYS:
+    for name in set(PKEYS).intersection(targets):
+        # Their own Makefile wants 32-bit libraries, too.
         sources = [f"{part}.c" for part in (name, "vm_util", "thp_settings")]
         cc = ["gcc", "-O2", "-mxsave", _STATIC, "-pthread", "-D_GNU_SOURCE", "-w"]
         cc += ["-isystem", str(headers), "-I", str(tree / "tools/include/uapi")]
