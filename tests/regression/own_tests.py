@@ -248,12 +248,16 @@ def settle(both: Both, before: Outcomes, after: Outcomes) -> list[str]:
     return left
 
 
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--folder", type=Path, required=True, help="for trees, builds and results")
+    options.add_argument("--emulators", default=f"{STOCK},{OURS}", help="profiles: before,after")
+    options.add_argument("--build-only", action="store_true")
+    return options
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for trees, builds and results")
-    parser.add_argument("--emulators", default=f"{STOCK},{OURS}", help="profiles: before,after")
-    parser.add_argument("--build-only", action="store_true")
-    options = parser.parse_args()
+    options = parser().parse_args()
     folder = options.folder.resolve()
     try:
         with RichProgress() as progress:

@@ -268,13 +268,17 @@ def run(options: argparse.Namespace, progress: Progress) -> tuple[Boot, Boot]:
     return boots[0], boots[1]
 
 
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--kernel", default="plain-6.12", help="profile; also whose selftests")
+    options.add_argument("--package", help="boot the kernel of this Debian package instead")
+    options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
+    options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
+    return options
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kernel", default="plain-6.12", help="profile; also whose selftests")
-    parser.add_argument("--package", help="boot the kernel of this Debian package instead")
-    parser.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
-    parser.add_argument("--ours", default="qemu-10.0", help="emulator profile")
-    options = parser.parse_args()
+    options = parser().parse_args()
     try:
         with RichProgress() as progress:
             stock, ours = run(options, progress)

@@ -202,17 +202,21 @@ def measure(options: argparse.Namespace, progress: Progress) -> Times:
     return times
 
 
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=12)
+    options.add_argument("--repeat", type=int, default=2, help="runs of a kind; the best counts")
+    options.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
+    options.add_argument("--kernel", default="plain-6.12")
+    options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
+    options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
+    options.add_argument("--variants", default="same,hidden,exposed")
+    options.add_argument("--out", type=Path, help="a JSON file for all times")
+    return options
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--repeat", type=int, default=2, help="runs of a kind; the best counts")
-    parser.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
-    parser.add_argument("--kernel", default="plain-6.12")
-    parser.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
-    parser.add_argument("--ours", default="qemu-10.0", help="emulator profile")
-    parser.add_argument("--variants", default="same,hidden,exposed")
-    parser.add_argument("--out", type=Path, help="a JSON file for all times")
-    options = parser.parse_args()
+    options = parser().parse_args()
     try:
         with RichProgress() as progress:
             times = measure(options, progress)
