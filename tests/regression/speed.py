@@ -6,9 +6,9 @@ fixed. A round boots one guest of each variant and then runs each kind in all of
 an order that rotates, so that whatever else the host does meets all variants alike. What counts
 is the processor time that QEMU's threads took: it depends less on other load than wall time does.
 
-A variant's figure is the median, over the rounds, of its time divided by the first variant's in
-the same round, with the interval that bootstrapping that median gives. The exit code is 1 if
-one is slower than ``--limit`` says, which is beyond the interval's lower end.
+A round's time of a kind is the median of its runs. A variant's figure is the median, over the
+rounds, of its time divided by the first variant's in the same round, with the interval that
+bootstrapping that median gives. The exit code is 1 if an interval lies beyond ``--limit``.
 
 Variants, of the CPU model ``max``:
 
@@ -93,12 +93,15 @@ def processor_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def timed(pid: int) -> Iterator[list[Time]]:
-    """Give a list that gets the time of the block, of a process and on the wall."""
-    times: list[Time] = []
+def timed(pid: int, times: list[Time]) -> Iterator[None]:
+    """Add the time that a block takes, of a process and on the wall, to a list."""
     cpu, wall = processor_s(pid), time.monotonic()
-    yield times
+    yield
     times.append(Time(processor_s(pid) - cpu, time.monotonic() - wall))
+
+
+def median_time(times: Sequence[Time]) -> Time:
+    return Time(*(statistics.median(part) for part in zip(*times, strict=True)))
 
 
 def one_round(
@@ -113,21 +116,20 @@ def one_round(
             guest.push(program, "/speed")
             guests[name] = guest
         for kind in KINDS:
-            best: dict[str, Time] = {}
+            taken: dict[str, list[Time]] = {name: [] for name in order}
             for _ in range(repeat):
                 said = set()
                 for name in order:
                     guest = guests[name]
-                    with timed(guest.qemu_pid) as taken:
+                    with timed(guest.qemu_pid, taken[name]):
                         done = guest.run(["/speed/speed", kind], timeout_s=_LIMIT_S * guest.factor)
                     if done.returncode != 0:
                         raise GuestError(f"speed {kind} failed in a guest", where=name)
                     said.add(done.stdout)
-                    best[name] = min(best.get(name, taken[0]), taken[0])
                 if len(said) != 1:
                     raise GuestError(f"the emulators do not agree on {kind}", detail=str(said))
             for name in order:
-                times[name][kind].append(best[name])
+                times[name][kind].append(median_time(taken[name]))
 
 
 class Ratio(NamedTuple):
@@ -205,7 +207,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> Times:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--rounds", type=int, default=12)
-    options.add_argument("--repeat", type=int, default=2, help="runs of a kind; the best counts")
+    options.add_argument("--repeat", type=int, default=4, help="runs of a kind in a round")
     options.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
     options.add_argument("--kernel", default="plain-6.12")
     options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
