@@ -8,7 +8,8 @@ is the processor time that QEMU's threads took: it depends less on other load th
 
 A round's time of a kind is the median of its runs. A variant's figure is the median, over the
 rounds, of its time divided by the first variant's in the same round, with the interval that
-bootstrapping that median gives. The exit code is 1 if an interval lies beyond ``--limit``.
+bootstrapping that median gives. The exit code is 1 if an interval lies beyond ``--limit``. ^C ends
+it with the rounds that are whole.
 
 Variants, of the CPU model ``max``:
 
@@ -37,7 +38,7 @@ from harness.artefacts.emulator import build_emulator
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
 from harness.artefacts.store import Store
-from harness.errors import GuestError, HarnessError
+from harness.errors import ExitCode, GuestError, HarnessError
 from harness.guest.spec import GuestSpec
 from harness.guest.vm import Guest, start_guest
 from harness.profiles import load_cpu, load_kernel
@@ -46,6 +47,7 @@ from harness.report.progress import RichProgress
 from harness.values import CpuProfile
 
 SOURCE = Path(__file__).with_suffix(".c")
+ORDER = ("stock", "same", "hidden", "exposed")
 KINDS = ("integer", "memory", "floating", "syscalls", "switches", "signals", "faults")
 BOOT = "boot"
 _LIMIT_S = 60.0
@@ -68,8 +70,8 @@ class Time(NamedTuple):
     wall: float
 
 
-#: Times by variant and kind, one a round.
-Times = dict[str, dict[str, list[Time]]]
+#: The times of one round, by variant and kind.
+Round = dict[str, dict[str, list[Time]]]
 
 
 def variants(stock: str, ours: str) -> list[Variant]:
@@ -100,13 +102,18 @@ def timed(pid: int, times: list[Time]) -> Iterator[None]:
     times.append(Time(processor_s(pid) - cpu, time.monotonic() - wall))
 
 
-def median_time(times: Sequence[Time]) -> Time:
-    return Time(*(statistics.median(part) for part in zip(*times, strict=True)))
-
-
 def one_round(
-    specs: dict[str, GuestSpec], order: Sequence[str], program: Path, times: Times, repeat: int
-) -> None:
+    specs: dict[str, GuestSpec],
+    order: Sequence[str],
+    program: Path,
+    kinds: Sequence[str],
+    repeat: int,
+) -> Round:
+    """Boot a guest of each variant, and time each kind in all of them in turn.
+
+    :raise GuestError: a guest failed, or they do not agree on a result.
+    """
+    times: Round = {name: {kind: [] for kind in (BOOT, *kinds)} for name in order}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         guests: dict[str, Guest] = {}
@@ -115,21 +122,18 @@ def one_round(
             times[name][BOOT].append(Time(processor_s(guest.qemu_pid), guest.boot.boot_s))
             guest.push(program, "/speed")
             guests[name] = guest
-        for kind in KINDS:
-            taken: dict[str, list[Time]] = {name: [] for name in order}
-            for _ in range(repeat):
-                said = set()
-                for name in order:
-                    guest = guests[name]
-                    with timed(guest.qemu_pid, taken[name]):
-                        done = guest.run(["/speed/speed", kind], timeout_s=_LIMIT_S * guest.factor)
-                    if done.returncode != 0:
-                        raise GuestError(f"speed {kind} failed in a guest", where=name)
-                    said.add(done.stdout)
-                if len(said) != 1:
-                    raise GuestError(f"the emulators do not agree on {kind}", detail=str(said))
-            for name in order:
-                times[name][kind].append(median_time(taken[name]))
+        for kind in kinds:
+            said = set()
+            for name in list(order) * repeat:
+                guest = guests[name]
+                with timed(guest.qemu_pid, times[name][kind]):
+                    done = guest.run(["/speed/speed", kind], timeout_s=_LIMIT_S * guest.factor)
+                if done.returncode != 0:
+                    raise GuestError(f"speed {kind} failed in a guest", where=name)
+                said.add(done.stdout)
+            if len(said) != 1:
+                raise GuestError(f"the emulators do not agree on {kind}", detail=str(said))
+    return times
 
 
 class Ratio(NamedTuple):
@@ -157,16 +161,21 @@ def verdict(found: Ratio, limit: float) -> str:
     return "ok" if found.high <= limit else "not sure"
 
 
-def report(times: Times, limit: float) -> tuple[str, bool]:
+def typical(rounds: Sequence[Round], name: str, kind: str) -> list[float]:
+    """Return the processor time of a kind in each round."""
+    return [statistics.median(taken.cpu for taken in one[name][kind]) for one in rounds]
+
+
+def report(rounds: Sequence[Round], limit: float) -> tuple[str, bool]:
     """Return a table as text, and whether something is slower for sure."""
-    first, *others = times
+    first, *others = sorted(rounds[0], key=ORDER.index)
     lines = [f"{'':10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
     slower = False
-    for kind in (BOOT, *KINDS):
-        before = [taken.cpu for taken in times[first][kind]]
+    for kind in rounds[0][first]:
+        before = typical(rounds, first, kind)
         line = f"{kind:10}{statistics.median(before):9.3f}  "
         for name in others:
-            found = ratio(before, [taken.cpu for taken in times[name][kind]])
+            found = ratio(before, typical(rounds, name, kind))
             judged = verdict(found, limit)
             slower = slower or judged == "SLOWER"
             span = f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}] {judged}"
@@ -175,7 +184,8 @@ def report(times: Times, limit: float) -> tuple[str, bool]:
     return "\n".join(lines), slower
 
 
-def measure(options: argparse.Namespace, progress: Progress) -> Times:
+def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
+    """Return the rounds that were complete when the last one ended, or at ^C."""
     store = Store.open(progress)
     kernel = build_kernel(load_kernel(options.kernel), store, progress)
     image = build_image(store, progress)
@@ -190,18 +200,19 @@ def measure(options: argparse.Namespace, progress: Progress) -> Times:
         )
         for name, emulator, cpu in chosen
     }
-    times: Times = {name: {kind: [] for kind in (BOOT, *KINDS)} for name in specs}
     names = list(specs)
+    rounds: list[Round] = []
     with tempfile.TemporaryDirectory() as folder:
         flags = ["-O2", "-fno-math-errno", "-static", "-o", f"{folder}/speed"]
         subprocess.run(["gcc", *flags, str(SOURCE)], check=True)
-        with progress.step("measure") as step:
+        with progress.step("measure") as step, contextlib.suppress(KeyboardInterrupt):
             for number in range(options.rounds):
                 step.update(f"round {number + 1}", done=number, total=options.rounds)
                 at = number % len(names)
                 order = names[at:] + names[:at]
-                one_round(specs, order, Path(folder), times, options.repeat)
-    return times
+                kinds = options.kinds.split(",")
+                rounds.append(one_round(specs, order, Path(folder), kinds, options.repeat))
+    return rounds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -213,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
     options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
     options.add_argument("--variants", default="same,hidden,exposed")
+    options.add_argument("--kinds", default=",".join(KINDS))
     options.add_argument("--out", type=Path, help="a JSON file for all times")
     return options
 
@@ -221,14 +233,16 @@ def main() -> int:
     options = parser().parse_args()
     try:
         with RichProgress() as progress:
-            times = measure(options, progress)
+            rounds = measure(options, progress)
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    if not rounds:
+        return ExitCode.INTERRUPTED
     if options.out:
-        options.out.write_text(json.dumps(times))
-    table, slower = report(times, options.limit)
-    print(table)
+        options.out.write_text(json.dumps(rounds))
+    table, slower = report(rounds, options.limit)
+    print(f"{table}\n{len(rounds)} rounds of {options.repeat} runs of each kind")
     return int(slower)
 
 
