@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -29,6 +30,10 @@ def test_a_command_of_the_readme_parses(line: str) -> None:
     program, *args = shlex.split(line)
     if program == "pytest":
         assert "harness.testing.plugin" in args
+        return
+    if program == "python":
+        assert args[0] == "-m"
+        importlib.import_module(args[1]).parser().parse_args(args[2:])
         return
     if program == "ci/bootstrap":
         assert (paths.ROOT / program).is_file()

@@ -1,0 +1,133 @@
+"""What the comparisons of ``tests/regression`` conclude from what they measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import GuestError
+from tests.regression.own_tests import read_junit, worse
+from tests.regression.selftests import Boot, Outcome, compare, read_console
+from tests.regression.speed import BOOT, KINDS, Ratio, Round, Time, ratio, report, verdict
+
+# --- speed ---------------------------------------------------------------------------------
+
+
+def test_the_ratio_is_of_the_pairs_of_a_round() -> None:
+    found = ratio([1.0, 10.0, 2.0], [1.5, 15.0, 3.0])
+    assert found == Ratio(1.5, 1.5, 1.5)
+
+
+def test_the_interval_is_around_the_median_and_shows_the_spread() -> None:
+    found = ratio([1.0] * 9, [0.9, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.2, 2.0])
+    assert found.median == 1.0
+    assert 0.9 <= found.low < 1.0 < found.high < 2.0
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Ratio(0.99, 1.0, 1.01), "ok"),
+        (Ratio(0.99, 1.01, 1.03), "not sure"),
+        (Ratio(1.03, 1.05, 1.07), "SLOWER"),
+    ],
+)
+def test_only_what_is_beyond_the_limit_for_sure_is_slower(found: Ratio, said: str) -> None:
+    assert verdict(found, 1.02) == said
+
+
+def a_round(**slowed: float) -> Round:
+    return {
+        name: {
+            kind: [Time(2.0 * (slowed.get(kind, 1.0) if name == "exposed" else 1.0), 9.0)] * 3
+            for kind in (BOOT, *KINDS)
+        }
+        for name in ("exposed", "stock")
+    }
+
+
+def test_one_slower_kind_makes_the_report_fail() -> None:
+    assert not report([a_round()] * 3, 1.02)[1]
+    text, slower = report([a_round(switches=1.1)] * 3, 1.02)
+    assert slower
+    assert [line.split()[0] for line in text.splitlines() if "SLOWER" in line] == ["switches"]
+
+
+# --- QEMU's own tests ----------------------------------------------------------------------
+
+JUNIT = """<testsuites><testsuite name="qemu.qtest-x86_64/boot-serial-test">
+<testcase name="/x86_64/pc" classname="a"/>
+<testcase name="/x86_64/q35" classname="a"><failure/></testcase>
+<testcase name="/x86_64/tpm" classname="a"><skipped/></testcase>
+<testcase name="/x86_64/twice" classname="a"/>
+<testcase name="/x86_64/twice" classname="a"><error/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_cases_of_a_junit_file() -> None:
+    assert list(read_junit(JUNIT).values()) == ["pass", "fail", "skip", "fail"]
+
+
+def test_what_is_worse() -> None:
+    before = {"a": "pass", "b": "fail", "c": "pass", "d": "skip", "e": "pass"}
+    after = {"a": "pass", "b": "pass", "c": "fail", "d": "pass"}
+    assert worse(before, after) == ["c", "e"]
+
+
+# --- selftests -----------------------------------------------------------------------------
+
+CONSOLE = """[    0.1] x86/fpu: Enabled xstate features 0x207, context size is 840 bytes
+@@ cpu flags\t\t: fpu xsave xsaves
+@@ release 6.12.1
+@@ begin sigreturn_64
+[RUN]\tsomething
+[OK]\tgood
+\t[OK]\tgood, too
+[FAIL]\tbad
+@@ end sigreturn_64 1
+@@ begin tap_64
+ok 1 first
+not ok 2 second
+ok 3 third # SKIP no such CPU
+@@ end tap_64 137
+@@ done
+"""
+
+
+def test_the_console_of_the_selftests() -> None:
+    boot = read_console(CONSOLE)
+    assert boot.release == "6.12.1"
+    assert "xsaves" in boot.flags
+    assert boot.xstate.startswith("Enabled xstate features 0x207")
+    assert boot.outcomes == {
+        "sigreturn_64": Outcome(1, {"OK": 2, "FAIL": 1}),
+        "tap_64": Outcome(137, {"OK": 1, "FAIL": 1, "SKIP": 1}),
+    }
+
+
+def test_a_guest_that_did_not_finish_is_an_error() -> None:
+    with pytest.raises(GuestError):
+        read_console(CONSOLE.replace("@@ done\n", ""))
+
+
+GOOD = Outcome(0, {"OK": 5})
+
+
+@pytest.mark.parametrize(
+    ("after", "is_worse"),
+    [
+        (GOOD, False),
+        (Outcome(0, {"OK": 6}), False),
+        (Outcome(1, {"OK": 5}), True),
+        (Outcome(0, {"OK": 4}), True),
+        (Outcome(0, {"OK": 5, "FAIL": 1}), True),
+        (None, True),
+    ],
+)
+def test_a_worse_selftest(after: Outcome | None, is_worse: bool) -> None:
+    stock = Boot("6", frozenset(), "", {"a": GOOD})
+    ours = Boot("6", frozenset(), "", {"a": after} if after else {})
+    assert [found for found, _ in compare(stock, ours)] == [is_worse]
+
+
+def test_what_fails_on_both_is_not_worse() -> None:
+    assert not Outcome(1, {"FAIL": 2}).worse_than(Outcome(139, {"FAIL": 2}))
