@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,23 @@ def test_flags_against_the_profile() -> None:
     cpuid = "0 00000000 00000000 00000000 00000000\n1 00000000 00000000 00000000 00000000\n"
     found = cpu.disagreements_in_guest(cpuid, CPUINFO, profile, 2)
     assert [line.split(":")[0] for line in found] == ["CPU 0", "CPU 0", "CPU 1"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "says", "words"),
+    [
+        (None, "AuthenticAMD", []),
+        ("AuthenticAMD", "AuthenticAMD", []),
+        ("GenuineIntel", "AuthenticAMD", ["the vendor is AuthenticAMD, not GenuineIntel"]),
+    ],
+)
+def test_the_vendor_against_the_profile(
+    vendor: Literal["GenuineIntel", "AuthenticAMD"] | None, says: str, words: list[str]
+) -> None:
+    profile = CpuProfile(name="x", model="max", exposes_uintr=False, vendor=vendor)
+    cpuinfo = f"processor\t: 0\nvendor_id\t: {says}\nflags\t\t: fpu\n"
+    cpuid = "0 00000000 00000000 00000000 00000000\n"
+    assert cpu.disagreements_in_guest(cpuid, cpuinfo, profile, 1) == words
 
 
 def test_an_unrelated_refusal_is_not_the_users() -> None:
