@@ -110,6 +110,9 @@ class KernelProfile(Value):
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
     cmdline: str = ""
+    #: What happens to an option of a fragment that no Kconfig file of the tree defines. ``drop`` is
+    #: for a series of which only the first patches are applied.
+    unknown_options: Literal["refuse", "drop"] = "refuse"
 
 
 class EmulatorProfile(Value):
