@@ -156,9 +156,12 @@ def test_what_the_tree_complained_of_before_is_not_the_series_fault(
     commit("Upstream", {"kernel/fork.c": FORK.format("\tint old;\n\n")})
     git(toy, "tag", "--force", "base")
     commit("One", {"kernel/fork.c": FORK.format("\n\n\tint old, fresh;\n\n")})
-    (step,) = check(request_of(), tmp_path / "out").patches
-    assert step.warnings is not None
-    assert [text.partition("'")[2].partition("'")[0] for text in step.warnings] == ["fresh"]
+    commit("Two", {"lib/string.c+": "int two;\n"})
+    commit("Three", {"kernel/fork.c+": "int three;\n"})
+    one, two, three = check(request_of(), tmp_path / "out").patches
+    assert one.warnings is not None
+    assert [text.partition("'")[2].partition("'")[0] for text in one.warnings] == ["fresh"]
+    assert two.warnings == three.warnings == ()
 
 
 def test_sparse_reads_what_the_series_touches(
