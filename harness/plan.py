@@ -22,6 +22,7 @@ def make_plan(
     compilers: Sequence[Compiler],
     *,
     accel: Literal["auto", "tcg", "kvm"] = "auto",
+    cmdline: str = "",
     select: str = "",
 ) -> Plan:
     """Return every combination once, in the order asked for, kernels slowest.
@@ -41,7 +42,7 @@ def make_plan(
                     hint="rename one's file: cells, folders and results go by these names",
                 )
     cells = tuple(
-        Cell(kernel=kernel, cpu=cpu, smp=count, cc=cc, accel=accel)
+        Cell(kernel=kernel, cpu=cpu, smp=count, cc=cc, accel=accel, cmdline=cmdline)
         for kernel, cpu, count, cc in product(
             _once(kernels), _once(cpus), _once(smp), _once(compilers)
         )
@@ -91,8 +92,15 @@ def _text(plan: Plan) -> Iterable[str]:
         for cell in plan.cells:
             if cell.kernel == kernel:
                 yield f"  cell       {cell.name}"
+                if line := _cmdline(cell):
+                    yield f"    cmdline  {line}"
     if plan.select:
         yield f"programs that match: {plan.select}"
+
+
+def _cmdline(cell: Cell) -> str:
+    """Return what profiles and run add to the kernel's command line, in the order it gets it."""
+    return " ".join(filter(None, (cell.cpu.cmdline, cell.kernel.cmdline, cell.cmdline)))
 
 
 def _values(table: dict[str, object]) -> str:

@@ -73,7 +73,8 @@ def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
     """Return the one accelerator for all cells of a plan, so that their latencies compare.
 
     KVM offers a CPU feature only where the host has it and KVM virtualises it. That is so of
-    user interrupts nowhere yet: ``auto`` is TCG as soon as a cell exposes them.
+    user interrupts nowhere yet, and of a named model only on a host that is at least that model:
+    ``auto`` is TCG as soon as KVM cannot show one CPU of the plan.
 
     :raise UserError: ``kvm`` was asked for and does not run a guest here.
     :raise GuestError: not even TCG runs a guest.
@@ -82,7 +83,7 @@ def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
     choice = probe_accel(emulator, wanted)
     if wanted != "auto" or choice.accel != "kvm":
         return choice
-    for cpu in dict.fromkeys(cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr):
+    for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
         try:
             check_cpu(emulator, cpu, "kvm")
         except UserError as error:

@@ -7,10 +7,11 @@ file and the field, because profiles are what users write by hand.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import mailbox
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,8 @@ Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 
 #: What ``--series`` takes to say: the tree as it is.
 NO_SERIES = "none"
+#: What ``--cpu`` takes for every CPU model of ``harness/cpus``.
+ALL_CPUS = "all"
 
 _MESSAGE_ID = re.compile(r"[^<>\s/]+@[^<>\s/]+")
 
@@ -65,6 +68,30 @@ def cpu_names() -> list[str]:
 def fragment_names() -> list[str]:
     """Return the names of the configuration fragments in ``kernel-config/fragments``."""
     return _names(paths.FRAGMENTS, ".config")
+
+
+def expand_cpus(names: Sequence[str]) -> tuple[str, ...]:
+    """Replace a pattern (``hidden*``) by the names in ``harness/cpus`` that match, each name once.
+
+    ``all`` is every one. A name or a path stays as it is.
+
+    :raise UserError: a pattern matches nothing.
+    """
+    found: list[str] = []
+    for name in names:
+        pattern = "*" if name == ALL_CPUS else name
+        if "/" in name or not set(pattern) & set("*?["):
+            found.append(name)
+            continue
+        matching = fnmatch.filter(cpu_names(), pattern)
+        if not matching:
+            raise UserError(
+                f"no cpu matches {name!r}",
+                where=paths.CPUS,
+                hint=f"known: {', '.join(cpu_names())}",
+            )
+        found += matching
+    return tuple(dict.fromkeys(found))
 
 
 def load_cpu(name: str) -> CpuProfile:

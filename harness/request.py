@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.plan import make_plan
-from harness.profiles import KernelOverrides, load_cpu, load_kernel
+from harness.profiles import KernelOverrides, expand_cpus, load_cpu, load_kernel
 from harness.values import Compiler, KernelProfile, Plan, Value
 
 DEFAULT_KERNEL = "linux-6.12"
@@ -20,10 +20,13 @@ class Request(Value):
 
     kernels: tuple[str, ...] = (DEFAULT_KERNEL,)
     overrides: KernelOverrides = KernelOverrides()
+    #: Names, paths, or patterns over the names in ``harness/cpus``.
     cpus: tuple[str, ...] = (DEFAULT_CPU,)
     smp: tuple[int, ...] = (DEFAULT_SMP,)
     compilers: tuple[Compiler, ...] = (DEFAULT_COMPILER,)
     accel: Literal["auto", "tcg", "kvm"] = "auto"
+    #: Added to each guest's kernel command line, after what the profiles have.
+    cmdline: str = ""
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
@@ -44,10 +47,11 @@ class Request(Value):
         """
         return make_plan(
             self.kernel_profiles(),
-            [load_cpu(name) for name in self.cpus],
+            [load_cpu(name) for name in expand_cpus(self.cpus)],
             self.smp,
             self.compilers,
             accel=self.accel,
+            cmdline=self.cmdline,
             select=self.select,
         )
 
@@ -59,7 +63,7 @@ class Request(Value):
         kernels = dict(
             zip((kernel.name for kernel in self.kernel_profiles()), self.kernels, strict=True)
         )
-        cpus = dict(zip((load_cpu(name).name for name in self.cpus), self.cpus, strict=True))
+        cpus = {load_cpu(name).name: name for name in expand_cpus(self.cpus)}
         return {
             cell.name: (
                 *("--kernel", kernels[cell.kernel.name]),
@@ -69,6 +73,7 @@ class Request(Value):
                 *("--cc", cell.cc),
                 *("--accel", cell.accel),
                 *(("--qemu", self.qemu) if self.qemu else ()),
+                *(("--cmdline", cell.cmdline) if cell.cmdline else ()),
             )
             for cell in plan.cells
         }

@@ -58,7 +58,7 @@ class CellSetup(Value):
             cpu=self.cell.cpu,
             smp=self.cell.smp,
             accel=self.accel,
-            cmdline=self.cell.kernel.cmdline,
+            cmdline=" ".join(filter(None, (self.cell.kernel.cmdline, self.cell.cmdline))),
         )
 
 

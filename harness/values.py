@@ -110,6 +110,9 @@ class KernelProfile(Value):
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
     cmdline: str = ""
+    #: What happens to an option of a fragment that no Kconfig file of the tree defines. ``drop`` is
+    #: for a series of which only the first patches are applied.
+    unknown_options: Literal["refuse", "drop"] = "refuse"
 
 
 class EmulatorProfile(Value):
@@ -137,6 +140,8 @@ class CpuProfile(Value):
     features: tuple[str, ...] = ()
     #: Whether CPUID.(7,0):EDX[5] must be set in the guest; checked there before any test.
     exposes_uintr: bool
+    #: What ``vendor_id`` of /proc/cpuinfo must say, where a profile promises one.
+    vendor: Literal["GenuineIntel", "AuthenticAMD"] | None = None
     #: Further CPU flags (as in /proc/cpuinfo) that must, or must not, be there.
     require_flags: tuple[str, ...] = ()
     forbid_flags: tuple[str, ...] = ()
@@ -154,6 +159,8 @@ class Cell(Value):
     #: Compiler of the guest programs; the kernel's own is in its profile.
     cc: Compiler
     accel: Literal["auto", "tcg", "kvm"] = "auto"
+    #: What this run adds to the kernel's command line, after the profiles' own.
+    cmdline: str = ""
 
     @property
     def name(self) -> str:

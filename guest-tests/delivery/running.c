@@ -244,6 +244,7 @@ struct at_once {
 	int cpu;
 	pid_t receiver;
 	int interrupts, signals;	/* that came without a tick */
+	int rounds;			/* that so many signals took */
 	bool done;
 };
 
@@ -256,7 +257,7 @@ static void count_signal(int sig)
 }
 
 /* How many of at most AT_ONCE_ROUNDS notifications come while a CPU has no tick. */
-static int without_tick(struct at_once *a, int index, volatile unsigned long *had)
+static int without_tick(struct at_once *a, int index, volatile unsigned long *had, int *rounds)
 {
 	unsigned long i;
 	int count = 0;
@@ -271,17 +272,19 @@ static int without_tick(struct at_once *a, int index, volatile unsigned long *ha
 		ktap_assert(spin_until(*had >= i), "notification %lu is lost", i);
 		count += timer_interrupts(a->cpu) == before;
 	}
+	*rounds = i - 1;
 	return count;
 }
 
 static void *counts_ticks(void *arg)
 {
 	struct at_once *a = arg;
+	int rounds;
 
 	pin_to(1);
-	a->interrupts = without_tick(a, sender_to(a->fd), &hits);
+	a->interrupts = without_tick(a, sender_to(a->fd), &hits, &rounds);
 	if (a->interrupts < AT_ONCE_ENOUGH)
-		a->signals = without_tick(a, -1, &signals_had);
+		a->signals = without_tick(a, -1, &signals_had, &a->rounds);
 	store(&a->done, true);
 	return NULL;
 }
@@ -289,9 +292,10 @@ static void *counts_ticks(void *arg)
 /*
  * A thread that computes on another CPU is interrupted at once, not when its CPU enters the kernel
  * for another reason, which is mostly the timer tick. So some interrupts must come in rounds where
- * that CPU had no tick. A few are a low bar; how long a round takes is not judged. Where a round
- * with a signal, which is known to arrive at once, is never without a tick either, the machine is
- * too slow to tell.
+ * that CPU had no tick. A few are a low bar; how long a round takes is not judged. A machine that
+ * is busy with other things has ticks in most rounds: there, such interrupts may be four times as
+ * rare as signals, which are known to arrive at once. Where signals never come without a tick
+ * either, the machine is too slow to tell.
  */
 static void at_once_and_not_with_the_tick(void)
 {
@@ -313,11 +317,14 @@ static void at_once_and_not_with_the_tick(void)
 	while (!load(&a.done))
 		__builtin_ia32_pause();
 	thread_join(thread);
-	ktap_diag("without a timer tick: %d interrupts, %d signals", a.interrupts, a.signals);
-	if (a.interrupts < AT_ONCE_ENOUGH && a.signals < AT_ONCE_ENOUGH)
+	if (a.interrupts == AT_ONCE_ENOUGH)
+		return;
+	ktap_diag("without a timer tick: %d interrupts of %d, %d signals of %d", a.interrupts,
+		  AT_ONCE_ROUNDS, a.signals, a.rounds);
+	if (a.signals < AT_ONCE_ENOUGH)
 		ktap_skip("a round takes longer than a tick, with signals as well");
-	ktap_check(a.interrupts == AT_ONCE_ENOUGH, "only %d came without a timer tick",
-		   a.interrupts);
+	ktap_check(a.interrupts * 4 * a.rounds >= a.signals * AT_ONCE_ROUNDS,
+		   "only %d came without a timer tick", a.interrupts);
 }
 
 static volatile unsigned long hits_elsewhere;

@@ -17,15 +17,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import paths
 from harness.artefacts import kbuild, kconfig
 from harness.artefacts.command import capture, disk_full, require, says_disk_full, stream
 from harness.artefacts.git import Repository
 from harness.artefacts.kconfig import Fragment
+from harness.artefacts.kconfig_reader import KconfigReader
 from harness.artefacts.series import Patch, apply_series, fetch_series
 from harness.artefacts.sources import describe_source, fetch_source, identify_source
 from harness.artefacts.store import Entry, Store
@@ -45,20 +48,53 @@ _STEPS_PER_OPTION = 2.8
 _REPORT_EVERY_S = 0.2
 
 
-def build_kernel(profile: KernelProfile, store: Store, progress: Progress) -> KernelArtefact:
+def build_kernel(
+    profile: KernelProfile, store: Store, progress: Progress, *, apart: str = ""
+) -> KernelArtefact:
     """Return a profile's kernel, building what of it is not in the store.
 
+    :param apart: a word that names a kept folder of its own, for a caller that moves the tree to
+        and fro and must not spoil the next build of somebody at work.
     :raise UserError: the profile names a tree, series, patch or fragment that is not there.
     :raise BuildError: a patch does not apply, an option is dropped, or the compiler fails.
     :raise GuestError: the disk is full.
     """
-    builder = _Builder(profile, store, progress)
+    builder = _Builder(profile, store, progress, apart)
     configured = builder.configured()
     entry = builder.built(configured)
     if entry.hit:
         progress.note(f"kernel {profile.name}: already built ({entry.key[:12]})")
     release = (entry.path / "release").read_text().strip()
     return KernelArtefact(key=entry.key, path=entry.path, release=release)
+
+
+@contextmanager
+def laid_out(
+    profile: KernelProfile, store: Store, progress: Progress, *, apart: str = ""
+) -> Iterator[LaidOut]:
+    """Hold a profile's kept folder with its patched tree in it; nothing is compiled.
+
+    :raise: as :func:`build_kernel`.
+    """
+    builder = _Builder(profile, store, progress, apart)
+    configured = builder.configured()
+    with store.workspace(builder.folder) as path:
+        kept = _Kept(path)
+        builder.lay_out(kept, configured)
+        config = (configured.path / "config").read_text()
+        yield LaidOut(tree=kept.tree, built=kept.out, folder=path, config=config)
+
+
+class LaidOut(NamedTuple):
+    """A patched tree, for as long as its folder is held."""
+
+    tree: Path
+    #: Where the kernel is built; whatever the last build left.
+    built: Path
+    #: The kept folder around both.
+    folder: Path
+    #: The text of the final ``.config``.
+    config: str
 
 
 class _Kept:
@@ -77,8 +113,11 @@ class _Kept:
 class _Builder:
     """What one call of :func:`build_kernel` knows; the steps are its methods, in order."""
 
-    def __init__(self, profile: KernelProfile, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, profile: KernelProfile, store: Store, progress: Progress, apart: str
+    ) -> None:
         self.profile = profile
+        self.apart = f"-{apart}" if apart else ""
         self.cc: Compiler = profile.toolchain
         self.store = store
         self.progress = progress
@@ -91,7 +130,7 @@ class _Builder:
     @property
     def folder(self) -> str:
         """Name of the kept folder: another compiler would rebuild everything in it."""
-        return f"kernel-{self.profile.name}-{self.cc}"
+        return f"kernel-{self.profile.name}{self.apart}-{self.cc}"
 
     # --- configuration -----------------------------------------------------------------------
 
@@ -105,6 +144,8 @@ class _Builder:
             "tools": self.tools,
             "make": kbuild.make_variables(self.cc),
         }
+        if self.profile.unknown_options == "drop":
+            inputs["unknown-options"] = "drop"
 
         def build(folder: Path) -> None:
             require(*_TOOLS, needed_for="a kernel build")
@@ -143,6 +184,8 @@ class _Builder:
     def _configure(self, kept: _Kept, options: dict[str, kconfig.Option]) -> str:
         """Return the final ``.config``: tinyconfig, the fragments over it, checked."""
         kept.config.mkdir(exist_ok=True)
+        if self.profile.unknown_options == "drop":
+            options = self._known(kept, options)
         final = kept.config / ".config"
         self._make_config(kept, "tinyconfig")
         tiny = kconfig.parse_config(final.read_text())
@@ -151,6 +194,14 @@ class _Builder:
         text = final.read_text()
         kconfig.verify(options, kconfig.parse_config(text), kept.tree)
         return text
+
+    def _known(self, kept: _Kept, options: dict[str, kconfig.Option]) -> dict[str, kconfig.Option]:
+        """Return the options that the tree defines; the others are noted."""
+        defined = KconfigReader(kept.tree).definitions
+        for option in options.values():
+            if option.name not in defined:
+                self.progress.note(f"CONFIG_{option.name} ({option.place}): not in this tree yet")
+        return {name: option for name, option in options.items() if name in defined}
 
     def _make_config(self, kept: _Kept, target: str) -> None:
         result = capture(
@@ -184,11 +235,16 @@ class _Builder:
             require(*_TOOLS, needed_for="a kernel build")
             with self.store.workspace(self.folder) as path:
                 kept = _Kept(path)
-                if not self._has_tree(kept, tree):
-                    self._patched(kept)
+                self.lay_out(kept, configured)
                 self._compile(kept, config, folder)
 
         return self.store.get("kernel", inputs, build)
+
+    def lay_out(self, kept: _Kept, configured: Entry) -> None:
+        """Bring the kept work tree to the patched tree that was configured."""
+        tree = (configured.path / "tree").read_text().strip()
+        if not self._has_tree(kept, tree):
+            self._patched(kept)
 
     @staticmethod
     def _has_tree(kept: _Kept, tree: str) -> bool:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +45,10 @@ class Patch:
     def identity(self) -> dict[str, object]:
         """What goes into an artefact's key for this patch."""
         return {"sha256": sha256(self.content).hexdigest(), "strip": self.strip}
+
+
+class DoesNotApplyError(BuildError):
+    """A patch of a series does not fit the tree that the patches before it made."""
 
 
 def fetch_series(series: Series | None, store: Store, progress: Progress) -> tuple[Patch, ...]:
@@ -175,6 +179,23 @@ def _b4() -> str:
     return found
 
 
+def subject_of(patch: Patch) -> str:
+    """Return a patch's subject without ``[PATCH n/m]``; its name if it is a bare diff."""
+    return _open(patch).subject or patch.name
+
+
+def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that patches change or add, each once; none of a patch that is no diff."""
+    found: dict[str, None] = {}
+    for patch in patches:
+        try:
+            files = PatchSet(_open(patch).diff.decode(errors="replace"))
+        except UnidiffParseError:
+            continue
+        found |= {file.path: None for file in files if not file.is_removed_file}
+    return tuple(found)
+
+
 # --- putting them on a tree ----------------------------------------------------------------
 
 
@@ -285,7 +306,7 @@ def _refusal(
         if reversed_.returncode == 0
         else "make the patch again on this tree, or choose the tree that it was made for"
     )
-    return BuildError(
+    return DoesNotApplyError(
         f"patch {title} does not apply{in_file}",
         where=f"tree {tree_name}",
         detail="\n".join(part for part in (hunk, result.complaint) if part),

@@ -1,36 +1,98 @@
-"""``uintr-harness build``: artefacts by themselves."""
+"""``uintr-harness build``: artefacts by themselves, and a series patch by patch."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from click.core import ParameterSource
 
 from harness.cli import Command
-from harness.cli.options import kernel_options
+from harness.cli.options import cell_options
 from harness.cli.show import shown
 from harness.request import Request
 from harness.values import Compiler
 
+#: Options that mean something for an artefact; all others are about what `--check-series` does.
+_OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "cc", "emulator"}
+
 
 @click.command("build", cls=Command)
-@click.argument("what", type=click.Choice(["kernel", "image", "emulator", "programs", "all"]))
-@kernel_options
-@click.option(
-    "--cc",
-    type=click.Choice(["gcc", "clang"]),
-    default="gcc",
-    show_default=True,
-    help="Compiler of the guest programs.",
+@click.argument(
+    "what",
+    required=False,
+    type=click.Choice(["kernel", "image", "emulator", "programs", "all"]),
 )
+@cell_options
 @click.option(
     "--emulator",
     metavar="NAME|FILE",
     help="Emulator profile: a name, or a TOML file.  [default: qemu-10.0]",
 )
-def command(what: str, request: Request, cc: Compiler, emulator: str | None) -> None:
+@click.option(
+    "--check-series",
+    is_flag=True,
+    help="Apply, build, look through and boot each patch of the kernel's series by itself. The "
+    "options for cells, and those below, are for this; with -k programs are run.",
+)
+@click.option(
+    "--boot/--no-boot", default=True, show_default=True, help="Boot the kernel of each patch."
+)
+@click.option(
+    "--sparse/--no-sparse",
+    default=True,
+    show_default=True,
+    help="Have sparse read the files that the series touches, if it is installed.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the results  [default: runs/series-TIME-RANDOM]",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    what: str | None,
+    request: Request,
+    emulator: str | None,
+    check_series: bool,
+    boot: bool,
+    sparse: bool,
+    out: Path | None,
+) -> int:
     """Build an artefact, or find it built; its path is the last line on stdout.
 
     `emulator` is the QEMU whose CPU models have user interrupts.
     """
+    if check_series:
+        if what not in {None, "kernel"} or emulator:
+            raise click.UsageError("--check-series is about a kernel")
+        if request.select and not boot:
+            raise click.UsageError("-k runs programs, which --no-boot leaves out")
+        return _check_series(request, out, boot=boot, sparse=sparse)
+    for name in sorted(context.params.keys() - _OF_ARTEFACTS - {"check_series"}):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "-k" if name == "select" else f"--{name}"
+            raise click.UsageError(f"{option} is for --check-series")
+    if what is None:
+        raise click.UsageError("say what to build, or --check-series")
+    _build(what, request, emulator)
+    return 0
+
+
+def _check_series(request: Request, out: Path | None, *, boot: bool, sparse: bool) -> int:
+    from harness.checkseries import CheckOptions, check_series
+    from harness.report.console import make_console
+    from harness.report.series import print_series
+
+    options = CheckOptions(out=out, boot=boot, sparse=sparse)
+    with shown() as progress:
+        result, folder = check_series(request, options, progress)
+    print_series(make_console(), result, folder)
+    return result.exit_code
+
+
+def _build(what: str, request: Request, emulator: str | None) -> None:
     from harness.artefacts.emulator import OURS, build_emulator  # each only when asked
     from harness.artefacts.image import build_image
     from harness.artefacts.kernel import build_kernel
@@ -40,6 +102,7 @@ def command(what: str, request: Request, cc: Compiler, emulator: str | None) -> 
     # Asked for first: what is wrong in a profile is told before anything is built.
     with_kernel = what in {"kernel", "programs", "all"}
     profiles = request.kernel_profiles() if with_kernel else []
+    compilers: tuple[Compiler, ...] = request.compilers
     made = []
     with shown() as progress:
         store = Store.open(progress)
@@ -52,6 +115,6 @@ def command(what: str, request: Request, cc: Compiler, emulator: str | None) -> 
             if what != "programs":
                 made.append(kernel.path)
             if what != "kernel":
-                made.append(build_programs(kernel, cc, store, progress).path)
+                made += [build_programs(kernel, cc, store, progress).path for cc in compilers]
     for path in made:
         click.echo(path)

@@ -62,6 +62,8 @@ def _list(flag: str, item: click.ParamType[Any], name: str, default: object, tex
     )
 
 
+CPU_HELP = "CPU model: a name, a pattern like hidden*, all, or a TOML file."
+
 KERNEL_OPTIONS = (
     _list(
         "--kernel", click.STRING, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."
@@ -86,7 +88,7 @@ KERNEL_OPTIONS = (
 )
 
 CELL_OPTIONS = (
-    _list("--cpu", click.STRING, "name", DEFAULT_CPU, "CPU model: a name, or a TOML file."),
+    _list("--cpu", click.STRING, "name", DEFAULT_CPU, CPU_HELP),
     _list("--smp", click.IntRange(1, 16), "n", DEFAULT_SMP, "Number of CPUs of the guest."),
     _list(
         "--cc",
@@ -109,6 +111,12 @@ CELL_OPTIONS = (
         "A path is a binary's, or a TOML file's: an emulator profile, which is built.",
     ),
     click.option(
+        "--cmdline",
+        metavar="WORDS",
+        default="",
+        help="Words to add to the guests' kernel command line: --cmdline uintr=emulate.",
+    ),
+    click.option(
         "-k",
         "select",
         metavar="EXPR",
@@ -126,7 +134,7 @@ def kernel_options(function: F) -> F:
 def cell_options(function: F) -> F:
     """Add the options that choose cells; the command gets ``request``."""
     fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
-    same = {name: name for name in ("accel", "qemu", "select")}
+    same = {name: name for name in ("accel", "qemu", "cmdline", "select")}
     return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS), fields | same)
 
 

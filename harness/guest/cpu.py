@@ -136,6 +136,15 @@ def parse_flags(cpuinfo: str) -> list[frozenset[str]]:
     ]
 
 
+def parse_vendors(cpuinfo: str) -> frozenset[str]:
+    """Return the vendors of the CPUs in ``/proc/cpuinfo``; one, unless it is cut or odd."""
+    return frozenset(
+        line.partition(":")[2].strip()
+        for line in cpuinfo.splitlines()
+        if line.startswith("vendor_id")
+    )
+
+
 def disagreements_in_guest(
     cpuid_7_0: str, cpuinfo: str, profile: CpuProfile, smp: int
 ) -> list[str]:
@@ -152,6 +161,9 @@ def disagreements_in_guest(
                 f"{'set' if exposed else 'clear'}, profile says "
                 f"{'set' if profile.exposes_uintr else 'clear'}"
             )
+    vendors = parse_vendors(cpuinfo)
+    if profile.vendor is not None and vendors != {profile.vendor}:
+        found.append(f"the vendor is {' and '.join(sorted(vendors))}, not {profile.vendor}")
     flags = parse_flags(cpuinfo)
     if len(flags) != smp:
         found.append(f"/proc/cpuinfo shows {len(flags)} CPUs, not {smp}")

@@ -42,12 +42,12 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     if len(troubles) > MAX_TROUBLES:
         console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
     if outcome.latencies:
-        console.print(_table(rows.latency(outcome)))
+        console.print(sheet_table(rows.latency(outcome)))
         for note in rows.latency_notes(outcome):
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if outcome.summary.repeated:
-        console.print(_table(rows.repeated(outcome)))
-    console.print(_table(rows.cells(outcome)))
+        console.print(sheet_table(rows.repeated(outcome)))
+    console.print(sheet_table(rows.cells(outcome)))
     good = outcome.exit_code == 0
     verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")
     verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
@@ -55,7 +55,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     console.print(Text(f"results: {run}"), soft_wrap=True)
 
 
-def _table(sheet: rows.Sheet) -> Table:
+def sheet_table(sheet: rows.Sheet) -> Table:
+    """Set a sheet for a terminal."""
     table = Table(title=sheet.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in sheet.columns:
         table.add_column(

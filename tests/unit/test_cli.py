@@ -147,6 +147,14 @@ def test_a_kernel_that_does_not_boot_is_exit_4(
     assert latest().junit.exists()
 
 
+def test_words_for_the_kernel_reach_the_guest(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    assert run("--cmdline", "fail-boot") == 4
+    assert "panic-before-init" in capsys.readouterr().out
+
+
 def test_nothing_selected_is_exit_2(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake({"api/a": GOOD})
     assert run("-k", "nothing") == 2

@@ -61,3 +61,15 @@ def test_a_github_job_has_the_options_of_its_cell() -> None:
     assert args[args.index("--smp") + 1] == "4"
     assert args[args.index("-k") + 1] == "a b"
     assert "none" in args
+
+
+def test_a_runs_command_line_is_added_to_each_cell_and_shown() -> None:
+    request = Request(cpus=("exposed-emulate", "hid*n"), cmdline="uintr=off quiet")
+    planned = request.plan()
+    assert [c.cpu.name for c in planned.cells] == ["exposed-emulate", "hidden"]
+    assert {c.cmdline for c in planned.cells} == {"uintr=off quiet"}
+    text = render(planned, "text", {}).splitlines()
+    assert "    cmdline  uintr=emulate uintr=off quiet" in text
+    assert "    cmdline  uintr=off quiet" in text
+    for options in request.cell_options(planned).values():
+        assert options[options.index("--cmdline") + 1] == "uintr=off quiet"

@@ -49,3 +49,16 @@ def test_tcg_for_all_cells_as_soon_as_one_exposes() -> None:
 
 def test_what_was_asked_for_is_not_replaced() -> None:
     assert prepare.choose_accel(EMULATOR, plan(EXPOSED, accel="kvm")).accel == "kvm"
+
+
+def test_tcg_where_kvm_lacks_part_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CpuProfile(name="hidden-new", model="Newest", exposes_uintr=False)
+
+    def check(emulator: Emulator, cpu: CpuProfile, accel: str) -> None:
+        if cpu.model == "Newest" and accel == "kvm":
+            raise UserError("the accelerator cannot do all of it", detail="CPUID.07H:EBX.avx2")
+
+    monkeypatch.setattr(prepare, "check_cpu", check)
+    choice = prepare.choose_accel(EMULATOR, plan(HIDDEN, model))
+    assert choice.accel == "tcg"
+    assert "KVM cannot show cpu hidden-new (CPUID.07H:EBX.avx2)" in choice.reason

@@ -6,7 +6,14 @@ import pytest
 
 from harness import paths
 from harness.errors import UserError
-from harness.profiles import KernelOverrides, load_cpu, load_kernel, parse_series
+from harness.profiles import (
+    KernelOverrides,
+    cpu_names,
+    expand_cpus,
+    load_cpu,
+    load_kernel,
+    parse_series,
+)
 from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
 
 TREE = """
@@ -38,6 +45,34 @@ def test_every_profile_of_the_repository_loads() -> None:
         assert load_cpu(path.stem).name == path.stem
     for path in paths.KERNELS.glob("*.toml"):
         assert load_kernel(path.stem, KernelOverrides(series="none")).name == path.stem
+
+
+def test_a_cpu_says_in_its_name_whether_it_exposes_user_interrupts() -> None:
+    """A pattern picks cpus by their names' beginning; what is off is pinned in the guest too."""
+    for name in cpu_names():
+        cpu = load_cpu(name)
+        assert name.partition("-")[0] == ("exposed" if cpu.exposes_uintr else "hidden")
+        assert not set(cpu.require_flags) & set(cpu.forbid_flags)
+        for lack in ("pku", "rdrand", "xsave", "x2apic", "la57"):
+            assert (f"-{lack}" in cpu.features) <= (lack in cpu.forbid_flags), name
+            if name.endswith(f"-no-{lack}"):
+                assert f"-{lack}" in cpu.features
+
+
+def test_a_pattern_stands_for_the_cpus_that_match() -> None:
+    every = expand_cpus(["all"])
+    assert every == tuple(cpu_names())
+    hidden = expand_cpus(["hidden*"])
+    assert set(hidden) == {name for name in every if name.startswith("hidden")}
+    assert expand_cpus(["hidden", "*no-la57", "hidden*"]) == (
+        "hidden",
+        "exposed-no-la57",
+        "hidden-no-la57",
+        *(name for name in hidden if name not in {"hidden", "hidden-no-la57"}),
+    )
+    assert expand_cpus(["./all.toml", "hiden"]) == ("./all.toml", "hiden")
+    with pytest.raises(UserError, match=r"no cpu matches 'x\*'"):
+        expand_cpus(["x*"])
 
 
 def test_paths_count_from_the_profiles_folder(profile: Path, tmp_path: Path) -> None:

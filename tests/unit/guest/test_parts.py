@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -73,7 +74,7 @@ def test_kernel_command_line_ends_with_the_users(make_spec: MakeSpec) -> None:
     spec = make_spec().model_copy(update={"cmdline": "uintr=off"})
     words = argv.kernel_cmdline(spec).split()
     assert words[-1] == "uintr=off"
-    assert "panic=-1" in words
+    assert {"panic=-1", "no_timer_check"} <= set(words)
     assert "quiet" not in words
 
 
@@ -129,6 +130,23 @@ def test_flags_against_the_profile() -> None:
     cpuid = "0 00000000 00000000 00000000 00000000\n1 00000000 00000000 00000000 00000000\n"
     found = cpu.disagreements_in_guest(cpuid, CPUINFO, profile, 2)
     assert [line.split(":")[0] for line in found] == ["CPU 0", "CPU 0", "CPU 1"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "says", "words"),
+    [
+        (None, "AuthenticAMD", []),
+        ("AuthenticAMD", "AuthenticAMD", []),
+        ("GenuineIntel", "AuthenticAMD", ["the vendor is AuthenticAMD, not GenuineIntel"]),
+    ],
+)
+def test_the_vendor_against_the_profile(
+    vendor: Literal["GenuineIntel", "AuthenticAMD"] | None, says: str, words: list[str]
+) -> None:
+    profile = CpuProfile(name="x", model="max", exposes_uintr=False, vendor=vendor)
+    cpuinfo = f"processor\t: 0\nvendor_id\t: {says}\nflags\t\t: fpu\n"
+    cpuid = "0 00000000 00000000 00000000 00000000\n"
+    assert cpu.disagreements_in_guest(cpuid, cpuinfo, profile, 1) == words
 
 
 def test_an_unrelated_refusal_is_not_the_users() -> None:

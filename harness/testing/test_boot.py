@@ -1,0 +1,14 @@
+"""Whether a cell boots, and no more: a command runs in it, on the kernel that was built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.testing.cellguest import CellGuest
+
+
+def test_boot(guest: CellGuest) -> None:
+    """The guest came up, with the kernel of its cell."""
+    done = guest.run(["uname", "-r"], timeout_s=10)
+    assert done.stdout.decode().strip() == guest.setup.kernel.release

@@ -1,0 +1,71 @@
+"""What compiler, sparse and checkpatch say, read by value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from harness.artefacts import lint
+from harness.artefacts.series import Patch, touched_files
+
+#: As the kernel's own checkpatch (6.12) prints it.
+TERSE = """\
+/x/0002-a.patch:323: WARNING:SPACING: space prohibited before semicolon
+/x/0002-a.patch:589: CHECK:UNCOMMENTED_DEFINITION: spinlock_t definition without comment
+/x/0002-a.patch:601: ERROR:TRAILING_WHITESPACE: trailing whitespace
+total: 1 errors, 1 warnings, 1 checks, 507 lines checked
+"""
+
+
+def test_what_checkpatch_says() -> None:
+    found = lint.parse_checkpatch(TERSE)
+    assert found is not None
+    assert (found.errors, found.warnings, found.checks) == (1, 1, 1)
+    assert found.lines[0] == "323: WARNING:SPACING: space prohibited before semicolon"
+    assert len(found.lines) == 3
+    assert lint.parse_checkpatch("") is None
+    assert lint.parse_checkpatch("Must be run from the top-level dir. of a kernel tree\n") is None
+
+
+def test_what_compilers_and_sparse_say() -> None:
+    found = lint.parse_findings(
+        [
+            "  CC      kernel/fork.o",
+            "/t/kernel/fork.c: In function 'do_fork':",
+            "/t/kernel/fork.c:7:12: warning: unused variable 'x' [-Wunused-variable]",
+            "/t/kernel/fork.c:9:12: warning: unused variable 'x' [-Wunused-variable]",
+            "/t/kernel/fork.c:20: warning: Function parameter or struct member 'a' not described",
+            "/t/kernel/fork.c:7:12: note: declared here",
+            "kernel/fork.o: warning: objtool: f+0x12: unreachable instruction",
+            "/t/kernel/exit.c:3:1: error: expected ';'",
+        ],
+        Path("/t"),
+    )
+    assert found == Counter(
+        {
+            ("kernel/fork.c", "warning: unused variable 'x' [-Wunused-variable]"): 2,
+            (
+                "kernel/fork.c",
+                "warning: Function parameter or struct member 'a' not described",
+            ): 1,
+            ("kernel/fork.o", "warning: objtool: f+…: unreachable instruction"): 1,
+            ("kernel/exit.c", "error: expected ';'"): 1,
+        }
+    )
+
+
+def test_only_what_is_new_counts() -> None:
+    before = Counter({("a.c", "warning: x"): 1, ("a.c", "warning: gone"): 1})
+    now = Counter({("a.c", "warning: x"): 2, ("b.c", "error: y"): 1})
+    assert lint.fresh(now, before) == ("a.c: warning: x", "b.c: error: y")
+    assert lint.fresh(before, before) == ()
+
+
+def test_files_that_patches_touch() -> None:
+    diff = (
+        b"--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1 +1 @@\n-a\n+b\n"
+        b"--- /dev/null\n+++ b/lib/new.c\n@@ -0,0 +1 @@\n+c\n"
+        b"--- a/lib/old.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-d\n"
+    )
+    twice = [Patch("1", diff), Patch("2", diff), Patch("3", b"no diff")]
+    assert touched_files(twice) == ("kernel/fork.c", "lib/new.c")
