@@ -26,7 +26,8 @@ HIGHEST = 2**42
 DIGITS = 3
 _PERCENTILES = (50.0, 90.0, 99.0)
 _MODE = re.compile(
-    r"(ping-pong|one-way|sender|throughput)(-blocked)?(-fair)?(-same-cpu)?(-[1-9]\d*-senders)?"
+    r"(ping-pong|one-way|sender|throughput|delivery|return)(-blocked)?(-fair)?(-same-cpu)?"
+    r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?"
 )
 
 
@@ -51,8 +52,9 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
         raise ValueError(f"{mechanism!r} in {name!r} is none of {' '.join(get_args(Mechanism))}")
     if not _MODE.fullmatch(mode):
         raise ValueError(
-            f"{mode!r} in {name!r} is not ping-pong, one-way, sender or throughput, followed by "
-            "-blocked, -fair, -same-cpu, -N-senders in this order"
+            f"{mode!r} in {name!r} is not ping-pong, one-way, sender, throughput, delivery or "
+            "return, followed by -blocked, -fair, -same-cpu, -N-senders, -busy, -processes, -self, "
+            "-talk in this order"
         )
     if unit not in get_args(Unit):
         raise ValueError(f"{unit!r} in {name!r} is none of {' '.join(get_args(Unit))}")
