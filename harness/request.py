@@ -6,7 +6,7 @@ from typing import Literal
 
 from harness.plan import make_plan
 from harness.profiles import KernelOverrides, load_cpu, load_kernel
-from harness.values import Compiler, KernelProfile, Plan, Value
+from harness.values import Clock, Compiler, KernelProfile, Plan, Value
 
 DEFAULT_KERNEL = "linux-6.12"
 DEFAULT_CPU = "hidden"
@@ -24,6 +24,8 @@ class Request(Value):
     smp: tuple[int, ...] = (DEFAULT_SMP,)
     compilers: tuple[Compiler, ...] = (DEFAULT_COMPILER,)
     accel: Literal["auto", "tcg", "kvm"] = "auto"
+    #: ``icount`` measures by counted instructions, with one CPU.
+    clock: Clock = "host"
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
@@ -45,11 +47,17 @@ class Request(Value):
         return make_plan(
             self.kernel_profiles(),
             [load_cpu(name) for name in self.cpus],
-            self.smp,
+            self._smp(),
             self.compilers,
             accel=self.accel,
+            clock=self.clock,
             select=self.select,
         )
+
+    def _smp(self) -> tuple[int, ...]:
+        """Return the numbers of CPUs: one, where nobody said and instructions are counted."""
+        said = "smp" in self.model_fields_set
+        return self.smp if said or self.clock == "host" else (1,)
 
     def cell_options(self, plan: Plan) -> dict[str, tuple[str, ...]]:
         """Return, by a cell's name, the options of ``uintr-harness run`` that make just this one.
@@ -68,6 +76,7 @@ class Request(Value):
                 *("--smp", str(cell.smp)),
                 *("--cc", cell.cc),
                 *("--accel", cell.accel),
+                *(("--clock", cell.clock) if cell.clock != "host" else ()),
                 *(("--qemu", self.qemu) if self.qemu else ()),
             )
             for cell in plan.cells
