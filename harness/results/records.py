@@ -70,7 +70,7 @@ class ProgramRecord(_Record):
 
 
 class LatencyRecord(_Record):
-    """One distribution. Values are in `unit`; percentiles have three significant digits."""
+    """One distribution. Values are in `unit`; percentiles of ns have three significant digits."""
 
     type: Literal["latency"] = "latency"
     program: str
