@@ -41,6 +41,7 @@ static const struct mechanism latency_mechanism = {
 	.connect = nothing,
 	.send = send_to,
 	.poll = poll_side,
+	.user_only = true,
 };
 
 LATENCY_PROGRAM(, NULL)

@@ -29,7 +29,7 @@ DIGITS = 3
 _PERCENTILES = (50.0, 90.0, 99.0)
 _MODE = re.compile(
     r"(ping-pong|one-way|sender|throughput|delivery|return)(-blocked)?(-fair)?(-same-cpu)?"
-    r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?"
+    r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?(-user|-kernel)?"
 )
 
 
@@ -56,7 +56,7 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
         raise ValueError(
             f"{mode!r} in {name!r} is not ping-pong, one-way, sender, throughput, delivery or "
             "return, followed by -blocked, -fair, -same-cpu, -N-senders, -busy, -processes, -self, "
-            "-talk in this order"
+            "-talk, -user, -kernel in this order"
         )
     if unit not in get_args(Unit):
         raise ValueError(f"{unit!r} in {name!r} is none of {' '.join(get_args(Unit))}")

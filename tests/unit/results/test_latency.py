@@ -33,6 +33,8 @@ def pack(*values: int) -> bytes:
         ),
         ("futex.sender-self.insn.u64", ("futex", "sender-self", "insn")),
         ("eventfd.ping-pong-talk.ns.u64", ("eventfd", "ping-pong-talk", "ns")),
+        ("futex.sender-self-user.insn.u64", ("futex", "sender-self-user", "insn")),
+        ("pipe.delivery-kernel.insn.u64", ("pipe", "delivery-kernel", "insn")),
         ("signal.return.insn.u64", ("signal", "return", "insn")),
     ],
 )
@@ -51,6 +53,7 @@ def test_names(name: str, words: tuple[str, str, str]) -> None:
         "uintr.ping-pong-fair-blocked.ns.u64",
         "uintr.ping-pong-0-senders.ns.u64",
         "uintr.ping-pong-busy-blocked.ns.u64",
+        "uintr.sender-user-kernel.ns.u64",
         "uintr.ping-pong.ns.u64\n",
         "notes.txt",
     ],
