@@ -149,7 +149,7 @@ def _record(
         histogram.record_value(min(value, HIGHEST), count)
     low, high = min(values), max(values)
     notes = []
-    if zeros:
+    if zeros and unit == "ns":
         notes.append(f"{zeros} of {len(values)} samples are 0: below the clock's resolution")
     if beyond:
         notes.append(f"{beyond} of {len(values)} samples are beyond {HIGHEST} {unit}")

@@ -106,7 +106,7 @@ def test_odd_empty_and_foreign_files_are_errors_and_the_rest_is_read(tmp_path: P
 
 
 def test_zero_and_huge_values_are_counted_and_told(tmp_path: Path) -> None:
-    (tmp_path / "uintr.sender.insn.u64").write_bytes(pack(0, 0, 7, 2**64 - 1))
+    (tmp_path / "uintr.sender.ns.u64").write_bytes(pack(0, 0, 7, 2**64 - 1))
     (record,) = read_folder(tmp_path, cell="c", program="p").records
     assert (record.count, record.min, record.max) == (4, 0, 2**64 - 1)
     assert record.p50 == 0
