@@ -9,7 +9,7 @@ from itertools import product
 from typing import Literal, TypeVar
 
 from harness.errors import UserError
-from harness.values import Cell, Compiler, CpuProfile, KernelProfile, Plan
+from harness.values import Cell, Clock, Compiler, CpuProfile, KernelProfile, Plan
 
 Format = Literal["text", "json", "github"]
 T = TypeVar("T")
@@ -23,14 +23,18 @@ def make_plan(
     *,
     accel: Literal["auto", "tcg", "kvm"] = "auto",
     cmdline: str = "",
+    clock: Clock = "host",
     select: str = "",
 ) -> Plan:
     """Return every combination once, in the order asked for, kernels slowest.
 
     Kernels vary slowest because each new one is a build; what is asked for twice is done once.
 
-    :raise UserError: two different profiles have the same name.
+    :raise UserError: two different profiles have the same name, or instructions cannot be counted
+        with such cells.
     """
+    if clock == "icount":
+        _check_countable(smp, accel)
     for what, names in (
         ("kernel", [profile.name for profile in _once(kernels)]),
         ("cpu", [profile.name for profile in _once(cpus)]),
@@ -42,12 +46,36 @@ def make_plan(
                     hint="rename one's file: cells, folders and results go by these names",
                 )
     cells = tuple(
-        Cell(kernel=kernel, cpu=cpu, smp=count, cc=cc, accel=accel, cmdline=cmdline)
+        Cell(
+            kernel=kernel,
+            cpu=cpu,
+            smp=count,
+            cc=cc,
+            accel="tcg" if clock == "icount" else accel,
+            clock=clock,
+            cmdline=cmdline,
+        )
         for kernel, cpu, count, cc in product(
             _once(kernels), _once(cpus), _once(smp), _once(compilers)
         )
     )
     return Plan(cells=cells, select=select)
+
+
+def _check_countable(smp: Sequence[int], accel: str) -> None:
+    """Refuse cells in which QEMU does not count, or more than one CPU would share the count."""
+    if accel == "kvm":
+        raise UserError(
+            "KVM does not count instructions",
+            where="--clock icount --accel kvm",
+            hint="leave --accel out: TCG is taken",
+        )
+    if any(count != 1 for count in smp):
+        raise UserError(
+            "instructions are counted with one CPU: with more, who runs when is not fixed",
+            where=f"--clock icount --smp {','.join(map(str, smp))}",
+            hint="leave --smp out, or give --smp 1",
+        )
 
 
 def render(plan: Plan, form: Format, options: Mapping[str, Sequence[str]]) -> str:

@@ -203,7 +203,10 @@ class _Builder:
             lambda: build_programs(kernel, cell.cc, self._store, self._progress),
         )
         machine = (cell.cpu, cell.smp, cell.cc)
-        if machine not in self._bare:
+        if cell.clock == "icount":
+            measuring = tuple(one for one in programs.programs if one.latency)
+            programs = programs.model_copy(update={"programs": measuring})
+        elif machine not in self._bare:
             self._bare.add(machine)
             bare = build_bare_metal(cell.cc, self._store, self._progress)
             both = (*programs.programs, *bare)

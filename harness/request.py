@@ -6,7 +6,7 @@ from typing import Literal
 
 from harness.plan import make_plan
 from harness.profiles import KernelOverrides, expand_cpus, load_cpu, load_kernel
-from harness.values import Compiler, KernelProfile, Plan, Value
+from harness.values import Clock, Compiler, KernelProfile, Plan, Value
 
 DEFAULT_KERNEL = "linux-6.12"
 DEFAULT_CPU = "hidden"
@@ -27,6 +27,8 @@ class Request(Value):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: Added to each guest's kernel command line, after what the profiles have.
     cmdline: str = ""
+    #: ``icount`` measures by counted instructions, with one CPU.
+    clock: Clock = "host"
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
@@ -48,12 +50,18 @@ class Request(Value):
         return make_plan(
             self.kernel_profiles(),
             [load_cpu(name) for name in expand_cpus(self.cpus)],
-            self.smp,
+            self._smp(),
             self.compilers,
             accel=self.accel,
+            clock=self.clock,
             cmdline=self.cmdline,
             select=self.select,
         )
+
+    def _smp(self) -> tuple[int, ...]:
+        """Return the numbers of CPUs: one, where nobody said and instructions are counted."""
+        said = "smp" in self.model_fields_set
+        return self.smp if said or self.clock == "host" else (1,)
 
     def cell_options(self, plan: Plan) -> dict[str, tuple[str, ...]]:
         """Return, by a cell's name, the options of ``uintr-harness run`` that make just this one.
@@ -72,6 +80,7 @@ class Request(Value):
                 *("--smp", str(cell.smp)),
                 *("--cc", cell.cc),
                 *("--accel", cell.accel),
+                *(("--clock", cell.clock) if cell.clock != "host" else ()),
                 *(("--qemu", self.qemu) if self.qemu else ()),
                 *(("--cmdline", cell.cmdline) if cell.cmdline else ()),
             )

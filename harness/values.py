@@ -16,6 +16,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Compiler = Literal["gcc", "clang"]
 Accel = Literal["tcg", "kvm"]
+#: What a guest's time is: the host's clock, or the number of instructions it has executed.
+Clock = Literal["host", "icount"]
 
 
 class Value(BaseModel):
@@ -161,11 +163,16 @@ class Cell(Value):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: What this run adds to the kernel's command line, after the profiles' own.
     cmdline: str = ""
+    clock: Clock = "host"
 
     @property
     def name(self) -> str:
-        """``KERNEL-CPU-smpN-CC``, for example ``linux-6.12-hidden-smp1-gcc``."""
-        return f"{self.kernel.name}-{self.cpu.name}-smp{self.smp}-{self.cc}"
+        """``KERNEL-CPU-smpN-CC``, for example ``linux-6.12-hidden-smp1-gcc``.
+
+        ``-icount`` follows where instructions are counted: such figures compare with no other.
+        """
+        clock = "" if self.clock == "host" else f"-{self.clock}"
+        return f"{self.kernel.name}-{self.cpu.name}-smp{self.smp}-{self.cc}{clock}"
 
 
 class Plan(Value):

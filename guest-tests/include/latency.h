@@ -1,163 +1,383 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Measuring a way to notify another thread: two threads, sides 0 and 1, each bound to a CPU.
+ * Measuring a way to notify another thread or process: the engine, the same for all ways.
  *
- * Modes: "ping-pong" samples are round trips, there and back, seen from side 0. "sender" samples
- * are the time that one send takes its sender, with the receiver ready each time. Receivers run
- * or poll in user mode; "-blocked" ones sleep in the kernel. "-same-cpu" puts both sides on one
- * CPU, where whoever polls yields.
+ * A mechanism says how to open, connect, send, look and wait; everything else is here, so that
+ * what differs between two figures is the mechanism. Side 0 measures, side 1 is the other; each
+ * is bound to a CPU and has its own end in each direction.
  *
- * Samples are nanoseconds, taken by the time stamp counter on one CPU and scaled. A case checks
- * that every round came back, and nothing about its time.
+ * What a sample is:
+ *	ping-pong	there and back, seen from side 0
+ *	one-way		from before the send until the receiver knows, by two CPUs' counters
+ *	sender		what one send takes its sender, with the receiver ready each time
+ *	throughput	a burst's time until all of it is received, divided by its notifications
+ *	sender-self	a send to oneself that stays pending
+ *	delivery	taking what is pending: the call that fetches it, or, for what interrupts,
+ *			from unmasking to the handler's first instruction
+ *	return		from the handler's last instruction to what follows the unmasking
+ *	sender-self-user, sender-self-kernel, delivery-user, delivery-kernel
+ *			how many instructions of those are executed in user mode, counted by
+ *			single steps, and the rest; only where instructions are counted
+ * What the receiver does meanwhile:
+ *	-fair		it busy-waits in user mode and never sleeps, as the other side does: the
+ *			same conditions for every mechanism
+ *	-busy		it computes, and looks after each LATENCY_WORK steps
+ *	-blocked	it sleeps, by the mechanism's own call
+ *
+ * Samples are ticks of the time stamp counter, scaled to nanoseconds. Where the counter counts
+ * instructions ($UINTR_CLOCK=insn) they stay as they are, and time decides nothing. Reading the
+ * counter is part of each sample; the case "clocks" says how much, and checks the counters.
  */
 #ifndef GUEST_TESTS_LATENCY_H
 #define GUEST_TESTS_LATENCY_H
 
-#include "ktap.h"
+#include "latency-mechanism.h"
+#include "latency-self.h"
 #include "samples.h"
-#include "task.h"
 
-/*
- * Rounds of a case, the first tenth of which warms up and gives no samples. A machine with fewer
- * cores than the guest has CPUs can be a thousand times slower than another: after LATENCY_MS a
- * case ends with the rounds it has, but not before LATENCY_MIN.
- */
-#define LATENCY_ROUNDS	2200
-#define LATENCY_MIN	220
-#define LATENCY_MS	4000
+/* --- the sides ---------------------------------------------------------------------------- */
 
-struct mechanism {
-	const char *name;
-	/* Called by each side: what it receives by, and then how it sends to the other. */
-	void (*open)(int side);
-	void (*connect)(int side);
-	void (*send)(int side);
-	/* Return once the round-th (from 0) notification for this side is here. */
-	void (*wait)(int side, unsigned long round);
-};
-
-static bool latency_same_cpu;
-
-/* For receivers that poll. */
-static inline void latency_relax(void)
+static void latency_pin(unsigned int cpu)
 {
-	if (latency_same_cpu)
-		sched_yield();
-	else
-		__builtin_ia32_pause();
+	const struct variant *v = &latency_run.variant;
+
+	if (!(v->flags & UNPINNED))
+		pin_to(v->flags & SAME_CPU ? 0 : cpu);
 }
 
-static struct {
-	const struct mechanism *mechanism;
-	bool answers;
-	int opened, connected;
-	unsigned long received;	/* rounds that the other side has had */
-	bool last;		/* set before the last round is sent */
-} latency_run;
+static void latency_meet(int *counter, int count)
+{
+	add(counter, 1);
+	ktap_assert(yield_until(load(counter) == count), "the other side is not there");
+}
 
 static void latency_prepare(int side)
 {
-	pin_to(latency_same_cpu ? 0 : side);
-	latency_run.mechanism->open(side);
-	add(&latency_run.opened, 1);
-	ktap_assert(yield_until(load(&latency_run.opened) == 2), "the other side is not open");
-	latency_run.mechanism->connect(side);
-	add(&latency_run.connected, 1);
-	ktap_assert(yield_until(load(&latency_run.connected) == 2), "the other side is not there");
+	const struct mechanism *m = latency_run.mechanism;
+	struct latency_shared *s = latency_run.shared;
+
+	latency_pin(side);
+	latency_yields = latency_run.variant.flags & SAME_CPU;
+	s->pid[side] = getpid();
+	s->tid[side] = task_tid();
+	m->open(side);
+	latency_meet(&s->opened, 2);
+	m->connect(!side);
+	latency_meet(&s->connected, 1 + latency_run.variant.senders);
 }
 
+/* Side 1: take until everything is there, and answer if it is to. */
 static void *latency_other(void *arg)
 {
 	const struct mechanism *m = latency_run.mechanism;
-	unsigned long i;
-	bool last;
+	struct latency_shared *s = latency_run.shared;
+	enum latency_kind kind = latency_run.variant.kind;
+	unsigned long received = 0, n;
 
 	latency_prepare(1);
-	for (i = 0, last = false; !last; i++) {
-		m->wait(1, i);
-		last = load(&latency_run.last);
-		if (latency_run.answers)
-			m->send(1);
-		store(&latency_run.received, i + 1);
+	if (kind == ONE_WAY) {
+		unsigned long round;
+
+		for (round = 0; round < LATENCY_MIN; round++) {
+			while (load(&s->offset_round) == round)
+				latency_relax();
+			s->offset_stamp = latency_stamp();
+			store(&s->offset_reply, round + 1);
+		}
 	}
+	do {
+		latency_own.entered = 0;
+		n = latency_take(1);
+		if (kind == ONE_WAY)
+			s->arrived_at = latency_own.entered ? latency_own.entered : latency_stamp();
+		/* A sender publishes first: what it has published is, or will be, announced. */
+		received = m->merges ? load(&s->published) : received + n;
+		if (kind == PING_PONG)
+			m->send(0);
+		store(&s->received, received);
+	} while (!load(&s->last) || received != load(&s->target));
 	return arg;
 }
 
-static void latency_measure(const struct mechanism *m, const char *mode, bool answers,
-			    bool same_cpu)
+static void latency_other_process(void *unused)
 {
-	static uint64_t samples[LATENCY_ROUNDS];
-	unsigned long i, rounds = 0, warm_up;
-	uint64_t began, start;
-	double ns_per_tick;
-	pthread_t thread;
-	char full[64];
+	latency_other(unused);
+}
 
-	if (!same_cpu && cpu_count() < 2)
-		ktap_skip("one CPU");
-	latency_same_cpu = same_cpu;
-	latency_run.mechanism = m;
-	latency_run.answers = answers;
-	thread = thread_start(latency_other, NULL);
-	latency_prepare(0);
+/* Senders beyond the first. */
+static void *latency_crowd(void *arg)
+{
+	struct latency_shared *s = latency_run.shared;
+	unsigned long burst = 0, i;
+	int number = (long)arg, others = cpu_count() - 1;
 
-	began = now_ns();
-	start = __rdtsc();
-	while (!latency_run.last) {
-		uint64_t before;
-
-		if (rounds + 1 == LATENCY_ROUNDS ||
-		    (rounds + 1 >= LATENCY_MIN && now_ns() - began > LATENCY_MS * 1000000ULL))
-			store(&latency_run.last, true);
-		before = __rdtsc();
-		m->send(0);
-		if (answers)
-			m->wait(0, rounds);
-		samples[rounds++] = __rdtsc() - before;
-		/* Let the receiver settle where the next one is to find it. */
-		while (load(&latency_run.received) < rounds)
+	/* On every CPU but the receiver's. */
+	number = others > 0 ? number % others : 0;
+	latency_pin(number >= 1 ? number + 1 : number);
+	latency_yields = true;
+	ktap_assert(yield_until(load(&s->opened) == 2), "nobody to send to");
+	latency_run.mechanism->connect(1);
+	latency_meet(&s->connected, 1 + latency_run.variant.senders);
+	while (!load(&s->over)) {
+		if (load(&s->burst) == burst) {
 			latency_relax();
+			continue;
+		}
+		burst++;
+		for (i = 0; i < LATENCY_BURST; i++) {
+			add(&s->published, 1);
+			latency_run.mechanism->send(1);
+		}
+		add(&s->sent, 1);
 	}
-	/* The same time by both clocks gives the scale. */
-	ns_per_tick = (double)(now_ns() - began) / (__rdtsc() - start);
-	thread_join(thread);
-	for (i = 0; i < rounds; i++)
-		samples[i] = samples[i] * ns_per_tick + 0.5;
+	return NULL;
+}
 
-	ktap_check(latency_run.received == rounds, "%lu of %lu rounds", latency_run.received,
-		   rounds);
-	warm_up = rounds / 10;
-	snprintf(full, sizeof(full), "%s%s", mode, same_cpu ? "-same-cpu" : "");
-	ktap_check(samples_write(m->name, full, "ns", samples + warm_up, rounds - warm_up),
+/* --- the measuring side ------------------------------------------------------------------- */
+
+/* Wait until side 1 sleeps in the kernel; its state is asked outside of what is measured. */
+static void latency_asleep(void)
+{
+	static int stat = -1;
+	char path[64], text[64], *end;
+	ssize_t n;
+
+	if (stat < 0) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat",
+			 latency_run.shared->pid[1], latency_run.shared->tid[1]);
+		stat = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	for (;;) {
+		n = pread(stat, text, sizeof(text) - 1, 0);
+		text[n > 0 ? n : 0] = '\0';
+		end = strrchr(text, ')');
+		if (n <= 0)
+			sleep_ms(1);	/* no /proc: long enough for anybody to fall asleep */
+		if (n <= 0 || (end && end[1] && end[2] == 'S'))
+			return;
+		latency_relax();
+	}
+}
+
+/* Let the receiver come to where the next notification is to find it. */
+static void latency_settle(unsigned long sent)
+{
+	enum latency_kind kind = latency_run.variant.kind;
+
+	while (load(&latency_run.shared->received) != sent)
+		latency_relax();
+	if (latency_blocks() && (kind == ONE_WAY || kind == SENDER))
+		latency_asleep();
+}
+
+/* Of a round: ticks. */
+static uint64_t latency_round(void)
+{
+	const struct mechanism *m = latency_run.mechanism;
+	struct latency_shared *s = latency_run.shared;
+	enum latency_kind kind = latency_run.variant.kind;
+	uint64_t start, end;
+
+	s->published++;
+	start = latency_stamp();
+	m->send(1);
+	if (kind == PING_PONG)
+		latency_take(0);
+	end = latency_stamp();
+	latency_settle(s->published);
+	if (kind == ONE_WAY) {
+		end = s->arrived_at;
+		ktap_assert(end >= start, "it arrived %lu ticks before it was sent",
+			    (unsigned long)(start - end));
+	}
+	return end - start;
+}
+
+/* Of a burst by all senders: ticks for each notification. */
+static uint64_t latency_burst(void)
+{
+	struct latency_shared *s = latency_run.shared;
+	unsigned long each = latency_run.variant.senders * LATENCY_BURST, i, end, crowd;
+	uint64_t start;
+
+	end = load(&s->received) + each;
+	crowd = load(&s->sent) + latency_run.variant.senders - 1;
+	start = latency_stamp();
+	add(&s->burst, 1);
+	for (i = 0; i < LATENCY_BURST; i++) {
+		add(&s->published, 1);
+		latency_run.mechanism->send(1);
+	}
+	while (load(&s->received) != end || load(&s->sent) != crowd)
+		latency_relax();
+	return (latency_stamp() - start) / each;
+}
+
+/* Skip unless the counters of both CPUs agree better than can be told. */
+static void latency_agree(void)
+{
+	struct latency_shared *s = latency_run.shared;
+	int64_t least = INT64_MIN, most = INT64_MAX;
+	unsigned long round;
+
+	for (round = 1; round <= LATENCY_MIN; round++) {
+		uint64_t before = latency_stamp(), after;
+
+		store(&s->offset_round, round);
+		while (load(&s->offset_reply) != round)
+			latency_relax();
+		after = latency_stamp();
+		if ((int64_t)(s->offset_stamp - after) > least)
+			least = s->offset_stamp - after;
+		if ((int64_t)(s->offset_stamp - before) < most)
+			most = s->offset_stamp - before;
+	}
+	if (least > 0 || most < 0)
+		ktap_skip("the CPUs' counters differ: by %ld to %ld ticks", (long)least, (long)most);
+	ktap_diag("the CPUs' counters differ by %ld to %ld ticks", (long)least, (long)most);
+}
+
+static unsigned long latency_rounds(uint64_t *samples)
+{
+	unsigned long most = latency_run.insn ? LATENCY_INSN_ROUNDS : LATENCY_ROUNDS, rounds = 0;
+	struct latency_shared *s = latency_run.shared;
+	const struct variant *v = &latency_run.variant;
+	unsigned long least = v->senders > 1 ? LATENCY_MIN_CROWDED : LATENCY_MIN;
+	uint64_t began = now_ns();
+
+	while (!s->last) {
+		if (rounds + 1 == most ||
+		    (!latency_run.insn && rounds + 1 >= least &&
+		     now_ns() - began > LATENCY_MS * 1000000ULL)) {
+			s->target = s->published +
+				    (v->kind == THROUGHPUT ? v->senders * LATENCY_BURST : 1);
+			store(&s->last, true);
+		}
+		samples[rounds++] = v->kind >= SENDER_SELF ? latency_alone() :
+				    v->kind == THROUGHPUT ? latency_burst() : latency_round();
+	}
+	return rounds;
+}
+
+/* Skip what has no meaning here. */
+static void latency_possible(void)
+{
+	const struct mechanism *m = latency_run.mechanism;
+	const struct variant *v = &latency_run.variant;
+
+	if (v->take == BLOCKED && !m->wait)
+		ktap_skip("nobody can sleep until this comes");
+	if (v->kind == RETURN && !m->mask)
+		ktap_skip("it interrupts nobody");
+	if (v->flags & (SPLIT_USER | SPLIT_KERNEL) && !latency_run.insn)
+		ktap_skip("time has no such parts");
+	if (v->flags & (SPLIT_USER | SPLIT_KERNEL) && v->kind != SENDER_SELF && m->mask)
+		ktap_skip("all but the unmasking and the handler's first instructions is the kernel's");
+	if (v->kind < SENDER_SELF && !(v->flags & SAME_CPU) && cpu_count() < 2)
+		ktap_skip("one CPU");
+}
+
+static void latency_write(uint64_t *samples, unsigned long rounds, double ns_per_tick)
+{
+	unsigned long warm_up = (rounds + 9) / 10, i;
+	char mode[64], *p;
+
+	for (i = 0; i < rounds && !latency_run.insn; i++)
+		samples[i] = samples[i] * ns_per_tick + 0.5;
+	/* A case is named like its mode. */
+	snprintf(mode, sizeof(mode), "%s", ktap_name);
+	for (p = mode; *p; p++)
+		if (*p == '_')
+			*p = '-';
+	ktap_check(samples_write(latency_run.mechanism->name, mode,
+				 latency_run.insn ? "insn" : "ns", samples + warm_up,
+				 rounds - warm_up),
 		   "cannot write samples: %s", ktap_errno(errno));
 	ktap_diag("%lu samples", rounds - warm_up);
 }
 
-/* Define the case function, which measures a struct mechanism in one mode. */
-#define LATENCY_CASE(function, mechanism, mode, answers, same_cpu)	\
-static void function(void)						\
-{									\
-	latency_measure(&(mechanism), mode, answers, same_cpu);		\
+static bool latency_counts_instructions(void)
+{
+	const char *clock = getenv("UINTR_CLOCK");
+
+	return clock && !strcmp(clock, "insn");
 }
 
-/*
- * Define the cases that every mechanism has, so that they compare: with a struct mechanism whose
- * receivers run or poll, and with one whose receivers block. LATENCY_KTAP_CASES lists them.
- */
-#define LATENCY_CASES(running, blocked)							\
-LATENCY_CASE(ping_pong, running, "ping-pong", true, false)				\
-LATENCY_CASE(ping_pong_blocked, blocked, "ping-pong-blocked", true, false)		\
-LATENCY_CASE(ping_pong_blocked_same_cpu, blocked, "ping-pong-blocked", true, true)	\
-LATENCY_CASE(sender, running, "sender", false, false)					\
-LATENCY_CASE(sender_blocked, blocked, "sender-blocked", false, false)			\
-LATENCY_CASE(sender_same_cpu, running, "sender", false, true)
+/* Who works beside the measuring side. */
+struct latency_others {
+	pthread_t thread, crowd[64];
+	pid_t child;
+};
 
-#define LATENCY_KTAP_CASES			\
-	KTAP_CASE(ping_pong),			\
-	KTAP_CASE(ping_pong_blocked),		\
-	KTAP_CASE(ping_pong_blocked_same_cpu),	\
-	KTAP_CASE(sender),			\
-	KTAP_CASE(sender_blocked),		\
-	KTAP_CASE(sender_same_cpu)
+static void latency_begin(struct latency_others *others)
+{
+	const struct variant *v = &latency_run.variant;
+	long i;
+
+	if (v->kind >= SENDER_SELF) {
+		latency_pin(0);
+		latency_run.shared->pid[0] = getpid();
+		latency_run.shared->tid[0] = task_tid();
+		latency_run.mechanism->open(0);
+		latency_run.mechanism->connect(0);
+		return;
+	}
+	if (v->flags & PROCESSES)
+		others->child = child_start(latency_other_process, NULL);
+	else
+		others->thread = thread_start(latency_other, NULL);
+	for (i = 1; i < v->senders; i++)
+		others->crowd[i] = thread_start(latency_crowd, (void *)i);
+	latency_prepare(0);
+	latency_yields |= v->senders > 1;
+	if (v->kind == ONE_WAY)
+		latency_agree();
+}
+
+static void latency_end(const struct latency_others *others)
+{
+	const struct variant *v = &latency_run.variant;
+	int i;
+
+	if (v->kind >= SENDER_SELF)
+		return;
+	store(&latency_run.shared->over, true);
+	for (i = 1; i < v->senders; i++)
+		thread_join(others->crowd[i]);
+	if (v->flags & PROCESSES)
+		child_passes(others->child);
+	else
+		thread_join(others->thread);
+}
+
+/* Measure a mechanism in one variant, and write the samples. */
+static void latency_measure(const struct mechanism *m, const struct variant *v)
+{
+	static uint64_t samples[LATENCY_ROUNDS];
+	struct latency_others others = {};
+	unsigned long rounds;
+	uint64_t began, start;
+	double ns_per_tick;
+
+	latency_run.mechanism = m;
+	latency_run.variant = *v;
+	latency_run.insn = latency_counts_instructions();
+	latency_run.stamps = v->kind == ONE_WAY || v->kind >= SENDER_SELF;
+	latency_run.shared = shared_memory(sizeof(*latency_run.shared));
+	latency_possible();
+	tcdrain(STDOUT_FILENO);		/* a serial line would interrupt what follows */
+	if (m->setup)
+		m->setup();
+	latency_begin(&others);
+
+	began = now_ns();
+	start = __rdtsc();
+	rounds = latency_rounds(samples);
+	/* The same time by both clocks gives the scale. */
+	ns_per_tick = (double)(now_ns() - began) / (__rdtsc() - start);
+
+	latency_end(&others);
+	latency_write(samples, rounds, ns_per_tick);
+}
 
 #endif /* GUEST_TESTS_LATENCY_H */

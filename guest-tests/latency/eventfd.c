@@ -1,69 +1,87 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * eventfd, one for each direction: with readers that block, and with readers that poll a
- * non-blocking fd, which is what a user interrupt to a running thread compares with.
+ * eventfd, one for each direction.
+ *
+ * In the talk: processes that sleep on one eventfd for both directions. Each tells its own count
+ * from the other's and writes back what it read of its own.
  */
-#include "latency.h"
+#include "latency-cases.h"
 
 #include <sys/eventfd.h>
 
 static int fds[2];
 
-static void open_blocking(int side)
+static void setup(void)
 {
-	fds[side] = ktap_ok(eventfd(0, EFD_CLOEXEC));
+	int flags = EFD_CLOEXEC | (latency_blocks() ? 0 : EFD_NONBLOCK), side;
+
+	for (side = 0; side < 2; side++)
+		fds[side] = latency_has(eventfd(0, flags));
 }
 
-static void open_polled(int side)
-{
-	fds[side] = ktap_ok(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-}
-
-static void connect_side(int side)
+static void nothing(int side)
 {
 	(void)side;
 }
 
-static void send_side(int side)
+static void put(int fd, uint64_t count)
 {
-	uint64_t one = 1;
-
-	ktap_assert(write(fds[!side], &one, sizeof(one)) == sizeof(one), "write: %s",
+	ktap_assert(write(fd, &count, sizeof(count)) == sizeof(count), "write: %s",
 		    ktap_errno(errno));
 }
 
-static void wait_blocked(int side, unsigned long round)
+static void send_to(int to)
 {
-	uint64_t count;
-
-	(void)round;
-	ktap_assert(read(fds[side], &count, sizeof(count)) == sizeof(count), "read: %s",
-		    ktap_errno(errno));
+	put(fds[to], 1);
 }
 
-static void wait_polling(int side, unsigned long round)
+static unsigned long receive(int side)
 {
 	uint64_t count;
 
-	(void)round;
-	while (read(fds[side], &count, sizeof(count)) < 0) {
-		ktap_assert(errno == EAGAIN, "read: %s", ktap_errno(errno));
-		latency_relax();
+	if (read(fds[side], &count, sizeof(count)) == sizeof(count))
+		return count;
+	ktap_assert(errno == EAGAIN, "read: %s", ktap_errno(errno));
+	return 0;
+}
+
+static const struct mechanism latency_mechanism = {
+	.name = "eventfd",
+	.setup = setup,
+	.open = nothing,
+	.connect = nothing,
+	.send = send_to,
+	.poll = receive,
+	.wait = receive,
+};
+
+/* What is for side N is counted in units of N + 1; there is one notification at a time. */
+static void talk_send(int to)
+{
+	put(fds[0], to + 1);
+}
+
+static unsigned long talk_wait(int side)
+{
+	uint64_t count;
+
+	for (;;) {
+		count = receive(0);
+		if (count == (uint64_t)side + 1)
+			return 1;
+		put(fds[0], count);
 	}
 }
 
-static const struct mechanism blocking = {
-	"eventfd", open_blocking, connect_side, send_side, wait_blocked,
+static const struct mechanism talk = {
+	.name = "eventfd",
+	.setup = setup,
+	.open = nothing,
+	.connect = nothing,
+	.send = talk_send,
+	.poll = talk_wait,
+	.wait = talk_wait,
 };
 
-static const struct mechanism polled = {
-	"eventfd", open_polled, connect_side, send_side, wait_polling,
-};
-
-LATENCY_CASES(polled, blocking)
-
-static const struct ktap_case cases[] = {
-	LATENCY_KTAP_CASES,
-};
-
-KTAP_MAIN(cases, NULL)
+LATENCY_TALK(talk, BLOCKED, PROCESSES)
+LATENCY_PROGRAM(LATENCY_KTAP_TALK, NULL)

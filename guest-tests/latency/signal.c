@@ -1,82 +1,134 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Signals: to a thread that runs and takes them in a handler, and to one that sleeps in
+ * Signals by tgkill(): to a thread that runs and takes them in a handler, and to one that sleeps in
  * sigwaitinfo(). Real-time signals, which are queued and not merged.
+ *
+ * In the talk: processes that signal their whole process group by kill(0), and so themselves, too.
+ * Here each direction has a signal that its sender ignores.
  */
-#include "latency.h"
+#include "latency-cases.h"
 
-static volatile unsigned long arrived[2];
-static __thread int own_side;
-static pid_t tids[2];
-static pid_t pid;
+static __thread unsigned long taken;
 
-static void arrive(int sig)
+static void count_only(int sig)
 {
 	(void)sig;
-	arrived[own_side]++;
+	latency_own.count++;
 }
 
-static void open_handled(int side)
+static void count_and_stamp(int sig)
 {
-	struct sigaction action = { .sa_handler = arrive };
+	(void)sig;
+	latency_own.entered = latency_stamp();
+	latency_own.count++;
+	latency_own.left = latency_stamp();
+}
 
-	own_side = side;
-	tids[side] = task_tid();
-	pid = getpid();
+static sigset_t one(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	return set;
+}
+
+static void mask(bool on)
+{
+	sigset_t set = one(SIGRTMIN);
+
+	pthread_sigmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+static void open_side(int side)
+{
+	struct sigaction action = {
+		.sa_handler = latency_run.stamps ? count_and_stamp : count_only,
+	};
+
+	(void)side;
+	mask(latency_blocks());
 	ktap_ok(sigaction(SIGRTMIN, &action, NULL));
 }
 
-static void open_waited(int side)
+static void nothing(int to)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	open_handled(side);
+	(void)to;
 }
 
-static void connect_side(int side)
+static void send_to(int to)
 {
-	(void)side;
+	const struct latency_shared *s = latency_run.shared;
+
+	while (syscall(SYS_tgkill, s->pid[to], s->tid[to], SIGRTMIN)) {
+		/* Many senders reach the limit of what may be pending. */
+		ktap_assert(errno == EAGAIN, "tgkill: %s", ktap_errno(errno));
+		sched_yield();
+	}
 }
 
-static void send_side(int side)
+static unsigned long poll_side(int side)
 {
-	ktap_assert(!syscall(SYS_tgkill, pid, tids[!side], SIGRTMIN), "tgkill: %s",
-		    ktap_errno(errno));
-}
-
-static void wait_running(int side, unsigned long round)
-{
-	while (arrived[side] <= round)
-		latency_relax();
-}
-
-static void wait_blocked(int side, unsigned long round)
-{
-	sigset_t set;
+	unsigned long count = latency_own.count, fresh = count - taken;
 
 	(void)side;
-	(void)round;
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
+	taken = count;
+	return fresh;
+}
+
+static unsigned long wait_for(int sig)
+{
+	sigset_t set = one(sig);
+
 	while (sigwaitinfo(&set, NULL) < 0)
 		ktap_assert(errno == EINTR, "sigwaitinfo: %s", ktap_errno(errno));
+	return 1;
 }
 
-static const struct mechanism handled = {
-	"signal", open_handled, connect_side, send_side, wait_running,
+static unsigned long wait_side(int side)
+{
+	(void)side;
+	return wait_for(SIGRTMIN);
+}
+
+static const struct mechanism latency_mechanism = {
+	.name = "signal",
+	.open = open_side,
+	.connect = nothing,
+	.send = send_to,
+	.poll = poll_side,
+	.wait = wait_side,
+	.mask = mask,
 };
 
-static const struct mechanism waited = {
-	"signal", open_waited, connect_side, send_side, wait_blocked,
+static const int talk_signals[2] = { SIGUSR1, SIGUSR2 };
+
+static void talk_open(int side)
+{
+	sigset_t set = one(talk_signals[side]);
+
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(talk_signals[!side], SIG_IGN);
+}
+
+static void talk_send(int to)
+{
+	ktap_assert(!kill(0, talk_signals[to]), "kill: %s", ktap_errno(errno));
+}
+
+static unsigned long talk_wait(int side)
+{
+	return wait_for(talk_signals[side]);
+}
+
+static const struct mechanism talk = {
+	.name = "signal",
+	.open = talk_open,
+	.connect = nothing,
+	.send = talk_send,
+	.poll = talk_wait,
+	.wait = talk_wait,
 };
 
-LATENCY_CASES(handled, waited)
-
-static const struct ktap_case cases[] = {
-	LATENCY_KTAP_CASES,
-};
-
-KTAP_MAIN(cases, NULL)
+LATENCY_TALK(talk, BLOCKED, PROCESSES)
+LATENCY_PROGRAM(LATENCY_KTAP_TALK, NULL)

@@ -1,57 +1,103 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User interrupts: to a thread that runs, and to one that sleeps in uintr_wait().
+ * User interrupts: to a thread that runs, and to one that sleeps in uintr_wait(). All senders use
+ * one vector, so that interrupts that come close together merge, as counts of an eventfd do.
+ *
+ * In the talk: two threads that spin on a flag which the handler sets.
  */
-#include "latency.h"
-#include "sides.h"
+#include "latency-cases.h"
 #include "uintr.h"
 #include "wait.h"
 
-static int fds[2], indices[2];
+static int fds[2], sockets[2][2];
+static __thread int index_to[2];
+static __thread unsigned long taken;
+
+static UINTR_HANDLER void count_only(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	latency_own.count++;
+	wait_fix(frame);
+}
+
+static UINTR_HANDLER void count_and_stamp(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	latency_own.entered = latency_stamp();
+	latency_own.count++;
+	wait_fix(frame);
+	latency_own.left = latency_stamp();
+}
+
+static bool between_processes(void)
+{
+	return latency_run.variant.flags & PROCESSES;
+}
+
+static void setup(void)
+{
+	int side;
+
+	for (side = 0; between_processes() && side < 2; side++)
+		ktap_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets[side]));
+}
 
 static void open_side(int side)
 {
-	register_side(side);
+	ktap_ok(uintr_register_handler(latency_run.stamps ? count_and_stamp : count_only, 0));
 	fds[side] = ktap_ok(uintr_create_fd(0, 0));
+	if (between_processes())
+		fd_send(sockets[side][0], fds[side]);
 	_stui();
 }
 
-static void connect_side(int side)
+static void connect_to(int to)
 {
-	indices[side] = ktap_ok(uintr_register_sender(fds[!side], 0));
+	int fd = between_processes() ? fd_receive(sockets[to][1]) : fds[to];
+
+	index_to[to] = ktap_ok(uintr_register_sender(fd, 0));
 }
 
-static void send_side(int side)
+static void send_to(int to)
 {
-	_senduipi(indices[side]);
+	_senduipi(index_to[to]);
 }
 
-static void wait_running(int side, unsigned long round)
+static unsigned long poll_side(int side)
 {
-	while (arrived[side] <= round)
-		latency_relax();
+	unsigned long count = latency_own.count, fresh = count - taken;
+
+	(void)side;
+	taken = count;
+	return fresh;
 }
 
-static void wait_blocked(int side, unsigned long round)
+static unsigned long wait_side(int side)
 {
-	while (arrived[side] <= round)
-		wait_while(&arrived[side], round);
+	while (latency_own.count == taken)
+		wait_while(&latency_own.count, taken);
+	return poll_side(side);
 }
 
-static const struct mechanism running = {
-	"uintr", open_side, connect_side, send_side, wait_running,
+static void mask(bool on)
+{
+	if (on)
+		_clui();
+	else
+		_stui();
+}
+
+static const struct mechanism latency_mechanism = {
+	.name = "uintr",
+	.setup = setup,
+	.open = open_side,
+	.connect = connect_to,
+	.send = send_to,
+	.poll = poll_side,
+	.wait = wait_side,
+	.mask = mask,
+	.merges = true,
 };
 
-static const struct mechanism blocked = {
-	"uintr", open_side, connect_side, send_side, wait_blocked,
-};
-
-LATENCY_CASES(running, blocked)
-LATENCY_CASE(ping_pong_same_cpu, running, "ping-pong", true, true)
-
-static const struct ktap_case cases[] = {
-	LATENCY_KTAP_CASES,
-	KTAP_CASE(ping_pong_same_cpu),
-};
-
-KTAP_MAIN(cases, uintr_rfc_missing())
+LATENCY_TALK(latency_mechanism, FAIR, 0)
+LATENCY_PROGRAM(LATENCY_KTAP_TALK, uintr_rfc_missing())

@@ -89,7 +89,13 @@ KERNEL_OPTIONS = (
 
 CELL_OPTIONS = (
     _list("--cpu", click.STRING, "name", DEFAULT_CPU, CPU_HELP),
-    _list("--smp", click.IntRange(1, 16), "n", DEFAULT_SMP, "Number of CPUs of the guest."),
+    _list(
+        "--smp",
+        click.IntRange(1, 16),
+        "n",
+        None,
+        f"Number of CPUs of the guest  [default: {DEFAULT_SMP}; 1 with --clock icount]",
+    ),
     _list(
         "--cc",
         click.Choice(["gcc", "clang"]),
@@ -103,6 +109,14 @@ CELL_OPTIONS = (
         default="auto",
         show_default=True,
         help="auto takes KVM where a probe guest runs with it.",
+    ),
+    click.option(
+        "--clock",
+        type=click.Choice(["host", "icount"]),
+        default="host",
+        show_default=True,
+        help="icount: measure in executed instructions, which are the same in every run. "
+        "One CPU, TCG, latency programs only.",
     ),
     click.option(
         "--qemu",
@@ -134,7 +148,7 @@ def kernel_options(function: F) -> F:
 def cell_options(function: F) -> F:
     """Add the options that choose cells; the command gets ``request``."""
     fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
-    same = {name: name for name in ("accel", "qemu", "cmdline", "select")}
+    same = {name: name for name in ("accel", "clock", "qemu", "cmdline", "select")}
     return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS), fields | same)
 
 
@@ -156,7 +170,8 @@ def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]
                 tree=tree, series=series, fragments=fragment, toolchain=toolchain
             ),
         }
-        fields |= {field: rest.pop(option) for option, field in more.items()}
+        given = {field: rest.pop(option) for option, field in more.items()}
+        fields |= {field: value for field, value in given.items() if value != ()}
         return function(request=Request(**fields), **rest)
 
     for option in reversed(options):

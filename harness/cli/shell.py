@@ -50,6 +50,12 @@ def command(request: Request) -> int:
     """
     if not shutil.which("ssh"):
         raise UserError("there is no ssh", hint="apt-get install openssh-client")
+    if request.clock != "host":
+        raise UserError(
+            "a guest that counts instructions has no way in or out",
+            where=f"--clock {request.clock}",
+            hint="leave --clock out",
+        )
     plan = request.plan()
     if len(plan.cells) != 1:
         names = ", ".join(cell.name for cell in plan.cells)

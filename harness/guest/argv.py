@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness.guest.spec import GuestSpec
 from harness.values import CpuProfile, Emulator
@@ -13,6 +14,8 @@ from harness.values import CpuProfile, Emulator
 GUEST_IP = "10.0.2.15"
 GATEWAY_IP = "10.0.2.2"
 HOST_IP = "127.0.0.1"
+#: Gives the guest its address before the init runs.
+NETWORK_WORDS = f"ip={GUEST_IP}::{GATEWAY_IP}:255.255.255.0:guest:eth0:off"
 #: Identifiers that QMP commands use.
 SERIAL_ID = "serial"
 NET_ID = "net0"
@@ -50,11 +53,16 @@ def cpu_argument(profile: CpuProfile, *, knows_uintr: bool) -> str:
     return ",".join([profile.model, *profile.features, *hide, "enforce"])
 
 
-def machine_argv(spec: GuestSpec, *, knows_uintr: bool = False) -> list[str]:
-    """Return the machine, its accelerator, CPUs and memory."""
+def machine_argv(
+    spec: GuestSpec, *, knows_uintr: bool = False, threads: Literal["multi", "single"] = "multi"
+) -> list[str]:
+    """Return the machine, its accelerator, CPUs and memory.
+
+    :param threads: how TCG runs the CPUs; each in a thread, or all in one.
+    """
     return [
         *("-machine", MACHINES[spec.cpu.machine]),
-        *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
+        *("-accel", f"tcg,thread={threads}" if spec.accel == "tcg" else spec.accel),
         *("-cpu", cpu_argument(spec.cpu, knows_uintr=knows_uintr)),
         *("-smp", str(spec.smp)),
         *("-m", f"{spec.memory_mib}M"),
@@ -83,8 +91,10 @@ def device_argv() -> list[str]:
     ]
 
 
-def kernel_cmdline(spec: GuestSpec) -> str:
+def kernel_cmdline(spec: GuestSpec, own: str = NETWORK_WORDS) -> str:
     """Return the kernel's command line.
+
+    :param own: what a guest of this kind needs.
 
     ``earlyprintk`` shows a panic before the console driver is there; a panic ends QEMU at once
     (``panic=-1`` with ``-no-reboot``), and so does the NMI that ends a diagnosis. No ``quiet``: it
@@ -99,7 +109,7 @@ def kernel_cmdline(spec: GuestSpec) -> str:
             "unknown_nmi_panic",
             "no_timer_check",  # it counts ticks, of which a busy host delays too many
             "i8042.noaux i8042.nokbd",  # nobody types or points; 0.4 s under emulation
-            f"ip={GUEST_IP}::{GATEWAY_IP}:255.255.255.0:guest:eth0:off",
+            own,
             spec.cpu.cmdline,
             spec.cmdline,
         )
@@ -107,12 +117,12 @@ def kernel_cmdline(spec: GuestSpec) -> str:
     )
 
 
-def boot_argv(spec: GuestSpec, initrd: Path) -> list[str]:
-    """Return the kernel, its archive and its command line."""
+def boot_argv(spec: GuestSpec, initrd: Path, own: str = NETWORK_WORDS) -> list[str]:
+    """Return the kernel, its archive and its command line, see :func:`kernel_cmdline`."""
     return [
         *("-kernel", str(spec.kernel.bzimage)),
         *("-initrd", str(initrd)),
-        *("-append", kernel_cmdline(spec)),
+        *("-append", kernel_cmdline(spec, own)),
     ]
 
 

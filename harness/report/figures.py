@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 _NS = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
-_PLAIN = (("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000))
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a duration or an instruction count with three significant digits.
+    """Return a duration with three significant digits, or an instruction count with all of them.
 
     :param unit: ``ns`` or ``insn``; anything else is shown as it is.
     """
     if unit == "ns":
         return _scaled(value, _NS)
     if unit == "insn":
-        return f"{_scaled(value, _PLAIN).rstrip()} insn"
+        return f"{value:,.0f} insn"
     return f"{value:g} {unit}"
 
 

@@ -2,11 +2,13 @@
 
 A program writes one file per distribution, ``MECHANISM.MODE.UNIT.u64``: 64-bit unsigned
 little-endian integers, each one sample. The files are the truth and stay in the run's folder; what
-is computed here is an HdrHistogram (three significant digits) and what it says.
+is computed here is an HdrHistogram (three significant digits) and what it says; percentiles of
+instructions are exact.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from array import array
@@ -26,7 +28,8 @@ HIGHEST = 2**42
 DIGITS = 3
 _PERCENTILES = (50.0, 90.0, 99.0)
 _MODE = re.compile(
-    r"(ping-pong|one-way|sender|throughput)(-blocked)?(-fair)?(-same-cpu)?(-[1-9]\d*-senders)?"
+    r"(ping-pong|one-way|sender|throughput|delivery|return)(-blocked)?(-fair)?(-same-cpu)?"
+    r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?(-user|-kernel)?"
 )
 
 
@@ -51,8 +54,9 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
         raise ValueError(f"{mechanism!r} in {name!r} is none of {' '.join(get_args(Mechanism))}")
     if not _MODE.fullmatch(mode):
         raise ValueError(
-            f"{mode!r} in {name!r} is not ping-pong, one-way, sender or throughput, followed by "
-            "-blocked, -fair, -same-cpu, -N-senders in this order"
+            f"{mode!r} in {name!r} is not ping-pong, one-way, sender, throughput, delivery or "
+            "return, followed by -blocked, -fair, -same-cpu, -N-senders, -busy, -processes, -self, "
+            "-talk, -user, -kernel in this order"
         )
     if unit not in get_args(Unit):
         raise ValueError(f"{unit!r} in {name!r} is none of {' '.join(get_args(Unit))}")
@@ -145,7 +149,7 @@ def _record(
         histogram.record_value(min(value, HIGHEST), count)
     low, high = min(values), max(values)
     notes = []
-    if zeros:
+    if zeros and unit == "ns":
         notes.append(f"{zeros} of {len(values)} samples are 0: below the clock's resolution")
     if beyond:
         notes.append(f"{beyond} of {len(values)} samples are beyond {HIGHEST} {unit}")
@@ -161,8 +165,17 @@ def _record(
         mean=sum(values) / len(values),
         histogram=_encode(histogram),
         notes=tuple(notes),
-        **_percentiles(histogram, low, high),
+        **(_exact(values) if unit == "insn" else _percentiles(histogram, low, high)),
     )
+
+
+def _exact(values: Sequence[int]) -> dict[str, int]:
+    """Return p50, p90, p99 to the last digit: of instructions, one more or less is a finding."""
+    ranked = sorted(values)
+    return {
+        f"p{percent:.0f}": ranked[math.ceil(len(ranked) * percent / 100) - 1]
+        for percent in _PERCENTILES
+    }
 
 
 def _empty() -> HdrHistogram:

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.errors import GuestError
 from harness.results.ktap_lines import Status
-from harness.values import Accel, Compiler, Name, Value
+from harness.values import Accel, Clock, Compiler, Name, Value
 
 RESULTS_FILE = "results.jsonl"
 
@@ -70,7 +70,7 @@ class ProgramRecord(_Record):
 
 
 class LatencyRecord(_Record):
-    """One distribution. Values are in `unit`; percentiles have three significant digits."""
+    """One distribution. Values are in `unit`; percentiles of ns have three significant digits."""
 
     type: Literal["latency"] = "latency"
     program: str
@@ -122,6 +122,7 @@ class BootRecord(_Record):
     accel: Accel
     #: Why this accelerator, where it was not asked for.
     accel_reason: str = ""
+    clock: Clock = "host"
     boot_s: float
     #: Seconds by boot phase.
     phases: dict[str, float] = Field(default_factory=dict)

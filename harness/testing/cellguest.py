@@ -153,6 +153,11 @@ class CellGuest:
         everything = self._guest.splats()
         fresh = list(everything[self._counted :])
         self._counted = len(everything)
+        self.record_splats(fresh)
+        return fresh
+
+    def record_splats(self, fresh: Sequence[Splat]) -> None:
+        """Record complaints of a kernel that ran for the current test."""
         for splat in fresh:
             # A panic is never excused: it ended the guest.
             candidates = self._known if splat.kind != "panic" else ()
@@ -161,7 +166,6 @@ class CellGuest:
                 self.splats_seen.append((splat, self.user))
             reason = f"{excuse.reason} ({excuse.link})" if excuse else None
             self._journal.splat(self.name, self.user, splat, reason)
-        return fresh
 
     def close(self) -> None:
         """End the guest; what it said last is still scanned."""

@@ -76,6 +76,7 @@ class Journal:
                 cc=cell.cc,
                 accel=setup.accel,
                 accel_reason=setup.accel_reason,
+                clock=cell.clock,
                 boot_s=report.boot_s,
                 phases=dict(report.phases),
                 factor=factor,

@@ -224,8 +224,8 @@ def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
 
 
 def _needs_no_guest(setup: CellSetup, program: object) -> bool:
-    """Tell whether a test's program brings its own machine."""
-    return any(
+    """Tell whether a test's program brings, or gets, a machine of its own."""
+    return setup.cell.clock == "icount" or any(
         found.name == program and found.kind == "bare-metal" for found in setup.programs.programs
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.testing.bare_metal import BareMetalRun
+from harness.testing.counted import CountedRun
 from harness.testing.programs import ProgramRun
 
 if TYPE_CHECKING:
@@ -38,5 +39,9 @@ def test_program(
             pass
 
     found = guest.program(program)
-    kind = BareMetalRun if found.kind == "bare-metal" else ProgramRun
+    kind: type[BareMetalRun | CountedRun | ProgramRun] = ProgramRun
+    if found.kind == "bare-metal":
+        kind = BareMetalRun
+    elif guest.setup.cell.clock == "icount":
+        kind = CountedRun
     kind(guest, found, uintr_journal, report, uintr_attempt).run()

@@ -245,6 +245,10 @@ def test_a_developers_own_file(
         (["build", "cake"], "'cake' is not one of"),
         (["report", "gone"], "not the folder of a prepared run"),
         (["shell", "--smp", "1,2"], "a shell is in one guest"),
+        (["shell", "--clock", "icount"], "no way in or out"),
+        (["run", "--clock", "icount", "--smp", "2"], "leave --smp out, or give --smp 1"),
+        (["run", "--clock", "icount", "--accel", "kvm"], "KVM does not count"),
+        (["run", "--clock", "icount", "--tests", "/dev/null"], "tests of your own need a guest"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_what_to_do(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,23 @@ def test_every_combination_once_and_in_order() -> None:
         "k-hidden-smp1-gcc",
         "k-hidden-smp1-clang",
     ]
+
+
+def test_instructions_are_counted_by_tcg_on_one_cpu_and_the_name_says_so() -> None:
+    request = Request(overrides=KernelOverrides(series="none"), clock="icount")
+    planned = request.plan()
+    (one,) = planned.cells
+    assert (one.name, one.smp, one.accel) == ("linux-6.12-hidden-smp1-gcc-icount", 1, "tcg")
+    assert request.cell_options(planned)[one.name][-2:] == ("--clock", "icount")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"smp": (2,)}, "counted with one CPU"), ({"accel": "kvm"}, "KVM does not count")],
+)
+def test_where_instructions_cannot_be_counted(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Request(overrides=KernelOverrides(series="none"), clock="icount", **fields).plan()
 
 
 def test_two_profiles_of_one_name_are_refused() -> None:

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Imported here although unused: pytester forgets, test by test, what a pytest in this process
 # imports first, and would import it again each time.
 import harness.results.latency
+import harness.testing.counted
 import harness.testing.plugin
 import harness.testing.schedule  # noqa: F401
 from harness import paths
 from harness.guest import vm
+from harness.guest.counted import Counted
+from harness.guest.failure import Completed
+from harness.guest.splats import scan
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -279,6 +285,36 @@ def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
     result.assert_outcomes(passed=8)
     assert len(records(run, BootRecord)) == 2
     assert len(cases(run)) == 16
+
+
+def test_a_cell_that_counts_boots_no_guest_but_one_for_each_program(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted: list[str] = []
+
+    def run_counted(
+        spec: object, program: Path, folder: Path, samples: Path, **options: Any
+    ) -> Counted:
+        booted.append(program.name)
+        samples.mkdir(parents=True)
+        (samples / "uintr.return.insn.u64").write_bytes(struct.pack("<2Q", 416, 417))
+        output = b"KTAP version 1\n1..1\nok 1 return\n"
+        options["on_stdout"](output)
+        done = Completed(returncode=0, signal=None, stdout=output, stderr=b"", seconds=1.0)
+        return Counted(done=done, boot_s=0.5, splats=scan([WARN.encode()]))
+
+    monkeypatch.setattr("harness.testing.counted.run_counted", run_counted)
+    one = cell().model_copy(update={"clock": "icount"})
+    run = prepared(tmp_path, {"latency/a": "", "latency/b": ""}, cells=(one,))
+    start(run)
+    assert booted == ["a", "b"]
+    told = [
+        (record.cell, getattr(record, "clock", None) or getattr(record, "unit", None))
+        for record in records(run, BootRecord, LatencyRecord)
+    ]
+    assert told == [(one.name, "icount"), (one.name, "insn")] * 2
+    found = records(run, SplatRecord)
+    assert [getattr(record, "program", None) for record in found] == ["latency/a", "latency/b"]
 
 
 def test_a_developers_own_test(tmp_path: Path, start: Start, pytester: pytest.Pytester) -> None:

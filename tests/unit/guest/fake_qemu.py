@@ -11,6 +11,7 @@ The script is the JSON file ``$FAKE_QEMU``; its keys are all optional::
     running   whether its CPU runs
     halts     whether the trial guest comes to its end
     nmi       text that an NMI prints
+    ports     [chardev's id, text] of serial ports that are files, written when it goes on
     deaf      commands that are never answered
 """
 
@@ -136,6 +137,12 @@ for message in messages():
     except KeyError as error:
         failure = {"class": "GenericError", "desc": f"Property {error} not found"}
         send({"error": failure, "id": message.get("id")})
+    if command == "cont" and "ports" in script:
+        for name, text in script["ports"]:
+            word = next(word for word in sys.argv if word.startswith(f"file,id={name},path="))
+            Path(word.partition("path=")[2]).write_bytes(text.encode("latin-1"))
+        if "end" in script:
+            os._exit(script["end"])
     if not started and GUEST and command == "human-monitor-command":
         started = True
         threading.Thread(target=play, daemon=True).start()

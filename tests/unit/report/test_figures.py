@@ -19,8 +19,8 @@ from harness.report.figures import quantity, ratio, seconds
         (2_000_000_000, "ns", "2.00 s"),
         (2**64 - 1, "ns", "18446744074 s"),
         (7, "insn", "7 insn"),
-        (12_345, "insn", "12.3 k insn"),
-        (4_560_000, "insn", "4.56 M insn"),
+        (12_345, "insn", "12,345 insn"),
+        (4_560_001, "insn", "4,560,001 insn"),
         (5, "furlong", "5 furlong"),
     ],
 )

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What is measured: mechanisms, the variants of a measurement, and what its sides share.
+ */
+#ifndef GUEST_TESTS_LATENCY_MECHANISM_H
+#define GUEST_TESTS_LATENCY_MECHANISM_H
+
+#include "ktap.h"
+#include "task.h"
+
+#include <limits.h>
+#include <termios.h>
+
+/*
+ * Rounds of a case, the first tenth of which warms up and gives no samples. A machine with fewer
+ * cores than the guest has CPUs can be a thousand times slower than another: after LATENCY_MS a
+ * case ends with the rounds it has, but not before LATENCY_MIN. Instructions vary little.
+ */
+#define LATENCY_ROUNDS		1100
+#define LATENCY_MIN		22
+#define LATENCY_MIN_CROWDED	4	/* with several senders */
+#define LATENCY_MS		50
+#define LATENCY_INSN_ROUNDS	330
+/* Notifications that a sender has under way in a burst. */
+#define LATENCY_BURST		16
+/* Steps of a multiplication and an addition between two looks of a receiver that computes. */
+#define LATENCY_WORK		200
+
+/* The last three are of one thread alone. */
+enum latency_kind { PING_PONG, ONE_WAY, SENDER, THROUGHPUT, SENDER_SELF, DELIVERY, RETURN };
+enum latency_take { FAIR, BUSY, BLOCKED };
+
+#define SAME_CPU	1	/* both sides on one CPU, where whoever waits yields */
+#define PROCESSES	2	/* side 1 is a process of its own, not a thread */
+#define UNPINNED	4	/* the scheduler decides where the sides run */
+#define SPLIT_USER	8	/* only the instructions in user mode */
+#define SPLIT_KERNEL	16	/* only the others */
+
+struct variant {
+	enum latency_kind kind;
+	enum latency_take take;
+	int flags;
+	int senders;		/* to side 1; all but the first are threads on the other CPUs */
+};
+
+struct mechanism {
+	const char *name;
+	/* Before the sides start: what they share. May skip the case. */
+	void (*setup)(void);
+	/* What this side receives by, and then how the calling thread sends to a side. */
+	void (*open)(int side);
+	void (*connect)(int to);
+	void (*send)(int to);
+	/* How many notifications came for this side since the last call; never sleeps. */
+	unsigned long (*poll)(int side);
+	/* The same, but sleeps until there is one. NULL where there is no such thing. */
+	unsigned long (*wait)(int side);
+	/* Of what interrupts a thread: keep it pending, or let it come. */
+	void (*mask)(bool on);
+	/* Several sends may arrive as one. */
+	bool merges;
+	/* The kernel has no part in sending and looking. */
+	bool user_only;
+};
+
+/* What both sides see; side 1 may be a process. Each line has one writer at a time. */
+struct latency_shared {
+	int opened, connected;
+	pid_t pid[2], tid[2];
+	unsigned long target;			/* notifications until the end, once last */
+	bool last, over;
+	unsigned long offset_round __attribute__((aligned(64)));
+	unsigned long offset_reply __attribute__((aligned(64)));
+	uint64_t offset_stamp;
+	unsigned long received __attribute__((aligned(64)));
+	uint64_t arrived_at;
+	unsigned long published __attribute__((aligned(64)));
+	unsigned long burst __attribute__((aligned(64)));
+	unsigned long sent;
+};
+
+static struct {
+	const struct mechanism *mechanism;
+	struct variant variant;
+	bool insn;		/* the counter counts instructions */
+	bool stamps;		/* handlers note when they run */
+	struct latency_shared *shared;
+} latency_run;
+
+/* What a handler leaves for its own thread. */
+static __thread volatile struct {
+	unsigned long count;
+	uint64_t entered, left;
+} latency_own;
+
+/* Whether the calling thread shares its CPU with one that it waits for. */
+static __thread bool latency_yields;
+
+/* The counter, after all that came before and before all that follows. */
+#define latency_stamp() ({							\
+	uint32_t latency_low, latency_high;					\
+	asm volatile("lfence\n\trdtsc\n\tlfence"				\
+		     : "=a"(latency_low), "=d"(latency_high) : : "memory");	\
+	(uint64_t)latency_high << 32 | latency_low; })
+
+static inline void latency_relax(void)
+{
+	if (latency_yields)
+		sched_yield();
+	else
+		__builtin_ia32_pause();
+}
+
+static inline void latency_work(void)
+{
+	static __thread volatile uint64_t result;
+	uint64_t x = result;
+	int i;
+
+	for (i = 0; i < LATENCY_WORK; i++)
+		x = x * 6364136223846793005ULL + 1442695040888963407ULL;
+	result = x;
+}
+
+/* Skip the case where the kernel lacks a call; any other error is a failure. Gives the result. */
+#define latency_has(call) ({							\
+	long latency_ret = (long)(call);					\
+	if (latency_ret == -1 && (errno == ENOSYS || errno == EAFNOSUPPORT))	\
+		ktap_skip("the kernel lacks it: %s gave %s", #call, ktap_errno(errno)); \
+	ktap_assert(latency_ret != -1, "%s gave %s", #call, ktap_errno(errno));	\
+	latency_ret; })
+
+static inline bool latency_blocks(void)
+{
+	return latency_run.variant.take == BLOCKED;
+}
+
+/* Return how many notifications there are, at least one, in the way of the variant. */
+static unsigned long latency_take(int side)
+{
+	const struct mechanism *m = latency_run.mechanism;
+	unsigned long n;
+
+	if (latency_blocks())
+		return m->wait(side);
+	while (!(n = m->poll(side))) {
+		if (latency_run.variant.take == BUSY)
+			latency_work();
+		else
+			latency_relax();
+	}
+	return n;
+}
+
+#endif /* GUEST_TESTS_LATENCY_MECHANISM_H */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Measuring what one thread does when it notifies itself: the send, the taking and the return apart,
+ * and of these the instructions in user mode and in the kernel.
+ */
+#ifndef GUEST_TESTS_LATENCY_SELF_H
+#define GUEST_TESTS_LATENCY_SELF_H
+
+#include "latency-mechanism.h"
+#include "steps.h"
+
+static unsigned long latency_polled;
+
+static void latency_send_self(void)
+{
+	latency_run.mechanism->send(0);
+}
+
+static void latency_poll_self(void)
+{
+	latency_polled = latency_run.mechanism->poll(0);
+}
+
+static void latency_unmask(void)
+{
+	latency_run.mechanism->mask(false);
+}
+
+struct span {
+	uint64_t start, end;
+};
+
+/* Measure a function; the same instructions around whichever it is. */
+static __attribute__((noinline)) struct span latency_span(void (*fn)(void))
+{
+	struct span span;
+
+	span.start = latency_stamp();
+	fn();
+	span.end = latency_stamp();
+	return span;
+}
+
+static uint64_t latency_ticks(struct span span)
+{
+	return span.end - span.start;
+}
+
+/* Of a send to oneself that is kept pending, and then taken. */
+static uint64_t latency_self(void)
+{
+	const struct mechanism *m = latency_run.mechanism;
+	struct span sending, taking;
+
+	if (m->mask)
+		m->mask(true);
+	sending = latency_span(latency_send_self);
+	latency_own.entered = latency_own.left = 0;
+	taking = latency_span(m->mask ? latency_unmask : latency_poll_self);
+	if (m->mask)
+		latency_poll_self();
+	ktap_assert(latency_polled == 1 && !m->mask == !latency_own.left,
+		    "%lu notifications of 1", latency_polled);
+	switch (latency_run.variant.kind) {
+	case SENDER_SELF:
+		return latency_ticks(sending);
+	case DELIVERY:
+		return m->mask ? latency_own.entered - taking.start : latency_ticks(taking);
+	default:
+		return taking.end - latency_own.left;
+	}
+}
+
+/* Instructions in user mode of what latency_self() measures. */
+static unsigned long latency_user_steps(void)
+{
+	const struct mechanism *m = latency_run.mechanism;
+	bool sends = latency_run.variant.kind == SENDER_SELF;
+	unsigned long count;
+
+	if (m->mask)
+		m->mask(true);
+	if (!sends)
+		m->send(0);
+	count = steps_of(sends ? latency_send_self : latency_poll_self);
+	if (m->mask)
+		m->mask(false);
+	if (sends)
+		m->poll(0);
+	return count;
+}
+
+/* Of a round of one thread: ticks, or instructions in the mode that is wanted. */
+static uint64_t latency_alone(void)
+{
+	int flags = latency_run.variant.flags;
+	int64_t user, kernel;
+
+	if (!(flags & (SPLIT_USER | SPLIT_KERNEL)))
+		return latency_self();
+	user = latency_user_steps();
+	if (flags & SPLIT_USER)
+		return user;
+	kernel = latency_self() - latency_ticks(latency_span(steps_nothing)) - user;
+	ktap_assert(kernel >= 0, "more instructions in user mode than in all: %ld", (long)kernel);
+	if (latency_run.mechanism->user_only) {
+		ktap_check(kernel == 0, "%ld instructions of nobody", (long)kernel);
+		ktap_skip("the kernel has no part in it");
+	}
+	return kernel;
+}
+
+#endif /* GUEST_TESTS_LATENCY_SELF_H */

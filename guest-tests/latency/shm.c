@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A counter in shared memory that its receiver polls: the floor, and nothing to sleep on.
+ */
+#include "latency-cases.h"
+
+struct word {
+	unsigned long value;
+} __attribute__((aligned(64)));
+
+static struct word *words;
+static __thread unsigned long taken;
+
+static void setup(void)
+{
+	words = shared_memory(2 * sizeof(*words));
+}
+
+static void nothing(int side)
+{
+	(void)side;
+}
+
+static void send_to(int to)
+{
+	add(&words[to].value, 1);
+}
+
+static unsigned long poll_side(int side)
+{
+	unsigned long value = load(&words[side].value), fresh = value - taken;
+
+	taken = value;
+	return fresh;
+}
+
+static const struct mechanism latency_mechanism = {
+	.name = "shm",
+	.setup = setup,
+	.open = nothing,
+	.connect = nothing,
+	.send = send_to,
+	.poll = poll_side,
+	.user_only = true,
+};
+
+LATENCY_PROGRAM(, NULL)

@@ -1,0 +1,224 @@
+"""A guest that runs one program by counted instructions, the same in every run on every machine.
+
+QEMU's instruction counter (``-icount``) is the machine's only clock: an instruction is a
+nanosecond, timers fire at a count, and a CPU that idles skips to the next timer. What else differs
+from run to run is shut out. There is no network, so nothing arrives at a moment that the host
+chooses; output goes to files, which never make the serial ports wait as a slow reader would; random
+numbers come from a fixed seed, the date from a constant; addresses are not randomised. So the whole
+run, from the first instruction to the last, is a function of the emulator, the kernel, the image
+and the program, and two runs of these agree in every sample, the disturbed ones included.
+
+That leaves one program for each boot, so that its figures do not depend on what ran before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import cpio, paths
+from harness.guest.argv import base_argv, boot_argv, machine_argv
+from harness.guest.console import PANIC
+from harness.guest.cpu import knows_property
+from harness.guest.deadlines import Deadline
+from harness.guest.failure import Completed, GuestFailure, ending
+from harness.guest.qmp import MonitorError
+from harness.guest.runtime import runtime_folder
+from harness.guest.session import start
+from harness.guest.spec import GuestSpec
+from harness.guest.splats import Splat, scan
+from harness.values import Value
+
+#: An instruction is 2**SHIFT nanoseconds of the guest's time, and so a tick of its counter.
+SHIFT = 0
+INIT = "counted-init"
+#: What the guest must not randomise, and its first program.
+WORDS = f"nokaslr norandmaps rdinit=/{INIT}"
+CONSOLE, OUTPUT, REST = "console.log", "output", "rest.tar"
+_START_S = 30.0
+_POLL_S = 0.1
+_TAIL = 30
+
+
+class Counted(Value):
+    """What a program gave."""
+
+    done: Completed
+    #: Host seconds until its first output; None without any.
+    boot_s: float | None
+    splats: tuple[Splat, ...]
+
+
+def counted_argv(spec: GuestSpec, initrd: Path, folder: Path, *, knows_uintr: bool) -> list[str]:
+    """Return QEMU's command line, without a monitor.
+
+    :param initrd: the image, and the program behind it.
+    :param folder: takes the three serial ports' files.
+    :param knows_uintr: whether this QEMU's CPU model has the property ``uintr``.
+    """
+    ports = [
+        word
+        for name in (CONSOLE, OUTPUT, REST)
+        for word in (
+            *("-chardev", f"file,id={Path(name).stem},path={folder / name}"),
+            *("-serial", f"chardev:{Path(name).stem}"),
+        )
+    ]
+    return [
+        *base_argv(spec.emulator),
+        *machine_argv(spec, knows_uintr=knows_uintr, threads="single"),
+        *("-icount", f"shift={SHIFT},sleep=off"),
+        *("-rtc", "base=2000-01-01T00:00:00,clock=vm"),
+        *("-seed", "1"),
+        *ports,
+        *boot_argv(spec, initrd, WORDS),
+    ]
+
+
+def archive(program: bytes) -> bytes:
+    """Return the files that the guest has beside its image's."""
+    init = (paths.IMAGES / INIT).read_bytes()
+    return cpio.pack([cpio.file(INIT, init, 0o755), cpio.file("program", program, 0o755)])
+
+
+def run_counted(
+    spec: GuestSpec,
+    program: Path,
+    folder: Path,
+    samples: Path,
+    *,
+    timeout_s: float,
+    on_stdout: Callable[[bytes], None],
+) -> Counted:
+    """Boot a guest for one program, and end it.
+
+    :param folder: gets ``console.log`` (as the guest printed it), ``qemu.log`` and, after a
+        time-out, ``registers.txt``.
+    :param samples: gets the program's raw samples.
+    :param timeout_s: host seconds, for the boot and the program.
+    :raise GuestFailure: the guest died or hung before the program was over.
+    :raise GuestError: QEMU does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(runtime_folder())
+        image = spec.image.initramfs.read_bytes()
+        initrd = scratch / "initramfs"
+        initrd.write_bytes(image + b"\0" * (-len(image) % 4) + archive(program.read_bytes()))
+        knows_uintr = knows_property(spec.emulator, spec.cpu.model, "uintr")
+        argv = counted_argv(spec, initrd, scratch, knows_uintr=knows_uintr)
+        process, monitor = start(
+            [*argv, "-S"], folder / "qemu.log", timeout_s=_START_S, stack=stack
+        )
+        monitor.command("cont")
+        follower = _Follower(scratch / OUTPUT, on_stdout)
+        deadline = Deadline(program.name, timeout_s)
+        ended = False
+        while not ended and not deadline.expired:
+            ended = process.wait(_POLL_S)
+            follower.look()
+        console = _read(scratch / CONSOLE)
+        (folder / CONSOLE).write_bytes(console)
+        if not ended:
+            with contextlib.suppress(MonitorError):
+                (folder / "registers.txt").write_text(monitor.human("info registers -a"))
+        rest = _unpack(_read(scratch / REST), samples)
+        if rest is None:
+            what = None if ended else f"not over after {timeout_s:.0f} s"
+            raise _failure(console, process.returncode, what, folder)
+    status, stderr = rest
+    return Counted(
+        done=Completed(
+            # The shell gives a signal as 128 and its number.
+            returncode=status,
+            signal=None,
+            stdout=follower.output,
+            stderr=stderr,
+            seconds=time.monotonic() - began,
+        ),
+        boot_s=follower.first - began if follower.first is not None else None,
+        splats=scan(console.splitlines()),
+    )
+
+
+class _Follower:
+    """Reads a file that grows."""
+
+    def __init__(self, path: Path, on_data: Callable[[bytes], None]) -> None:
+        self._path = path
+        self._on_data = on_data
+        self.output = b""
+        #: When the first byte was seen.
+        self.first: float | None = None
+
+    def look(self) -> None:
+        """Take what is new."""
+        fresh = _read(self._path)[len(self.output) :]
+        if fresh:
+            self.first = time.monotonic() if self.first is None else self.first
+            self.output += fresh
+            self._on_data(fresh)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _unpack(rest: bytes, samples: Path) -> tuple[int, bytes] | None:
+    """Put the samples where they belong; return exit status and errors, None unless all is there.
+
+    The archive is written by the guest: names in it are taken apart and never followed.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(rest)) as tar:
+            files = {
+                member.name: stream.read()
+                for member in tar
+                if member.isfile() and (stream := tar.extractfile(member))
+            }
+        status = int(files["status"])
+    except (tarfile.TarError, KeyError, ValueError):
+        return None
+    samples.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        folder, _, base = name.partition("/")
+        if folder == "samples" and base and "/" not in base:
+            (samples / base).write_bytes(content)
+    return status, files.get("stderr", b"")
+
+
+def _failure(
+    console: bytes, returncode: int | None, hung: str | None, folder: Path
+) -> GuestFailure:
+    """Return why the program was not over: a panic, a hang, or QEMU's own end."""
+    lines = [line.decode(errors="replace").rstrip() for line in console.splitlines()]
+    booted = b"uintr-harness: init" in console
+    panic = next((line for line in lines if PANIC.decode() in line), None)
+    if panic is None and hung is not None:
+        verdict, what, hint = "hang" if booted else "hang-in-init", hung, None
+    else:
+        end = ending(
+            panic=panic,
+            in_user_space=booted,
+            ended=True,
+            returncode=returncode,
+            reset=returncode == 0,
+            why="",
+        )
+        verdict, what, hint = end.verdict, end.what, end.hint
+    return GuestFailure(
+        verdict,  # type: ignore[arg-type]  # one of them, or what ending() gives
+        f"{verdict}: {what}",
+        phase="init" if booted else "kernel" if lines else "start",
+        console_tail="\n".join(lines[-_TAIL:]),
+        where=str(folder / CONSOLE),
+        hint=hint,
+    )

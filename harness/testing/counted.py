@@ -1,0 +1,92 @@
+"""Running one program in a cell that counts instructions: in a guest of its own."""
+
+from __future__ import annotations
+
+import shutil
+
+from harness.errors import HarnessError
+from harness.guest.counted import run_counted
+from harness.guest.deadlines import CALIBRATION
+from harness.guest.failure import Completed
+from harness.guest.vm import BootReport
+from harness.results.ktap import CaseResult, KtapReader
+from harness.results.ktap_exit import EXIT_SKIP
+from harness.runfolder import attempt_name
+from harness.testing.cellguest import CellGuest
+from harness.testing.journal import SAMPLES, Journal
+from harness.testing.programs import Report
+from harness.values import Program
+
+
+class CountedRun:
+    """One program in one cell, from its first byte to its last case."""
+
+    def __init__(
+        self,
+        cell: CellGuest,
+        program: Program,
+        journal: Journal,
+        report: Report,
+        attempt: int = 1,
+    ) -> None:
+        self._attempt = attempt
+        self._cell = cell
+        self._program = program
+        self._journal = journal
+        self._report = report
+        self._reader = KtapReader()
+        name = attempt_name(program.name.replace("/", "."), attempt)
+        self._output = cell.folder / "output" / f"{name}.txt"
+        self._samples = cell.folder / "samples" / name
+
+    def run(self) -> None:
+        """Run it; each case is recorded and reported the moment its line is complete.
+
+        :raise GuestFailure: the guest did not come to the program's end.
+        :raise GuestError: QEMU did not start.
+        """
+        program, cell = self._program, self._cell
+        spec = cell.setup.guest_spec()
+        factor = CALIBRATION.factor(spec)
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._samples, ignore_errors=True)
+        self._journal.start()
+        with self._output.open("wb", buffering=0) as output:
+
+            def on_stdout(data: bytes) -> None:
+                output.write(data)
+                self._tell(self._reader.feed(data))
+
+            try:
+                result = run_counted(
+                    spec,
+                    program.path,
+                    cell.folder / attempt_name(program.name, self._attempt),
+                    self._samples,
+                    timeout_s=program.timeout_s * factor,
+                    on_stdout=on_stdout,
+                )
+            except HarnessError as error:
+                self._tell(self._reader.close(None, reason=error.what))
+                self._journal.failure(cell.name, program.name, error)
+                raise
+        done = result.done
+        if result.boot_s is not None:
+            report = BootReport(boot_s=result.boot_s, phases={"ready": result.boot_s})
+            self._journal.boot(cell.setup, report, factor)
+        self._tell(self._reader.close(done.returncode, stderr=done.stderr))
+        self._journal.program(cell.name, program.name, done, self._reader, attempt=self._attempt)
+        cell.record_splats(result.splats)
+        self._record_samples(done)
+
+    def _tell(self, cases: list[CaseResult]) -> None:
+        for case in cases:
+            self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
+            self._report(case)
+
+    def _record_samples(self, done: Completed) -> None:
+        wrong = self._journal.samples(
+            self._cell.name, self._program.name, self._samples, attempt=self._attempt
+        )
+        if wrong and done.returncode != EXIT_SKIP and not self._reader.counts["fail"]:
+            self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])
