@@ -79,6 +79,11 @@ class RunInfo(Value):
     exit_code: int | None = None
 
 
+def attempt_name(name: str, attempt: int) -> str:
+    """Return the name of a program's file for its first run in this run, or a later one."""
+    return name if attempt == 1 else f"{name}.run-{attempt}"
+
+
 def bare_metal_script(cell: Path, program: str) -> Path:
     """Return where the command of a bare-metal program is, in the folder of its cell."""
     return cell / f"{program}.sh"

@@ -49,6 +49,8 @@ class RunOptions(Value):
     out: Path | None = None
     #: Guests at a time.
     jobs: int = 1
+    #: Times that each program runs, in a row.
+    repeat: int = 1
     exit_first: bool = False
     last_failed: bool = False
     #: Run other cells when the build for one failed.
@@ -153,6 +155,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         # Kept between runs, so that --lf of the next one knows.
         *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
         *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
+        *(["--uintr-repeat", str(options.repeat)] if options.repeat > 1 else []),
         *(["-k", request.select] if request.select else []),
         *(["-x"] if options.exit_first else []),
         *(["--lf"] if options.last_failed else []),

@@ -25,6 +25,14 @@ from harness.session import RunOptions, run
     type=click.Path(path_type=Path),
     help="Folder for the results  [default: runs/TIME-RANDOM, with a link runs/latest]",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run each program N times in a row.",
+)
 @click.option("-x", "--exitfirst", "exit_first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--lf", "--last-failed", "last_failed", is_flag=True, help="Only what failed the last time."

@@ -91,12 +91,14 @@ def run_bare_metal(
     *,
     timeout_s: float,
     on_stdout: Callable[[bytes], None],
+    said_as: str | None = None,
 ) -> tuple[Completed, str | None]:
     """Run a program to its end or to the deadline; nothing of it is left then.
 
     :param folder: gets ``NAME.sh``, ``NAME.log`` (what QEMU says) and, after a time-out,
         ``NAME.registers.txt``.
     :param timeout_s: seconds.
+    :param said_as: another NAME for the last two: a repeated program has one script.
     :return: what it gave, and why it has no exit code, if it has none and no signal either.
     :raise GuestError: QEMU does not start.
     """
@@ -108,7 +110,7 @@ def run_bare_metal(
     script.write_text(as_script(argv))
     script.chmod(0o755)
     began = time.monotonic()
-    log = folder / f"{name}.log"
+    log = folder / f"{said_as or name}.log"
     with contextlib.ExitStack() as stack:
         # Stopped at first: a program may be over before its monitor has shaken hands.
         process, monitor = start([*argv, "-S"], log, timeout_s=_START_S, stack=stack)
@@ -116,7 +118,7 @@ def run_bare_metal(
         output = _follow(process, Deadline(name, timeout_s), on_stdout)
         timed_out = not process.ended.is_set() and not process.wait(_END_S if output.eof else 0)
         if timed_out:
-            (folder / f"{name}.registers.txt").write_text(_registers(monitor))
+            (folder / f"{said_as or name}.registers.txt").write_text(_registers(monitor))
         returncode, by, why = (None, None, None) if timed_out else end_of(process.returncode or 0)
     done = Completed(
         returncode=returncode,

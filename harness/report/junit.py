@@ -76,7 +76,8 @@ def _properties(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _case(suite: ET.Element, record: CaseRecord) -> None:
-    case = _testcase(suite, record.cell, record.program, record.case, record.seconds)
+    name = record.case if record.attempt == 1 else f"{record.case} #{record.attempt}"
+    case = _testcase(suite, record.cell, record.program, name, record.seconds)
     if record.status == "fail":
         _verdict(case, "failure", record.message or "not ok", record.diagnostics)
     elif record.status == "skip":

@@ -21,6 +21,8 @@ def markdown(outcome: Outcome, run: Path) -> str:
         f"### {'✅ passed' if good else '❌ failed'}: {_code(clean_line(outcome.reason))}",
         _table(rows.cells(outcome)),
     ]
+    if outcome.summary.repeated:
+        parts += ["#### Repeated programs", _table(rows.repeated(outcome))]
     troubles = rows.troubles(outcome, run)
     if troubles:
         parts.append("#### What went wrong")

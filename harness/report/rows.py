@@ -66,6 +66,26 @@ def cells(outcome: Outcome) -> Sheet:
     return Sheet("Cells", columns, tuple(rows))
 
 
+def repeated(outcome: Outcome) -> Sheet:
+    """Return one row per program that ran more than once in a cell."""
+    columns = (
+        Column("cell"),
+        Column("program"),
+        *(Column(word, figure=True) for word in ("runs", "pass", "fail", "skip")),
+        Column("failed"),
+    )
+    rows = [
+        (
+            clean_line(one.cell),
+            clean_line(one.program),
+            *(str(count) for count in (one.runs, one.passed, one.fail, one.skip)),
+            clean_line(", ".join(f"{case} ({times})" for case, times in one.failed.items())),
+        )
+        for one in outcome.summary.repeated
+    ]
+    return Sheet("Repeated programs", columns, tuple(rows))
+
+
 def latency(outcome: Outcome) -> Sheet:
     """Return one row per distribution, with its median as a multiple of uintr's."""
     columns = (
@@ -132,7 +152,7 @@ def _failure(case: CaseRecord, run: Path) -> Trouble:
     script = run / script_path(case.cell, case.program, case.case)
     return Trouble(
         "FAIL",
-        clean_line(case_id(case)),
+        clean_line(case_id(case) + (f" (run {case.attempt})" if case.attempt > 1 else "")),
         clean_line(case.cell),
         clean_line(case.message),
         tuple(excerpt(case.diagnostics, DIAGNOSTICS)),

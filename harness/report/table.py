@@ -45,6 +45,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
         console.print(_table(rows.latency(outcome)))
         for note in rows.latency_notes(outcome):
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    if outcome.summary.repeated:
+        console.print(_table(rows.repeated(outcome)))
     console.print(_table(rows.cells(outcome)))
     good = outcome.exit_code == 0
     verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")

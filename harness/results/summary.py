@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -91,6 +91,22 @@ class LatencySummary(_Part):
     host: HostLoad | None = None
 
 
+class Repeated(_Part):
+    """How often a program that ran more than once in a cell passed."""
+
+    cell: str
+    program: str
+    runs: int
+    #: Runs with a case that passed and none that failed.
+    passed: int = Field(alias="pass")
+    #: Runs with a case that failed, or without an end.
+    fail: int
+    #: Runs in which each case was skipped.
+    skip: int
+    #: By case, in how many runs it failed.
+    failed: dict[str, int]
+
+
 class Totals(_Part):
     """Cases of all cells."""
 
@@ -106,10 +122,13 @@ class Summary(_Part):
     cells: tuple[CellSummary, ...]
     latency: tuple[LatencySummary, ...]
     totals: Totals
+    #: Only in the file where a program ran more than once.
+    repeated: tuple[Repeated, ...] = ()
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+        left_out = None if self.repeated else {"repeated"}
+        return self.model_dump_json(by_alias=True, indent=2, exclude=left_out) + "\n"
 
 
 class Outcome(Value):
@@ -150,6 +169,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     splats: list[SplatRecord] = []
     guest_failures: list[GuestFailureRecord] = []
     verdicts: dict[str, Verdict] = {}
+    repeated: list[Repeated] = []
     for name, own in by_cell.items():
         cases = _worst(own)
         bad = [case for case in cases if case.status == "fail"]
@@ -159,6 +179,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         summaries.append(summary)
         verdicts[name] = _verdict(summary, bool(lost))
         latencies += _latencies(own)
+        repeated += _repeated(name, own)
         failures += bad
         splats += complaints
         guest_failures += lost
@@ -170,7 +191,10 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     exit_code, reason = _exit_code(totals, verdicts, len(splats), guest_failures, select)
     return Outcome(
         summary=Summary(
-            cells=tuple(summaries), latency=tuple(map(_latency, latencies)), totals=totals
+            cells=tuple(summaries),
+            latency=tuple(map(_latency, latencies)),
+            totals=totals,
+            repeated=tuple(repeated),
         ),
         failures=tuple(failures),
         splats=tuple(splats),
@@ -230,6 +254,32 @@ def _worst(records: Iterable[Record]) -> list[CaseRecord]:
             if known is None or order[record.status] < order[known.status]:
                 worst[key] = record
     return list(worst.values())
+
+
+def _repeated(cell: str, records: Iterable[Record]) -> Iterable[Repeated]:
+    """Return a count for each program of a cell, if one ran more than once."""
+    runs: dict[str, dict[int, list[CaseRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if isinstance(record, CaseRecord):
+            runs[record.program][record.attempt].append(record)
+    for program, attempts in runs.items():
+        if len(attempts) == 1:
+            continue
+        statuses = [{case.status for case in cases} for cases in attempts.values()]
+        failed = Counter(
+            case.case for cases in attempts.values() for case in cases if case.status == "fail"
+        )
+        fail = sum("fail" in found for found in statuses)
+        passed = sum("pass" in found and "fail" not in found for found in statuses)
+        yield Repeated(
+            cell=cell,
+            program=program,
+            runs=len(attempts),
+            passed=passed,
+            fail=fail,
+            skip=len(attempts) - passed - fail,
+            failed=dict(failed),
+        )
 
 
 def _cell(

@@ -6,7 +6,7 @@ from harness.errors import HarnessError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
 from harness.guest.deadlines import CALIBRATION
 from harness.results.ktap import CaseResult, KtapReader
-from harness.runfolder import bare_metal_script
+from harness.runfolder import attempt_name, bare_metal_script
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import Journal
 from harness.testing.programs import Report
@@ -16,7 +16,15 @@ from harness.values import Program
 class BareMetalRun:
     """One program in one cell, from its first byte to its last case."""
 
-    def __init__(self, cell: CellGuest, program: Program, journal: Journal, report: Report) -> None:
+    def __init__(
+        self,
+        cell: CellGuest,
+        program: Program,
+        journal: Journal,
+        report: Report,
+        attempt: int = 1,
+    ) -> None:
+        self._attempt = attempt
         self._cell = cell
         self._program = program
         self._journal = journal
@@ -29,7 +37,8 @@ class BareMetalRun:
         :raise GuestError: QEMU did not start.
         """
         program, setup = self._program, self._cell.setup
-        path = self._cell.folder / "output" / f"{program.name.replace('/', '.')}.txt"
+        name = attempt_name(program.name.replace("/", "."), self._attempt)
+        path = self._cell.folder / "output" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         factor = CALIBRATION.factor(setup.guest_spec())
         spec = BareMetalSpec(
@@ -53,6 +62,7 @@ class BareMetalRun:
                     bare_metal_script(self._cell.folder, program.name).parent,
                     timeout_s=program.timeout_s * factor,
                     on_stdout=on_stdout,
+                    said_as=attempt_name(program.path.name, self._attempt),
                 )
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
@@ -65,9 +75,11 @@ class BareMetalRun:
                 done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
             )
         )
-        self._journal.program(self._cell.name, program.name, done, self._reader)
+        self._journal.program(
+            self._cell.name, program.name, done, self._reader, attempt=self._attempt
+        )
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:
-            self._journal.case(self._cell.name, self._program.name, case)
+            self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
             self._report(case)

@@ -133,7 +133,9 @@ class Journal:
         )
         self._since = now
 
-    def program(self, cell: str, program: str, done: Completed, reader: KtapReader) -> None:
+    def program(
+        self, cell: str, program: str, done: Completed, reader: KtapReader, attempt: int = 1
+    ) -> None:
         """Record how a program ended."""
         self._write(
             ProgramRecord(
@@ -145,11 +147,17 @@ class Journal:
                 stray=reader.stray,
                 stderr=done.stderr.decode("utf-8", "backslashreplace"),
                 problems=reader.problems,
+                attempt=attempt,
             )
         )
 
     def samples(
-        self, cell: str, program: str, folder: Path, host: HostLoad | None = None
+        self,
+        cell: str,
+        program: str,
+        folder: Path,
+        attempt: int = 1,
+        host: HostLoad | None = None,
     ) -> list[str]:
         """Record the distributions in a folder of raw samples; return what is wrong with it.
 
@@ -157,12 +165,14 @@ class Journal:
         """
         from harness.results.latency import read_folder  # only who measures
 
-        found = read_folder(folder, cell=cell, program=program, run=self._run.path, host=host)
+        found = read_folder(
+            folder, cell=cell, program=program, run=self._run.path, attempt=attempt, host=host
+        )
         for record in found.records:
             self._write(record)
         return list(found.errors) or ([] if found.records else ["no samples"])
 
-    def test(self, cell: str, name: str, report: pytest.TestReport) -> None:
+    def test(self, cell: str, name: str, report: pytest.TestReport, attempt: int = 1) -> None:
         """Record the outcome of a test that is no guest program, or of a subtest of it."""
         if report.when != "call" and report.passed:
             return
@@ -179,5 +189,6 @@ class Journal:
                 message=said.partition("\n")[0] if not report.passed else "",
                 diagnostics=report.longreprtext if report.failed else "",
                 seconds=round(report.duration, 3),
+                attempt=attempt,
             )
         )

@@ -141,4 +141,4 @@ def _program(nodeid: str, cell: str) -> str:
     """Return what is left of a test's parameters, or the test's name."""
     name, _, params = nodeid.rpartition("::")[2].partition("[")
     rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
-    return rest or name
+    return rest.replace("-#", " #") or name

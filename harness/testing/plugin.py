@@ -27,6 +27,8 @@ KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 CELL, PROGRAM = "cell", "program"
 #: Set for a test that is no program: a developer's own.
 OWN = "own"
+#: Which run of a repeated test it is, from 1; also the fixture that says so.
+ATTEMPT = "uintr_attempt"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("qemu", "The QEMU to use."),
     ):
         group.addoption(f"--uintr-{option}", metavar=option.upper(), help=text)
+    group.addoption(
+        "--uintr-repeat",
+        metavar="N",
+        type=int,
+        default=1,
+        help="Run each test with a guest N times in a row.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,8 +82,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[JOURNAL].close()
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests with a guest in each cell, and tests with a program for each program."""
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Run tests with a guest in each cell, with a program for each program, and repeat them."""
     cells = metafunc.config.stash[CELLS]
     if "guest" in metafunc.fixturenames and cells:
         metafunc.parametrize(
@@ -87,6 +97,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "program" in metafunc.fixturenames:
         names = {program.name: None for setup in cells for program in setup.programs.programs}
         metafunc.parametrize("program", list(names))
+    yield  # a test's own parameters
+    times = metafunc.config.getoption("--uintr-repeat")
+    if "guest" in metafunc.fixturenames and cells and times > 1:
+        # The last to be added varies fastest: a test's runs stand in a row.
+        if ATTEMPT not in metafunc.fixturenames:
+            metafunc.fixturenames.append(ATTEMPT)
+        numbers = range(1, times + 1)
+        metafunc.parametrize(ATTEMPT, numbers, ids=[f"#{n}" for n in numbers], indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,6 +115,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         setup, program = params.get("guest"), params.get("program")
         if isinstance(setup, CellSetup):
             item.user_properties += _properties(setup)
+            item.user_properties.append((ATTEMPT, params.get(ATTEMPT, 1)))
             item.user_properties.append((PROGRAM, program or _own_name(item, setup)))
             if program is None:
                 item.user_properties.append((OWN, True))
@@ -114,6 +133,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def uintr_journal(request: pytest.FixtureRequest) -> Journal:
     """Where results are recorded as they happen."""
     return request.config.stash[JOURNAL]
+
+
+@pytest.fixture
+def uintr_attempt(request: pytest.FixtureRequest) -> int:
+    """Which run of the test this is; 1 for one that is not repeated."""
+    number: int = getattr(request, "param", 1)
+    return number
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +199,12 @@ class OwnTests:
         """Record a test's or a subtest's outcome where it ran, not where workers report to."""
         properties = dict(report.user_properties)
         if properties.get(OWN) and not hasattr(report, "node"):
-            self._journal.test(str(properties[CELL]), str(properties[PROGRAM]), report)
+            self._journal.test(
+                str(properties[CELL]),
+                str(properties[PROGRAM]),
+                report,
+                attempt=int(str(properties[ATTEMPT])),
+            )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -202,7 +233,8 @@ def _needs_no_guest(setup: CellSetup, program: object) -> bool:
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:
     """Return a developer's test as pytest takes it from the current folder, without its cell."""
     name, _, params = item.name.partition("[")
-    rest = params.removesuffix("]").replace(setup.cell.name, "", 1).strip("-")
+    params = params.removesuffix("]").removesuffix(f"-#{_params(item).get(ATTEMPT)}")
+    rest = params.replace(setup.cell.name, "", 1).strip("-")
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     return f"{path}::{name}" + (f"[{rest}]" if rest else "")
 

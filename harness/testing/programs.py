@@ -11,6 +11,7 @@ from harness.results.hostload import Watch
 from harness.results.ktap import CaseResult, KtapReader
 from harness.results.ktap_exit import EXIT_SKIP
 from harness.results.records import HostLoad
+from harness.runfolder import attempt_name
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import SAMPLES, Journal
 from harness.values import Program
@@ -25,15 +26,21 @@ class ProgramRun:
     """One program in one cell, from its first byte to its last case."""
 
     def __init__(
-        self, guest: CellGuest, program: Program, journal: Journal, report: Report
+        self,
+        guest: CellGuest,
+        program: Program,
+        journal: Journal,
+        report: Report,
+        attempt: int = 1,
     ) -> None:
+        self._attempt = attempt
         self._guest = guest
         self._program = program
         self._journal = journal
         self._report = report
         self._reader = KtapReader()
         self._host: HostLoad | None = None
-        name = program.name.replace("/", ".")
+        name = attempt_name(program.name.replace("/", "."), attempt)
         self._output = guest.folder / "output" / f"{name}.txt"
         self._samples = guest.folder / "samples" / name
 
@@ -83,13 +90,15 @@ class ProgramRun:
                 done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
             )
         )
-        self._journal.program(self._guest.name, program.name, done, self._reader)
+        self._journal.program(
+            self._guest.name, program.name, done, self._reader, attempt=self._attempt
+        )
         if program.latency:
             self._fetch_samples(skipped=done.returncode == EXIT_SKIP)
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:
-            self._journal.case(self._guest.name, self._program.name, case)
+            self._journal.case(self._guest.name, self._program.name, case, attempt=self._attempt)
             self._report(case)
 
     def _fetch_samples(self, *, skipped: bool) -> None:
@@ -97,7 +106,11 @@ class ProgramRun:
         shutil.rmtree(self._samples, ignore_errors=True)
         self._guest.fetch(REMOTE_SAMPLES, self._samples)
         wrong = self._journal.samples(
-            self._guest.name, self._program.name, self._samples, self._host
+            self._guest.name,
+            self._program.name,
+            self._samples,
+            attempt=self._attempt,
+            host=self._host,
         )
         if wrong and not skipped and not self._reader.counts["fail"]:
             self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])

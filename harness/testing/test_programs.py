@@ -19,6 +19,7 @@ def test_program(
     guest: CellGuest,
     program: str,
     uintr_journal: Journal,
+    uintr_attempt: int,
     subtests: pytest.Subtests,
 ) -> None:
     """Run a guest program in a cell; it fails by its cases, by its death or by its guest's."""
@@ -38,4 +39,4 @@ def test_program(
 
     found = guest.program(program)
     kind = BareMetalRun if found.kind == "bare-metal" else ProgramRun
-    kind(guest, found, uintr_journal, report).run()
+    kind(guest, found, uintr_journal, report, uintr_attempt).run()

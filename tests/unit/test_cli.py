@@ -98,6 +98,14 @@ def test_a_good_run(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((latest().path / "run.json").read_text())["exit_code"] == 0
 
 
+def test_repeat_runs_each_program_so_often(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD})
+    assert run("--repeat", "3") == 0
+    (repeated,) = json.loads(latest().summary.read_text())["repeated"]
+    assert (repeated["runs"], repeated["pass"]) == (3, 3)
+    assert "api/a #3" in capsys.readouterr().err
+
+
 def test_a_failing_case_is_exit_1_with_a_reproducer(
     fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,3 +47,13 @@ def test_a_suite_per_cell_and_a_case_per_case() -> None:
     failure = bad.find("failure")
     assert failure is not None
     assert (bad.get("name"), failure.get("message"), failure.text) == ("b<", "\\x1b[1m", "x")
+
+
+def test_runs_of_a_repeated_program_are_told_apart() -> None:
+    records = [
+        CaseRecord(cell=NAME, program="api/a", case="x", status=status, attempt=number)
+        for number, status in ((1, "pass"), (2, "fail"))
+    ]
+    root = ET.fromstring(render_junit(records))
+    assert [case.get("name") for case in root.iter("testcase")] == ["x", "x #2"]
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")

@@ -79,6 +79,16 @@ def test_many_troubles_are_counted(run: Path) -> None:
     assert "… and 5 more" in text
 
 
+def test_the_table_tells_how_many_runs_of_a_repeated_program_passed(run: Path) -> None:
+    records: list[Record] = [make.boot(), *(make.case("a", attempt=n) for n in range(1, 100))]
+    records.append(make.case("a", "fail", attempt=100))
+    text = report(fold(records), run)
+    assert [make.CELL, "api/open", "100", "99", "1", "0", "a", "(1)"] in [
+        line.split() for line in text.split("\n")
+    ]
+    assert "FAIL api/open::a (run 100)" in text
+
+
 def test_a_good_run_is_short(good: Outcome, run: Path) -> None:
     text = report(good, run)
     assert "PASSED: 1 passed" in text

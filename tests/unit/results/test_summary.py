@@ -117,3 +117,43 @@ def test_a_full_disk_leaves_the_old_summary(tmp_path: Path) -> None:
         write_summary(tmp_path, fold([]).summary)
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_repeated_programs_are_counted_by_their_runs() -> None:
+    records: list[Record] = [
+        make.boot(),
+        *(make.case("a", attempt=n) for n in (1, 2, 3)),
+        make.case("b", "fail"),
+        make.case("b", "fail", attempt=3),
+        make.case("c", "fail", attempt=3),
+        make.case("once", program="api/close"),
+        *(make.case("idle", "skip", program="api/idle", attempt=n) for n in (1, 2)),
+    ]
+    summary = fold(records).summary
+    assert [one.model_dump(by_alias=True) for one in summary.repeated] == [
+        {
+            "cell": make.CELL,
+            "program": "api/open",
+            "runs": 3,
+            "pass": 1,
+            "fail": 2,
+            "skip": 0,
+            "failed": {"b": 2, "c": 1},
+        },
+        {
+            "cell": make.CELL,
+            "program": "api/idle",
+            "runs": 2,
+            "pass": 0,
+            "fail": 0,
+            "skip": 2,
+            "failed": {},
+        },
+    ]
+    assert json.loads(summary.to_json())["repeated"][0]["failed"] == {"b": 2, "c": 1}
+    # A case counts once, by its worst result, as in every run.
+    assert summary.totals.model_dump() == {"passed": 2, "fail": 2, "skip": 1}
+
+
+def test_a_summary_without_repetition_does_not_speak_of_it() -> None:
+    assert "repeated" not in json.loads(fold([make.case()]).summary.to_json())
