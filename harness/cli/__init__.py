@@ -19,7 +19,7 @@ from harness.errors import ExitCode, HarnessError
 
 #: Command → module of this package that has it under the same name. They are imported when
 #: called: ``plan`` need not wait for what only ``run`` uses.
-COMMANDS = ("run", "plan", "build", "report", "shell", "doctor")
+COMMANDS = ("run", "plan", "build", "report", "compare", "history", "shell", "doctor")
 
 
 class LazyGroup(click.Group):

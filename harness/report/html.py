@@ -27,7 +27,7 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sheets = [rows.cells(outcome), rows.repeated(outcome), rows.latency(outcome)]
+    sheets = [rows.cells(outcome), rows.repeated(outcome), *rows.latency(outcome)]
     return engine.get_template(_TEMPLATE).render(
         title=f"{'Passed' if outcome.exit_code == 0 else 'Failed'}: {clean_line(outcome.reason)}",
         good=outcome.exit_code == 0,

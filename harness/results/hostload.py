@@ -16,6 +16,8 @@ from harness.results.environment import cpu_ticks
 from harness.results.records import HostLoad
 
 _PROC = Path("/proc")
+#: Shares of time, in percent, from which a figure counts as disturbed.
+WAITED, STOLEN = 10.0, 2.0
 
 
 class Watch:
@@ -64,6 +66,17 @@ class Watch:
                 continue
             times[path.parent.name] = run_ns, wait_ns
         return times
+
+
+def disturbed(host: HostLoad | None) -> str:
+    """Return how the host disturbed a measurement; nothing if it did not, or nobody watched."""
+    if host is None:
+        return ""
+    if (host.steal_percent or 0) > STOLEN:
+        return f"{host.steal_percent:.0f} % of the host's CPU time was stolen"
+    if (host.waited_percent or 0) > WAITED:
+        return f"QEMU waited {host.waited_percent:.0f} % of its time for a CPU of the host"
+    return ""
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -10,7 +10,10 @@ A latency is *worse* when all of this holds, and *better* when the reverse does:
    few blocks is too sure of itself; this test is not.
 4. The fastest tenth moved too, by at least half the floor. What a kernel does in every round shows
    there as well; what the host does to some rounds does not.
-5. No measurement was disturbed: see :func:`disturbed`.
+5. No measurement was disturbed: see
+   :func:`harness.results.hostload.disturbed`. On a host with more work than CPUs even
+   measurements that are steady in themselves differ, by a quarter where the cache is shared, and a
+   thousandfold where each round waits for the host's scheduler.
 
 Where 1 and 2 hold and the rest does not, the verdict is *unsure*, with the reason. *Same* means
 that no difference beyond the floors could be shown.
@@ -34,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.results.bootstrap import FAST, MEDIAN, SLOW, Estimate, Interval
+from harness.results.hostload import disturbed
 from harness.results.records import HostLoad, Unit
 from harness.results.sketch import SHORTEST, Sketch
 from harness.values import Value
@@ -45,11 +49,6 @@ CERTAINTY = 0.99
 CHANCE = 0.001
 #: With fewer blocks on both sides the rank test cannot come below `CHANCE`.
 FEWEST_BLOCKS = 8
-#: Shares of time, in percent, from which a figure counts as disturbed.
-WAITED, STOLEN = 10.0, 2.0
-#: Distance of the quartiles of the block medians, by their median, up to which a disturbance did
-#: nothing to the figure.
-STEADY = 0.05
 
 
 class Floors(Value):
@@ -112,17 +111,6 @@ def judge(
     return said.model_copy(update=update)
 
 
-def disturbed(host: HostLoad | None) -> str:
-    """Return how the host disturbed a measurement; nothing if it did not, or nobody watched."""
-    if host is None:
-        return ""
-    if (host.steal_percent or 0) > STOLEN:
-        return f"{host.steal_percent:.0f} % of the host's CPU time was stolen"
-    if (host.waited_percent or 0) > WAITED:
-        return f"QEMU waited {host.waited_percent:.0f} % of its time for a CPU of the host"
-    return ""
-
-
 def rank_test(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the two-sided probability of Mann and Whitney's test, by its normal approximation.
 
@@ -168,22 +156,15 @@ def _doubt(
     floors: Floors,
 ) -> str:
     """Return why a difference of the medians need not be one of the kernels."""
-    unsteady = not (steady(before) and steady(after))
     for host in hosts:
         reason = disturbed(host)
-        if reason and unsteady:
+        if reason:
             return reason
     fast = after.ratio(before, FAST, CERTAINTY)
     half = 1 + floors.relative / 2
     if fast is None or (fast.low <= half if direction == "worse" else fast.high >= 1 / half):
         return "the fastest tenth is as fast as before, so the host may have done it"
     return ""
-
-
-def steady(measured: Estimate) -> bool:
-    """Return whether the blocks agree so well that nothing can have disturbed them."""
-    low, middle, high = np.quantile(measured.medians, [0.25, 0.5, 0.75])
-    return bool(high - low <= STEADY * middle)
 
 
 def _exactly(said: Judgement, base: Sequence[Sketch], new: Sequence[Sketch]) -> Judgement:
