@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,12 +22,13 @@ from harness.progress import Progress
 from harness.render import render_run, show_run
 from harness.request import Request
 from harness.results.environment import finish, observe, write_environment
-from harness.results.summary import Outcome
+from harness.results.summary import Outcome, write_atomically
 from harness.runfolder import RunFolder, RunInfo, make_run_folder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from harness.values import Value
 
 if TYPE_CHECKING:
+    from harness.results.baseline import Baseline
     from harness.testing.live import Live, Table
 
 #: Of ``pytest.ExitCode``, which is not imported before the checks are done.
@@ -51,6 +53,8 @@ class RunOptions(Value):
     jobs: int = 1
     #: Times that each program runs, in a row.
     repeat: int = 1
+    #: Runs, or files that were kept of some, that this one is compared with.
+    baseline: tuple[Path, ...] = ()
     exit_first: bool = False
     last_failed: bool = False
     #: Run other cells when the build for one failed.
@@ -73,6 +77,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     plan = request.plan()
     _check_tests(options.tests)
     load_known_splats()
+    # Read before runs/latest, which may be one of them, becomes this run.
+    baselines = _load_baselines(options.baseline)
     store = Store.open(display)
     machine = choose_machine(plan, request.qemu, store, display)
     folder = make_run_folder(options.out)
@@ -93,6 +99,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
         )
         folder.write_artefacts(prepared.artefacts)
         code = _test_and_render(folder, request, options, display, prepared)
+        if baselines:
+            code = max(code, _compare(folder, baselines)) if code <= ExitCode.TESTS_FAILED else code
     except HarnessError as error:
         code = error.exit_code
         raise
@@ -137,6 +145,8 @@ def _test_and_render(
             raise live.fatal or error from error
         if outcome.verdicts:
             show_run(folder, outcome)
+        if outcome.latencies:
+            _remember(folder, outcome, display)
     if live.fatal:
         raise live.fatal
     for failure in prepared.failures:
@@ -210,6 +220,38 @@ def exit_code(
         return ExitCode.BUILD
     # A test without a guest has no record, but fails all the same.
     return outcome.exit_code or ended
+
+
+def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
+    from harness.remember import remember  # SQLite, only for who measured
+
+    environment = folder.read_environment()
+    began = environment.start.time if environment else datetime.now(UTC)
+    remember(folder, outcome, f"{began:%Y-%m-%dT%H:%M:%SZ}", progress)
+
+
+def _load_baselines(paths: Sequence[Path]) -> list[Baseline]:
+    if not paths:
+        return []
+    from harness.baseline import load_baseline  # numpy, only for who compares
+
+    return [load_baseline(path) for path in paths]
+
+
+def _compare(folder: RunFolder, baselines: Sequence[Baseline]) -> int:
+    """Compare a run that is rendered; keep and show what changed, and return the exit code of it.
+
+    :raise UserError: they have no cell in common.
+    """
+    from harness.baseline import load_baseline
+    from harness.report.comparison import print_comparison
+    from harness.report.console import make_console
+    from harness.results.comparison import COMPARISON_FILE, compare
+
+    found = compare(baselines, load_baseline(folder.path))
+    write_atomically(folder.path / COMPARISON_FILE, found.to_json())
+    print_comparison(make_console(), found)
+    return found.exit_code
 
 
 def _check_tests(tests: Sequence[str]) -> None:

@@ -81,7 +81,9 @@ def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:
         if width and words:
             longest = max(words, key=lambda at: widths[at])
             over = _total(widths, shown[1:]) - width
-            widths[longest] = max(NARROWEST, widths[longest] - max(0, over))
+            widths[longest] = min(widths[longest], max(NARROWEST, widths[longest] - over))
+        if width and _total(widths, shown[1:]) > width:
+            return _listed(sheet, shown)
         return _grouped(sheet, shown, widths)
     table = Table(title=sheet.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for at in shown:
@@ -122,6 +124,18 @@ def _grouped(sheet: rows.Sheet, shown: Sequence[int], widths: Sequence[int]) -> 
         style = f"bold {_style(heading.partition(' ')[0])}"
         parts += [Text(heading, style=style, overflow="fold"), part(own)]
     return Group(*parts, Text())
+
+
+def _listed(sheet: rows.Sheet, shown: Sequence[int]) -> Text:
+    """Set a table as lines, where not even its figures fit beside each other."""
+    text, last = Text(f"{sheet.title}\n", overflow="fold"), None
+    for row in sheet.rows:
+        if row[0] != last:
+            text.append(f"{row[0]}\n", style="bold")
+            last = row[0]
+        figures = [f"{sheet.columns[at].title} {row[at]}" for at in shown[2:]]
+        text.append(f"  {row[1]}: {', '.join(figures)}\n")
+    return text
 
 
 def _add_column(table: Table, column: rows.Column, width: int | None = None) -> None:

@@ -73,7 +73,7 @@ def test_the_same_kernel_raises_no_false_alarm(make: Make) -> None:
 @pytest.mark.parametrize("make", [plain, drifting, coarse])
 @pytest.mark.parametrize(("factor", "verdict"), [(1.4, "worse"), (1 / 1.4, "better")])
 def test_a_real_change_is_seen(make: Make, factor: float, verdict: str) -> None:
-    seen = [
+    seen: list[str] = [
         judge([base], [new], "ns", hosts=[CALM, CALM]).verdict
         for base, new in (pair(make, seed, factor) for seed in range(25))
     ]
