@@ -98,9 +98,7 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
             keep_going=options.keep_going,
         )
         folder.write_artefacts(prepared.artefacts)
-        code = _test_and_render(folder, request, options, display, prepared)
-        if baselines:
-            code = max(code, _compare(folder, baselines)) if code <= ExitCode.TESTS_FAILED else code
+        code = _test_and_render(folder, request, options, display, prepared, baselines)
     except HarnessError as error:
         code = error.exit_code
         raise
@@ -119,6 +117,7 @@ def _test_and_render(
     options: RunOptions,
     display: Display,
     prepared: Preparation,
+    baselines: Sequence[Baseline],
 ) -> int:
     """Run pytest, then render whatever it recorded, also when it was stopped."""
     from harness.testing.live import Live  # with pytest, after the checks
@@ -151,7 +150,11 @@ def _test_and_render(
         raise live.fatal
     for failure in prepared.failures:
         display.note(f"error: {failure}")
-    return exit_code(ended, live, outcome, prepared.failures)
+    code = exit_code(ended, live, outcome, prepared.failures)
+    # A run that is not complete is not compared: what it lacks would look like a difference.
+    if baselines and code <= ExitCode.TESTS_FAILED:
+        code = max(code, _compare(folder, outcome, baselines))
+    return code
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
@@ -238,7 +241,7 @@ def _load_baselines(paths: Sequence[Path]) -> list[Baseline]:
     return [load_baseline(path) for path in paths]
 
 
-def _compare(folder: RunFolder, baselines: Sequence[Baseline]) -> int:
+def _compare(folder: RunFolder, outcome: Outcome, baselines: Sequence[Baseline]) -> int:
     """Compare a run that is rendered; keep and show what changed, and return the exit code of it.
 
     :raise UserError: they have no cell in common.
@@ -246,10 +249,12 @@ def _compare(folder: RunFolder, baselines: Sequence[Baseline]) -> int:
     from harness.baseline import load_baseline
     from harness.report.comparison import print_comparison
     from harness.report.console import make_console
+    from harness.report.html import write_html
     from harness.results.comparison import COMPARISON_FILE, compare
 
     found = compare(baselines, load_baseline(folder.path))
     write_atomically(folder.path / COMPARISON_FILE, found.to_json())
+    write_html(outcome, folder.path, folder.read_environment())
     print_comparison(make_console(), found)
     return found.exit_code
 

@@ -45,6 +45,8 @@ def ratio(value: float, base: float | None) -> str:
     if not base or value <= 0:
         return "-"
     times = value / base
+    if times < 0.0995:
+        return f"{float(f'{times:.2g}'):f}".rstrip("0") + "x"
     return (
         f"{times:.2f}x" if times < 9.995 else f"{times:.1f}x" if times < 99.95 else f"{times:.0f}x"
     )

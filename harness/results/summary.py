@@ -143,6 +143,10 @@ class Outcome(Value):
     latencies: tuple[LatencyRecord, ...]
     #: Of these, one for each time that a program measured.
     takes: tuple[LatencyRecord, ...]
+    #: Each case once, by its worst result.
+    cases: tuple[CaseRecord, ...]
+    #: Guests that came up.
+    boots: tuple[BootRecord, ...]
     #: What each cell came to, by its name.
     verdicts: dict[str, Verdict]
     exit_code: ExitCode
@@ -201,6 +205,8 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         guest_failures=tuple(guest_failures),
         latencies=tuple(latencies),
         takes=tuple(r for own in by_cell.values() for r in own if isinstance(r, LatencyRecord)),
+        cases=tuple(case for own in by_cell.values() for case in _worst(own)),
+        boots=tuple(r for own in by_cell.values() for r in own if isinstance(r, BootRecord)),
         verdicts=verdicts,
         exit_code=exit_code,
         reason=reason,
