@@ -85,16 +85,18 @@ def made_of(setup: CellSetup) -> dict[str, str]:
 def series_hash(kernel: KernelArtefact) -> str:
     """Return the hash of the patches that a kernel was built with; nothing where it is unknown.
 
-    It is that of the patches' own hashes in the inputs of the kernel's configuration, which lies
-    beside the kernel in the store.
+    It is that of the patches' own hashes, in the inputs of the configuration that the same tree
+    had: it lies beside the kernel in the store.
     """
     try:
-        inputs = json.loads((kernel.path / "inputs.json").read_text())
-        config = kernel.path.parent.parent / "kernel-config" / inputs["config"] / "inputs.json"
-        patches = json.loads(config.read_text())["patches"]
+        tree = json.loads((kernel.path / "inputs.json").read_text())["tree"]
+        for found in sorted((kernel.path.parent.parent / "kernel-config").glob("*/tree")):
+            if found.read_text().strip() == tree:
+                patches = json.loads((found.parent / "inputs.json").read_text())["patches"]
+                return sha256(json.dumps(patches, sort_keys=True).encode()).hexdigest()[:12]
     except (OSError, ValueError, LookupError, TypeError):
-        return ""
-    return sha256(json.dumps(patches, sort_keys=True).encode()).hexdigest()[:12]
+        pass
+    return ""
 
 
 def clock(folder: RunFolder, cell: str) -> Clock:
