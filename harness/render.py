@@ -25,7 +25,7 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
     plan = folder.read_plan()
     chosen = plan.cells if cells is None else tuple(cells)
     records = read_records(folder.results).records
-    outcome = fold(records, chosen, select=plan.select)
+    outcome = _measured(folder, fold(records, chosen, select=plan.select))
     write_summary(folder.path, outcome.summary)
     write_atomically(folder.junit, render_junit(records, [cell.name for cell in chosen]))
     for case in outcome.failures:
@@ -35,6 +35,20 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
 
     write_html(outcome, folder.path, folder.read_environment())
     return outcome
+
+
+def _measured(folder: RunFolder, outcome: Outcome) -> Outcome:
+    """Add what the raw samples tell, and keep what later runs are compared with."""
+    # numpy is only loaded here.
+    from harness.baseline import baseline_of
+    from harness.results.baseline import BASELINE_FILE
+    from harness.results.measurements import gather, with_intervals
+
+    measurements = gather(outcome.takes, folder.path)
+    baseline = baseline_of(folder, outcome, measurements)
+    write_atomically(folder.path / BASELINE_FILE, baseline.to_json())
+    summary = with_intervals(outcome.summary, measurements)
+    return outcome.model_copy(update={"summary": summary})
 
 
 def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:

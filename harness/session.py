@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,12 +22,13 @@ from harness.progress import Progress
 from harness.render import render_run, show_run
 from harness.request import Request
 from harness.results.environment import finish, observe, write_environment
-from harness.results.summary import Outcome
+from harness.results.summary import Outcome, write_atomically
 from harness.runfolder import RunFolder, RunInfo, make_run_folder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from harness.values import Value
 
 if TYPE_CHECKING:
+    from harness.results.baseline import Baseline
     from harness.testing.live import Live, Table
 
 #: Of ``pytest.ExitCode``, which is not imported before the checks are done.
@@ -51,6 +53,8 @@ class RunOptions(Value):
     jobs: int = 1
     #: Times that each program runs, in a row.
     repeat: int = 1
+    #: Runs, or files that were kept of some, that this one is compared with.
+    baseline: tuple[Path, ...] = ()
     exit_first: bool = False
     last_failed: bool = False
     #: Run other cells when the build for one failed.
@@ -79,6 +83,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
             hint="leave one of them out",
         )
     load_known_splats()
+    # Read before runs/latest, which may be one of them, becomes this run.
+    baselines = _load_baselines(options.baseline)
     store = Store.open(display)
     machine = choose_machine(plan, request.qemu, store, display)
     folder = make_run_folder(options.out)
@@ -98,7 +104,7 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
             keep_going=options.keep_going,
         )
         folder.write_artefacts(prepared.artefacts)
-        code = _test_and_render(folder, request, options, display, prepared)
+        code = _test_and_render(folder, request, options, display, prepared, baselines)
     except HarnessError as error:
         code = error.exit_code
         raise
@@ -117,6 +123,7 @@ def _test_and_render(
     options: RunOptions,
     display: Display,
     prepared: Preparation,
+    baselines: Sequence[Baseline],
 ) -> int:
     """Run pytest, then render whatever it recorded, also when it was stopped."""
     from harness.testing.live import Live  # with pytest, after the checks
@@ -143,11 +150,17 @@ def _test_and_render(
             raise live.fatal or error from error
         if outcome.verdicts:
             show_run(folder, outcome)
+        if outcome.latencies:
+            _remember(folder, outcome, display)
     if live.fatal:
         raise live.fatal
     for failure in prepared.failures:
         display.note(f"error: {failure}")
-    return exit_code(ended, live, outcome, prepared.failures)
+    code = exit_code(ended, live, outcome, prepared.failures)
+    # A run that is not complete is not compared: what it lacks would look like a difference.
+    if baselines and code <= ExitCode.TESTS_FAILED:
+        code = max(code, _compare(folder, outcome, baselines))
+    return code
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
@@ -216,6 +229,40 @@ def exit_code(
         return ExitCode.BUILD
     # A test without a guest has no record, but fails all the same.
     return outcome.exit_code or ended
+
+
+def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
+    from harness.remember import remember  # SQLite, only for who measured
+
+    environment = folder.read_environment()
+    began = environment.start.time if environment else datetime.now(UTC)
+    remember(folder, outcome, f"{began:%Y-%m-%dT%H:%M:%SZ}", progress)
+
+
+def _load_baselines(paths: Sequence[Path]) -> list[Baseline]:
+    if not paths:
+        return []
+    from harness.baseline import load_baseline  # numpy, only for who compares
+
+    return [load_baseline(path) for path in paths]
+
+
+def _compare(folder: RunFolder, outcome: Outcome, baselines: Sequence[Baseline]) -> int:
+    """Compare a run that is rendered; keep and show what changed, and return the exit code of it.
+
+    :raise UserError: they have no cell in common.
+    """
+    from harness.baseline import load_baseline
+    from harness.report.comparison import print_comparison
+    from harness.report.console import make_console
+    from harness.report.html import write_html
+    from harness.results.comparison import COMPARISON_FILE, compare
+
+    found = compare(baselines, load_baseline(folder.path))
+    write_atomically(folder.path / COMPARISON_FILE, found.to_json())
+    write_html(outcome, folder.path, folder.read_environment())
+    print_comparison(make_console(), found)
+    return found.exit_code
 
 
 def _check_tests(tests: Sequence[str]) -> None:

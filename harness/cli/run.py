@@ -33,6 +33,13 @@ from harness.session import RunOptions, run
     metavar="N",
     help="Run each program N times in a row.",
 )
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="RUN|FILE",
+    type=click.Path(path_type=Path),
+    help="Compare with that run, or its baseline.json: exit 1 if a latency is worse.",
+)
 @click.option("-x", "--exitfirst", "exit_first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--lf", "--last-failed", "last_failed", is_flag=True, help="Only what failed the last time."

@@ -44,6 +44,20 @@ def ratio(value: float, base: float | None) -> str:
     if not base or value <= 0:
         return "-"
     times = value / base
+    if times < 0.0995:
+        return f"{float(f'{times:.2g}'):f}".rstrip("0") + "x"
     return (
         f"{times:.2f}x" if times < 9.995 else f"{times:.1f}x" if times < 99.95 else f"{times:.0f}x"
     )
+
+
+def times(value: float) -> str:
+    """Return a factor with three significant digits: ``0.65x``, ``12.3x``, ``158x``."""
+    return ratio(value, 1.0)
+
+
+def span(low: float, high: float, unit: str) -> str:
+    """Return an interval, its unit once where both ends have the same: ``33.1…39.9 µs``."""
+    first, last = quantity(low, unit), quantity(high, unit)
+    number, _, scale = first.partition(" ")
+    return f"{number}…{last}" if last.endswith(f" {scale}") else f"{first}…{last}"

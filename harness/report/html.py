@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 
 from harness.report import rows
+from harness.report.charts import boot_charts, latency_charts
+from harness.report.comparison import case_sheet, latency_sheet, notes
+from harness.report.matrix import matrix
+from harness.results.comparison import COMPARISON_FILE, Comparison
 from harness.results.environment import Environment
 from harness.results.summary import Outcome, write_atomically
 from harness.results.text import clean_line
@@ -27,12 +32,17 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sheets = [rows.cells(outcome), rows.repeated(outcome), rows.latency(outcome)]
+    sheets = [rows.cells(outcome), rows.repeated(outcome)]
     return engine.get_template(_TEMPLATE).render(
         title=f"{'Passed' if outcome.exit_code == 0 else 'Failed'}: {clean_line(outcome.reason)}",
         good=outcome.exit_code == 0,
         sheets=[sheet for sheet in sheets if sheet.rows],
+        programs=matrix(outcome),
+        latencies=list(zip(rows.latency(outcome), latency_charts(outcome), strict=True)),
+        boots=boot_charts(outcome.boots),
         notes=rows.latency_notes(outcome),
+        compared=_compared(run),
+        groups=_groups,
         troubles=[_relative(trouble, run) for trouble in rows.troubles(outcome, run)],
         facts=_facts(run, environment),
     )
@@ -46,6 +56,40 @@ def write_html(outcome: Outcome, run: Path, environment: Environment | None = No
     path = run / HTML_FILE
     write_atomically(path, html(outcome, run, environment))
     return path
+
+
+def _groups(sheet: rows.Sheet) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Return a grouped table's rows by heading, in their order; nothing of another table."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for row in sheet.rows if sheet.grouped else ():
+        found.setdefault(row[0], []).append(row)
+    return list(found.items())
+
+
+class Compared(NamedTuple):
+    """What the page says of a comparison."""
+
+    good: bool
+    verdict: str
+    bases: str
+    sheets: tuple[rows.Sheet, ...]
+    notes: tuple[str, ...]
+
+
+def _compared(run: Path) -> Compared | None:
+    """Read the run's comparison with a baseline; None where it has none that can be read."""
+    try:
+        found = Comparison.model_validate_json((run / COMPARISON_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    good = found.exit_code == 0
+    return Compared(
+        good,
+        clean_line(f"{'Same or better' if good else 'Worse'}: {found.reason}"),
+        clean_line(", ".join(found.base)),
+        tuple(sheet for sheet in (case_sheet(found), latency_sheet(found)) if sheet),
+        tuple(notes(found)),
+    )
 
 
 def _relative(trouble: rows.Trouble, run: Path) -> rows.Trouble:

@@ -18,11 +18,11 @@ def markdown(outcome: Outcome, run: Path) -> str:
     """Return the whole report; text of guests is literal in it and mentions nobody."""
     good = outcome.exit_code == 0
     parts = [
-        f"### {'✅ passed' if good else '❌ failed'}: {_code(clean_line(outcome.reason))}",
-        _table(rows.cells(outcome)),
+        f"### {'✅ passed' if good else '❌ failed'}: {code(clean_line(outcome.reason))}",
+        sheet_markdown(rows.cells(outcome)),
     ]
     if outcome.summary.repeated:
-        parts += ["#### Repeated programs", _table(rows.repeated(outcome))]
+        parts += ["#### Repeated programs", sheet_markdown(rows.repeated(outcome))]
     troubles = rows.troubles(outcome, run)
     if troubles:
         parts.append("#### What went wrong")
@@ -30,12 +30,14 @@ def markdown(outcome: Outcome, run: Path) -> str:
         if len(troubles) > MAX_TROUBLES:
             parts.append(f"… and {len(troubles) - MAX_TROUBLES} more.")
     if outcome.latencies:
-        parts += ["#### Latency", _table(rows.latency(outcome))]
-        parts += [f"- {_code(note)}" for note in rows.latency_notes(outcome)]
+        for sheet in rows.latency(outcome):
+            parts += [f"#### {_escape(sheet.title)}", sheet_markdown(sheet)]
+        parts += [f"- {code(note)}" for note in rows.latency_notes(outcome)]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(sheet: rows.Sheet) -> str:
+def sheet_markdown(sheet: rows.Sheet) -> str:
+    """Set a table."""
     lines = [
         _row([_escape(column.title) for column in sheet.columns]),
         _row(["---:" if column.figure else "---" for column in sheet.columns]),
@@ -50,9 +52,9 @@ def _row(cells: list[str]) -> str:
 
 def _trouble(trouble: rows.Trouble, run: Path) -> str:
     # Paths of the tester's machine mean nothing to who reads this: the run's folder is an artefact.
-    files = [f"{label}: {_code(_relative(path, run))}" for label, path in trouble.files]
-    summary = f"<b>{trouble.kind}</b> {_code(trouble.title)} in {_escape(trouble.cell)}"
-    body = [_code(trouble.message) if trouble.message else "", _block(trouble.lines)]
+    files = [f"{label}: {code(_relative(path, run))}" for label, path in trouble.files]
+    summary = f"<b>{trouble.kind}</b> {code(trouble.title)} in {_escape(trouble.cell)}"
+    body = [code(trouble.message) if trouble.message else "", _block(trouble.lines)]
     body.append("\n".join(f"- {line}" for line in files))
     inner = "\n\n".join(part for part in body if part)
     return f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
@@ -71,7 +73,7 @@ def _block(lines: tuple[str, ...]) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Return text as code, where GitHub and GitLab turn nothing into links or mentions."""
     return f"<code>{_escape(text)}</code>"
 

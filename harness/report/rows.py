@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.report.figures import quantity, ratio, seconds
-from harness.results.records import CaseRecord, LatencyRecord
+from harness.report.figures import quantity, ratio, seconds, span, times
+from harness.results.hostload import disturbed
+from harness.results.records import CaseRecord
 from harness.results.reproducer import script_path
-from harness.results.summary import Outcome, case_id
+from harness.results.summary import LatencySummary, Outcome, case_id
 from harness.results.text import clean_line, excerpt
 
 #: Lines of a case's diagnostics, of a complaint and of a console that a report shows.
@@ -23,6 +24,8 @@ class Column(NamedTuple):
 
     title: str
     figure: bool = False
+    #: Whether a narrow terminal can do without.
+    extra: bool = False
 
 
 class Sheet(NamedTuple):
@@ -31,6 +34,8 @@ class Sheet(NamedTuple):
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    #: Whether rows with the same first cell belong together, under it as their heading.
+    grouped: bool = False
 
 
 class Trouble(NamedTuple):
@@ -86,38 +91,59 @@ def repeated(outcome: Outcome) -> Sheet:
     return Sheet("Repeated programs", columns, tuple(rows))
 
 
-def latency(outcome: Outcome) -> Sheet:
-    """Return one row per distribution, with its median as a multiple of uintr's."""
-    columns = (
-        Column("cell"),
-        Column("mechanism"),
-        Column("mode"),
-        *(
-            Column(title, figure=True)
-            for title in ("count", "min", "p50", "p90", "p99", "max", "p50 / uintr")
-        ),
-    )
-    base = {(r.cell, r.mode, r.unit): r.p50 for r in outcome.latencies if r.mechanism == "uintr"}
-    rows = [
-        (
-            clean_line(r.cell),
-            r.mechanism,
-            clean_line(r.mode),
-            str(r.count),
-            *(quantity(value, r.unit) for value in (r.min, r.p50, r.p90, r.p99, r.max)),
-            ratio(r.p50, base.get((r.cell, r.mode, r.unit))),
+LATENCY_COLUMNS = (
+    Column("mode"),
+    Column("mechanism"),
+    Column("count", figure=True, extra=True),
+    Column("min", figure=True, extra=True),
+    Column("p50", figure=True),
+    Column("95 % of p50", figure=True, extra=True),
+    *(Column(title, figure=True) for title in ("p90", "p99", "max", "p50 / uintr")),
+    Column("95 % of it", figure=True),
+)
+
+
+def latency(outcome: Outcome) -> list[Sheet]:
+    """Return a table per cell, one row per distribution, its median as a multiple of uintr's.
+
+    A ratio is always of two figures of one cell, which has one accelerator.
+    """
+    sheets = []
+    for name in dict.fromkeys(row.cell for row in outcome.summary.latency):
+        own = [row for row in outcome.summary.latency if row.cell == name]
+        base = {(row.mode, row.unit): row.p50 for row in own if row.mechanism == "uintr"}
+        rows = tuple(
+            (
+                clean_line(row.mode),
+                row.mechanism,
+                str(row.count),
+                quantity(row.min, row.unit),
+                quantity(row.p50, row.unit),
+                span(*row.p50_interval, row.unit) if row.p50_interval else "-",
+                *(quantity(value, row.unit) for value in (row.p90, row.p99, row.max)),
+                ratio(row.p50, base.get((row.mode, row.unit))),
+                f"{times(row.to_uintr.low)}…{times(row.to_uintr.high)}" if row.to_uintr else "-",
+            )
+            for row in sorted(own, key=_latency_order)
         )
-        for r in sorted(outcome.latencies, key=_latency_order)
-    ]
-    return Sheet("Latency", columns, tuple(rows))
+        sheets.append(Sheet(f"Latency in {clean_line(name)}", LATENCY_COLUMNS, rows, grouped=True))
+    return sheets
 
 
 def latency_notes(outcome: Outcome) -> list[str]:
     """Return what a reader of the latencies should know."""
+    busy: dict[tuple[str, str], list[str]] = {}
+    for take in outcome.takes:
+        reason = disturbed(take.host)
+        if reason:
+            busy.setdefault((take.cell, take.program), []).append(reason)
     return [
         clean_line(f"{r.cell}, {r.mechanism} {r.mode}: {note}")
         for r in outcome.latencies
         for note in r.notes
+    ] + [
+        clean_line(f"{cell}, all of {program}: {reasons[0]}")
+        for (cell, program), reasons in busy.items()
     ]
 
 
@@ -184,6 +210,6 @@ def _verdict(outcome: Outcome, cell: str) -> str:
     return clean_line(f"guest failed: {', '.join(lost)}")
 
 
-def _latency_order(record: LatencyRecord) -> tuple[str, str, bool, str]:
-    """Order by cell and mode, uintr first, so that what is compared stands together."""
-    return (record.cell, record.mode, record.mechanism != "uintr", record.mechanism)
+def _latency_order(row: LatencySummary) -> tuple[str, bool, str]:
+    """Order by mode, uintr first, so that what is compared stands together."""
+    return (row.mode, row.mechanism != "uintr", row.mechanism)

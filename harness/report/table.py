@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -20,6 +20,8 @@ from harness.results.text import clean_line
 
 #: Troubles that are printed; a kernel that fails everything must not bury the verdict's reason.
 MAX_TROUBLES = 40
+#: Columns of a terminal that a column of words keeps, however long they are.
+NARROWEST = 10
 
 _STYLES = {
     "passed": "green",
@@ -28,6 +30,12 @@ _STYLES = {
     "GUEST": "bold magenta",
     "skipped": "yellow",
     "not run": "bold magenta",
+    "better": "green",
+    "mended": "green",
+    "worse": "bold red",
+    "broken": "bold red",
+    "unsure": "yellow",
+    "refused": "yellow",
 }
 
 
@@ -42,7 +50,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     if len(troubles) > MAX_TROUBLES:
         console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
     if outcome.latencies:
-        console.print(sheet_table(rows.latency(outcome)))
+        for sheet in rows.latency(outcome):
+            console.print(sheet_table(sheet, console.width))
         for note in rows.latency_notes(outcome):
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if outcome.summary.repeated:
@@ -55,19 +64,88 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     console.print(Text(f"results: {run}"), soft_wrap=True)
 
 
-def sheet_table(sheet: rows.Sheet) -> Table:
-    """Set a sheet for a terminal."""
+def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:
+    """Set a table.
+
+    :param width: columns of the terminal: where they are too few, extra columns are left out.
+    """
+    shown: Sequence[int] = range(len(sheet.columns))
+    widths = [
+        max(len(text) for text in (column.title, *(row[at] for row in sheet.rows)))
+        for at, column in enumerate(sheet.columns)
+    ]
+    if width and _total(widths, shown[sheet.grouped :]) > width:
+        shown = [at for at in shown if not sheet.columns[at].extra]
+    if sheet.grouped:
+        words = [at for at in shown[1:] if not sheet.columns[at].figure]
+        if width and words:
+            longest = max(words, key=lambda at: widths[at])
+            over = _total(widths, shown[1:]) - width
+            widths[longest] = min(widths[longest], max(NARROWEST, widths[longest] - over))
+        if width and _total(widths, shown[1:]) > width:
+            return _listed(sheet, shown)
+        return _grouped(sheet, shown, widths)
     table = Table(title=sheet.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in sheet.columns:
-        table.add_column(
-            column.title,
-            justify="right" if column.figure else "left",
-            no_wrap=column.figure,
-            overflow="fold",
-        )
+    for at in shown:
+        _add_column(table, sheet.columns[at])
     for row in sheet.rows:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        table.add_row(*(Text(row[at], style=_style(row[at])) for at in shown))
     return table
+
+
+def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
+    """Return how wide columns are with the three blanks between each two."""
+    return sum(widths[at] + 3 for at in shown) - 3
+
+
+def _grouped(sheet: rows.Sheet, shown: Sequence[int], widths: Sequence[int]) -> Group:
+    """Set a table whose first column has lines of its own, so that it may be long."""
+
+    def part(own: Sequence[tuple[str, ...]], title: str | None = None) -> Table:
+        table = Table(
+            title=title,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_header=title is not None,
+            show_edge=False,
+            pad_edge=False,
+        )
+        for at in shown[1:]:
+            _add_column(table, sheet.columns[at], widths[at])
+        for row in own:
+            table.add_row(*(Text(row[at], style=_style(row[at])) for at in shown[1:]))
+        return table
+
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in sheet.rows:
+        groups.setdefault(row[0], []).append(row)
+    parts: list[RenderableType] = [part((), sheet.title)]
+    for heading, own in groups.items():
+        style = f"bold {_style(heading.partition(' ')[0])}"
+        parts += [Text(heading, style=style, overflow="fold"), part(own)]
+    return Group(*parts, Text())
+
+
+def _listed(sheet: rows.Sheet, shown: Sequence[int]) -> Text:
+    """Set a table as lines, where not even its figures fit beside each other."""
+    text, last = Text(f"{sheet.title}\n", overflow="fold"), None
+    for row in sheet.rows:
+        if row[0] != last:
+            text.append(f"{row[0]}\n", style="bold")
+            last = row[0]
+        figures = [f"{sheet.columns[at].title} {row[at]}" for at in shown[2:]]
+        text.append(f"  {row[1]}: {', '.join(figures)}\n")
+    return text
+
+
+def _add_column(table: Table, column: rows.Column, width: int | None = None) -> None:
+    table.add_column(
+        column.title,
+        justify="right" if column.figure else "left",
+        no_wrap=column.figure,
+        overflow="fold",
+        width=width,
+    )
 
 
 def _style(cell: str) -> str:

@@ -19,7 +19,7 @@ from typing import NamedTuple, get_args
 
 from hdrh.histogram import HdrHistogram
 
-from harness.results.records import LatencyRecord, Mechanism, Unit
+from harness.results.records import HostLoad, LatencyRecord, Mechanism, Unit
 
 SUFFIX = ".u64"
 #: Largest value that the histogram tells apart: 2**42 ns is 73 minutes. A larger sample is a
@@ -64,11 +64,18 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
 
 
 def read_folder(
-    folder: Path, *, cell: str, program: str, run: Path | None = None, attempt: int = 1
+    folder: Path,
+    *,
+    cell: str,
+    program: str,
+    run: Path | None = None,
+    attempt: int = 1,
+    host: HostLoad | None = None,
 ) -> Samples:
     """Read every file of a folder of samples; nothing in it raises.
 
     :param run: the run's folder, which the records' paths are relative to.
+    :param host: what the host did while they were measured.
     """
     records: list[LatencyRecord] = []
     errors: list[str] = []
@@ -89,7 +96,8 @@ def read_folder(
             continue
         place = path.relative_to(run) if run and path.is_relative_to(run) else path
         record = _record(values, mechanism, mode, unit, cell=cell, program=program)
-        records.append(record.model_copy(update={"samples": str(place), "attempt": attempt}))
+        place_and_time = {"samples": str(place), "attempt": attempt, "host": host}
+        records.append(record.model_copy(update=place_and_time))
     return Samples(tuple(records), tuple(errors))
 
 
@@ -132,8 +140,19 @@ def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
             "mean": sum(record.mean * record.count for record in several) / count,
             "histogram": _encode(histogram),
             "notes": tuple(notes),
+            "host": busiest(record.host for record in several),
             **_percentiles(histogram, low, high),
         }
+    )
+
+
+def busiest(loads: Iterable[HostLoad | None]) -> HostLoad | None:
+    """Return the one that disturbed most; None if nobody watched."""
+    watched = [load for load in loads if load is not None]
+    return max(
+        watched,
+        key=lambda load: (load.waited_percent or 0) + (load.steal_percent or 0),
+        default=None,
     )
 
 

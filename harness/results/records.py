@@ -69,6 +69,18 @@ class ProgramRecord(_Record):
     problems: tuple[str, ...] = ()
 
 
+class HostLoad(Value):
+    """What the host was busy with while a program measured."""
+
+    seconds: float
+    #: Load average over the last minute.
+    load: float
+    #: Share of the host's CPU time that a hypervisor took away; None where nobody counts it.
+    steal_percent: float | None = None
+    #: Share of the time that QEMU's threads wanted a CPU in which they got none.
+    waited_percent: float | None = None
+
+
 class LatencyRecord(_Record):
     """One distribution. Values are in `unit`; percentiles of ns have three significant digits."""
 
@@ -91,6 +103,8 @@ class LatencyRecord(_Record):
     #: What a reader of the figures should know: zeros, values out of range.
     notes: tuple[str, ...] = ()
     attempt: int = 1
+    #: None for a record of a version that did not watch the host.
+    host: HostLoad | None = None
 
 
 class SplatRecord(_Record):

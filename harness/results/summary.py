@@ -21,6 +21,7 @@ from harness.results.records import (
     BootRecord,
     CaseRecord,
     GuestFailureRecord,
+    HostLoad,
     LatencyRecord,
     Mechanism,
     Record,
@@ -59,6 +60,14 @@ class CellSummary(_Part):
     failed: tuple[str, ...]
 
 
+class RatioSummary(_Part):
+    """A median by that of user interrupts in the same cell, mode and unit; a 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
 class LatencySummary(_Part):
     """One distribution in `unit`."""
 
@@ -73,6 +82,13 @@ class LatencySummary(_Part):
     p99: int
     max: int
     mean: float
+    #: Ends of 95 % intervals, by a bootstrap of blocks; None without raw samples.
+    p50_interval: tuple[float, float] | None = None
+    p99_interval: tuple[float, float] | None = None
+    #: None for user interrupts themselves, and where the cell has none of them.
+    to_uintr: RatioSummary | None = None
+    #: What the host did meanwhile; of several measurements, during the one it disturbed most.
+    host: HostLoad | None = None
 
 
 class Repeated(_Part):
@@ -125,6 +141,12 @@ class Outcome(Value):
     splats: tuple[SplatRecord, ...]
     guest_failures: tuple[GuestFailureRecord, ...]
     latencies: tuple[LatencyRecord, ...]
+    #: Of these, one for each time that a program measured.
+    takes: tuple[LatencyRecord, ...]
+    #: Each case once, by its worst result.
+    cases: tuple[CaseRecord, ...]
+    #: Guests that came up.
+    boots: tuple[BootRecord, ...]
     #: What each cell came to, by its name.
     verdicts: dict[str, Verdict]
     exit_code: ExitCode
@@ -182,6 +204,9 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         splats=tuple(splats),
         guest_failures=tuple(guest_failures),
         latencies=tuple(latencies),
+        takes=tuple(r for own in by_cell.values() for r in own if isinstance(r, LatencyRecord)),
+        cases=tuple(case for own in by_cell.values() for case in _worst(own)),
+        boots=tuple(r for own in by_cell.values() for r in own if isinstance(r, BootRecord)),
         verdicts=verdicts,
         exit_code=exit_code,
         reason=reason,
@@ -307,7 +332,13 @@ def _latencies(records: Iterable[Record]) -> list[LatencyRecord]:
 
 
 def _latency(record: LatencyRecord) -> LatencySummary:
-    return LatencySummary(**{name: getattr(record, name) for name in LatencySummary.model_fields})
+    return LatencySummary(
+        **{
+            name: getattr(record, name)
+            for name in LatencySummary.model_fields
+            if name in LatencyRecord.model_fields
+        }
+    )
 
 
 def _exit_code(

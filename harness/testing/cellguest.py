@@ -77,6 +77,11 @@ class CellGuest:
         """How much slower than a fast machine this guest is; deadlines are scaled by it."""
         return self._living().factor
 
+    @property
+    def qemu_pid(self) -> int:
+        """The process id of the guest's QEMU."""
+        return self._living().qemu_pid
+
     def ready(self) -> None:
         """Boot a guest unless one is there.
 

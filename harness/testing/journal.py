@@ -15,6 +15,7 @@ from harness.results.records import (
     BootRecord,
     CaseRecord,
     GuestFailureRecord,
+    HostLoad,
     ProgramRecord,
     Record,
     Recorder,
@@ -151,11 +152,23 @@ class Journal:
             )
         )
 
-    def samples(self, cell: str, program: str, folder: Path, attempt: int = 1) -> list[str]:
-        """Record the distributions in a folder of raw samples; return what is wrong with it."""
+    def samples(
+        self,
+        cell: str,
+        program: str,
+        folder: Path,
+        attempt: int = 1,
+        host: HostLoad | None = None,
+    ) -> list[str]:
+        """Record the distributions in a folder of raw samples; return what is wrong with it.
+
+        :param host: what the host did while they were measured.
+        """
         from harness.results.latency import read_folder  # only who measures
 
-        found = read_folder(folder, cell=cell, program=program, run=self._run.path, attempt=attempt)
+        found = read_folder(
+            folder, cell=cell, program=program, run=self._run.path, attempt=attempt, host=host
+        )
         for record in found.records:
             self._write(record)
         return list(found.errors) or ([] if found.records else ["no samples"])

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable
 
 from harness.errors import HarnessError
+from harness.results.hostload import Watch
 from harness.results.ktap import CaseResult, KtapReader
 from harness.results.ktap_exit import EXIT_SKIP
+from harness.results.records import HostLoad
 from harness.runfolder import attempt_name
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import SAMPLES, Journal
@@ -37,6 +39,7 @@ class ProgramRun:
         self._journal = journal
         self._report = report
         self._reader = KtapReader()
+        self._host: HostLoad | None = None
         name = attempt_name(program.name.replace("/", "."), attempt)
         self._output = guest.folder / "output" / f"{name}.txt"
         self._samples = guest.folder / "samples" / name
@@ -66,12 +69,14 @@ class ProgramRun:
                 if program.latency:
                     self._guest.run(["rm", "-rf", REMOTE_SAMPLES])
                     self._guest.run(["mkdir", "-p", REMOTE_SAMPLES])
+                watch = Watch(self._guest.qemu_pid if program.latency else None)
                 done = self._guest.run(
                     [f"{folder}/{name}"],
                     timeout_s=program.timeout_s,
                     env=env,
                     on_stdout=on_stdout,
                 )
+                self._host = watch.done()
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
                 raise
@@ -101,7 +106,11 @@ class ProgramRun:
         shutil.rmtree(self._samples, ignore_errors=True)
         self._guest.fetch(REMOTE_SAMPLES, self._samples)
         wrong = self._journal.samples(
-            self._guest.name, self._program.name, self._samples, attempt=self._attempt
+            self._guest.name,
+            self._program.name,
+            self._samples,
+            attempt=self._attempt,
+            host=self._host,
         )
         if wrong and not skipped and not self._reader.counts["fail"]:
             self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])

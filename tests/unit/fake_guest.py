@@ -9,6 +9,7 @@ that the tests start. What a script does to its guest it says on stderr, on a li
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ class FakeGuest:
         self.root = root
         self.alive = True
         self.factor = 1.0
+        self.qemu_pid = os.getpid()
         self.boot = vm.BootReport(boot_s=0.1, phases={"ready": 0.1})
         self.console = b""
         self.log("booted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Callable
@@ -325,3 +326,61 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for name in cli.COMMANDS:
         assert cli.invoke([name, "--help"]) == 0
         assert f"uintr-harness {name}" in capsys.readouterr().out
+
+
+#: 200 samples of about 5 µs, or as many times slower as asked for.
+MEASURE = (
+    "echo 'KTAP version 1'; echo 1..1; echo 'ok 1 first'; "
+    'python3 -c "import random, struct, os; random.seed(os.getpid()); '
+    "open('$UINTR_SAMPLES/uintr.sender.ns.u64', 'wb').write(b''.join("
+    "struct.pack('<Q', int(random.gauss({} * 5000, 50))) for _ in range(600)))\""
+)
+
+
+def test_a_baseline_makes_a_slower_run_fail(
+    fake: Fake, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fake({"latency/a": MEASURE.format(1)})
+    assert run("--out", "one") == 0
+    assert (tmp_path / "one" / "baseline.json").stat().st_size
+    run_again(fake, tmp_path, MEASURE.format(1))
+    # The floor is far above what this machine's load does to made-up samples.
+    assert run("--out", "two", "--baseline", "one/baseline.json") == 0
+    assert "SAME OR BETTER" in capsys.readouterr().out
+    run_again(fake, tmp_path, MEASURE.format(2))
+    assert run("--out", "three", "--baseline", "one", "--baseline", "two") in {0, 1}
+    found = json.loads((tmp_path / "three" / "comparison.json").read_text())
+    (latency,) = found["latencies"]
+    # A busy host under the tests makes it unsure, and never the same.
+    assert latency["verdict"] in {"worse", "unsure"}
+    assert latency["judgement"]["ratio"][0] == pytest.approx(2, rel=0.02)
+    assert cli.invoke(["compare", "one", "three"]) == found["exit_code"]
+    assert cli.invoke(["history", "uintr"]) == 0
+    out = capsys.readouterr().out
+    assert "uintr sender in linux-6.12-hidden-smp2-gcc" in out
+    assert out.count("10.0 µs") >= 1
+
+
+def run_again(fake: Fake, tmp_path: Path, script: str) -> None:
+    """Let `run` find this script as its program."""
+    shutil.rmtree(tmp_path / "run")
+    fake({"latency/a": script})
+
+
+def test_a_baseline_that_is_none_is_exit_2_before_anything_runs(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    assert run("--baseline", "nowhere") == 2
+    assert "there is no such run" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_a_history_that_cannot_be_written_fails_no_run(
+    fake: Fake, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.mkdir()
+    (cache / "history.sqlite3").write_text("no database" * 100)
+    fake({"latency/a": MEASURE.format(1)})
+    assert run() == 0
+    assert "not in the history" in capsys.readouterr().err

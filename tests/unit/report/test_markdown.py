@@ -17,7 +17,7 @@ def test_tables_and_troubles(outcome: Outcome, run: Path) -> None:
     assert f"| {make.CELL} | 5.5 s | 1 | 2 | 0 | 1 | failed |" in text
     assert "<b>FAIL</b> <code>api/open::red&#95;zone</code>" in text
     assert str(run) not in text
-    assert "| pipe | ping-pong | 3 |" in text
+    assert "| ping-pong | pipe | 3 | 0 ns | 8.00 µs | - | 9.00 µs |" in text
 
 
 def test_guests_text_is_literal(outcome: Outcome, run: Path) -> None:

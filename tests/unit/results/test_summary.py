@@ -56,6 +56,10 @@ def test_the_form_that_others_script_against(tmp_path: Path) -> None:
                 "p99": 4000,
                 "max": 4000,
                 "mean": 2500.0,
+                "p50_interval": None,
+                "p99_interval": None,
+                "to_uintr": None,
+                "host": None,
             }
         ],
         "totals": {"pass": 1, "fail": 1, "skip": 1},

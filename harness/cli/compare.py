@@ -1,0 +1,71 @@
+"""``uintr-harness compare``: what changed from one run to the next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from harness.cli import Command
+from harness.errors import UserError
+
+
+class Percent(click.ParamType[float]):
+    """A share in percent, with or without the sign."""
+
+    name = "percent"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the share of 1."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", str(value))
+        if not found:
+            self.fail(f"{value!r} is no percentage, such as 15%", param, ctx)
+        return float(found[1]) / 100
+
+
+@click.command("compare", cls=Command)
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="BASE… RUN", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--floor",
+    type=Percent(),
+    metavar="PERCENT",
+    help="Difference of medians up to which a latency is the same.  [default: 15%]",
+)
+@click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
+@click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
+def command(runs: tuple[Path, ...], floor: float | None, form: str | None) -> int:
+    """Compare RUN with BASE: a verdict for each latency, and cases that came out otherwise.
+
+    Each is a run's folder, or the baseline.json of one. Several bases of the same kind tell how
+    much a latency differs from run to run.
+
+    Exit codes: 0 nothing got worse, 1 a latency is worse or something newly fails, 2 wrong usage.
+    """
+    from harness.baseline import load_baseline
+    from harness.results.comparison import compare
+    from harness.results.judge import Floors
+
+    if len(runs) < 2:
+        raise UserError("a comparison takes two runs", hint="uintr-harness compare BASE RUN")
+    *bases, new = [load_baseline(path) for path in runs]
+    floors = Floors() if floor is None else Floors(relative=floor)
+    found = compare(bases, new, floors)
+    if form == "json":
+        click.echo(found.to_json(), nl=False)
+    elif form == "markdown":
+        from harness.report.comparison import comparison_markdown
+
+        click.echo(comparison_markdown(found), nl=False)
+    else:
+        from harness.report.comparison import print_comparison
+        from harness.report.console import make_console
+
+        print_comparison(make_console(), found)
+    return found.exit_code

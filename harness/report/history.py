@@ -1,0 +1,64 @@
+"""The history of latencies as a table: one column per mechanism and mode would not fit any screen.
+
+So there is a heading per cell, mechanism and mode, and below it a line per run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report.figures import quantity, span, times
+from harness.report.rows import Column, Sheet
+from harness.results.history import HistoryRow
+from harness.results.text import clean_line
+
+_COLUMNS = (
+    Column("latency"),
+    Column("run began"),
+    Column("p50", figure=True),
+    Column("95 % of p50", figure=True, extra=True),
+    Column("p99", figure=True),
+    Column("to before", figure=True),
+    Column("waited", figure=True, extra=True),
+    Column("kernel"),
+    Column("series"),
+    Column("emulator", extra=True),
+)
+
+
+def history_sheet(rows: Sequence[HistoryRow]) -> Sheet:
+    """Return one row per latency and run, those of one latency together, the latest last.
+
+    Latencies of different accelerators, clocks or hosts never stand under one heading.
+    """
+    groups: dict[str, list[HistoryRow]] = {}
+    for row in rows:
+        groups.setdefault(_heading(row), []).append(row)
+    found = []
+    for heading in sorted(groups):
+        before: int | None = None
+        for row in groups[heading]:
+            found.append(_row(heading, row, before))
+            before = row.p50
+    return Sheet("History", _COLUMNS, tuple(found), grouped=True)
+
+
+def _heading(row: HistoryRow) -> str:
+    where = f"{row.accel}{', icount' if row.clock == 'icount' else ''}, {row.host or 'unknown'}"
+    return clean_line(f"{row.mechanism} {row.mode} in {row.cell} ({where})")
+
+
+def _row(heading: str, row: HistoryRow, before: int | None) -> tuple[str, ...]:
+    known = row.p50_low is not None and row.p50_high is not None
+    return (
+        heading,
+        clean_line(row.time.replace("T", " ").removesuffix("Z")),
+        quantity(row.p50, row.unit),
+        span(row.p50_low or 0, row.p50_high or 0, row.unit) if known else "-",
+        quantity(row.p99, row.unit),
+        times(row.p50 / before) if before else "-",
+        "-" if row.waited_percent is None else f"{row.waited_percent:.0f} %",
+        clean_line(row.kernel[:8]),
+        clean_line(row.series[:8]) or "-",
+        clean_line(row.emulator[:12]),
+    )

@@ -1,0 +1,102 @@
+"""Latency records and their raw samples → measurements, and the intervals that reports show."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.results.bootstrap import MEDIAN, SLOW, Estimate, Interval
+from harness.results.latency import decode
+from harness.results.records import HostLoad, LatencyRecord, Unit
+from harness.results.sketch import Sketch, cut
+from harness.results.summary import LatencySummary, RatioSummary, Summary
+from harness.values import Value
+
+#: What the others of a cell are compared with.
+BASE_MECHANISM = "uintr"
+
+
+class Measurement(Value):
+    """One mechanism and mode in one cell, as often as it was measured."""
+
+    cell: str
+    #: A word of the README's, or one of a later version.
+    mechanism: str
+    mode: str
+    unit: Unit
+    takes: tuple[Sketch, ...]
+    #: What the host did during each take.
+    hosts: tuple[HostLoad | None, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is a measurement of, in any cell."""
+        return self.mechanism, self.mode, self.unit
+
+
+def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ...]:
+    """Return the measurements whose raw samples are in a run's folder; those without are left out.
+
+    Never two accelerators in one: that is one cell, which has one.
+    """
+    groups: dict[tuple[str, str, str, Unit], list[LatencyRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.cell, record.mechanism, record.mode, record.unit].append(record)
+    found = []
+    for (cell, mechanism, mode, unit), several in groups.items():
+        takes = [(take, record.host) for record in several if (take := read_take(record, run))]
+        if takes:
+            sketches, hosts = zip(*takes, strict=True)
+            found.append(
+                Measurement(
+                    cell=cell,
+                    mechanism=mechanism,
+                    mode=mode,
+                    unit=unit,
+                    takes=sketches,
+                    hosts=hosts,
+                )
+            )
+    return tuple(found)
+
+
+def read_take(record: LatencyRecord, run: Path) -> Sketch | None:
+    """Return the sketch of a record's samples; None where they are gone."""
+    try:
+        values, _ = decode((run / record.samples).read_bytes())
+    except OSError:
+        return None
+    return cut(values) if values else None
+
+
+def with_intervals(summary: Summary, measurements: Sequence[Measurement]) -> Summary:
+    """Return the summary with an interval beside each median, p99 and ratio to user interrupts."""
+    estimates = {
+        (one.cell, *one.key): Estimate(one.takes, salt)
+        for salt, one in enumerate(measurements, start=1)
+    }
+    rows = [_with_interval(row, estimates) for row in summary.latency]
+    return summary.model_copy(update={"latency": tuple(rows)})
+
+
+def _with_interval(
+    row: LatencySummary, estimates: Mapping[tuple[str, str, str, str], Estimate]
+) -> LatencySummary:
+    own = estimates.get((row.cell, row.mechanism, row.mode, row.unit))
+    if own is None:
+        return row
+    base = estimates.get((row.cell, BASE_MECHANISM, row.mode, row.unit))
+    ratio = own.ratio(base, MEDIAN) if base is not None and base is not own else None
+    return row.model_copy(
+        update={
+            "p50_interval": _ends(own.interval(MEDIAN), row.p50),
+            "p99_interval": _ends(own.interval(SLOW), row.p99),
+            "to_uintr": ratio and RatioSummary(ratio=ratio.value, low=ratio.low, high=ratio.high),
+        }
+    )
+
+
+def _ends(interval: Interval, shown: int) -> tuple[float, float]:
+    """Return an interval's ends; the percentile that is shown, which is rounded, is within."""
+    return min(interval.low, shown), max(interval.high, shown)

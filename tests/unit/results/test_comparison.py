@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import UserError
+from harness.results.baseline import Baseline, BaselineCell
+from harness.results.comparison import compare
+from harness.results.judge import Floors
+from harness.results.measurements import Measurement
+from harness.results.sketch import cut
+
+CELL = "linux-6.12-hidden-smp2-gcc"
+
+
+def cell(name: str = CELL, kernel: str = "linux-6.12", **more: Any) -> BaselineCell:
+    values: dict[str, Any] = {"accel": "tcg", "cases": {"api/a::one": "pass"}, **more}
+    return BaselineCell(name=name, kernel=kernel, **values)
+
+
+def measured(
+    factor: float = 1.0, mechanism: str = "uintr", where: str = CELL, seed: int = 0, **more: Any
+) -> Measurement:
+    samples = np.random.default_rng(seed).permutation(np.linspace(4600, 5400, 1001)) * factor
+    values = {"mode": "ping-pong", "unit": "ns", **more}
+    return Measurement(
+        cell=where, mechanism=mechanism, takes=(cut(samples.astype(np.uint64).tolist()),), **values
+    )
+
+
+def side(*cells: BaselineCell, latencies: tuple[Measurement, ...] = (), **more: Any) -> Baseline:
+    values = {"run": "r", "host_cpu": "Some CPU", **more}
+    return Baseline(cells=cells or (cell(),), measurements=latencies, **values)
+
+
+def verdicts(base: Baseline, new: Baseline) -> list[str]:
+    return [change.verdict for change in compare([base], new).latencies]
+
+
+def test_a_slower_latency_is_exit_1_and_a_faster_is_not() -> None:
+    slow, fast = side(latencies=(measured(1.5),)), side(latencies=(measured(seed=1),))
+    worse = compare([fast], slow)
+    assert (worse.exit_code, worse.reason) == (1, "1 latency worse")
+    better = compare([slow], fast)
+    assert (better.exit_code, better.reason) == (
+        0,
+        "nothing got worse, 1 latency compared, 1 better",
+    )
+    assert compare([fast], fast).latencies[0].verdict == "same"
+    assert compare([fast], slow, Floors(relative=0.6)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "reason"),
+    [
+        (side(latencies=(measured(),)), side(cell(accel="kvm"), latencies=(measured(9),)), "kvm"),
+        (
+            side(latencies=(measured(),)),
+            side(cell(clock="icount"), latencies=(measured(9),)),
+            "icount",
+        ),
+        (side(latencies=(measured(),)), side(latencies=(measured(9),), host_cpu="Other"), "Other"),
+    ],
+)
+def test_what_was_measured_otherwise_is_refused(base: Baseline, new: Baseline, reason: str) -> None:
+    found = compare([base], new)
+    (change,) = found.latencies
+    assert change.verdict == "refused"
+    assert reason in change.reason
+    assert change.judgement is None
+    assert found.exit_code == 0
+    assert "1 refused" in found.reason
+
+
+def test_instructions_are_compared_between_hosts() -> None:
+    base = side(cell(clock="icount"), latencies=(measured(unit="insn"),))
+    new = side(cell(clock="icount"), latencies=(measured(unit="insn"),), host_cpu="Other")
+    assert verdicts(base, new) == ["same"]
+
+
+def test_mechanisms_come_and_go_and_may_be_of_a_later_version() -> None:
+    base = side(latencies=(measured(), measured(mechanism="pigeon")))
+    new = side(latencies=(measured(mechanism="pigeon"), measured(mechanism="shm")))
+    found = {change.mechanism: change.verdict for change in compare([base], new).latencies}
+    assert found == {"pigeon": "same", "shm": "new", "uintr": "gone"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "code"),
+    [
+        ("pass", "fail", "broken", 1),
+        ("skip", "fail", "broken", 1),
+        (None, "fail", "broken", 1),
+        ("fail", "pass", "mended", 0),
+        (None, "pass", "new", 0),
+        ("pass", None, "gone", 0),
+        ("pass", "skip", "changed", 0),
+        ("fail", "skip", "changed", 0),
+        ("fail", "fail", None, 0),
+    ],
+)
+def test_cases(before: str | None, after: str | None, verdict: str | None, code: int) -> None:
+    base, new = (side(cell(cases={"x::y": status} if status else {})) for status in (before, after))
+    found = compare([base], new)
+    assert [change.verdict for change in found.cases] == ([verdict] if verdict else [])
+    assert found.exit_code == code
+
+
+def test_new_complaints_and_lost_guests_are_broken() -> None:
+    bad = side(cell(splats=("WARNING in x",), lost=("panic",)))
+    found = compare([side()], bad)
+    assert [(c.kind, c.verdict) for c in found.cases] == [("splat", "broken"), ("guest", "broken")]
+    assert found.reason == "2 newly failing"
+    assert compare([bad], side()).exit_code == 0
+
+
+def test_another_kernel_is_paired_by_its_place() -> None:
+    other = "v2-hidden-smp2-gcc"
+    base = side(latencies=(measured(),))
+    new = side(cell(other, "v2"), latencies=(measured(2, where=other),))
+    found = compare([base], new)
+    assert [(c.cell, c.verdict) for c in found.latencies] == [(other, "worse")]
+    assert found.unmatched == ()
+    # Two kernels could be meant: none is guessed.
+    both = side(cell(other, "v2"), cell("v3-hidden-smp2-gcc", "v3"))
+    with pytest.raises(UserError, match="no cell in common"):
+        compare([base], both)
+
+
+def test_what_differs_in_the_making_is_said() -> None:
+    base, new = (side(cell(made_of={"kernel": k, "image": "same"})) for k in ("a", "b"))
+    (one,) = compare([base], new).differences
+    assert (one.what, one.base, one.new) == ("kernel", "a", "b")
+
+
+def test_several_bases_are_one_measurement() -> None:
+    spread = [side(latencies=(measured(f, seed=n),)) for n, f in enumerate((1, 1.5, 0.9, 1.4))]
+    new = side(latencies=(measured(1.4, seed=9),))
+    assert compare(spread[:1], new).exit_code == 1
+    assert compare(spread, new).exit_code == 0
+
+
+def test_a_baseline_survives_its_file() -> None:
+    base = side(latencies=(measured(),))
+    assert Baseline.model_validate_json(base.to_json()) == base

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.baseline import load_baseline, series_hash
+from harness.errors import UserError
+from harness.render import render_run
+from harness.results.records import Recorder
+from harness.values import KernelArtefact
+from tests.unit.results import make
+from tests.unit.runs import KEY, cell, prepared
+
+
+def store(root: Path, tree: str, patches: list[dict[str, str]]) -> KernelArtefact:
+    kernel, config = root / "kernel" / KEY, root / "kernel-config" / tree
+    for folder in (kernel, config):
+        folder.mkdir(parents=True)
+    (kernel / "inputs.json").write_text(json.dumps({"tree": tree}))
+    (config / "tree").write_text(f"{tree}\n")
+    (config / "inputs.json").write_text(json.dumps({"patches": patches}))
+    return KernelArtefact(key=KEY, path=kernel, release="6.12.0")
+
+
+def test_a_series_has_a_hash_of_its_patches(tmp_path: Path) -> None:
+    one = store(tmp_path / "a", "t1", [{"sha256": "1"}])
+    same = store(tmp_path / "b", "t2", [{"sha256": "1"}])
+    other = store(tmp_path / "c", "t1", [{"sha256": "2"}])
+    assert len(series_hash(one)) == 12
+    assert series_hash(one) == series_hash(same) != series_hash(other)
+
+
+def test_a_store_that_forgot_the_series_has_none(tmp_path: Path) -> None:
+    kernel = store(tmp_path, "t1", [])
+    (tmp_path / "kernel-config" / "t1" / "inputs.json").write_text("[")
+    assert series_hash(kernel) == ""
+    shutil.rmtree(tmp_path / "kernel-config")
+    assert series_hash(kernel) == ""
+
+
+def test_a_folder_and_its_baseline_file_are_the_same(tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"api/a": "true"})
+    with Recorder(run.results) as recorder:
+        recorder.write(make.boot(cell=cell().name))
+        recorder.write(make.case("a", "fail", cell=cell().name))
+        recorder.write(make.case("a", cell=cell().name))
+    script = run.cell(cell().name) / "qemu.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("exec qemu \\\n    -icount shift=0 \\\n")
+    render_run(run)
+    base = load_baseline(run.path)
+    assert load_baseline(run.path / "baseline.json") == base
+    (one,) = base.cells
+    assert one.cases == {"api/open::a": "fail"}
+    assert (one.accel, one.clock, one.made_of["kernel"]) == ("tcg", "icount", KEY[:12])
+
+
+def test_what_is_no_run_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "x.json", tmp_path / "nothing"):
+        with pytest.raises(UserError):
+            load_baseline(path)
