@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.results.bootstrap import FAST, MEDIAN, SLOW, Estimate
@@ -10,6 +10,7 @@ from harness.results.sketch import BLOCKS, KEPT, Sketch, cut
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=700))
+@settings(deadline=None)
 def test_a_sketch_of_few_samples_keeps_them_all(values: list[int]) -> None:
     sketch = Sketch.model_validate_json(cut(values).model_dump_json())
     blocks = sketch.blocks()
