@@ -21,7 +21,6 @@ MAX_FINDINGS = 12
 def sheet(result: SeriesResult) -> Sheet:
     """Return one row per patch; a dash is what was not looked at."""
     columns = (
-        Column("#", figure=True),
         Column("patch"),
         *(Column(word) for word in ("applies", "builds")),
         *(Column(word, figure=True) for word in ("W=1", "sparse", "checkpatch")),
@@ -31,6 +30,7 @@ def sheet(result: SeriesResult) -> Sheet:
         f"{result.kernel}, {result.toolchain}, on {result.base}",
         columns,
         tuple(_row(step) for step in result.patches),
+        grouped=True,
     )
 
 
@@ -39,7 +39,7 @@ def print_series(console: Console, result: SeriesResult, folder: Path) -> None:
     for step in result.patches:
         for line in findings(step):
             console.print(Text(f"{step.number}: {line}"), soft_wrap=True)
-    console.print(sheet_table(sheet(result)))
+    console.print(sheet_table(sheet(result), console.width))
     if len(result.patches) < result.length:
         missing = result.length - len(result.patches)
         console.print(Text(f"{missing} more not looked at: the last one above does not apply"))
@@ -73,8 +73,7 @@ def _row(step: StepResult) -> tuple[str, ...]:
     if step.builds and step.build_s is not None:
         builds += f" ({seconds(step.build_s)})"
     return (
-        str(step.number),
-        clean_line(step.subject),
+        f"{step.number} {clean_line(step.subject)}",
         _yes(step.applies),
         builds,
         _count(step.warnings),

@@ -55,8 +55,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
         for note in rows.latency_notes(outcome):
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if outcome.summary.repeated:
-        console.print(sheet_table(rows.repeated(outcome)))
-    console.print(sheet_table(rows.cells(outcome)))
+        console.print(sheet_table(rows.repeated(outcome), console.width))
+    console.print(sheet_table(rows.cells(outcome), console.width))
     good = outcome.exit_code == 0
     verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")
     verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
