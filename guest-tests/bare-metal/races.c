@@ -557,11 +557,15 @@ static void a_reserved_bit_ends_all_posting(void)
 		late = READ_ONCE(own->upid.pir);
 	}
 	rounds_done = n;
+	/* The bit is set: the next send faults. */
+	until = deadline_ms(WAKE_UP_MS);
+	while (!refused && !expired(until))
+		cpu_relax();
+	EXPECT(refused > 0);
 	stop = true;
 	finish(1, "a reserved bit");
 	if (late)
 		report("a request was posted past a reserved bit");
-	EXPECT(refused > 0);
 }
 
 TESTS(
