@@ -51,8 +51,10 @@ _FEATURES = (
     "--disable-download",
     "--disable-kvm",
 )
-#: Firmware comes from the host's packages, which the source package lacks.
-_FIRMWARE = "/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu"
+#: Firmware comes from the host's packages, because the source package lacks it, and is looked for
+#: in a folder of the build.
+_FIRMWARE = (*qemu_build.HOST_FIRMWARE, Path("/usr/lib/ipxe/qemu"))
+_FIRMWARE_PLACE = "qemu-bundle/usr/local/share/qemu"
 _RULE_S = 600.0
 _AGAIN = 3
 _GOOD = {"pass", "skip"}
@@ -79,6 +81,11 @@ class Tree:
             self.out.mkdir(exist_ok=True)
             self._run(self._configure_argv(), progress)
         self._run(["ninja", "all", "test-plugins"], progress)
+        place = self.out / _FIRMWARE_PLACE
+        place.mkdir(parents=True, exist_ok=True)
+        for file in (file for folder in _FIRMWARE for file in folder.glob("*.*")):
+            if not (place / file.name).exists():
+                (place / file.name).symlink_to(file)
 
     def _lay_out(self, store: Store, progress: Progress) -> None:
         base = fetch_source(self.profile.source, store, progress, QEMU_TREE)
@@ -105,7 +112,6 @@ class Tree:
         return [
             str(self.tree / "configure"),
             "--target-list=x86_64-softmmu,x86_64-linux-user",
-            f"--firmwarepath={_FIRMWARE}",
             *_FEATURES,
             f"--python={sys.executable}",
         ]
