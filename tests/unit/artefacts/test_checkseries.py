@@ -327,7 +327,10 @@ def test_programs_run_on_each_kernel_when_selected(
 # --- the report and the command ------------------------------------------------------------
 
 
-def test_the_table_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_was_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     up = StepCell(name="k", boot_s=2, verdict="failed", passed=3, fail=1, skip=0, splats=0)
     down = up.model_copy(update={"boot_s": None, "verdict": "guest failed"})
     step = StepResult(
