@@ -5,31 +5,12 @@ from __future__ import annotations
 from harness.errors import HarnessError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
 from harness.guest.deadlines import CALIBRATION
-from harness.results.ktap import CaseResult, KtapReader
 from harness.runfolder import attempt_name, bare_metal_script
-from harness.testing.cellguest import CellGuest
-from harness.testing.journal import Journal
-from harness.testing.programs import Report
-from harness.values import Program
+from harness.testing.itemrun import ItemRun
 
 
-class BareMetalRun:
-    """One program in one cell, from its first byte to its last case."""
-
-    def __init__(
-        self,
-        cell: CellGuest,
-        program: Program,
-        journal: Journal,
-        report: Report,
-        attempt: int = 1,
-    ) -> None:
-        self._attempt = attempt
-        self._cell = cell
-        self._program = program
-        self._journal = journal
-        self._report = report
-        self._reader = KtapReader()
+class BareMetalRun(ItemRun):
+    """A program that QEMU runs instead of a kernel."""
 
     def run(self) -> None:
         """Run it; each case is recorded and reported the moment its line is complete.
@@ -37,9 +18,7 @@ class BareMetalRun:
         :raise GuestError: QEMU did not start.
         """
         program, setup = self._program, self._cell.setup
-        name = attempt_name(program.name.replace("/", "."), self._attempt)
-        path = self._cell.folder / "output" / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._output.parent.mkdir(parents=True, exist_ok=True)
         factor = CALIBRATION.factor(setup.guest_spec())
         spec = BareMetalSpec(
             emulator=setup.emulator,
@@ -50,7 +29,7 @@ class BareMetalRun:
             factor=factor,
         )
         self._journal.start()
-        with path.open("wb", buffering=0) as output:
+        with self._output.open("wb", buffering=0) as output:
 
             def on_stdout(data: bytes) -> None:
                 output.write(data)
@@ -78,8 +57,3 @@ class BareMetalRun:
         self._journal.program(
             self._cell.name, program.name, done, self._reader, attempt=self._attempt
         )
-
-    def _tell(self, cases: list[CaseResult]) -> None:
-        for case in cases:
-            self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
-            self._report(case)

@@ -9,35 +9,15 @@ from harness.guest.counted import run_counted
 from harness.guest.deadlines import CALIBRATION
 from harness.guest.failure import Completed
 from harness.guest.vm import BootReport
-from harness.results.ktap import CaseResult, KtapReader
+from harness.results.ktap import CaseResult
 from harness.results.ktap_exit import EXIT_SKIP
 from harness.runfolder import attempt_name
-from harness.testing.cellguest import CellGuest
-from harness.testing.journal import SAMPLES, Journal
-from harness.testing.programs import Report
-from harness.values import Program
+from harness.testing.itemrun import ItemRun
+from harness.testing.journal import SAMPLES
 
 
-class CountedRun:
-    """One program in one cell, from its first byte to its last case."""
-
-    def __init__(
-        self,
-        cell: CellGuest,
-        program: Program,
-        journal: Journal,
-        report: Report,
-        attempt: int = 1,
-    ) -> None:
-        self._attempt = attempt
-        self._cell = cell
-        self._program = program
-        self._journal = journal
-        self._report = report
-        self._reader = KtapReader()
-        name = attempt_name(program.name.replace("/", "."), attempt)
-        self._output = cell.folder / "output" / f"{name}.txt"
-        self._samples = cell.folder / "samples" / name
+class CountedRun(ItemRun):
+    """A program in a guest of its own that nothing outside disturbs."""
 
     def run(self) -> None:
         """Run it; each case is recorded and reported the moment its line is complete.
@@ -78,11 +58,6 @@ class CountedRun:
         self._journal.program(cell.name, program.name, done, self._reader, attempt=self._attempt)
         cell.record_splats(result.splats)
         self._record_samples(done)
-
-    def _tell(self, cases: list[CaseResult]) -> None:
-        for case in cases:
-            self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
-            self._report(case)
 
     def _record_samples(self, done: Completed) -> None:
         wrong = self._journal.samples(

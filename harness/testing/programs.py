@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
 
 from harness.errors import HarnessError
 from harness.results.hostload import Watch
-from harness.results.ktap import CaseResult, KtapReader
+from harness.results.ktap import CaseResult
 from harness.results.ktap_exit import EXIT_SKIP
-from harness.results.records import HostLoad
-from harness.runfolder import attempt_name
-from harness.testing.cellguest import CellGuest
-from harness.testing.journal import SAMPLES, Journal
-from harness.values import Program
+from harness.testing.itemrun import ItemRun
+from harness.testing.journal import SAMPLES
 
 #: Where a program that measures writes its raw samples in the guest.
 REMOTE_SAMPLES = "/tmp/uintr-samples"  # noqa: S108  # the guest's own tmpfs
 
-Report = Callable[[CaseResult], None]
 
-
-class ProgramRun:
-    """One program in one cell, from its first byte to its last case."""
-
-    def __init__(
-        self,
-        guest: CellGuest,
-        program: Program,
-        journal: Journal,
-        report: Report,
-        attempt: int = 1,
-    ) -> None:
-        self._attempt = attempt
-        self._guest = guest
-        self._program = program
-        self._journal = journal
-        self._report = report
-        self._reader = KtapReader()
-        self._host: HostLoad | None = None
-        name = attempt_name(program.name.replace("/", "."), attempt)
-        self._output = guest.folder / "output" / f"{name}.txt"
-        self._samples = guest.folder / "samples" / name
+class ProgramRun(ItemRun):
+    """A program that is run in the cell's guest, over SSH."""
 
     def run(self) -> None:
         """Run it; each case is recorded and reported the moment its line is complete.
@@ -53,7 +28,7 @@ class ProgramRun:
         program = self._program
         subject, name = program.name.split("/")
         # A case has a deadline of its own in the program, for a fast machine as well.
-        env = {"KTAP_TIMEOUT_SCALE": str(math.ceil(self._guest.factor))}
+        env = {"KTAP_TIMEOUT_SCALE": str(math.ceil(self._cell.factor))}
         if program.latency:
             env["UINTR_SAMPLES"] = REMOTE_SAMPLES
         self._output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +40,12 @@ class ProgramRun:
                 self._tell(self._reader.feed(data))
 
             try:
-                folder = self._guest.push_programs(subject)
+                folder = self._cell.push_programs(subject)
                 if program.latency:
-                    self._guest.run(["rm", "-rf", REMOTE_SAMPLES])
-                    self._guest.run(["mkdir", "-p", REMOTE_SAMPLES])
-                watch = Watch(self._guest.qemu_pid if program.latency else None)
-                done = self._guest.run(
+                    self._cell.run(["rm", "-rf", REMOTE_SAMPLES])
+                    self._cell.run(["mkdir", "-p", REMOTE_SAMPLES])
+                watch = Watch(self._cell.qemu_pid if program.latency else None)
+                done = self._cell.run(
                     [f"{folder}/{name}"],
                     timeout_s=program.timeout_s,
                     env=env,
@@ -91,22 +66,17 @@ class ProgramRun:
             )
         )
         self._journal.program(
-            self._guest.name, program.name, done, self._reader, attempt=self._attempt
+            self._cell.name, program.name, done, self._reader, attempt=self._attempt
         )
         if program.latency:
             self._fetch_samples(skipped=done.returncode == EXIT_SKIP)
 
-    def _tell(self, cases: list[CaseResult]) -> None:
-        for case in cases:
-            self._journal.case(self._guest.name, self._program.name, case, attempt=self._attempt)
-            self._report(case)
-
     def _fetch_samples(self, *, skipped: bool) -> None:
         """Bring the raw samples home, and their percentiles into the results."""
         shutil.rmtree(self._samples, ignore_errors=True)
-        self._guest.fetch(REMOTE_SAMPLES, self._samples)
+        self._cell.fetch(REMOTE_SAMPLES, self._samples)
         wrong = self._journal.samples(
-            self._guest.name,
+            self._cell.name,
             self._program.name,
             self._samples,
             attempt=self._attempt,

@@ -8,6 +8,7 @@ import pytest
 
 from harness.testing.bare_metal import BareMetalRun
 from harness.testing.counted import CountedRun
+from harness.testing.itemrun import ItemRun
 from harness.testing.programs import ProgramRun
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_program(
             pass
 
     found = guest.program(program)
-    kind: type[BareMetalRun | CountedRun | ProgramRun] = ProgramRun
+    kind: type[ItemRun] = ProgramRun
     if found.kind == "bare-metal":
         kind = BareMetalRun
     elif guest.setup.cell.clock == "icount":

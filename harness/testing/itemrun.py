@@ -1,0 +1,48 @@
+"""What is the same in every run of a program: where it goes, and how its cases are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.results.ktap import CaseResult, KtapReader
+from harness.runfolder import attempt_name
+from harness.testing.cellguest import CellGuest
+from harness.testing.journal import Journal
+from harness.values import Program
+
+#: Called with each case as it happens.
+Report = Callable[[CaseResult], None]
+
+
+class ItemRun:
+    """One program in one cell, from its first byte to its last case.
+
+    :param attempt: counted from 1; a later one has files of its own.
+    """
+
+    def __init__(
+        self,
+        cell: CellGuest,
+        program: Program,
+        journal: Journal,
+        report: Report,
+        attempt: int = 1,
+    ) -> None:
+        self._cell = cell
+        self._program = program
+        self._journal = journal
+        self._report = report
+        self._attempt = attempt
+        self._reader = KtapReader()
+        name = attempt_name(program.name.replace("/", "."), attempt)
+        self._output = cell.folder / "output" / f"{name}.txt"
+        self._samples = cell.folder / "samples" / name
+
+    def run(self) -> None:
+        """Run it; each case is recorded and reported the moment its line is complete."""
+        raise NotImplementedError
+
+    def _tell(self, cases: list[CaseResult]) -> None:
+        for case in cases:
+            self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
+            self._report(case)
