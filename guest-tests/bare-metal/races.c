@@ -548,7 +548,8 @@ static void a_reserved_bit_ends_all_posting(void)
 		until = deadline_ms(WAKE_UP_MS);
 		while (!READ_ONCE(own->upid.pir) && !expired(until))
 			cpu_relax();
-		for (spin = 0; spin < n % 64; spin++)
+		/* Anywhere in what the sender does between two posts. */
+		for (spin = 0; spin < n * 37 % 4096; spin++)
 			barrier();
 		asm volatile("lock btsq $7, %0" : "+m"(own->upid.low) :: "memory");
 		__atomic_exchange_n(&own->upid.pir, 0, __ATOMIC_SEQ_CST);
