@@ -212,6 +212,8 @@ def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
                 order = names[at:] + names[:at]
                 kinds = options.kinds.split(",")
                 rounds.append(one_round(specs, order, Path(folder), kinds, options.repeat))
+                if options.out:
+                    options.out.write_text(json.dumps(rounds))
     return rounds
 
 
@@ -239,8 +241,6 @@ def main() -> int:
         return error.exit_code
     if not rounds:
         return ExitCode.INTERRUPTED
-    if options.out:
-        options.out.write_text(json.dumps(rounds))
     table, slower = report(rounds, options.limit)
     print(f"{table}\n{len(rounds)} rounds of {options.repeat} runs of each kind")
     return int(slower)
