@@ -222,9 +222,9 @@ class Both:
         for tree in self.trees:
             tree.build(store, self.progress)
 
-    def all_tests(self) -> list[Outcomes]:
+    def all_tests(self, programs: Sequence[str]) -> list[Outcomes]:
         return [
-            tree.meson_tests([], self.progress)
+            tree.meson_tests(programs, self.progress)
             | tree.tcg_tests(tree.tcg_rules(self.progress), self.progress)
             for tree in self.trees
         ]
@@ -258,6 +258,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--folder", type=Path, required=True, help="for trees, builds and results")
     options.add_argument("--emulators", default=f"{STOCK},{OURS}", help="profiles: before,after")
+    options.add_argument("--meson", help="tests of meson instead of both suites, by their names")
     options.add_argument("--build-only", action="store_true")
     return options
 
@@ -271,7 +272,7 @@ def main() -> int:
             both.build()
             if options.build_only:
                 return 0
-            results = both.all_tests()
+            results = both.all_tests(options.meson.split(",") if options.meson else [])
             left = settle(both, *results)
     except HarnessError as error:
         print(error, file=sys.stderr)

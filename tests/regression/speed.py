@@ -50,6 +50,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 ORDER = ("stock", "same", "hidden", "exposed")
 KINDS = ("integer", "memory", "floating", "syscalls", "switches", "signals", "faults")
 BOOT = "boot"
+ALL = "all work"
 _LIMIT_S = 60.0
 _BOOTSTRAPS = 4000
 _COVERED = 0.95
@@ -162,7 +163,11 @@ def verdict(found: Ratio, limit: float) -> str:
 
 
 def typical(rounds: Sequence[Round], name: str, kind: str) -> list[float]:
-    """Return the processor time of a kind in each round."""
+    """Return the processor time of a kind in each round; of all work, the geometric mean."""
+    if kind == ALL:
+        kinds = [kind for kind in rounds[0][name] if kind != BOOT]
+        parts = [typical(rounds, name, kind) for kind in kinds]
+        return [statistics.geometric_mean(times) for times in zip(*parts, strict=True)]
     return [statistics.median(taken.cpu for taken in one[name][kind]) for one in rounds]
 
 
@@ -171,7 +176,7 @@ def report(rounds: Sequence[Round], limit: float) -> tuple[str, bool]:
     first, *others = sorted(rounds[0], key=ORDER.index)
     lines = [f"{'':10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
     slower = False
-    for kind in rounds[0][first]:
+    for kind in (*rounds[0][first], ALL):
         before = typical(rounds, first, kind)
         line = f"{kind:10}{statistics.median(before):9.3f}  "
         for name in others:
@@ -212,6 +217,8 @@ def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
                 order = names[at:] + names[:at]
                 kinds = options.kinds.split(",")
                 rounds.append(one_round(specs, order, Path(folder), kinds, options.repeat))
+                if options.out:
+                    options.out.write_text(json.dumps(rounds))
     return rounds
 
 
@@ -239,8 +246,6 @@ def main() -> int:
         return error.exit_code
     if not rounds:
         return ExitCode.INTERRUPTED
-    if options.out:
-        options.out.write_text(json.dumps(rounds))
     table, slower = report(rounds, options.limit)
     print(f"{table}\n{len(rounds)} rounds of {options.repeat} runs of each kind")
     return int(slower)

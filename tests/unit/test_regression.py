@@ -50,6 +50,8 @@ def test_one_slower_kind_makes_the_report_fail() -> None:
     text, slower = report([a_round(switches=1.1)] * 3, 1.02)
     assert slower
     assert [line.split()[0] for line in text.splitlines() if "SLOWER" in line] == ["switches"]
+    everything = text.splitlines()[-1].split()
+    assert everything[:4] == ["all", "work", "2.000", f"{1.1 ** (1 / len(KINDS)):.3f}"]
 
 
 # --- QEMU's own tests ----------------------------------------------------------------------
