@@ -409,7 +409,7 @@ static void post_with_on_set(void *longest)
 	u64 n, delay = 0, spin, until;
 
 	be_sender();
-	for (n = 1; !stop && rdtsc() - started < 2 * CYCLES; n++) {
+	for (n = 1; !stop && rdtsc() - started < CYCLES; n++) {
 		until = deadline_ms(WAKE_UP_MS);
 		asm volatile("lock btsq $0, %0" : "+m"(own->upid.low) :: "memory");
 		for (spin = 0; spin < delay; spin++)
