@@ -396,6 +396,85 @@ static void a_send_during_a_notification_is_heard(void)
 		finish(2, "two sends in a row");
 }
 
+/*
+ * The order of the two steps, on either side. Nothing but ON tells the receiver to look, and the
+ * sender sets it by itself before it posts: as if a notification were under way, which SENDUIPI
+ * leaves alone. Either the receiver finds the request, or SENDUIPI has found ON clear and set it.
+ * No APIC is in the way, so that there are many rounds, and waits of all lengths make them meet.
+ */
+static volatile u64 taken;
+
+static void post_with_on_set(void *longest)
+{
+	u64 n, delay = 0, spin, until;
+
+	be_sender();
+	for (n = 1; !stop && rdtsc() - started < CYCLES; n++) {
+		until = deadline_ms(WAKE_UP_MS);
+		asm volatile("lock btsq $0, %0" : "+m"(own->upid.low) :: "memory");
+		for (spin = 0; spin < delay; spin++)
+			barrier();
+		senduipi(1);
+		while (taken != n && !stop) {
+			if (expired(until)) {
+				lost = stop = true;
+				break;
+			}
+		}
+		rounds_done = n;
+		delay = (delay + 1) % (u64)longest;
+	}
+	stop = true;
+}
+
+static bool wait_for_on(u64 delay)
+{
+	while (!(READ_ONCE(own->upid.low) & UPID_ON)) {
+		if (stop)
+			return false;
+	}
+	while (delay--)
+		barrier();
+	return true;
+}
+
+/* SENDUIPI sets the request first, and looks at ON then. */
+static void a_request_is_posted_before_on_is_examined(void)
+{
+	u64 delay = 0;
+
+	taken = 0;
+	/* Nobody is notified. */
+	own->upid.low = UPID_NV(UINV) | (x2apic ? 77UL << 32 : 77UL << 40);
+	run_on(1, post_with_on_set, (void *)16);
+	while (wait_for_on(delay)) {
+		u64 requests = 0;
+
+		asm volatile("lock btrq $0, %0" : "+m"(own->upid.low) :: "memory");
+		asm volatile("xchgq %0, %1" : "+r"(requests), "+m"(own->upid.pir) :: "memory");
+		if (requests)
+			taken++;
+		delay = (delay + 1) % 512;
+	}
+	finish(1, "the receiver clears ON and takes PIR");
+}
+
+/* A notification clears ON first, and takes the requests then. */
+static void a_notification_clears_on_before_it_takes_pir(void)
+{
+	taken = 0;
+	run_on(1, post_with_on_set, (void *)4096);
+	while (wait_for_on(0)) {
+		send_ipi(cpus[0].apic_id, UINV);
+		take_irqs();
+		if (rdmsr(MSR_UINTR_RR)) {
+			wrmsr(MSR_UINTR_RR, 0);
+			taken++;
+		}
+	}
+	finish(1, "a notification clears ON and takes PIR");
+}
+
 /* --- many senders -------------------------------------------------------------------------- */
 
 static volatile u64 sent[MAX_CPUS];
@@ -580,6 +659,8 @@ TESTS(
 	TEST_SMP(setting_on_is_atomic, 2),
 	TEST_SMP(clearing_on_is_atomic, 2),
 	TEST_SMP(a_send_during_a_notification_is_heard, 2),
+	TEST_SMP(a_request_is_posted_before_on_is_examined, 2),
+	TEST_SMP(a_notification_clears_on_before_it_takes_pir, 2),
 	TEST_SMP(each_of_many_senders_is_heard, 2),
 	TEST_SMP(a_receiver_that_moves_gets_all, 3),
 	TEST_SMP(a_reserved_bit_ends_all_posting, 2),
