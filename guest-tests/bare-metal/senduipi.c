@@ -369,10 +369,14 @@ static void ndst_has_the_form_of_the_mode(void)
 	EXPECT(!notified(UINV));
 }
 
+/* No CPU has the APIC ID that the last IPI went to, and the UPID has another vector. */
 static void leaves_the_icr_alone(void)
 {
-	u32 before = apic_read(APIC_ICR);
+	u32 before;
 
+	send_ipi(77, OTHER_VECTOR);
+	before = apic_read(APIC_ICR);
+	EXPECT_EQ(before & 0xff, OTHER_VECTOR);
 	EXPECT_EQ(send(1, NULL), VECTOR_DONE);
 	EXPECT_EQ(apic_read(APIC_ICR), before);
 	EXPECT(notified(UINV));
