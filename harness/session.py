@@ -55,6 +55,8 @@ class RunOptions(Value):
     repeat: int = 1
     #: Runs, or files that were kept of some, that this one is compared with.
     baseline: tuple[Path, ...] = ()
+    #: Give each program a guest in which nothing has run before it.
+    isolate: bool = False
     exit_first: bool = False
     last_failed: bool = False
     #: Run other cells when the build for one failed.
@@ -175,6 +177,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
         *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
         *(["--uintr-repeat", str(options.repeat)] if options.repeat > 1 else []),
+        *(["--uintr-isolate"] if options.isolate else []),
         *(["-k", request.select] if request.select else []),
         *(["-x"] if options.exit_first else []),
         *(["--lf"] if options.last_failed else []),

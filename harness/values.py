@@ -237,6 +237,8 @@ class Program(Value):
     timeout_s: float = 30.0
     #: Whether it measures (writes raw samples) besides testing.
     latency: bool = False
+    #: Whether it wants a guest in which nothing has run before it.
+    isolate: bool = False
     kind: Literal["linux", "bare-metal"] = "linux"
 
 

@@ -4,34 +4,11 @@
  *
  * One line a CPU: "CPU EAX EBX ECX EDX", registers as eight hexadecimal digits.  The harness
  * compares bit 5 of EDX of leaf 7 with what the CPU profile promised, before any test.
- *
- * Freestanding on purpose: it builds without a static C library and stays at a few KiB.
  */
 
-#define NR_write		1
-#define NR_exit			60
-#define NR_sched_setaffinity	203
+#include "freestanding.h"
+
 #define MAX_CPUS		1024
-
-static long syscall3(long nr, long a, long b, long c)
-{
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "0"(nr), "D"(a), "S"(b), "d"(c)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-
-static unsigned int parse(const char *s)
-{
-	unsigned int value = 0;
-
-	while (*s >= '0' && *s <= '9')
-		value = value * 10 + (unsigned int)(*s++ - '0');
-	return value;
-}
 
 static char *put_decimal(char *p, unsigned int value)
 {
@@ -66,7 +43,7 @@ static void report(unsigned int cpu, unsigned int leaf, unsigned int subleaf)
 	syscall3(NR_write, 1, (long)line, p - line);
 }
 
-__attribute__((used)) static void run(long *stack)
+void run(long *stack)
 {
 	static unsigned long mask[MAX_CPUS / 64];
 	char **argv = (char **)(stack + 1);
@@ -77,15 +54,8 @@ __attribute__((used)) static void run(long *stack)
 	for (cpu = 0; cpu < MAX_CPUS; cpu++) {
 		mask[cpu / 64] = 1UL << (cpu % 64);
 		if (syscall3(NR_sched_setaffinity, 0, sizeof(mask), (long)mask) == 0)
-			report(cpu, parse(argv[1]), parse(argv[2]));
+			report(cpu, (unsigned int)parse(argv[1]), (unsigned int)parse(argv[2]));
 		mask[cpu / 64] = 0;
 	}
 	syscall3(NR_exit, 0, 0, 0);
 }
-
-__asm__(".globl _start\n"
-	"_start:\n"
-	"	xorl %ebp, %ebp\n"
-	"	movq %rsp, %rdi\n"
-	"	andq $-16, %rsp\n"
-	"	call run\n");

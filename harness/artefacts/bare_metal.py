@@ -94,7 +94,7 @@ def build_bare_metal(
         Program(
             name=unit.name,
             path=entry.path / unit.source.stem,
-            timeout_s=unit.timeout_s,
+            timeout_s=unit.settings.timeout_s,
             kind="bare-metal",
         )
         for unit in units

@@ -43,8 +43,10 @@ SFTP_LINKS = ("usr/libexec/sftp-server", "usr/lib/sftp-server")
 #: Dependencies that hold shared libraries; others (openssh-client) are not for the guest.
 LIBRARY_PREFIXES = ("lib", "zlib1g")
 #: What ``images/`` holds of the guest's files.
-OWN_FILES = ("init", "fstab", "cpuid.c")
-CPUID_FLAGS = (
+OWN_FILES = ("init", "fstab", "cpuid.c", "restored.c", "freestanding.h")
+#: Programs of the harness's own in the guest's ``/bin``; each is one C file.
+HELPERS = ("cpuid", "restored")
+HELPER_FLAGS = (
     *("-std=gnu11", "-Os", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
     *("-fno-pie", "-no-pie", "-fcf-protection=none", "-Wall", "-Wextra", "-s"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
@@ -72,9 +74,9 @@ def apt_download_argv(packages: Sequence[Package]) -> list[str]:
     return ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *exact]
 
 
-def cpuid_argv(compiler: str, source: Path, output: Path) -> list[str]:
-    """Return the command that builds the guest's CPUID reader."""
-    return [compiler, *CPUID_FLAGS, "-o", str(output), str(source)]
+def helper_argv(compiler: str, source: Path, output: Path) -> list[str]:
+    """Return the command that builds one of :data:`HELPERS`."""
+    return [compiler, *HELPER_FLAGS, "-o", str(output), str(source)]
 
 
 def build_image(store: Store, progress: Progress) -> ImageArtefact:
@@ -86,7 +88,7 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
         packages = resolve_packages()
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
-            raise BuildError("no C compiler for the guest's CPUID reader", hint="install gcc")
+            raise BuildError("no C compiler for the guest's own programs", hint="install gcc")
         inputs = {
             "layout": LAYOUT,
             "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
@@ -98,9 +100,8 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
             step.update("packing")
             with tempfile.TemporaryDirectory(prefix="uintr-harness-image-") as scratch:
                 root = _unpack(packages, Path(scratch))
-                helper = Path(scratch) / "cpuid"
-                _output(cpuid_argv(compiler, paths.IMAGES / "cpuid.c", helper))
-                archive = cpio.pack(image_nodes(root, helper.read_bytes()))
+                helpers = _build_helpers(compiler, Path(scratch))
+                archive = cpio.pack(image_nodes(root, helpers))
             target = folder / "initramfs.cpio.gz"
             target.write_bytes(gzip.compress(archive, 9, mtime=0))
 
@@ -148,9 +149,19 @@ def parse_apt_show(text: str) -> tuple[Package, ...]:
     return tuple(found.values())
 
 
-def image_nodes(root: Path, cpuid: bytes) -> Iterator[cpio.Node]:
+def _build_helpers(compiler: str, scratch: Path) -> dict[str, bytes]:
+    built = {}
+    for name in HELPERS:
+        binary = scratch / name
+        _output(helper_argv(compiler, paths.IMAGES / f"{name}.c", binary))
+        built[name] = binary.read_bytes()
+    return built
+
+
+def image_nodes(root: Path, helpers: Mapping[str, bytes]) -> Iterator[cpio.Node]:
     """Yield what the guest needs of the unpacked packages in ``root``, and the harness's own.
 
+    :param helpers: name → binary of :data:`HELPERS`.
     :raise BuildError: a program is not where it was, or a library is in no package.
     """
     for package, path in PROGRAMS.items():
@@ -166,7 +177,8 @@ def image_nodes(root: Path, cpuid: bytes) -> Iterator[cpio.Node]:
             yield cpio.link(f"bin/{applet}", "busybox")
     for path in SFTP_LINKS:
         yield cpio.link(path, "/" + PROGRAMS["openssh-sftp-server"])
-    yield cpio.file("bin/cpuid", cpuid, 0o755)
+    for name, binary in helpers.items():
+        yield cpio.file(f"bin/{name}", binary, 0o755)
     yield cpio.file("init", (paths.IMAGES / "init").read_bytes(), 0o755)
     yield cpio.file("etc/fstab", (paths.IMAGES / "fstab").read_bytes())
     yield cpio.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")

@@ -35,12 +35,21 @@ _LATENCY = "latency"
 _BARE_METAL = "bare-metal"
 
 
+class Settings(NamedTuple):
+    """What a subject's ``settings`` file says, in the form of kselftest's."""
+
+    #: Seconds that a program may take on a fast machine.
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    #: Whether each of its programs wants a guest in which nothing has run before it.
+    isolate: bool = False
+
+
 class Unit(NamedTuple):
     """One source file."""
 
     name: str
     source: Path
-    timeout_s: float
+    settings: Settings
 
 
 def compile_argv(cc: Compiler, source: Path, tests: Path, headers: Path, out: Path) -> list[str]:
@@ -99,7 +108,8 @@ def build_programs(
         Program(
             name=unit.name,
             path=entry.path / unit.name,
-            timeout_s=unit.timeout_s,
+            timeout_s=unit.settings.timeout_s,
+            isolate=unit.settings.isolate,
             latency=unit.name.startswith(f"{_LATENCY}/"),
         )
         for unit in units
@@ -131,29 +141,30 @@ def find_units(tests: Path, pattern: str) -> Iterator[Unit]:
                 where=source,
                 hint="use small letters, digits and dashes",
             )
-        yield Unit(name, source, timeout_of(subject / "settings"))
+        yield Unit(name, source, read_settings(subject / "settings"))
 
 
-def timeout_of(settings: Path) -> float:
-    """Return the timeout in seconds that a kselftest ``settings`` file states, or the default.
+def read_settings(settings: Path) -> Settings:
+    """Read a ``settings`` file; one that is not there says nothing.
 
-    :raise UserError: a line of it is not ``timeout=SECONDS``.
+    :raise UserError: a line of it is neither ``timeout=SECONDS`` nor ``isolate=yes|no``.
     """
+    found = Settings()
     if not settings.is_file():
-        return DEFAULT_TIMEOUT_S
-    timeout = DEFAULT_TIMEOUT_S
+        return found
     for number, raw in enumerate(settings.read_text(encoding="utf-8").splitlines(), 1):
         line = raw.partition("#")[0].strip()
-        match = re.fullmatch(r"timeout\s*=\s*(\d+(?:\.\d+)?)", line)
-        if match:
-            timeout = float(match[1])
+        if match := re.fullmatch(r"timeout\s*=\s*(\d+(?:\.\d+)?)", line):
+            found = found._replace(timeout_s=float(match[1]))
+        elif match := re.fullmatch(r"isolate\s*=\s*(yes|no)", line):
+            found = found._replace(isolate=match[1] == "yes")
         elif line:
             raise UserError(
                 f"{line!r} is no setting",
                 where=f"{settings}:{number}",
-                hint="write timeout=SECONDS",
+                hint="write timeout=SECONDS or isolate=yes",
             )
-    return timeout
+    return found
 
 
 def _inputs(

@@ -34,6 +34,9 @@ from harness.session import RunOptions, run
     help="Run each program N times in a row.",
 )
 @click.option(
+    "--isolate", is_flag=True, help="Run each program in a fresh guest, restored from a saved one."
+)
+@click.option(
     "--baseline",
     multiple=True,
     metavar="RUN|FILE",

@@ -31,6 +31,8 @@ class Runtime:
     #: Descriptor of one end of a Unix socket pair; nothing to find or remove in a file system.
     qmp_fd: int
     pidfile: Path
+    #: Whether the guest does not boot, but is restored when the monitor says from what.
+    incoming: bool = False
 
 
 def base_argv(emulator: Emulator) -> list[str]:
@@ -135,6 +137,7 @@ def guest_argv(spec: GuestSpec, runtime: Runtime, *, knows_uintr: bool = False) 
         *monitor_argv(runtime.qmp_fd),
         *device_argv(),
         *boot_argv(spec, runtime.initrd),
+        *(("-incoming", "defer") if runtime.incoming else ()),
     ]
 
 

@@ -78,7 +78,8 @@ class Console:
         with self._lock:
             now = self._clock()
             self.bytes += len(data)
-            self.phases.setdefault("firmware", now)
+            if not self.phases:
+                self.phases["firmware"] = now
             *lines, rest = (self._pending + data).split(b"\n")
             begun = self._pending_since
             for line in lines:

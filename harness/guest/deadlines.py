@@ -21,6 +21,8 @@ LIMITS_S: dict[str, float] = {
     "start of the init": 15.0,
     "start of the SSH server": 5.0,
     "SSH login": 5.0,
+    "save of the guest": 5.0,
+    "restore of the guest": 5.0,
     "answer to a probe": 3.0,
     "copy of files": 30.0,
 }

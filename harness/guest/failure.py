@@ -13,6 +13,7 @@ Verdict = Literal[
     "panic-before-init",  # the kernel panicked or reset before user space ran
     "panic",  # ... after that
     "hang-in-init",  # the kernel started, but the SSH server did not
+    "not-restored",  # QEMU did not take the state that it had saved
     "no-ssh",  # the SSH server says that it listens, but cannot be talked to
     "hang",  # a running guest stopped answering
     "qemu-died",  # QEMU ended and the guest had not panicked

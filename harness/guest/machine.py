@@ -29,6 +29,7 @@ class Machine:
     :param archive: files for the guest, beside those of its image.
     :param alarm: goes when QEMU ends, and when the console tells of a panic.
     :param stack: ends it.
+    :param incoming: whether it waits for a state to restore instead of booting.
     :raise GuestError: QEMU cannot be started, or its files cannot be written.
     """
 
@@ -39,6 +40,8 @@ class Machine:
         archive: bytes,
         alarm: Alarm,
         stack: contextlib.ExitStack,
+        *,
+        incoming: bool = False,
     ) -> None:
         with _files("the guest's folder"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ class Machine:
             initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), archive))
         self._socket, theirs = socket.socketpair()
         with theirs:
-            runtime = Runtime(initrd, theirs.fileno(), self.runtime / PIDFILE)
+            runtime = Runtime(initrd, theirs.fileno(), self.runtime / PIDFILE, incoming)
             argv = guest_argv(spec, runtime, knows_uintr=knows_uintr)
             with _files("the guest's folder"):
                 script = folder / "qemu.sh"

@@ -225,14 +225,15 @@ class Ssh:
         return False
 
     def push(self, local: Path, remote: str, deadline: Deadline) -> None:
-        """Copy the content of the folder ``local`` into ``remote``, as one tar stream.
+        """Copy a file, or the content of a folder, into the folder ``remote``, as one tar stream.
 
         :raise GuestError: the guest refused, or it took too long.
         :raise ConnectionLost: the connection broke.
         """
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            archive.add(local, arcname=".", filter=_as_root)
+            name = "." if local.is_dir() else local.name
+            archive.add(local, arcname=name, filter=_as_root)
         script = 'mkdir -p "$1" && exec tar -x -f - -C "$1"'
         done = self.run(["sh", "-c", script, "sh", remote], deadline, stdin=stream.getvalue())
         if done.returncode != 0:

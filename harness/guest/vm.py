@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from harness.errors import GuestError
 from harness.guest import cpu, keys
+from harness.guest import snapshot as snapshot_file
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
 from harness.guest.command import Interrupted
@@ -20,6 +22,7 @@ from harness.guest.machine import Machine
 from harness.guest.portmap import forwarded_port
 from harness.guest.pulse import has_pulse
 from harness.guest.qmp import Monitor, MonitorError
+from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
 from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
@@ -48,14 +51,23 @@ class BootReport(Value):
     #: Seconds from QEMU's start to the end of the first SSH command.
     boot_s: float
     #: Phase → seconds from QEMU's start to its mark: firmware (first byte on the console),
-    #: decompress, kernel (first printk), init, sshd, login, ready (first command done).
+    #: decompress, kernel (first printk), init, sshd, login, ready (first command done); of a
+    #: restored guest: restored, login, ready.
     phases: dict[str, float]
+    #: Whether the guest was restored from the state that another one had saved after its boot.
+    restored: bool = False
 
 
 class Guest:
     """The one mutable thing: made by :func:`start_guest`, which see."""
 
-    def __init__(self, spec: GuestSpec, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        spec: GuestSpec,
+        folder: Path,
+        stack: contextlib.ExitStack,
+        snapshot: Snapshot | None = None,
+    ) -> None:
         self.spec = spec
         self.folder = folder
         self.state = State.STARTING
@@ -65,8 +77,19 @@ class Guest:
         self._failure: GuestFailure | None = None
         self._diagnosed = False
         self._boot: BootReport | None = None
-        self._keys = keys.generate()
-        self._machine = Machine(spec, folder, self._keys.archive(), self._alarm, stack)
+        #: Why the guest's state could not be saved, if so.
+        self.unsaved: str | None = None
+        #: What it was restored from, or else what it saved at the end of its boot.
+        self.snapshot = snapshot
+        self._keys = snapshot.keys if snapshot else keys.generate()
+        self._machine = Machine(
+            spec,
+            folder,
+            self._keys.archive(),
+            self._alarm,
+            stack,
+            incoming=snapshot is not None,
+        )
         try:
             self._machine.connect()
         except MonitorError as error:
@@ -86,17 +109,14 @@ class Guest:
         ending = f"ended with exit code {code}" if code is not None else error.what
         return self._fail("qemu-died", f"QEMU did not start: {ending}", detail=said[-2000:])
 
-    def boot_up(self) -> None:
+    def boot_up(self, save: Path | None = None) -> None:
         """Wait until the guest is ready, phase by phase.
 
-        :raise GuestFailure: it will not be.
+        :param save: a file for the state of the guest, see :attr:`snapshot`. Why QEMU could not
+            write it is in :attr:`unsaved`; the guest is as good without.
+        :raise GuestFailure: it will not be ready.
         """
-        port = self._ask(
-            lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
-        )
-        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self.spec.cpu))
-        if differ:
-            raise self._mismatch("by QMP", differ)
+        port = self._examine()
         phases = self._machine.console.phases
         self._wait(
             "first console output",
@@ -116,12 +136,61 @@ class Guest:
             "hang-in-init",
             "user space started, but the SSH server did not",
         )
+        if save is not None:
+            self._save(save)
         self._log_in(port)
         self._check_cpu()
-        boot_s = self._machine.clock()
-        phases["ready"] = boot_s
-        CALIBRATION.remember(self.spec, boot_s)
-        self._boot = BootReport(boot_s=boot_s, phases=dict(phases))
+        self._report(restored=False)
+        CALIBRATION.remember(self.spec, self.boot.boot_s)
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Go on where the guest of ``snapshot`` was saved, with the time of now.
+
+        :raise GuestFailure: it cannot.
+        """
+        port = self._examine()
+        deadline = CALIBRATION.deadline(self.spec, "restore of the guest")
+        try:
+            snapshot_file.load(self._machine.monitor, snapshot.state, deadline)
+        except MonitorError as error:
+            self._machine.process.wait(SETTLE_S)  # it says more on its way out
+            said = self._machine.process.stderr_text()[-2000:]
+            raise self._fail("not-restored", error.what, detail=said) from error
+        self._machine.console.phases["restored"] = self._machine.clock()
+        self._ask(lambda: self._machine.monitor.command("cont"))
+        self._log_in(port)
+        self._check_cpu(snapshot_file.restored_argv())
+        self._report(restored=True)
+
+    def _examine(self) -> int:
+        """Ask QEMU whether the CPU is as promised, and which port leads to the guest."""
+        port = self._ask(
+            lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
+        )
+        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self.spec.cpu))
+        if differ:
+            raise self._mismatch("by QMP", differ)
+        return port
+
+    def _save(self, state: Path) -> None:
+        phases = dict(self._machine.console.phases)
+        began = self._machine.clock()
+        try:
+            snapshot_file.save(
+                self._machine.monitor, state, CALIBRATION.deadline(self.spec, "save of the guest")
+            )
+        except MonitorError as error:
+            if self._machine.process.wait(0):
+                raise self._explain() from error
+            self.unsaved = error.what
+            return
+        took = self._machine.clock() - began
+        self.snapshot = Snapshot(self.spec, state, self._keys, phases, took)
+
+    def _report(self, *, restored: bool) -> None:
+        phases = self._machine.console.phases
+        boot_s = phases["ready"] = self._machine.clock()
+        self._boot = BootReport(boot_s=boot_s, phases=dict(phases), restored=restored)
         self.state = State.READY
 
     def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
@@ -144,11 +213,14 @@ class Guest:
             raise self._fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
         self._machine.console.phases["login"] = self._machine.clock()
 
-    def _check_cpu(self) -> None:
-        """Compare the guest's CPUs with the profile; also the first command that is run."""
+    def _check_cpu(self, first: Sequence[str] = ("true",)) -> None:
+        """Compare the guest's CPUs with the profile, in the first command that is run.
+
+        :param first: what has to be done before anything else.
+        """
         deadline = CALIBRATION.deadline(self.spec, "SSH login")
         mark = "-- cpuinfo --"
-        script = f"cpuid 7 0 && echo '{mark}' && cat /proc/cpuinfo"
+        script = f"{shlex.join(first)} && cpuid 7 0 && echo '{mark}' && cat /proc/cpuinfo"
         done = self._run(["sh", "-c", script], deadline)
         text = done.stdout.decode(errors="replace")
         if done.returncode != 0 or mark not in text:
@@ -195,15 +267,15 @@ class Guest:
         self._must_be_ready()
         return self._run(argv, Deadline(f"command {argv[0]}", timeout_s), env, on_stdout)
 
-    def push(self, local_folder: Path, remote: str) -> None:
-        """Copy what is in ``local_folder`` into the guest's folder ``remote``.
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file, or what is in a folder, into the guest's folder ``remote``.
 
         :raise GuestFailure: it could not be done.
         """
         self._must_be_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
         with self._translated():
-            self._ssh.push(local_folder, remote, deadline)
+            self._ssh.push(local, remote, deadline)
 
     def fetch(self, remote: str, local: Path) -> None:
         """Copy a file, or a folder and all that is in it, out of the guest.
@@ -323,7 +395,7 @@ class Guest:
         died = machine.process.ended.is_set()
         end = ending(
             panic=machine.console.panic,
-            in_user_space="init" in machine.console.phases,
+            in_user_space=not machine.console.phases.keys().isdisjoint({"init", "restored"}),
             ended=died,
             returncode=machine.process.returncode,
             reset=shutdown.get("data", {}).get("reason") == "guest-reset",
@@ -377,18 +449,27 @@ class Guest:
 
 
 @contextlib.contextmanager
-def start_guest(spec: GuestSpec, folder: Path) -> Iterator[Guest]:
+def start_guest(
+    spec: GuestSpec, folder: Path, *, save: Path | None = None, snapshot: Snapshot | None = None
+) -> Iterator[Guest]:
     """Start a guest, give it once it is ready, and end it, whatever happens.
 
     :param folder: gets ``console.log``, ``qemu.sh``, ``qemu.log`` and, after a hang,
         ``diagnosis/``.
+    :param save: a file that takes the guest's state at the end of its boot; ``guest.snapshot`` is
+        what later guests can be restored from, None if QEMU could not save it.
+    :param snapshot: that of an earlier guest of the same ``spec``: this one does not boot, but
+        goes on from there.
     :raise UserError: QEMU refuses the CPU that the profile asks for.
     :raise GuestFailure: it does not boot, or its CPU is not as promised.
     :raise GuestError: QEMU cannot be started.
     """
     with contextlib.ExitStack() as stack:
-        guest = Guest(spec, folder, stack)
-        guest.boot_up()
+        guest = Guest(spec, folder, stack, snapshot)
+        if snapshot is not None:
+            guest.resume(snapshot)
+        else:
+            guest.boot_up(save)
         try:
             yield guest
         finally:

@@ -59,10 +59,10 @@ def _suite(root: ET.Element, name: str, records: Sequence[Record]) -> None:
 
 
 def _properties(records: Sequence[Record]) -> dict[str, str]:
-    """Return what the suite's cell is; of several guests of a cell, the last."""
+    """Return what the suite's cell is; of several guests that booted, the last."""
     found: dict[str, str] = {}
     for record in records:
-        if isinstance(record, BootRecord):
+        if isinstance(record, BootRecord) and not record.restored:
             found = {
                 "kernel": record.kernel,
                 "kernel_release": record.release,

@@ -105,6 +105,8 @@ class LatencyRecord(_Record):
     attempt: int = 1
     #: None for a record of a version that did not watch the host.
     host: HostLoad | None = None
+    #: Whether the guest was restored from a saved one instead of booting.
+    restored: bool = False
 
 
 class SplatRecord(_Record):
@@ -142,6 +144,10 @@ class BootRecord(_Record):
     phases: dict[str, float] = Field(default_factory=dict)
     #: What deadlines in this guest are multiplied by.
     factor: float = 1.0
+    #: Whether it was restored from a saved one; ``boot_s`` is what that took.
+    restored: bool = False
+    #: Why it booted where another was to be restored, or why none can be restored from it.
+    note: str = ""
 
 
 class GuestFailureRecord(_Record):

@@ -145,7 +145,7 @@ class Outcome(Value):
     takes: tuple[LatencyRecord, ...]
     #: Each case once, by its worst result.
     cases: tuple[CaseRecord, ...]
-    #: Guests that came up.
+    #: Guests that booted, not those that were restored.
     boots: tuple[BootRecord, ...]
     #: What each cell came to, by its name.
     verdicts: dict[str, Verdict]
@@ -206,7 +206,12 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         latencies=tuple(latencies),
         takes=tuple(r for own in by_cell.values() for r in own if isinstance(r, LatencyRecord)),
         cases=tuple(case for own in by_cell.values() for case in _worst(own)),
-        boots=tuple(r for own in by_cell.values() for r in own if isinstance(r, BootRecord)),
+        boots=tuple(
+            r
+            for own in by_cell.values()
+            for r in own
+            if isinstance(r, BootRecord) and not r.restored
+        ),
         verdicts=verdicts,
         exit_code=exit_code,
         reason=reason,

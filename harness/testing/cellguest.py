@@ -1,4 +1,4 @@
-"""The guest of a cell through all its programs: booted once, replaced when it died."""
+"""The guest of a cell through all its programs: booted once, replaced when it failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError
 from harness.runfolder import CellSetup, RunFolder
@@ -15,12 +15,25 @@ from harness.testing.journal import Journal
 if TYPE_CHECKING:
     from harness.guest.failure import Completed
     from harness.guest.known_splats import KnownSplat
+    from harness.guest.snapshot import Snapshot
     from harness.guest.spec import GuestSpec
     from harness.guest.splats import Splat
     from harness.guest.vm import Guest
     from harness.values import Program
 
-    StartGuest = Callable[[GuestSpec, Path], AbstractContextManager[Guest]]
+    class StartGuest(Protocol):
+        """As :func:`harness.guest.vm.start_guest`."""
+
+        def __call__(
+            self,
+            spec: GuestSpec,
+            folder: Path,
+            *,
+            save: Path | None = None,
+            snapshot: Snapshot | None = None,
+        ) -> AbstractContextManager[Guest]:
+            """Give a guest that is ready."""
+
 
 #: Where the guest has the programs.
 REMOTE_PROGRAMS = "/tests"
@@ -31,8 +44,10 @@ class CellGuest:
 
     It has the methods of :class:`harness.guest.vm.Guest` that tests use. When the guest dies
     during a test, that test gets the :exc:`~harness.guest.vm.GuestFailure`, the verdict is
-    recorded once, and the next test gets a fresh guest. A cell whose guest never came up is not
-    tried again: each of its tests gets the same failure at once.
+    recorded once, and the next test gets a fresh guest; so it does when a test failed or the
+    kernel complained, and before each test that asks for one. A fresh guest is restored from what
+    the cell's first one saved at the end of its boot, and boots where that cannot be done. A cell
+    whose guest never came up is not tried again: each of its tests gets the same failure at once.
     """
 
     def __init__(
@@ -57,6 +72,14 @@ class CellGuest:
         self._guest: Guest | None = None
         self._lifetime = ExitStack()
         self._counted = 0
+        #: Whether a test has worked in the guest, and whether one has failed there.
+        self._used = False
+        self._doubtful = False
+        #: Whether the present test has the guest for itself.
+        self._isolated = False
+        self._snapshot: Snapshot | None = None
+        #: Holds the folder of the snapshot.
+        self._kept = ExitStack()
         self._boot_failure: HarnessError | None = None
         self._pushed: set[str] = set()
 
@@ -82,18 +105,32 @@ class CellGuest:
         """The process id of the guest's QEMU."""
         return self._living().qemu_pid
 
-    def ready(self) -> None:
-        """Boot a guest unless one is there.
+    @property
+    def restored(self) -> bool:
+        """Whether the guest was restored, and did not boot."""
+        return self._living().boot.restored
 
+    def doubt(self) -> None:
+        """Note that a test failed in this guest: what it left there may harm the next one."""
+        self._doubtful = True
+
+    def ready(self, *, fresh: bool = False) -> None:
+        """See that there is a guest.
+
+        :param fresh: whether it must be one in which nothing has run yet. A guest in which a test
+            failed is replaced in any case, if that costs no boot.
         :raise GuestFailure: the guest does not come up, now or at the first try.
         """
         if self._boot_failure is not None:
             raise self._boot_failure
-        if self._guest is not None and self._guest.alive:
+        self._isolated = fresh
+        if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
+        if self._guest is not None and self._guest.alive:
+            self.take_splats()
         self._drop()
         try:
-            self._boot()
+            self._start_one()
         except HarnessError as error:
             self._boot_failure = error
             self.failures.append(error)
@@ -119,7 +156,7 @@ class CellGuest:
             )
 
     def push(self, local: Path, remote: str) -> None:
-        """Copy a folder into the guest."""
+        """Copy a file, or what is in a folder, into the guest's folder ``remote``."""
         with self._using() as guest:
             guest.push(local, remote)
 
@@ -132,21 +169,20 @@ class CellGuest:
         """Return the last lines of the console."""
         return self._living().console_tail(lines)
 
-    def push_programs(self, subject: str) -> str:
-        """Make sure that a subject's programs are in the guest; return their folder there.
+    def push_program(self, name: str) -> str:
+        """Make sure that a program is in the guest, and return its path there.
 
-        A subject at a time, because copying all of them costs seconds of each first result.
+        Its whole subject goes with it where others may follow: each copy costs a round trip, and
+        all programs at once cost seconds of the first result.
         """
-        remote = f"{REMOTE_PROGRAMS}/{subject}"
-        if subject not in self._pushed:
-            first = next(
-                program
-                for program in self.setup.programs.programs
-                if program.name.startswith(f"{subject}/")
-            )
-            self.push(first.path.parent, remote)
-            self._pushed.add(subject)
-        return remote
+        subject = name.partition("/")[0]
+        wanted = name if self._isolated else subject
+        if wanted not in self._pushed:
+            path = self.program(name).path
+            local = path if self._isolated else path.parent
+            self.push(local, f"{REMOTE_PROGRAMS}/{subject}")
+            self._pushed.add(wanted)
+        return f"{REMOTE_PROGRAMS}/{name}"
 
     def take_splats(self) -> list[Splat]:
         """Record what the kernel complained about since the last call, for the current test.
@@ -159,6 +195,7 @@ class CellGuest:
         fresh = list(everything[self._counted :])
         self._counted = len(everything)
         self.record_splats(fresh)
+        self._doubtful |= bool(fresh)
         return fresh
 
     def record_splats(self, fresh: Sequence[Splat]) -> None:
@@ -179,8 +216,31 @@ class CellGuest:
             self.take_splats()
         finally:
             self._drop()
+            self._kept.close()
 
-    def _boot(self) -> None:
+    def _stale(self, *, fresh: bool) -> bool:
+        """Whether the guest that is there must not be used."""
+        return (fresh and self._used) or (self._doubtful and self._snapshot is not None)
+
+    def _start_one(self) -> None:
+        """Restore a guest, or boot one."""
+        from harness.guest.runtime import runtime_folder
+
+        if self._snapshot is None:
+            # No dead run leaves that folder behind.
+            folder = self._kept.enter_context(runtime_folder())
+            self._snapshot = self._enter(save=folder / "state").snapshot
+            return
+        try:
+            self._enter(snapshot=self._snapshot)
+        except HarnessError as error:
+            self._drop()
+            self._snapshot = None
+            self._enter(note=f"a guest could not be restored: {error.what}")
+
+    def _enter(
+        self, *, save: Path | None = None, snapshot: Snapshot | None = None, note: str = ""
+    ) -> Guest:
         start = self._start
         if start is None:
             from harness.guest.vm import start_guest
@@ -188,10 +248,15 @@ class CellGuest:
             start = start_guest
         setup = self.setup
         folder = self._run.claim_guest_folder(self.name)
-        if setup.kernel.config.exists():
+        if snapshot is None and setup.kernel.config.exists():
             shutil.copyfile(setup.kernel.config, folder / "kernel.config")
-        self._guest = self._lifetime.enter_context(start(setup.guest_spec(), folder))
-        self._journal.boot(setup, self._guest.boot, self._guest.factor)
+        guest = self._guest = self._lifetime.enter_context(
+            start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
+        )
+        if guest.unsaved:
+            note = f"the guest's state could not be saved: {guest.unsaved}"
+        self._journal.boot(setup, guest.boot, guest.factor, note)
+        return guest
 
     def _living(self) -> Guest:
         if self._guest is None:
@@ -204,6 +269,7 @@ class CellGuest:
         from harness.guest.failure import GuestFailure
 
         guest = self._living()
+        self._used = True
         try:
             yield guest
         except GuestFailure as failure:
@@ -219,5 +285,6 @@ class CellGuest:
         lifetime, self._lifetime = self._lifetime, ExitStack()
         self._guest = None
         self._counted = 0
+        self._used = self._doubtful = False
         self._pushed.clear()
         lifetime.close()

@@ -64,7 +64,7 @@ class Journal:
         except GuestError as error:
             raise ResultsLost(error) from error
 
-    def boot(self, setup: CellSetup, report: BootReport, factor: float) -> None:
+    def boot(self, setup: CellSetup, report: BootReport, factor: float, note: str = "") -> None:
         """Record a guest that came up."""
         cell = setup.cell
         self._write(
@@ -81,6 +81,8 @@ class Journal:
                 boot_s=report.boot_s,
                 phases=dict(report.phases),
                 factor=factor,
+                restored=report.restored,
+                note=note,
             )
         )
 
@@ -159,10 +161,12 @@ class Journal:
         folder: Path,
         attempt: int = 1,
         host: HostLoad | None = None,
+        restored: bool = False,
     ) -> list[str]:
         """Record the distributions in a folder of raw samples; return what is wrong with it.
 
         :param host: what the host did while they were measured.
+        :param restored: whether the guest had not booted, but was restored.
         """
         from harness.results.latency import read_folder  # only who measures
 
@@ -170,7 +174,7 @@ class Journal:
             folder, cell=cell, program=program, run=self._run.path, attempt=attempt, host=host
         )
         for record in found.records:
-            self._write(record)
+            self._write(record.model_copy(update={"restored": restored}))
         return list(found.errors) or ([] if found.records else ["no samples"])
 
     def test(self, cell: str, name: str, report: pytest.TestReport, attempt: int = 1) -> None:

@@ -7,7 +7,7 @@ groups the tests by cell, so that a cell boots once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from harness.guest.known_splats import KnownSplat, load_known_splats
 from harness.runfolder import CellSetup, RunFolder
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import Journal
+from harness.values import Program
 
 RUN = pytest.StashKey[RunFolder]()
 CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
@@ -52,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         help="Run each test with a guest N times in a row.",
+    )
+    group.addoption(
+        "--uintr-isolate",
+        action="store_true",
+        help="Give each test a guest in which nothing has run before it.",
     )
 
 
@@ -169,11 +175,13 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     cell: CellGuest = request.getfixturevalue("guest")
     cell.user = dict(request.node.user_properties)[PROGRAM]
-    if _needs_no_guest(cell.setup, _params(request.node).get("program")):
+    program = _program(cell.setup, _params(request.node).get("program"))
+    if _needs_no_guest(cell.setup, program):
         yield
         return
+    isolate = request.config.getoption("--uintr-isolate") or (program and program.isolate)
     try:
-        cell.ready()
+        cell.ready(fresh=bool(isolate))
     except HarnessError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     yield
@@ -187,6 +195,18 @@ def pytest_runtest_call() -> Iterator[None]:
         return (yield)
     except HarnessError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the next test have another guest than the one in which a test failed."""
+    report = yield
+    cell = getattr(item, "funcargs", {}).get("guest")
+    if report.failed and isinstance(cell, CellGuest):
+        cell.doubt()
+    return report
 
 
 class OwnTests:
@@ -223,11 +243,16 @@ def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
     return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
 
 
-def _needs_no_guest(setup: CellSetup, program: object) -> bool:
+def _program(setup: CellSetup, name: object) -> Program | None:
+    """Return the program that a test is about, if it is about one."""
+    return next((found for found in setup.programs.programs if found.name == name), None)
+
+
+def _needs_no_guest(setup: CellSetup, program: Program | None) -> bool:
     """Tell whether a test's program brings, or gets, a machine of its own."""
-    return setup.cell.clock == "icount" or any(
-        found.name == program and found.kind == "bare-metal" for found in setup.programs.programs
-    )
+    if setup.cell.clock == "icount":
+        return True
+    return program is not None and program.kind == "bare-metal"
 
 
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:

@@ -26,7 +26,6 @@ class ProgramRun(ItemRun):
             more that says that the rest is lost.
         """
         program = self._program
-        subject, name = program.name.split("/")
         # A case has a deadline of its own in the program, for a fast machine as well.
         env = {"KTAP_TIMEOUT_SCALE": str(math.ceil(self._cell.factor))}
         if program.latency:
@@ -40,13 +39,13 @@ class ProgramRun(ItemRun):
                 self._tell(self._reader.feed(data))
 
             try:
-                folder = self._cell.push_programs(subject)
+                path = self._cell.push_program(program.name)
                 if program.latency:
                     self._cell.run(["rm", "-rf", REMOTE_SAMPLES])
                     self._cell.run(["mkdir", "-p", REMOTE_SAMPLES])
                 watch = Watch(self._cell.qemu_pid if program.latency else None)
                 done = self._cell.run(
-                    [f"{folder}/{name}"],
+                    [path],
                     timeout_s=program.timeout_s,
                     env=env,
                     on_stdout=on_stdout,
@@ -81,6 +80,7 @@ class ProgramRun(ItemRun):
             self._samples,
             attempt=self._attempt,
             host=self._host,
+            restored=self._cell.restored,
         )
         if wrong and not skipped and not self._reader.counts["fail"]:
             self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])

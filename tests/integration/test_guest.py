@@ -6,6 +6,7 @@ The kernel is that of the default profile, built if it is not in the store yet, 
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import signal
@@ -31,6 +32,7 @@ from harness.guest.accel import probe_accel
 from harness.guest.deadlines import CALIBRATION, LIMITS_S
 from harness.guest.failure import GuestFailure
 from harness.guest.runtime import runtime_root
+from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.vm import Guest, start_guest
 from harness.profiles import load_kernel
@@ -73,13 +75,21 @@ def spec(emulator: Emulator, kernel: KernelArtefact, image: ImageArtefact) -> Gu
 
 @pytest.fixture(scope="module")
 def guest(spec: GuestSpec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    with start_guest(spec, tmp_path_factory.mktemp("shared")) as guest:
+    folder = tmp_path_factory.mktemp("shared")
+    with start_guest(spec, folder, save=folder / "state") as guest:
         yield guest
 
 
+@pytest.fixture(scope="module")
+def snapshot(guest: Guest) -> Snapshot:
+    assert guest.unsaved is None
+    assert guest.snapshot is not None
+    return guest.snapshot
+
+
 @pytest.fixture
-def fresh(spec: GuestSpec, tmp_path: Path) -> Iterator[Guest]:
-    with start_guest(spec, tmp_path / "cell") as guest:
+def fresh(spec: GuestSpec, snapshot: Snapshot, tmp_path: Path) -> Iterator[Guest]:
+    with start_guest(spec, tmp_path / "cell", snapshot=snapshot) as guest:
         yield guest
 
 
@@ -207,6 +217,8 @@ def test_push_and_fetch(guest: Guest, tmp_path: Path) -> None:
     (local / "blob").write_bytes(blob)
     guest.push(local, "/tests/x")
     assert guest.run(["/tests/x/api/hello"], timeout_s=60).stdout == b"hello\n"
+    guest.push(program, "/tests/alone")
+    assert guest.run(["/tests/alone/hello"], timeout_s=60).stdout == b"hello\n"
     guest.run(["ln", "-s", "/tests/x", "/tests/x/loop"], timeout_s=60)
     guest.fetch("/tests/x", tmp_path / "back")
     assert (tmp_path / "back" / "blob").read_bytes() == blob
@@ -270,6 +282,73 @@ def test_nothing_is_left(spec: GuestSpec, tmp_path: Path) -> None:
 def test_four_cpus(spec: GuestSpec, tmp_path: Path) -> None:
     with start_guest(spec.model_copy(update={"smp": 4}), tmp_path / "cell") as guest:
         assert guest.run(["nproc"], timeout_s=60).stdout == b"4\n"
+
+
+# --- guests that begin where another one was saved -----------------------------------------
+
+
+def test_a_restored_guest_is_as_the_first_one_was_after_its_boot(
+    guest: Guest, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    guest.run(["touch", "/root/mark"], timeout_s=60)
+    script = "ls /root; date +%s; ps -o comm | grep -c dropbear"
+    for name in ("one", "two"):
+        with start_guest(snapshot.spec, tmp_path / name, snapshot=snapshot) as restored:
+            assert list(restored.boot.phases) == ["restored", "login", "ready"]
+            assert restored.boot.restored
+            before = time.time()
+            done = restored.run(["sh", "-c", f"{script}; touch /root/mark"], timeout_s=60)
+            after = time.time()
+        servers = "2"  # the one that listens, and that of this command
+        date = int(done.stdout.split()[0])
+        assert done.stdout.decode().split() == [str(date), servers]
+        assert before - 1.5 < date < after + 0.5
+        assert restored.boot.boot_s < guest.boot.boot_s
+
+
+def test_what_cannot_seed_the_generator_says_so(fresh: Guest) -> None:
+    """Equal numbers cannot be provoked: interrupts stir the pool in each guest by themselves."""
+    prepare = "mkdir -p /tmp/root/bin /tmp/root/dev && cp /bin/restored /tmp/root/bin/"
+    fresh.run(["sh", "-c", f"{prepare} && touch /tmp/root/dev/urandom"], timeout_s=60)
+    good = ["restored", str(time.time_ns()), "0f" * 32]
+    for argv, code in (
+        (good, 0),
+        (["chroot", "/tmp/root", *good], 4),  # a file takes no seed
+        ([*good[:2], "0f" * 31 + "0g"], 4),
+        (good[:2], 2),
+    ):
+        assert fresh.run(argv, timeout_s=60).returncode == code
+
+
+def test_splats_and_panics_of_a_restored_guest_are_seen(fresh: Guest) -> None:
+    assert fresh.splats() == ()
+    line = "WARNING: CPU: 0 PID: 1 at kernel/test.c:1 test+0x1/0x2"
+    fresh.run(["sh", "-c", f"echo '<4>{line}' >/dev/kmsg"], timeout_s=60)
+    soon(fresh.splats)
+    with pytest.raises(GuestFailure) as caught:
+        fresh.run(["sh", "-c", "echo c >/proc/sysrq-trigger"], timeout_s=600)
+    assert (caught.value.verdict, caught.value.phase) == ("panic", "ready")
+
+
+def test_a_state_that_was_cut_is_not_restored(snapshot: Snapshot, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_bytes(snapshot.state.read_bytes()[: snapshot.state.stat().st_size // 2])
+    cut = dataclasses.replace(snapshot, state=state)
+    with (
+        pytest.raises(GuestFailure) as caught,
+        start_guest(snapshot.spec, tmp_path / "cell", snapshot=cut),
+    ):
+        pass
+    assert caught.value.verdict == "not-restored"
+
+
+def test_a_guest_that_could_not_be_saved_is_as_good(spec: GuestSpec, tmp_path: Path) -> None:
+    state = tmp_path / "not there" / "state"
+    with start_guest(spec, tmp_path / "cell", save=state) as guest:
+        assert guest.snapshot is None
+        assert guest.unsaved is not None
+        assert "could not save" in guest.unsaved
+        assert guest.run(["echo", "hello"], timeout_s=60).stdout == b"hello\n"
 
 
 # --- a kernel that fails -------------------------------------------------------------------
@@ -378,7 +457,7 @@ def test_qemu_that_is_stopped_while_a_command_runs(fresh: Guest) -> None:
     diagnosis = fresh.folder / "diagnosis"
     assert "stopped" in (diagnosis / "0-qemu.txt").read_text()
     assert "did not answer" in (diagnosis / "1-status.json").read_text()
-    assert "Linux version" in (diagnosis / "6-console.txt").read_text()
+    assert "Child connection" in (diagnosis / "6-console.txt").read_text()
 
 
 def test_hang_while_files_are_copied(

@@ -5,6 +5,8 @@ that the tests start. What a script does to its guest it says on stderr, on a li
 
 - ``console: TEXT`` prints TEXT on the guest's console,
 - ``die: VERDICT`` ends the guest with this verdict, after the output so far.
+
+Words on the kernel's command line: ``fail-boot``, ``fail-save`` and ``fail-restore``.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest import vm
+from harness.guest import keys, vm
 from harness.guest.failure import Completed, GuestFailure
+from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat, scan
 
@@ -28,15 +31,20 @@ from harness.guest.splats import Splat, scan
 class FakeGuest:
     """Has what :class:`harness.testing.cellguest.CellGuest` uses of a guest."""
 
-    def __init__(self, spec: GuestSpec, folder: Path, root: Path) -> None:
+    def __init__(
+        self, spec: GuestSpec, folder: Path, root: Path, snapshot: Snapshot | None
+    ) -> None:
         self.folder = folder
         self.root = root
         self.alive = True
         self.factor = 1.0
         self.qemu_pid = os.getpid()
-        self.boot = vm.BootReport(boot_s=0.1, phases={"ready": 0.1})
+        self.restored = snapshot is not None
+        self.boot = vm.BootReport(boot_s=0.1, phases={"ready": 0.1}, restored=self.restored)
+        self.snapshot = snapshot
+        self.unsaved: str | None = None
         self.console = b""
-        self.log("booted")
+        self.log("restored" if self.restored else "booted")
 
     def log(self, text: str) -> None:
         """Print on the console."""
@@ -92,7 +100,12 @@ class FakeGuest:
         )
 
     def push(self, local: Path, remote: str) -> None:
-        shutil.copytree(local, self._place(remote), dirs_exist_ok=True)
+        place = Path(self._place(remote))
+        if local.is_dir():
+            shutil.copytree(local, place, dirs_exist_ok=True)
+        else:
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(local, place)
 
     def fetch(self, remote: str, local: Path) -> None:
         shutil.copytree(self._place(remote), local, dirs_exist_ok=True)
@@ -106,16 +119,32 @@ class FakeGuest:
     def _place(self, word: str) -> str:
         return f"{self.root}{word}" if word.startswith("/") else word
 
+    def save(self, spec: GuestSpec, state: Path) -> None:
+        """Save the fake's state, of which it has none."""
+        if "fail-save" in spec.cmdline:
+            self.unsaved = "no room"
+            return
+        state.write_text("saved")
+        self.snapshot = Snapshot(spec, state, keys.generate(), {}, 0.0)
+
 
 @contextmanager
-def start_guest(spec: GuestSpec, folder: Path) -> Iterator[FakeGuest]:
-    """Boot it, unless the kernel's command line says ``fail-boot``."""
-    if "fail-boot" in spec.cmdline:
+def start_guest(
+    spec: GuestSpec, folder: Path, *, save: Path | None = None, snapshot: Snapshot | None = None
+) -> Iterator[FakeGuest]:
+    """Boot or restore it, unless the kernel's command line says that this fails."""
+    if snapshot is not None:
+        assert snapshot.state.read_text() == "saved"
+        if "fail-restore" in spec.cmdline:
+            raise GuestFailure("not-restored", "not-restored: it was cut", phase="start")
+    elif "fail-boot" in spec.cmdline:
         raise GuestFailure(
             "panic-before-init", "panic-before-init: no root", phase="kernel", console_tail="panic!"
         )
     with tempfile.TemporaryDirectory() as root:
-        guest = FakeGuest(spec, folder, Path(root))
+        guest = FakeGuest(spec, folder, Path(root), snapshot)
+        if save is not None:
+            guest.save(spec, save)
         try:
             yield guest
         finally:

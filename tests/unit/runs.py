@@ -31,16 +31,29 @@ def cell(name: str = "k", cpu: str = "hidden", smp: int = 1, cmdline: str = "") 
 
 
 def prepared(
-    folder: Path, scripts: dict[str, str], cells: tuple[Cell, ...] = (), timeout_s: float = 30
+    folder: Path,
+    scripts: dict[str, str],
+    cells: tuple[Cell, ...] = (),
+    timeout_s: float = 30,
+    isolated: tuple[str, ...] = (),
 ) -> RunFolder:
-    """Return a run of shell scripts as programs; those named ``latency/…`` measure."""
+    """Return a run of shell scripts as programs; those named ``latency/…`` measure.
+
+    :param isolated: those that want a guest of their own.
+    """
     programs = []
     for name, text in scripts.items():
         path = folder / "programs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         programs.append(
-            Program(name=name, path=path, timeout_s=timeout_s, latency=name.startswith("latency/"))
+            Program(
+                name=name,
+                path=path,
+                timeout_s=timeout_s,
+                latency=name.startswith("latency/"),
+                isolate=name in isolated,
+            )
         )
     run = RunFolder(folder / "run")
     run.path.mkdir()

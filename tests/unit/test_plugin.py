@@ -18,6 +18,7 @@ from harness import paths
 from harness.guest import vm
 from harness.guest.counted import Counted
 from harness.guest.failure import Completed
+from harness.guest.runtime import runtime_root
 from harness.guest.splats import scan
 from harness.results.records import (
     BootRecord,
@@ -45,9 +46,10 @@ Start = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
-def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Start:
     """Run pytest as `uintr-harness run` does, with the fake guest."""
     monkeypatch.setenv("PYTHONPATH", str(paths.ROOT))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     # pytest runs in this process, but for workers: restored at the end what the plugin replaces.
     monkeypatch.setattr(vm, "start_guest", fake_guest.start_guest)
 
@@ -119,6 +121,71 @@ def test_a_dead_guest_loses_one_program_only(tmp_path: Path, start: Start) -> No
     assert (failure.verdict, failure.program) == ("panic", "api/a")
     assert len(records(run, BootRecord)) == 2
     assert (run.cell("k-hidden-smp1-gcc") / "guest-2" / "console.log").exists()
+
+
+def starts(run: RunFolder) -> list[str]:
+    """How the guests of a run began, with what was noted."""
+    return [
+        ("restored" if record.restored else "booted") + (f" ({record.note})" if record.note else "")
+        for record in records(run, BootRecord)
+        if isinstance(record, BootRecord)
+    ]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        BAD,
+        f"{GOOD}; echo 'console: {WARN}' >&2",
+        "echo 'KTAP version 1'; echo 1..2; echo 'die: panic' >&2",
+    ],
+    ids=["a failed case", "a splat", "a death"],
+)
+def test_after_a_failure_the_guest_is_a_restored_one(
+    tmp_path: Path, start: Start, trouble: str
+) -> None:
+    run = prepared(tmp_path, {"api/a": GOOD, "api/b": trouble, "api/c": GOOD, "api/d": GOOD})
+    start(run)
+    assert starts(run) == ["booted", "restored"]
+    assert cases(run)[-4:] == [
+        (program, case, "pass") for program in ("api/c", "api/d") for case in ("first", "second")
+    ]
+    assert [path.name for path in runtime_root().iterdir()] == [".sweep"]
+
+
+def test_isolation_is_asked_for_by_a_program_or_the_user(tmp_path: Path, start: Start) -> None:
+    marks = "test ! -e /tmp-mark && echo 'ok 1 clean' || echo 'not ok 1 clean'; touch /tmp-mark"
+    program = f"echo 'KTAP version 1'; echo 1..1; cd $(dirname $0)/../..; {marks}".replace(
+        "/tmp-mark", "mark"
+    )
+    programs = {"api/a": program, "api/b": program, "stress/c": program, "stress/d": program}
+    run = prepared(tmp_path / "some", programs, isolated=("stress/c", "stress/d"))
+    start(run)
+    assert [status for _, _, status in cases(run)] == ["pass", "fail", "pass", "pass"]
+    # After api/b the guest is another one already: nothing is restored twice.
+    assert starts(run) == ["booted", "restored", "restored"]
+    run = prepared(tmp_path / "all", programs)
+    start(run, "--uintr-isolate")
+    assert [status for _, _, status in cases(run)] == ["pass"] * 4
+    assert starts(run) == ["booted", "restored", "restored", "restored"]
+
+
+def test_a_guest_that_cannot_be_saved_or_restored_boots(tmp_path: Path, start: Start) -> None:
+    programs = {"api/a": BAD, "api/b": BAD, "api/c": GOOD}
+    run = prepared(tmp_path / "save", programs, cells=(cell("k", cmdline="fail-save"),))
+    start(run)
+    # A guest in which a case failed is better than the seconds of a boot for each such case.
+    assert starts(run) == ["booted (the guest's state could not be saved: no room)"]
+    run = prepared(tmp_path / "isolated", programs, cells=(cell("k", cmdline="fail-save"),))
+    start(run, "--uintr-isolate")
+    assert [one.partition(" ")[0] for one in starts(run)] == ["booted"] * 3
+    run = prepared(tmp_path / "restore", programs, cells=(cell("k", cmdline="fail-restore"),))
+    start(run)
+    assert starts(run) == [
+        "booted",
+        "booted (a guest could not be restored: not-restored: it was cut)",
+    ]
+    assert not records(run, GuestFailureRecord)
 
 
 def test_a_cell_that_does_not_boot_is_tried_once(tmp_path: Path, start: Start) -> None:
@@ -219,7 +286,7 @@ def test_a_repeated_program_runs_in_a_row_and_keeps_each_result(
     }
     assert b"not ok" in (kept / "api.a.run-2.txt").read_bytes()
     # The guest is booted once all the same.
-    assert len(records(run, BootRecord)) == 2
+    assert starts(run) == ["booted", "restored", "booted"]
 
 
 def test_exitfirst_ends_a_hunt_at_the_run_that_failed(tmp_path: Path, start: Start) -> None:

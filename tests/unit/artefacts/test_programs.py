@@ -10,7 +10,12 @@ from typing import get_args
 import pytest
 
 from harness.artefacts import toolchain
-from harness.artefacts.programs import build_programs, compile_argv, find_programs, timeout_of
+from harness.artefacts.programs import (
+    build_programs,
+    compile_argv,
+    find_programs,
+    read_settings,
+)
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.progress import Silent
@@ -112,17 +117,24 @@ def test_no_programs_and_bad_names(store: Store, kernel: KernelArtefact, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("timeout=5", 5.0), ("", 30.0), ("timeout = 1.5\n", 1.5)]
+    ("text", "meant"),
+    [
+        ("timeout=5", (5.0, False)),
+        ("", (30.0, False)),
+        ("timeout = 1.5\n", (1.5, False)),
+        ("isolate=yes # it unplugs CPUs\ntimeout=7\n", (7.0, True)),
+        ("isolate=yes\nisolate=no\n", (30.0, False)),
+    ],
 )
-def test_settings_state_a_timeout(tmp_path: Path, text: str, seconds: float) -> None:
+def test_what_settings_state(tmp_path: Path, text: str, meant: tuple[float, bool]) -> None:
     (tmp_path / "settings").write_text(text)
-    assert timeout_of(tmp_path / "settings") == seconds
+    assert read_settings(tmp_path / "settings") == meant
 
 
 def test_settings_that_are_not_understood(tmp_path: Path) -> None:
     (tmp_path / "settings").write_text("timeout=5\nretries=3\n")
     with pytest.raises(UserError, match="retries=3") as caught:
-        timeout_of(tmp_path / "settings")
+        read_settings(tmp_path / "settings")
     assert caught.value.where == f"{tmp_path}/settings:2"
 
 

@@ -45,7 +45,7 @@ def test_needed_libraries_of_a_real_binary() -> None:
 
 def test_a_package_without_its_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="busybox-static"):
-        list(image.image_nodes(tmp_path, b""))
+        list(image.image_nodes(tmp_path, {}))
 
 
 def test_archive_is_what_cpio_reads(tmp_path: Path) -> None:
