@@ -53,6 +53,9 @@ class Console:
         self.error: str | None = None
         self.bytes = 0
         self.lines = 0
+        #: Seconds since QEMU's start when something was printed last, and the longest pause so far.
+        self.last = 0.0
+        self.longest_gap = 0.0
         self.phases: dict[str, float] = {}
         self.panic: str | None = None
 
@@ -77,6 +80,8 @@ class Console:
         """Take the next bytes."""
         with self._lock:
             now = self._clock()
+            self.longest_gap = max(self.longest_gap, now - self.last)
+            self.last = now
             self.bytes += len(data)
             if not self.phases:
                 self.phases["firmware"] = now

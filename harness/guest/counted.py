@@ -210,7 +210,7 @@ def _failure(
             in_user_space=booted,
             ended=True,
             returncode=returncode,
-            reset=returncode == 0,
+            shutdown="guest-reset" if returncode == 0 else "",
             why="",
         )
         verdict, what, hint = end.verdict, end.what, end.hint

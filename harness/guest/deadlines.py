@@ -83,6 +83,10 @@ class Calibration:
         measured = min(boot_s / REFERENCE_BOOT_S, MAX_FACTOR)
         return max(ACCEL_FACTOR[spec.accel], measured) * spec.patience
 
+    def scale(self, spec: GuestSpec) -> float:
+        """Return by how much such a guest is slower than others with its accelerator."""
+        return self.factor(spec) / ACCEL_FACTOR[spec.accel]
+
     def deadline(self, spec: GuestSpec, name: str) -> Deadline:
         """Start the wait ``name`` of :data:`LIMITS_S`."""
         return Deadline(name, LIMITS_S[name] * self.factor(spec))

@@ -16,6 +16,8 @@ Verdict = Literal[
     "not-restored",  # QEMU did not take the state that it had saved
     "no-ssh",  # the SSH server says that it listens, but cannot be talked to
     "hang",  # a running guest stopped answering
+    "no-console",  # the SSH server answers, but the console shows nothing of it
+    "powered-off",  # the guest ended itself, on purpose as it seems
     "qemu-died",  # QEMU ended and the guest had not panicked
     "connection-lost",  # QEMU and the kernel run, the SSH connection broke
     "cpu-mismatch",  # the guest's CPU is not what the profile promised
@@ -36,7 +38,7 @@ def ending(
     in_user_space: bool,
     ended: bool,
     returncode: int | None,
-    reset: bool,
+    shutdown: str,
     why: str,
 ) -> Ending:
     """Return the verdict on a guest that cannot be talked to any more.
@@ -44,7 +46,7 @@ def ending(
     :param panic: the panic's line, if the console had one.
     :param in_user_space: whether the init had started.
     :param ended: whether QEMU has ended, with ``returncode`` (negative for a signal).
-    :param reset: whether QEMU says that the guest reset itself.
+    :param shutdown: the cause that QEMU gave for its end (``ShutdownCause``), empty without one.
     :param why: what the connection's end said.
     """
     crashed: Verdict = "panic" if in_user_space else "panic-before-init"
@@ -53,9 +55,11 @@ def ending(
     if not ended:
         what = f"the SSH connection broke, while QEMU and the kernel run: {why}"
         return Ending(verdict="connection-lost", what=what)
-    if reset:
+    if shutdown == "guest-reset":
         what = "the guest reset itself without a word (triple fault?)"
         return Ending(verdict=crashed, what=what)
+    if shutdown == "guest-shutdown":
+        return Ending(verdict="powered-off", what="the guest switched itself off")
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name
         hint = "the host may be short of memory: its kernel log tells"

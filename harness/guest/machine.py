@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from harness.errors import GuestError
 from harness.guest import cpu
 from harness.guest.alarm import Alarm
@@ -20,6 +22,8 @@ from harness.guest.spec import GuestSpec
 
 QUIT_S = 2.0
 START_S = 30.0
+#: For an answer of the monitor that can be done without.
+LOOK_S = 2.0
 
 
 class Machine:
@@ -83,6 +87,17 @@ class Machine:
         :raise MonitorError: it ended before that, or did not answer.
         """
         self.monitor.connect(self._socket, START_S, self.process.ended.is_set)
+
+    def look(self) -> tuple[str, float] | None:
+        """Return what the CPUs' registers are, and the CPU time (seconds) that QEMU has had.
+
+        None where they cannot be had.
+        """
+        with contextlib.suppress(MonitorError, psutil.Error):
+            registers = self.monitor.human("info registers -a", timeout_s=LOOK_S)
+            used = psutil.Process(self.process.pid).cpu_times()
+            return registers, used.user + used.system
+        return None
 
     def clock(self) -> float:
         """Return the seconds since QEMU's start."""

@@ -20,12 +20,13 @@ from harness.guest.diagnose import diagnose
 from harness.guest.failure import Completed, GuestFailure, Verdict, ending
 from harness.guest.machine import Machine
 from harness.guest.portmap import forwarded_port
-from harness.guest.pulse import has_pulse
+from harness.guest.pulse import Heart, greets, has_pulse
 from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
 from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
+from harness.guest.stall import wait_for
 from harness.values import Value
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Guest:
         self._failure: GuestFailure | None = None
         self._diagnosed = False
         self._boot: BootReport | None = None
+        self._heart: Heart | None = None
         #: Why the guest's state could not be saved, if so.
         self.unsaved: str | None = None
         #: What it was restored from, or else what it saved at the end of its boot.
@@ -116,7 +118,7 @@ class Guest:
             write it is in :attr:`unsaved`; the guest is as good without.
         :raise GuestFailure: it will not be ready.
         """
-        port = self._examine()
+        self._port = self._examine()
         phases = self._machine.console.phases
         self._wait(
             "first console output",
@@ -138,7 +140,7 @@ class Guest:
         )
         if save is not None:
             self._save(save)
-        self._log_in(port)
+        self._log_in()
         self._check_cpu()
         self._report(restored=False)
         CALIBRATION.remember(self.spec, self.boot.boot_s)
@@ -148,7 +150,7 @@ class Guest:
 
         :raise GuestFailure: it cannot.
         """
-        port = self._examine()
+        self._port = self._examine()
         deadline = CALIBRATION.deadline(self.spec, "restore of the guest")
         try:
             snapshot_file.load(self._machine.monitor, snapshot.state, deadline)
@@ -158,7 +160,7 @@ class Guest:
             raise self._fail("not-restored", error.what, detail=said) from error
         self._machine.console.phases["restored"] = self._machine.clock()
         self._ask(lambda: self._machine.monitor.command("cont"))
-        self._log_in(port)
+        self._log_in()
         self._check_cpu(snapshot_file.restored_argv())
         self._report(restored=True)
 
@@ -191,19 +193,32 @@ class Guest:
         phases = self._machine.console.phases
         boot_s = phases["ready"] = self._machine.clock()
         self._boot = BootReport(boot_s=boot_s, phases=dict(phases), restored=restored)
+        self._heart = Heart(self._ssh.address, CALIBRATION.scale(self.spec), self._alarm.trip)
+        self._stack.callback(self._heart.close)
         self.state = State.READY
 
     def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
         deadline = CALIBRATION.deadline(self.spec, name)
-        self._alarm.wait(lambda: until() or self._alarm.tripped, deadline)
+        in_vain = wait_for(
+            until, deadline, self._machine, self._alarm, CALIBRATION.scale(self.spec)
+        )
         if self._alarm.tripped:
             raise self._explain()
-        if not until():
-            raise self._fail(verdict, f"{what} ({deadline})")
+        if until():
+            return
+        if greets((HOST_IP, self._port), CALIBRATION.probe(self.spec)):
+            raise self._fail(
+                "no-console",
+                "the SSH server answers, but the console does not show that it was started",
+                hint="see that the kernel has a driver for the serial console "
+                "(CONFIG_SERIAL_8250_CONSOLE); splats could not be seen without it",
+            )
+        raise self._fail(verdict, f"{what} ({in_vain})")
 
-    def _log_in(self, port: int) -> None:
+    def _log_in(self) -> None:
         deadline = CALIBRATION.deadline(self.spec, "SSH login")
-        self._ssh = Ssh((HOST_IP, port), self._keys, self._alarm)
+        address = (HOST_IP, self._port)
+        self._ssh = Ssh(address, self._keys, self._alarm)
         self._stack.callback(self._ssh.close)
         try:
             self._ssh.connect(deadline)
@@ -265,7 +280,16 @@ class Guest:
         :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
         """
         self._must_be_ready()
-        return self._run(argv, Deadline(f"command {argv[0]}", timeout_s), env, on_stdout)
+        heart = self._heart
+        assert heart is not None
+
+        def heard(data: bytes) -> None:
+            heart.heard()
+            if on_stdout is not None:
+                on_stdout(data)
+
+        with heart.listening():
+            return self._run(argv, Deadline(f"command {argv[0]}", timeout_s), env, heard)
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file, or what is in a folder, into the guest's folder ``remote``.
@@ -388,6 +412,9 @@ class Guest:
             machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
         if machine.process.ended.is_set():
             machine.console.settle()
+        elif self._heart is not None and self._heart.stopped and machine.console.panic is None:
+            what = f"the guest does not answer any more: {self._heart.stopped}"
+            return self._fail("hang", what, partial=partial)
         elif self._silent():
             what = f"the SSH connection broke, and the guest does not answer any more: {why}"
             return self._fail("hang", what, partial=partial)
@@ -398,7 +425,7 @@ class Guest:
             in_user_space=not machine.console.phases.keys().isdisjoint({"init", "restored"}),
             ended=died,
             returncode=machine.process.returncode,
-            reset=shutdown.get("data", {}).get("reason") == "guest-reset",
+            shutdown=shutdown.get("data", {}).get("reason", ""),
             why=why,
         )
         said = machine.process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
