@@ -5,18 +5,22 @@ from __future__ import annotations
 from harness import paths
 from harness.baseline import clock, made_of, read_setups
 from harness.progress import Progress
-from harness.results.history import HISTORY_FILE, HistoryRow, add
+from harness.results.history import HISTORY_FILE, HistoryRow, ProgramRow, add
 from harness.results.summary import LatencySummary, Outcome
 from harness.runfolder import RunFolder
 
 
 def remember(folder: RunFolder, outcome: Outcome, began: str, progress: Progress) -> None:
-    """Add a run's latencies to the history; what goes wrong is told, and fails no run.
+    """Add a run to the history; what goes wrong is told, and fails no run.
 
     :param began: RFC 3339, UTC.
     """
     try:
-        add(paths.cache_dir() / HISTORY_FILE, history_rows(folder, outcome, began))
+        add(
+            paths.cache_dir() / HISTORY_FILE,
+            history_rows(folder, outcome, began),
+            program_rows(folder, outcome, began),
+        )
     # Also of what nobody thought of: a side-line must not cost anybody a run's results.
     except Exception as error:
         progress.note(f"not in the history: {error}")
@@ -43,6 +47,27 @@ def history_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[Histor
             },
         )
         for latency in outcome.summary.latency
+    ]
+
+
+def program_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[ProgramRow]:
+    """Return one row per program and cell of a run."""
+    parts = {name: made_of(setup) for name, setup in read_setups(folder).items()}
+    return [
+        ProgramRow(
+            time=began,
+            run=str(folder.path),
+            cell=one.cell,
+            program=one.program,
+            runs=one.runs,
+            fail=one.fail,
+            failed="\n".join(one.failed),
+            **{
+                what: parts.get(one.cell, {}).get(what, "")
+                for what in ("kernel", "series", "emulator", "programs")
+            },
+        )
+        for one in outcome.tallies
     ]
 
 

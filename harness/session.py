@@ -55,6 +55,8 @@ class RunOptions(Value):
     repeat: int = 1
     #: Runs, or files that were kept of some, that this one is compared with.
     baseline: tuple[Path, ...] = ()
+    #: Times that a program which failed is run again, to tell whether it always fails.
+    retries: int = 1
     #: Give each program a guest in which nothing has run before it.
     isolate: bool = False
     exit_first: bool = False
@@ -152,7 +154,7 @@ def _test_and_render(
             raise live.fatal or error from error
         if outcome.verdicts:
             show_run(folder, outcome)
-        if outcome.latencies:
+        if outcome.tallies:
             _remember(folder, outcome, display)
     if live.fatal:
         raise live.fatal
@@ -177,6 +179,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
         *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
         *(["--uintr-repeat", str(options.repeat)] if options.repeat > 1 else []),
+        *(["--uintr-retries", str(options.retries)] if _retries(options) else []),
         *(["--uintr-isolate"] if options.isolate else []),
         *(["-k", request.select] if request.select else []),
         *(["-x"] if options.exit_first else []),
@@ -186,6 +189,11 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *options.pytest_args,
         *(options.tests or (str(PROGRAMS_TEST),)),
     ]
+
+
+def _retries(options: RunOptions) -> bool:
+    """Whether failed programs are run again; ``-x`` and repeated runs are hunts of their own."""
+    return options.retries > 0 and options.repeat == 1 and not options.exit_first
 
 
 def run_pytest(argv: list[str], live: object) -> int:
@@ -235,7 +243,7 @@ def exit_code(
 
 
 def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
-    from harness.remember import remember  # SQLite, only for who measured
+    from harness.remember import remember  # SQLite, once there is something to keep
 
     environment = folder.read_environment()
     began = environment.start.time if environment else datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""``uintr-harness history``: the latencies of past runs."""
+"""``uintr-harness history``: the latencies of past runs, and what failed in them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,39 @@ from harness.errors import UserError
 )
 @click.option("--cell", metavar="TEXT", default="", help="Only cells whose name has this in it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def command(mechanism: tuple[str, ...], last: int, cell: str, as_json: bool) -> None:
+@click.option(
+    "--failures", is_flag=True, help="Instead: how often each program failed in these runs."
+)
+def command(
+    mechanism: tuple[str, ...], last: int, cell: str, as_json: bool, failures: bool
+) -> None:
     """Show how latencies went from run to run on this machine, of all MECHANISMs or of those named.
 
     Each run adds its own when it ends; the file is history.sqlite3 in the cache folder.
     """
     from harness.report.console import make_console
-    from harness.report.history import history_sheet
+    from harness.report.history import failures_sheet, history_sheet
     from harness.report.table import sheet_table
-    from harness.results.history import HISTORY_FILE, read
+    from harness.results.history import HISTORY_FILE, HistoryRow, ProgramRow, read, read_programs
 
+    if failures and mechanism:
+        raise UserError("failures are of programs, not of mechanisms", where=mechanism[0])
     path = paths.cache_dir() / HISTORY_FILE
-    rows = [row for row in read(path, mechanism, last) if cell in row.cell]
+    found = read_programs(path, last) if failures else read(path, mechanism, last)
+    rows: list[HistoryRow | ProgramRow] = [row for row in found if cell in row.cell]
     if not rows:
+        what, more = ("ran", "") if failures else ("measured", " -k latency")
         raise UserError(
-            "no run on this machine measured that",
+            f"no run on this machine {what} that",
             where=path,
-            hint="uintr-harness run -k latency adds to it",
+            hint=f"uintr-harness run{more} adds to it",
         )
     if as_json:
         for row in rows:
             click.echo(json.dumps(row.model_dump()))
         return
     console = make_console()
-    console.print(sheet_table(history_sheet(rows), console.width))
+    latencies = [row for row in rows if isinstance(row, HistoryRow)]
+    programs = [row for row in rows if isinstance(row, ProgramRow)]
+    sheet = failures_sheet(programs) if failures else history_sheet(latencies)
+    console.print(sheet_table(sheet, console.width))

@@ -34,6 +34,15 @@ from harness.session import RunOptions, run
     help="Run each program N times in a row.",
 )
 @click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run a program that failed again, in a fresh guest, to tell whether it is flaky. Not with"
+    " -x or --repeat.",
+)
+@click.option(
     "--isolate", is_flag=True, help="Run each program in a fresh guest, restored from a saved one."
 )
 @click.option(

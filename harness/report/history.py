@@ -5,11 +5,13 @@ So there is a heading per cell, mechanism and mode, and below it a line per run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from harness.report.figures import quantity, span, times
 from harness.report.rows import Column, Sheet
-from harness.results.history import HistoryRow
+from harness.results.history import HistoryRow, ProgramRow
 from harness.results.text import clean_line
 
 _COLUMNS = (
@@ -41,6 +43,45 @@ def history_sheet(rows: Sequence[HistoryRow]) -> Sheet:
             found.append(_row(heading, row, before))
             before = row.p50
     return Sheet("History", _COLUMNS, tuple(found), grouped=True)
+
+
+def failures_sheet(rows: Sequence[ProgramRow]) -> Sheet:
+    """Return one row per program and cell, those that failed most often first."""
+    groups: dict[tuple[str, str], list[ProgramRow]] = {}
+    for row in rows:
+        groups.setdefault((row.program, row.cell), []).append(row)
+    found = [_failures(name, cell, own) for (name, cell), own in groups.items()]
+    found.sort(key=lambda one: (-one.rate, one.texts))
+    columns = (
+        Column("program"),
+        Column("cell"),
+        *(Column(title, figure=True) for title in ("runs", "failed", "rate")),
+        Column("failed last"),
+        Column("cases"),
+    )
+    return Sheet("Programs that ran", columns, tuple(one.texts for one in found))
+
+
+class _Failures(NamedTuple):
+    rate: float
+    texts: tuple[str, ...]
+
+
+def _failures(program: str, cell: str, rows: Sequence[ProgramRow]) -> _Failures:
+    runs, fail = sum(row.runs for row in rows), sum(row.fail for row in rows)
+    last = max((row.time for row in rows if row.fail), default="")
+    cases = Counter(case for row in rows for case in row.failed.splitlines())
+    rate = fail / runs
+    texts = (
+        clean_line(program),
+        clean_line(cell),
+        str(runs),
+        str(fail),
+        f"{100 * rate:.3g} %" if fail else "-",
+        clean_line(last.replace("T", " ").removesuffix("Z")) or "-",
+        clean_line(", ".join(case for case, _ in cases.most_common())),
+    )
+    return _Failures(rate, texts)
 
 
 def _heading(row: HistoryRow) -> str:

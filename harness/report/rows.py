@@ -12,7 +12,7 @@ from harness.report.figures import quantity, ratio, seconds, span, times
 from harness.results.hostload import disturbed
 from harness.results.records import CaseRecord
 from harness.results.reproducer import script_path
-from harness.results.summary import LatencySummary, Outcome, case_id
+from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
 from harness.results.text import clean_line, excerpt
 
 #: Lines of a case's diagnostics, of a complaint and of a console that a report shows.
@@ -41,7 +41,7 @@ class Sheet(NamedTuple):
 class Trouble(NamedTuple):
     """One thing that went wrong, with what a reader needs to go on."""
 
-    #: ``FAIL``, ``SPLAT`` or ``GUEST``.
+    #: ``FAIL``, ``FLAKY`` (the program passed in another of its runs), ``SPLAT`` or ``GUEST``.
     kind: str
     title: str
     cell: str
@@ -171,13 +171,17 @@ def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
         )
         for splat in outcome.splats
     ]
-    return [*found, *(_failure(case, run) for case in outcome.failures)]
+    flaky = flaky_programs(outcome)
+    return [
+        *found,
+        *(_failure(case, run, (case.cell, case.program) in flaky) for case in outcome.failures),
+    ]
 
 
-def _failure(case: CaseRecord, run: Path) -> Trouble:
+def _failure(case: CaseRecord, run: Path, flaky: bool) -> Trouble:
     script = run / script_path(case.cell, case.program, case.case)
     return Trouble(
-        "FAIL",
+        "FLAKY" if flaky else "FAIL",
         clean_line(case_id(case) + (f" (run {case.attempt})" if case.attempt > 1 else "")),
         clean_line(case.cell),
         clean_line(case.message),

@@ -26,6 +26,7 @@ NARROWEST = 10
 _STYLES = {
     "passed": "green",
     "FAIL": "bold red",
+    "FLAKY": "bold red",
     "SPLAT": "bold red",
     "GUEST": "bold magenta",
     "skipped": "yellow",

@@ -1,4 +1,5 @@
-"""Every latency of every run on this machine, in one SQLite file of the cache folder.
+"""Every latency of every run on this machine, and how often each program of it failed, in one
+SQLite file of the cache folder.
 
 A run adds its rows in one transaction when it ends. Runs at the same time wait for each other's
 milliseconds, and readers for nobody (write-ahead log). Whatever goes wrong here is told and fails
@@ -11,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import GuestError
 from harness.values import Value
@@ -56,38 +58,77 @@ class HistoryRow(Value):
     programs: str
 
 
-_COLUMNS = tuple(HistoryRow.model_fields)
+class ProgramRow(Value):
+    """How often a program ran in a cell of one run, and how often a case of it failed."""
+
+    #: RFC 3339, UTC: when the run began.
+    time: str
+    #: The run's folder.
+    run: str
+    cell: str
+    program: str
+    runs: int
+    fail: int
+    #: The cases that failed, one a line.
+    failed: str
+    #: Hashes; the emulator's version where it was not built here.
+    kernel: str
+    series: str
+    emulator: str
+    programs: str
+
+
+R = TypeVar("R", HistoryRow, ProgramRow)
 _TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
 
 
-def _schema() -> str:
-    columns = []
-    for name, field in HistoryRow.model_fields.items():
-        kind = next((k for t, k in _TYPES.items() if field.annotation in (t, t | None)), "TEXT")
-        columns.append(f'"{name}" {kind}')
-    key = 'PRIMARY KEY ("run", "cell", "mechanism", "mode", "unit")'
-    return f"CREATE TABLE IF NOT EXISTS latency ({', '.join(columns)}, {key})"
+class _Table(NamedTuple):
+    name: str
+    row: type[Value]
+    #: What is there once.
+    key: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.row.model_fields)
+
+    @property
+    def schema(self) -> str:
+        columns = []
+        for name, field in self.row.model_fields.items():
+            kind = next((k for t, k in _TYPES.items() if field.annotation in (t, t | None)), "TEXT")
+            columns.append(f'"{name}" {kind}')
+        key = f"PRIMARY KEY ({_quoted(self.key)})"
+        return f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}, {key})"
 
 
-def add(path: Path, rows: Sequence[HistoryRow]) -> None:
-    """Add a run's latencies; rows that are there already (a report made again) are replaced.
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+_LATENCY = _Table("latency", HistoryRow, ("run", "cell", "mechanism", "mode", "unit"))
+_PROGRAM = _Table("program", ProgramRow, ("run", "cell", "program"))
+
+
+def add(path: Path, rows: Sequence[HistoryRow], programs: Sequence[ProgramRow] = ()) -> None:
+    """Add a run's latencies and programs; what is there already (a report made again) is replaced.
 
     :raise GuestError: the file cannot be written, or has another form.
     """
-    if not rows:
+    if not rows and not programs:
         return
-    names = ", ".join(f'"{name}"' for name in _COLUMNS)
-    marks = ", ".join("?" for _ in _COLUMNS)
     with _opened(path) as database, database:
         # One writer at a time from here on; without it two would only find out at the end.
         database.execute("BEGIN IMMEDIATE")
-        if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-            database.execute(_schema())
-            database.execute(f"PRAGMA user_version = {FORM}")
-        database.executemany(
-            f"INSERT OR REPLACE INTO latency ({names}) VALUES ({marks})",  # noqa: S608  # own names
-            [tuple(getattr(row, name) for name in _COLUMNS) for row in rows],
-        )
+        database.execute(f"PRAGMA user_version = {FORM}")
+        for table, found in ((_LATENCY, rows), (_PROGRAM, programs)):
+            database.execute(table.schema)
+            marks = ", ".join("?" for _ in table.columns)
+            database.executemany(
+                f"INSERT OR REPLACE INTO {table.name} ({_quoted(table.columns)})"  # noqa: S608  # own names
+                f" VALUES ({marks})",
+                [tuple(getattr(row, name) for name in table.columns) for row in found],
+            )
 
 
 def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[HistoryRow]:
@@ -97,17 +138,41 @@ def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[Hist
     :param last: only so many of the last runs; all for 0.
     :raise GuestError: the file cannot be read, or has another form.
     """
-    if not path.exists():
-        return []
     chosen = ", ".join("?" for _ in mechanisms)
     which = f"WHERE mechanism IN ({chosen})" if mechanisms else ""
-    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    order = "time, run, cell, mode, mechanism"
+    rows = [HistoryRow(**row) for row in _select(path, _LATENCY, which, mechanisms, order)]
+    return _last(rows, last)
+
+
+def read_programs(path: Path, last: int = 0) -> list[ProgramRow]:
+    """Return how programs went, latest run last.
+
+    :param last: only so many of the last runs; all for 0.
+    :raise GuestError: as :func:`read`.
+    """
+    found = _select(path, _PROGRAM, "", (), "time, run, cell, program")
+    return _last([ProgramRow(**row) for row in found], last)
+
+
+def _select(
+    path: Path, table: _Table, which: str, values: Sequence[str], order: str
+) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
     with _opened(path) as database:
+        # A file of an earlier version, or of runs that measured nothing, lacks a table.
+        known = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,))
+        if known.fetchone() is None:
+            return []
         found = database.execute(
-            f"SELECT {names} FROM latency {which} ORDER BY time, run, cell, mode, mechanism",  # noqa: S608
-            tuple(mechanisms),
+            f"SELECT {_quoted(table.columns)} FROM {table.name} {which} ORDER BY {order}",  # noqa: S608
+            tuple(values),
         ).fetchall()
-    rows = [HistoryRow(**dict(zip(_COLUMNS, row, strict=True))) for row in found]
+    return [dict(zip(table.columns, row, strict=True)) for row in found]
+
+
+def _last(rows: list[R], last: int) -> list[R]:
     runs = list(dict.fromkeys(row.run for row in rows))
     kept = set(runs[-last:]) if last else set(runs)
     return [row for row in rows if row.run in kept]

@@ -92,7 +92,7 @@ class LatencySummary(_Part):
 
 
 class Repeated(_Part):
-    """How often a program that ran more than once in a cell passed."""
+    """How often a program passed in a cell; most interesting where it ran more than once."""
 
     cell: str
     program: str
@@ -105,6 +105,11 @@ class Repeated(_Part):
     skip: int
     #: By case, in how many runs it failed.
     failed: dict[str, int]
+
+    @property
+    def flaky(self) -> bool:
+        """Whether it passed and failed."""
+        return self.passed > 0 and self.fail > 0
 
 
 class Totals(_Part):
@@ -147,11 +152,18 @@ class Outcome(Value):
     cases: tuple[CaseRecord, ...]
     #: Guests that booted, not those that were restored.
     boots: tuple[BootRecord, ...]
+    #: How often each program ran, and how that went.
+    tallies: tuple[Repeated, ...] = ()
     #: What each cell came to, by its name.
     verdicts: dict[str, Verdict]
     exit_code: ExitCode
     #: One sentence that says why the exit code is what it is.
     reason: str
+
+
+def flaky_programs(outcome: Outcome) -> set[tuple[str, str]]:
+    """Return cell and name of each program that failed in one run and passed in another."""
+    return {(one.cell, one.program) for one in outcome.tallies if one.flaky}
 
 
 def case_id(record: CaseRecord) -> str:
@@ -173,7 +185,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     splats: list[SplatRecord] = []
     guest_failures: list[GuestFailureRecord] = []
     verdicts: dict[str, Verdict] = {}
-    repeated: list[Repeated] = []
+    tallies: list[Repeated] = []
     for name, own in by_cell.items():
         cases = _worst(own)
         bad = [case for case in cases if case.status == "fail"]
@@ -183,7 +195,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         summaries.append(summary)
         verdicts[name] = _verdict(summary, bool(lost))
         latencies += _latencies(own)
-        repeated += _repeated(name, own)
+        tallies += _tallies(name, own)
         failures += bad
         splats += complaints
         guest_failures += lost
@@ -198,7 +210,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
             cells=tuple(summaries),
             latency=tuple(map(_latency, latencies)),
             totals=totals,
-            repeated=tuple(repeated),
+            repeated=tuple(one for one in tallies if one.runs > 1),
         ),
         failures=tuple(failures),
         splats=tuple(splats),
@@ -212,6 +224,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
             for r in own
             if isinstance(r, BootRecord) and not r.restored
         ),
+        tallies=tuple(tallies),
         verdicts=verdicts,
         exit_code=exit_code,
         reason=reason,
@@ -267,15 +280,13 @@ def _worst(records: Iterable[Record]) -> list[CaseRecord]:
     return list(worst.values())
 
 
-def _repeated(cell: str, records: Iterable[Record]) -> Iterable[Repeated]:
-    """Return a count for each program of a cell, if one ran more than once."""
+def _tallies(cell: str, records: Iterable[Record]) -> Iterable[Repeated]:
+    """Return a count for each program of a cell."""
     runs: dict[str, dict[int, list[CaseRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if isinstance(record, CaseRecord):
             runs[record.program][record.attempt].append(record)
     for program, attempts in runs.items():
-        if len(attempts) == 1:
-            continue
         statuses = [{case.status for case in cases} for cases in attempts.values()]
         failed = Counter(
             case.case for cases in attempts.values() for case in cases if case.status == "fail"

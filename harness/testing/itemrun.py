@@ -33,6 +33,8 @@ class ItemRun:
         self._journal = journal
         self._report = report
         self._attempt = attempt
+        #: Whether a case of it has failed so far.
+        self.failed = False
         self._reader = KtapReader()
         name = attempt_name(program.name.replace("/", "."), attempt)
         self._output = cell.folder / "output" / f"{name}.txt"
@@ -44,5 +46,6 @@ class ItemRun:
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:
+            self.failed |= case.status == "fail"
             self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
             self._report(case)

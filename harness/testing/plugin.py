@@ -55,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run each test with a guest N times in a row.",
     )
     group.addoption(
+        "--uintr-retries",
+        metavar="N",
+        type=int,
+        default=0,
+        help="Run a program that failed up to N times again, each in a fresh guest.",
+    )
+    group.addoption(
         "--uintr-isolate",
         action="store_true",
         help="Give each test a guest in which nothing has run before it.",
@@ -145,6 +152,13 @@ def uintr_journal(request: pytest.FixtureRequest) -> Journal:
 def uintr_attempt(request: pytest.FixtureRequest) -> int:
     """Which run of the test this is; 1 for one that is not repeated."""
     number: int = getattr(request, "param", 1)
+    return number
+
+
+@pytest.fixture(scope="session")
+def uintr_retries(request: pytest.FixtureRequest) -> int:
+    """How often a program that failed is run again."""
+    number: int = request.config.getoption("--uintr-retries")
     return number
 
 

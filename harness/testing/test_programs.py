@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.testing.bare_metal import BareMetalRun
 from harness.testing.counted import CountedRun
-from harness.testing.itemrun import ItemRun
+from harness.testing.itemrun import ItemRun, Report
 from harness.testing.programs import ProgramRun
 
 if TYPE_CHECKING:
     from harness.results.ktap import CaseResult
     from harness.testing.cellguest import CellGuest
     from harness.testing.journal import Journal
+    from harness.values import Program
 
 
 def test_program(
@@ -22,9 +24,41 @@ def test_program(
     program: str,
     uintr_journal: Journal,
     uintr_attempt: int,
+    uintr_retries: int,
     subtests: pytest.Subtests,
 ) -> None:
-    """Run a guest program in a cell; it fails by its cases, by its death or by its guest's."""
+    """Run a guest program in a cell; it fails by its cases, by its death or by its guest's.
+
+    One that failed is run again, if that was asked for, in a guest that has seen nothing of it: a
+    program that passes then is flaky. It has failed all the same.
+    """
+    found = guest.program(program)
+    kind = _kind(guest, found)
+    report = _reporter(subtests)
+    lost: list[HarnessError] = []
+    for attempt in range(uintr_attempt, uintr_attempt + 1 + uintr_retries):
+        run = kind(guest, found, uintr_journal, report, attempt)
+        if attempt > uintr_attempt and kind is ProgramRun:
+            guest.ready(fresh=True)
+        try:
+            run.run()
+        except HarnessError as error:
+            lost.append(error)
+        if not run.failed:
+            break
+    if lost:
+        raise lost[0]
+
+
+def _kind(guest: CellGuest, program: Program) -> type[ItemRun]:
+    """Return how a program of a cell is run."""
+    if program.kind == "bare-metal":
+        return BareMetalRun
+    return CountedRun if guest.setup.cell.clock == "icount" else ProgramRun
+
+
+def _reporter(subtests: pytest.Subtests) -> Report:
+    """Return what makes a subtest of each case."""
 
     def report(case: CaseResult) -> None:
         try:
@@ -39,10 +73,4 @@ def test_program(
             # down under a running program; pytest stops after this test anyway.
             pass
 
-    found = guest.program(program)
-    kind: type[ItemRun] = ProgramRun
-    if found.kind == "bare-metal":
-        kind = BareMetalRun
-    elif guest.setup.cell.clock == "icount":
-        kind = CountedRun
-    kind(guest, found, uintr_journal, report, uintr_attempt).run()
+    return report

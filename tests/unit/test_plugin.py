@@ -30,6 +30,7 @@ from harness.results.records import (
     SplatRecord,
     read_records,
 )
+from harness.results.summary import flaky_programs, fold
 from harness.runfolder import RunFolder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from tests.unit import fake_guest
@@ -287,6 +288,35 @@ def test_a_repeated_program_runs_in_a_row_and_keeps_each_result(
     assert b"not ok" in (kept / "api.a.run-2.txt").read_bytes()
     # The guest is booted once all the same.
     assert starts(run) == ["booted", "restored", "booted"]
+
+
+def test_a_failed_program_is_tried_again_in_a_fresh_guest(tmp_path: Path, start: Start) -> None:
+    mark = tmp_path / "mark"
+    shaky = f"if test -e {mark}; then {GOOD}; else touch {mark}; {BAD}; fi"
+    run = prepared(tmp_path, {"api/a": shaky, "api/b": BAD, "api/c": GOOD})
+    assert start(run, "--uintr-retries", "1").ret == 1
+    attempts = [
+        (record.program, record.attempt)
+        for record in records(run, ProgramRecord)
+        if isinstance(record, ProgramRecord)
+    ]
+    assert attempts == [("api/a", 1), ("api/a", 2), ("api/b", 1), ("api/b", 2), ("api/c", 1)]
+    assert starts(run) == ["booted", "restored", "restored", "restored"]
+    outcome = fold(read_records(run.results).records)
+    assert flaky_programs(outcome) == {("k-hidden-smp1-gcc", "api/a")}
+    assert outcome.exit_code == 1
+
+
+def test_a_program_that_killed_its_guest_is_tried_again(tmp_path: Path, start: Start) -> None:
+    mark = tmp_path / "mark"
+    dies = "echo 'KTAP version 1'; echo 1..2; echo 'die: panic' >&2"
+    run = prepared(
+        tmp_path, {"api/a": f"if test -e {mark}; then {GOOD}; else touch {mark}; {dies}; fi"}
+    )
+    start(run, "--uintr-retries", "3")
+    assert starts(run) == ["booted", "restored"]
+    assert ("api/a", "second", "pass") in cases(run)
+    assert len(records(run, GuestFailureRecord)) == 1
 
 
 def test_exitfirst_ends_a_hunt_at_the_run_that_failed(tmp_path: Path, start: Start) -> None:

@@ -98,7 +98,13 @@ def test_the_table_tells_how_many_runs_of_a_repeated_program_passed(run: Path) -
     assert [make.CELL, "api/open", "100", "99", "1", "0", "a", "(1)"] in [
         line.split() for line in text.split("\n")
     ]
-    assert "FAIL api/open::a (run 100)" in text
+    assert "FLAKY api/open::a (run 100)" in text
+
+
+def test_a_program_that_never_passed_is_not_flaky(run: Path) -> None:
+    records: list[Record] = [make.boot(), *(make.case("a", "fail", attempt=n) for n in (1, 2))]
+    records += [make.case("b", attempt=1), make.case("b", "fail", program="api/close")]
+    assert "FLAKY" not in report(fold(records), run)
 
 
 def test_a_good_run_is_short(good: Outcome, run: Path) -> None:

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from harness.errors import GuestError
-from harness.report.history import history_sheet
-from harness.results.history import FORM, HistoryRow, add, read
+from harness.report.history import failures_sheet, history_sheet
+from harness.results.history import (
+    FORM,
+    HistoryRow,
+    ProgramRow,
+    add,
+    read,
+    read_programs,
+)
 
 
 def row(**more: Any) -> HistoryRow:
@@ -118,3 +125,44 @@ def test_the_table_never_mixes_accelerators() -> None:
         ("tcg", "1.50x"),
     ]
     assert "\x1b" not in str(sheet.rows)
+
+
+def program(name: str, number: int, fail: int = 0, failed: str = "") -> ProgramRow:
+    return ProgramRow(
+        time=f"2026-01-0{number}T00:00:00Z",
+        run=f"/runs/{number}",
+        cell="c",
+        program=name,
+        runs=1 + bool(fail),
+        fail=fail,
+        failed=failed,
+        kernel="k",
+        series="s",
+        emulator="e",
+        programs="p",
+    )
+
+
+def test_how_often_programs_failed_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    assert read_programs(path) == []
+    add(path, [row()])
+    # As a file of a version that kept no programs.
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE program")
+    assert read_programs(path) == []
+    runs = [
+        [program("api/good", 1), program("api/shaky", 1)],
+        [program("api/good", 2), program("api/shaky", 2, 1, "a b\nc")],
+        [program("api/good", 3), program("api/shaky", 3, 1, "a b")],
+    ]
+    for programs in runs:
+        add(path, [], programs)
+    add(path, [], runs[2])
+    assert read_programs(path) == [one for programs in runs for one in programs]
+    assert read_programs(path, last=1) == runs[2]
+    assert read(path) == [row()]
+    assert failures_sheet(read_programs(path)).rows == (
+        ("api/shaky", "c", "5", "2", "40 %", "2026-01-03 00:00:00", "a b, c"),
+        ("api/good", "c", "3", "0", "-", "-", ""),
+    )
