@@ -17,6 +17,7 @@ from harness import __version__, paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.guest.known_splats import load_known_splats
+from harness.jobs import jobs_for, look_around
 from harness.prepare import Preparation, choose_machine, prepare
 from harness.progress import Progress
 from harness.render import render_run, show_run
@@ -49,8 +50,8 @@ class RunOptions(Value):
     """How a run goes about its cells; what the cells are is the request's."""
 
     out: Path | None = None
-    #: Guests at a time.
-    jobs: int = 1
+    #: Guests at a time; as many as the host has room for, if None.
+    jobs: int | None = 1
     #: Times that each program runs, in a row.
     repeat: int = 1
     #: Runs, or files that were kept of some, that this one is compared with.
@@ -79,6 +80,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     :raise GuestError: the host cannot take the results.
     """
     plan = request.plan()
+    if options.jobs is None:
+        options = options.model_copy(update={"jobs": jobs_for(plan.cells, look_around())})
     _check_tests(options.tests)
     if options.tests and request.clock != "host":
         raise UserError(
@@ -134,7 +137,7 @@ def _test_and_render(
 
     cells = [setup.cell for setup in prepared.artefacts.cells]
     environment = folder.read_environment()
-    live = Live(display, [cell.name for cell in cells], options.jobs)
+    live = Live(display, [cell.name for cell in cells], options.jobs or 1)
     ended: int | None = None
     try:
         ended = run_pytest(pytest_argv(folder, request, options), live)
@@ -185,7 +188,7 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
         *(["-x"] if options.exit_first else []),
         *(["--lf"] if options.last_failed else []),
         # A cell stays with one worker, which boots it once.
-        *(["-p", "xdist.plugin", "-n", str(options.jobs)] if options.jobs > 1 else []),
+        *(["-p", "xdist.plugin", "-n", str(options.jobs)] if (options.jobs or 1) > 1 else []),
         *options.pytest_args,
         *(options.tests or (str(PROGRAMS_TEST),)),
     ]

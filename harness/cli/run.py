@@ -15,10 +15,29 @@ from harness.request import Request
 from harness.session import RunOptions, run
 
 
+class Jobs(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """A number of guests, or None for ``auto``."""
+
+    name = "N|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """Take a number from 1 to 64, or the word."""
+        if value == "auto":
+            return None
+        number: int = click.IntRange(1, 64).convert(value, param, ctx)
+        return number
+
+
 @click.command("run", cls=Command)
 @cell_options
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
+    "--jobs",
+    type=Jobs(),
+    default="1",
+    show_default=True,
+    help="Guests at a time; auto: as many as there are CPUs and memory for.",
 )
 @click.option(
     "--out",
