@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import psutil
 import pytest
 
 from harness import paths
 from harness.results.records import BootRecord, CaseRecord, GuestFailureRecord, read_records
+from harness.results.summary import Summary
 from harness.runfolder import RunFolder
 
 pytestmark = pytest.mark.guest
@@ -158,6 +161,74 @@ def test_a_second_run_builds_nothing(run: Run, folder: RunFolder) -> None:
     first = next(r for r in read_records(folder.results).records if isinstance(r, BootRecord))
     # The figure is for who reads the log: a loaded machine must not fail a test.
     print(f"{time.time() - started:.1f} s in all, booted in {first.boot_s:.1f} s")
+
+
+def test_of_three_runs_at_once_a_killed_one_takes_nothing_with_it(tmp_path: Path) -> None:
+    """Each has a guest; what the dead one leaves is gone once the next guest starts."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+
+    def begin(name: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "harness", "run", "--out", str(tmp_path / name)]
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*argv, "--smp", "1", "-k", "lifetime"],
+                cwd=tmp_path,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def begun(name: str) -> bool:
+        found = read_records(RunFolder(tmp_path / name).results).records
+        return any(isinstance(record, CaseRecord) for record in found)
+
+    def left() -> tuple[list[str], list[str]]:
+        """QEMUs of these runs, and folders of guests."""
+        qemus = [
+            str(process.pid)
+            for process in psutil.process_iter(["cmdline"])
+            if any(str(runtime) in word for word in process.info["cmdline"] or ())
+        ]
+        root = runtime / f"uintr-harness-{os.getuid()}"
+        return qemus, [path.name for path in root.iterdir() if path.is_dir()]
+
+    runs = {name: begin(name) for name in ("one", "two", "three")}
+    try:
+        end = time.monotonic() + LIMIT_S
+        while not begun("two"):
+            assert runs["two"].poll() is None, (tmp_path / "two.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        runs["two"].kill()
+        for name in ("one", "three"):
+            assert runs[name].wait(LIMIT_S) == 0, (tmp_path / f"{name}.log").read_text()
+    finally:
+        for process in runs.values():
+            process.kill()
+            process.wait()
+    qemus, folders = left()
+    assert not qemus
+    assert len(folders) <= 2, "those of the dead run's guest and of its state"
+    last = begin("last")
+    assert last.wait(LIMIT_S) == 0, (tmp_path / "last.log").read_text()
+    assert left() == ([], [])
+    (cell,) = read_summary(tmp_path / "one").cells
+    assert (cell.fail, cell.skip) == (0, 0)
+    same = {(record.program, record.case, record.status) for record in cases(tmp_path / "one")}
+    for name in ("three", "last"):
+        assert {(r.program, r.case, r.status) for r in cases(tmp_path / name)} == same
+
+
+def read_summary(folder: Path) -> Summary:
+    return Summary.model_validate_json(RunFolder(folder).summary.read_text())
+
+
+def cases(folder: Path) -> list[CaseRecord]:
+    found = read_records(RunFolder(folder).results).records
+    return [record for record in found if isinstance(record, CaseRecord)]
 
 
 FAULTS = """
