@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.errors import GuestError
+from harness.progress import Silent
+from tests.regression import boot
 from tests.regression.own_tests import read_junit, worse
 from tests.regression.selftests import Boot, Outcome, compare, read_console
 from tests.regression.speed import BOOT, KINDS, Ratio, Round, Time, ratio, report, verdict
@@ -133,3 +137,30 @@ def test_a_worse_selftest(after: Outcome | None, is_worse: bool) -> None:
 
 def test_what_fails_on_both_is_not_worse() -> None:
     assert not Outcome(1, {"FAIL": 2}).worse_than(Outcome(139, {"FAIL": 2}))
+
+
+# --- boot ----------------------------------------------------------------------------------
+
+
+def test_a_word_on_the_output_ends_the_wait_and_one_on_the_log_does_not() -> None:
+    word = boot.WORD.decode()
+    assert boot.until_word(["sh", "-c", f"echo log >&2; echo {word}; sleep 60"]) < 30
+    with pytest.raises(GuestError, match="not printed") as caught:
+        boot.until_word(["sh", "-c", f"echo {word} >&2; echo else"])
+    assert "else" in (caught.value.detail or "")
+
+
+def test_kinds_take_turns_and_times_are_parts_of_the_rivals() -> None:
+    order: list[str] = []
+
+    def timed(name: str, seconds: float) -> Callable[[], float]:
+        def take() -> float:
+            order.append(name)
+            return seconds
+
+        return take
+
+    kinds = {"boot": timed("boot", 1.0), "virtme-ng": timed("virtme-ng", 4.0)}
+    times = boot.measure(kinds, 2, Silent())
+    assert order == ["boot", "virtme-ng", "virtme-ng", "boot"]
+    assert "boot           1.00    1.00    1.00          0.25" in boot.report(times)
