@@ -329,9 +329,22 @@ class _Builder:
             if not source.exists():
                 raise BuildError(f"the build left no {name}", where=source)
             shutil.copy2(source, folder / name)
+        if "CONFIG_GDB_SCRIPTS=y\n" in (kept.out / ".config").read_text():
+            self._collect_gdb_scripts(kept, folder)
         (folder / "profile.json").write_text(
             json.dumps(self.profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
         )
+
+    def _collect_gdb_scripts(self, kept: _Kept, folder: Path) -> None:
+        """Copy the kernel's commands for gdb beside its vmlinux, where gdb looks for them."""
+        made = capture(
+            kbuild.config_argv(kept.tree, kept.out, self.cc, "scripts_gdb"),
+            env=kbuild.environment(kept.tree, kept.out),
+        )
+        if made.returncode != 0:
+            raise BuildError("make scripts_gdb failed", detail=made.complaint)
+        shutil.copy2(kept.out / "vmlinux-gdb.py", folder / "vmlinux-gdb.py")
+        shutil.copytree(kept.out / "scripts/gdb", folder / "scripts/gdb")
 
 
 class _Counter:

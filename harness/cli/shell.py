@@ -1,8 +1,9 @@
-"""``uintr-harness shell``: a guest to work in."""
+"""``uintr-harness shell``: a guest to work in, or to look into with a debugger."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,10 +17,11 @@ from harness.artefacts.store import Store
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
-from harness.errors import UserError
+from harness.errors import GuestError, UserError
 from harness.prepare import choose_machine, prepare
 from harness.request import Request
 from harness.runfolder import CellSetup
+from harness.values import KernelArtefact
 
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
@@ -41,15 +43,35 @@ def ssh_argv(port: int, key: Path, known_hosts: Path) -> list[str]:
     ]
 
 
+def gdb_argv(kernel: KernelArtefact, socket: Path) -> list[str]:
+    """Return the command that debugs a guest's kernel through QEMU's stub on ``socket``.
+
+    Its commands for gdb (``lx-dmesg`` and so on) are beside a vmlinux that was built with the
+    fragment ``debug-info``; gdb loads them of itself where it is told that the folder is safe.
+    """
+    return [
+        *("gdb", "-q"),
+        *("-iex", f"add-auto-load-safe-path {kernel.path}"),
+        *("-ex", f"target remote {socket}"),
+        str(kernel.vmlinux),
+    ]
+
+
 @click.command("shell", cls=Command)
 @cell_options
-def command(request: Request) -> int:
+@click.option("--gdb", is_flag=True, help="Open gdb on the guest's kernel instead of a shell.")
+def command(request: Request, gdb: bool) -> int:
     """Boot the guest of one cell and open a shell in it; the programs are in /tests.
 
-    The guest ends with the shell, whose exit code is returned.
+    The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
+    same guest, and for gdb, are there as long as it runs: their paths are printed first.
     """
-    if not shutil.which("ssh"):
-        raise UserError("there is no ssh", hint="apt-get install openssh-client")
+    tool, package = ("gdb", "gdb") if gdb else ("ssh", "openssh-client")
+    if not shutil.which(tool):
+        raise UserError(f"there is no {tool}", hint=f"apt-get install {package}")
+    if gdb:
+        # Addresses in vmlinux are those in the guest.
+        request = request.model_copy(update={"cmdline": f"{request.cmdline} nokaslr".strip()})
     if request.clock != "host":
         raise UserError(
             "a guest that counts instructions has no way in or out",
@@ -65,10 +87,10 @@ def command(request: Request) -> int:
         machine = choose_machine(plan, request.qemu, store, progress)
         options = request.cell_options(plan)
         setup = prepare(plan, machine, store, progress, options=options).artefacts.cells[0]
-        return _work_in(setup, progress)
+        return _work_in(setup, progress, gdb=gdb)
 
 
-def _work_in(setup: CellSetup, progress: RichProgress) -> int:
+def _work_in(setup: CellSetup, progress: RichProgress, *, gdb: bool) -> int:
     from harness.guest.vm import start_guest  # SSH is loaded once everything is built
 
     with tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
@@ -78,15 +100,29 @@ def _work_in(setup: CellSetup, progress: RichProgress) -> int:
                 guest = lifetime.enter_context(start_guest(setup.guest_spec(), folder))
             with progress.step("copy the programs"):
                 guest.push(setup.programs.path, "/tests")
+            stub = folder / "gdb.socket"
+            said = guest.monitor.human(f"gdbserver unix:{stub},server=on,wait=off")
+            if gdb and not stub.exists():
+                raise GuestError("QEMU has no stub for a debugger", where=stub, detail=said)
+            scripts = {"ssh": _ssh(guest, folder), "gdb": gdb_argv(setup.kernel, stub)}
+            for name, argv in scripts.items():
+                _write_script(folder / name, argv)
             progress.note(f"console: {folder / 'console.log'}")
+            progress.note(f"another shell: {folder / 'ssh'}; a debugger: {folder / 'gdb'}")
             with progress.paused():
-                return _ssh(guest, folder)
+                return subprocess.run(scripts["gdb" if gdb else "ssh"]).returncode
 
 
-def _ssh(guest: Guest, folder: Path) -> int:
+def _write_script(path: Path, argv: list[str]) -> None:
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
+    path.chmod(0o700)
+
+
+def _ssh(guest: Guest, folder: Path) -> list[str]:
+    """Return the command for a shell in the guest, with what it needs in ``folder``."""
     key, known_hosts = folder / "key", folder / "known_hosts"
     with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write(guest.keys.client_private)
     host = guest.keys.host
     known_hosts.write_text(f"[127.0.0.1]:{guest.ssh_port} {host.get_name()} {host.get_base64()}\n")
-    return subprocess.run(ssh_argv(guest.ssh_port, key, known_hosts)).returncode
+    return ssh_argv(guest.ssh_port, key, known_hosts)

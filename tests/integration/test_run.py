@@ -346,6 +346,33 @@ def test_pytest_by_hand(run: Run, folder: RunFolder, tmp_path: Path) -> None:
         assert "1 passed" in done.stdout
 
 
+def test_gdb_stops_the_guests_kernel_where_another_shell_leads_it(tmp_path: Path) -> None:
+    other = f"{tmp_path}/uintr-harness-shell-*/ssh"
+    lines = [
+        "break __x64_sys_sync",
+        f"shell sh -c '(sleep 2; echo sync | {other}) >/dev/null 2>&1 &'",
+        "continue",
+        "backtrace 3",
+        "detach",
+        "quit",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "shell", "--gdb", "--smp", "1"],
+        input="\n".join(lines) + "\n",
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert "Breakpoint 1, 0x" in done.stdout
+    assert "in __x64_sys_sync ()" in done.stdout
+    assert "another shell: " in done.stderr
+    assert not list(tmp_path.glob("uintr-harness-shell-*"))
+
+
 def test_a_shell_takes_commands_and_gives_their_exit_code() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", "shell", "--smp", "1"],
