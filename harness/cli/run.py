@@ -11,11 +11,12 @@ import click
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
+from harness.errors import UserError
 from harness.request import Request
 from harness.session import RunOptions, run
 
 
-class Jobs(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+class Jobs(click.ParamType[int | None]):
     """A number of guests, or None for ``auto``."""
 
     name = "N|auto"
@@ -87,12 +88,32 @@ class Jobs(click.ParamType):  # type: ignore[type-arg]  # generic in newer relea
     metavar="PATH",
     help="Your own pytest files with a `guest` instead of the guest programs.",
 )
+@click.option(
+    "--watch", is_flag=True, help="Run again when the tree, the series or a program changes."
+)
 @click.option("-v", "--verbose", count=True, help="pytest's own output instead of the display.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
-def command(request: Request, **options: Any) -> int:
+def command(request: Request, watch: bool, **options: Any) -> int:
     """Build what is missing, boot each cell, run the guest programs, show the results.
 
     Arguments after -- go to pytest as they are.
     """
+    if watch:
+        return _watch(request, RunOptions(**options))
     with shown() as progress:
         return run(request, RunOptions(**options), progress, sys.argv)
+
+
+def _watch(request: Request, options: RunOptions) -> int:
+    from harness.watch import run_and_watch, run_once, watched  # watchfiles, only for this
+
+    if options.out:
+        raise UserError(
+            "each run needs a folder of its own",
+            where=f"--watch --out {options.out}",
+            hint="leave --out out: the last run is runs/latest",
+        )
+    places = watched(request, options.tests)
+    return run_and_watch(
+        lambda: run_once(sys.argv), places, lambda text: click.echo(text, err=True)
+    )
