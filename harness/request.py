@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.errors import UserError
 from harness.plan import make_plan
 from harness.profiles import KernelOverrides, expand_cpus, load_cpu, load_kernel
 from harness.values import Clock, Compiler, KernelProfile, Plan, Value
@@ -41,6 +42,18 @@ class Request(Value):
         :raise UserError: a profile, tree, series or fragment does not exist or is wrong.
         """
         return [load_kernel(name, self.overrides) for name in self.kernels]
+
+    def kernel_profile(self, why: str) -> KernelProfile:
+        """Load the only kernel.
+
+        :param why: what the error says of a request with several.
+        :raise UserError: as :meth:`kernel_profiles`, or there is not just one.
+        """
+        profiles = self.kernel_profiles()
+        if len(profiles) != 1:
+            names = ", ".join(profile.name for profile in profiles)
+            raise UserError(why, where=names, hint="name just one")
+        return profiles[0]
 
     def plan(self) -> Plan:
         """Return the cells.

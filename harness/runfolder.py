@@ -214,6 +214,31 @@ def make_run_folder(out: Path | None) -> RunFolder:
     return RunFolder(folder)
 
 
+def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
+    """Make the folder of a command that runs many times: ``out``, or ``runs/KIND-TIME-RANDOM``.
+
+    :param file: the name of what the command writes there.
+    :raise UserError: it cannot be made, or already holds such results.
+    """
+    stamp = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    folder = (out or Path(RUNS) / stamp).absolute()
+    if (folder / file).exists():
+        raise UserError(
+            f"this folder already holds results: {file}",
+            where=folder,
+            hint="give another --out, or remove the old results",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder for the results cannot be made: {error.strerror}",
+            where=folder,
+            hint="give a folder that you can write to with --out",
+        ) from error
+    return folder
+
+
 def _point_latest(folder: Path) -> None:
     """Move the ``latest`` link by a rename, so that it never points nowhere."""
     temporary = folder.parent / f".{LATEST}.{folder.name}"
