@@ -183,12 +183,17 @@ def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfi
 
 def _check_inputs(profile: KernelProfile, where: Path) -> None:
     """Refuse paths that lead nowhere now, not after ten minutes of building."""
-    if isinstance(profile.source, TreeSource) and not (profile.source.path / "Kbuild").is_file():
+    source = profile.source
+    if (
+        isinstance(source, TreeSource)
+        and not source.revision
+        and not (source.path / "Kbuild").is_file()
+    ):
         raise UserError(
             "this is not a Linux source tree (it has no Kbuild file)"
-            if profile.source.path.is_dir()
+            if source.path.is_dir()
             else "the source tree does not exist",
-            where=f"{profile.source.path} (kernel {profile.name})",
+            where=f"{source.path} (kernel {profile.name})",
             hint="give the top folder of a kernel tree with --tree",
         )
     series = profile.series
