@@ -49,6 +49,11 @@ class CellSetup(Value):
     #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
     options: tuple[str, ...] = ()
 
+    def files(self) -> tuple[Path, ...]:
+        """Return a file or folder of each artefact that the cell is made of."""
+        programs = tuple(program.path for program in self.programs.programs)
+        return self.emulator.binary, self.kernel.path, self.image.path, *programs
+
     def guest_spec(self) -> GuestSpec:
         """Return what this cell's guest is started with."""
         return GuestSpec(

@@ -21,7 +21,7 @@ from harness.errors import ExitCode, HarnessError
 #: called: ``plan`` need not wait for what only ``run`` uses.
 COMMANDS = (
     *("run", "plan", "build", "report", "compare", "history", "bisect", "shell", "mutants"),
-    *("doctor",),
+    *("cache", "doctor"),
 )
 
 
