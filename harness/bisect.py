@@ -232,7 +232,7 @@ class _Search:
             few = suspects if len(suspects) <= _MAX_SUSPECTS else ()
             self._write(suspects=tuple(map(self._point, few)))
             steps = math.ceil(math.log2(len(untested) + 1))
-            self.progress.note(f"{len(suspects)} suspects, about {steps} more steps")
+            self.progress.note(f"{len(suspects)} suspects, steps to go: about {steps}")
             id_ = untested[_away(in_a_row, len(untested))]
             verdict = self._step(id_).verdict
             in_a_row = in_a_row + 1 if verdict == "skip" else 0

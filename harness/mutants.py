@@ -24,9 +24,9 @@ from harness.artefacts.emulator import OURS
 from harness.artefacts.series import Patch, fetch_series, message_of
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, UserError
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_emulator, load_kernel
 from harness.progress import Progress
-from harness.request import DEFAULT_KERNEL
 from harness.results.summary import write_atomically
 from harness.unattended import Start, failures, run_command, start_command, write_profile
 from harness.values import Compiler, EmulatorProfile, FolderSeries, KernelProfile, Value

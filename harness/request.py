@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.errors import UserError
+from harness.names import DEFAULT_COMPILER, DEFAULT_CPU, DEFAULT_KERNEL, DEFAULT_SMP
 from harness.plan import make_plan
 from harness.profiles import KernelOverrides, expand_cpus, load_cpu, load_kernel
 from harness.values import Clock, Compiler, KernelProfile, Plan, Value
-
-DEFAULT_KERNEL = "linux-6.12"
-DEFAULT_CPU = "hidden"
-#: Two CPUs: delivery between CPUs is what most programs are about.
-DEFAULT_SMP = 2
-DEFAULT_COMPILER: Compiler = "gcc"
 
 
 class Request(Value):

@@ -10,12 +10,12 @@ import click
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
-from harness.request import Request
-from harness.results.bisection import BISECT_FILE, Bisection, Step
 
 if TYPE_CHECKING:
     from harness.bisect import Line
     from harness.progress import Progress
+    from harness.request import Request
+    from harness.results.bisection import Bisection, Step
     from harness.values import KernelProfile
 
 _COLOURS = {"good": "green", "bad": "red", "skip": "yellow"}
@@ -146,6 +146,8 @@ def _show(step: Step) -> None:
 
 
 def _show_verdict(found: Bisection, folder: Path) -> None:
+    from harness.results.bisection import BISECT_FILE
+
     noun = "commit" if found.of == "commits" else "patch"
     if found.first_bad:
         point = found.first_bad

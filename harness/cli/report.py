@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 
 from harness.cli import Command
-from harness.render import render_run, show_run
-from harness.runfolder import RunFolder
 
 
 @click.command("report", cls=Command)
@@ -18,6 +16,9 @@ def command(run: Path) -> int:
 
     The exit code is what the recorded results say: 0, 1 or 4.
     """
+    from harness.render import render_run, show_run
+    from harness.runfolder import RunFolder
+
     folder = RunFolder(run)
     outcome = render_run(folder)
     show_run(folder, outcome)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
-from harness.request import Request
-from harness.session import RunOptions, run
+
+if TYPE_CHECKING:
+    from harness.request import Request
 
 
 @click.command("run", cls=Command)
@@ -63,5 +64,7 @@ def command(request: Request, **options: Any) -> int:
 
     Arguments after -- go to pytest as they are.
     """
+    from harness.session import RunOptions, run  # the engine, after --help
+
     with shown() as progress:
         return run(request, RunOptions(**options), progress, sys.argv)

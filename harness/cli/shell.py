@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.artefacts.store import Store
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
 from harness.errors import UserError
-from harness.prepare import choose_machine, prepare
-from harness.request import Request
-from harness.runfolder import CellSetup
 
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
     from harness.report.progress import RichProgress
+    from harness.request import Request
+    from harness.runfolder import CellSetup
 
 
 def ssh_argv(port: int, key: Path, known_hosts: Path) -> list[str]:
@@ -48,6 +46,9 @@ def command(request: Request) -> int:
 
     The guest ends with the shell, whose exit code is returned.
     """
+    from harness.artefacts.store import Store
+    from harness.prepare import choose_machine, prepare
+
     if not shutil.which("ssh"):
         raise UserError("there is no ssh", hint="apt-get install openssh-client")
     if request.clock != "host":
