@@ -11,7 +11,8 @@ from harness.cli import Command
 
 @click.command("report", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
-def command(run: Path) -> int:
+@click.option("--markdown", is_flag=True, help="For a job's summary or a comment.")
+def command(run: Path, markdown: bool) -> int:
     """Write RUN's summary, JUnit file and reproducers again from its results, and show them.
 
     The exit code is what the recorded results say: 0, 1 or 4.
@@ -21,5 +22,10 @@ def command(run: Path) -> int:
 
     folder = RunFolder(run)
     outcome = render_run(folder)
-    show_run(folder, outcome)
+    if markdown:
+        from harness.report.markdown import markdown as to_markdown
+
+        click.echo(to_markdown(outcome, folder.path), nl=False)
+    else:
+        show_run(folder, outcome)
     return outcome.exit_code
