@@ -625,6 +625,7 @@ SPLAT = SplatRecord(cell=CELL, kind="warn", title="WARNING: x")
         (3, [failing()], ("bad", None, "api/a::first")),
         (4, [lost("panic", "api/a")], ("bad", None, "api/a::(panic)")),
         (4, [lost("hang", "api/a"), failing()], ("bad", None, "api/a::(hang)")),
+        (4, [failing(), lost("panic", "api/a")], ("bad", None, "api/a::first")),
         (4, [lost("panic-before-init")], ("skip", "boot", "(panic-before-init)")),
         (4, [lost("panic")], ("skip", "boot", "(panic)")),
         (4, [lost("hang-in-init"), failing("x", "api/b")], ("bad", None, "api/b::x")),
