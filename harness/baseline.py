@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -83,20 +84,28 @@ def made_of(setup: CellSetup) -> dict[str, str]:
 
 
 def series_hash(kernel: KernelArtefact) -> str:
-    """Return the hash of the patches that a kernel was built with; nothing where it is unknown.
+    """Return the hash of the patches that a kernel was built with; nothing where it is unknown."""
+    patches = patches_of(kernel)
+    if patches is None:
+        return ""
+    return sha256(json.dumps(patches, sort_keys=True).encode()).hexdigest()[:12]
 
-    It is that of the patches' own hashes, in the inputs of the configuration that the same tree
-    had: it lies beside the kernel in the store.
+
+def patches_of(kernel: KernelArtefact) -> list[dict[str, Any]] | None:
+    """Return hash and strip of each patch that a kernel was built with; None where it is unknown.
+
+    They are in the inputs of the configuration that the same tree had: it lies beside the kernel
+    in the store.
     """
     try:
         tree = json.loads((kernel.path / "inputs.json").read_text())["tree"]
         for found in sorted((kernel.path.parent.parent / "kernel-config").glob("*/tree")):
             if found.read_text().strip() == tree:
                 patches = json.loads((found.parent / "inputs.json").read_text())["patches"]
-                return sha256(json.dumps(patches, sort_keys=True).encode()).hexdigest()[:12]
+                return [dict(patch) for patch in patches]
     except (OSError, ValueError, LookupError, TypeError):
         pass
-    return ""
+    return None
 
 
 def clock(folder: RunFolder, cell: str) -> Clock:

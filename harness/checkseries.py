@@ -8,22 +8,22 @@ patches are a series, too: a folder that ``--series`` takes, beside what came ou
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artefacts import lint
-from harness.artefacts.command import host_error, stream
+from harness.artefacts.command import stream
 from harness.artefacts.kernel import build_kernel, laid_out
 from harness.artefacts.series import (
     DoesNotApplyError,
     Patch,
     fetch_series,
+    slug,
     subject_of,
     touched_files,
+    write_series,
 )
 from harness.artefacts.sources import describe_source
 from harness.artefacts.store import Store
@@ -33,7 +33,7 @@ from harness.progress import Progress
 from harness.render import render_run
 from harness.request import Request
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
-from harness.runfolder import RUNS, RunFolder
+from harness.runfolder import RunFolder, make_results_folder
 from harness.session import PYTEST_FAILED, PYTEST_NO_TESTS, PYTEST_OK, RunOptions, pytest_argv
 from harness.testing import BOOT_TEST
 from harness.values import FolderSeries, KernelProfile, Plan, Value
@@ -64,7 +64,7 @@ def check_series(
     :raise BuildError: the tree without the series does not build, or the machine's QEMU.
     :raise GuestError: the host fails.
     """
-    profile = _one_kernel(request)
+    profile = request.kernel_profile("a series is checked on one kernel")
     store = Store.open(progress)
     patches = fetch_series(profile.series, store, progress)
     if not patches:
@@ -73,44 +73,12 @@ def check_series(
             where=f"kernel {profile.name}",
             hint="name a kernel that has one, or give one with --series",
         )
-    folder = _results_folder(options.out)
+    folder = make_results_folder(options.out, "series", SERIES_FILE)
     machine = (
         choose_machine(request.plan(), request.qemu, store, progress) if options.boot else None
     )
     checker = _Checker(request, options, profile, patches, folder, machine, store, progress)
     return checker.check(), folder
-
-
-def _one_kernel(request: Request) -> KernelProfile:
-    profiles = request.kernel_profiles()
-    if len(profiles) != 1:
-        names = ", ".join(profile.name for profile in profiles)
-        raise UserError("a series is checked on one kernel", where=names, hint="name just one")
-    return profiles[0]
-
-
-def _results_folder(out: Path | None) -> Path:
-    """Make the folder for the results: ``out``, or ``runs/series-TIME-RANDOM``.
-
-    :raise UserError: it cannot be made, or already holds results.
-    """
-    stamp = f"series-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    folder = (out or Path(RUNS) / stamp).absolute()
-    if (folder / SERIES_FILE).exists():
-        raise UserError(
-            "this folder already holds the results of a series",
-            where=folder,
-            hint="give another --out, or remove the old results",
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder for the results cannot be made: {error.strerror}",
-            where=folder,
-            hint="give a folder that you can write to with --out",
-        ) from error
-    return folder
 
 
 class _Checker:
@@ -167,8 +135,8 @@ class _Checker:
         patch = self.patches[number - 1]
         subject = subject_of(patch)
         self.progress.note(f"patch {number} of {len(self.patches)}: {subject}")
-        folder = self.folder / f"{number:02}-{_slug(subject)}"
-        profile = self._profile(number, self._write_series(folder / "series", number))
+        folder = self.folder / f"{number:02}-{slug(subject)}"
+        profile = self._profile(number, write_series(folder / "series", self.patches[:number]))
         step = StepResult(number=number, patch=patch.name, subject=subject)
         begun = time.monotonic()
         try:
@@ -192,20 +160,6 @@ class _Checker:
                 said = "\n".join(filter(None, (step.error, str(error))))
                 step = step.model_copy(update={"error": said})
         return step
-
-    def _write_series(self, folder: Path, number: int) -> Path:
-        """Write the first patches as a folder that ``--series`` takes."""
-        names = []
-        try:
-            folder.mkdir(parents=True)
-            for index, patch in enumerate(self.patches[:number], 1):
-                name = f"{index:04}-{_slug(subject_of(patch))}.patch"
-                (folder / name).write_bytes(patch.content)
-                names.append(f"{name} -p{patch.strip}" if patch.strip != 1 else name)
-            (folder / "series").write_text("".join(f"{name}\n" for name in names))
-        except OSError as error:
-            raise host_error(error, folder) from error
-        return folder
 
     def _profile(self, number: int, series: Path) -> KernelProfile:
         """Return the profile of the first patches; options may come with a later one."""
@@ -285,8 +239,3 @@ class _Checker:
         if code not in {PYTEST_OK, PYTEST_FAILED}:
             tail = log.read_text(errors="replace")[-2000:]
             raise GuestError("pytest failed", where=log, detail=tail)
-
-
-def _slug(subject: str) -> str:
-    """Return a subject as git names a patch's file."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", subject).strip("-.")[:52] or "patch"

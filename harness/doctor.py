@@ -11,7 +11,8 @@ from typing import Literal
 
 from harness import paths
 from harness.errors import HarnessError
-from harness.profiles import cpu_names, load_cpu
+from harness.names import cpu_names
+from harness.profiles import load_cpu
 from harness.values import Compiler, Emulator, Value
 
 State = Literal["good", "note", "bad"]

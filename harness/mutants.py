@@ -9,12 +9,10 @@ that run recorded is the verdict; its folder is kept like that of any run.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,23 +20,19 @@ from typing import Literal, NamedTuple
 from pydantic import ConfigDict, Field
 
 from harness import paths
-from harness.artefacts.command import stream
 from harness.artefacts.emulator import OURS
 from harness.artefacts.series import Patch, fetch_series, message_of
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, UserError
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_emulator, load_kernel
 from harness.progress import Progress
-from harness.request import DEFAULT_KERNEL
-from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord, read_records
-from harness.results.summary import case_id, write_atomically
-from harness.runfolder import RunFolder
+from harness.results.summary import write_atomically
+from harness.unattended import Start, failures, run_command, start_command, write_profile
 from harness.values import Compiler, EmulatorProfile, FolderSeries, KernelProfile, Value
 
 Of = Literal["emulator", "kernel"]
 Status = Literal["killed", "survived", "excused", "does-not-build", "not-judged"]
-#: Runs a command, gives each line of its output to a function, and returns its exit code.
-Start = Callable[[Sequence[str], Path, Callable[[str], None]], int]
 
 MUTANTS_FILE = "mutants.json"
 #: The run without a mutant, which has to pass.
@@ -162,21 +156,6 @@ def read_mutant(path: Path) -> Mutant:
     )
 
 
-def to_toml(table: Mapping[str, object]) -> str:
-    """Return a profile's file: strings, lists of strings, and tables of these.
-
-    A string of JSON is one of TOML as well.
-    """
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    lines = [
-        f"{key} = {json.dumps(value)}" for key, value in plain.items() if value not in (None, "")
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", to_toml(value)]
-    return "\n".join(lines) + "\n"
-
-
 def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> list[str]:
     """Return the command that runs the suite with a changed profile."""
     kind = KINDS[proof.of]
@@ -219,16 +198,9 @@ def judge(mutant: Mutant, code: int, run: Path, said: Sequence[str], seconds: fl
 
 def _first_failure(run: Path) -> dict[str, str]:
     """Return what failed first in a run, as fields of a result."""
-    for record in read_records(RunFolder(run).results).records:
-        match record:
-            case CaseRecord(status="fail"):
-                said = record.message or record.diagnostics.strip().partition("\n")[0]
-                return {"by": case_id(record), "cell": record.cell, "message": said}
-            case SplatRecord(excused=None):
-                return {"by": "(kernel log)", "cell": record.cell, "message": record.title}
-            case GuestFailureRecord(program=str()):
-                by = f"{record.program}::({record.verdict})"
-                return {"by": by, "cell": record.cell, "message": record.message}
+    for failure in failures(run):
+        if failure.kind != "guest" or failure.program:
+            return {"by": failure.by, "cell": failure.cell, "message": failure.message}
     return {}
 
 
@@ -261,7 +233,7 @@ def prove(
     mutants = find_mutants(
         proof.folder or paths.PATCHES / "mutants" / kind.profile, names=proof.names
     )
-    bench = _Bench(proof, out, start or _start)
+    bench = _Bench(proof, out, start or start_command)
     bench.lay_out_base(store, progress)
     _check_unchanged(bench, progress)
     report = Report(of=proof.of, profile=kind.profile, chosen=len(mutants))
@@ -340,21 +312,7 @@ class _Bench:
         (series / "series").write_text("\n".join(lines) + "\n")
         changed = self._profile.model_copy(update={"series": FolderSeries(path=series.absolute())})
         # The name decides which kept build folder is used.
-        profile = folder / f"{self._profile.name}.toml"
-        profile.write_text(to_toml(changed.model_dump(mode="json", exclude={"name"})))
-        said: list[str] = []
-
-        def tell(line: str) -> None:
-            if line.strip():
-                said.append(line)
-                del said[:-200]
-                on_line(line.strip())
-
+        profile = write_profile(changed, folder)
         argv = run_argv(self.proof, profile, folder / _RUN, exit_first=patch is not None)
-        began = time.monotonic()
-        code = self._start(argv, folder / _LOG, tell)
-        return code, said, time.monotonic() - began
-
-
-def _start(argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
-    return stream(argv, log=log, on_line=on_line)
+        ran = run_command(argv, folder / _LOG, on_line, self._start)
+        return ran.code, list(ran.said), ran.seconds

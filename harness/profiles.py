@@ -19,6 +19,14 @@ from pydantic import ValidationError
 
 from harness import paths
 from harness.errors import UserError
+from harness.names import (
+    ALL_CPUS,
+    NO_SERIES,
+    cpu_names,
+    emulator_names,
+    fragment_names,
+    kernel_names,
+)
 from harness.values import (
     Compiler,
     CpuProfile,
@@ -34,11 +42,6 @@ from harness.values import (
 Json = dict[str, object]
 Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 
-#: What ``--series`` takes to say: the tree as it is.
-NO_SERIES = "none"
-#: What ``--cpu`` takes for every CPU model of ``harness/cpus``.
-ALL_CPUS = "all"
-
 _MESSAGE_ID = re.compile(r"[^<>\s/]+@[^<>\s/]+")
 
 
@@ -53,21 +56,6 @@ class KernelOverrides(Value):
     #: Fragments added after the profile's own.
     fragments: tuple[str, ...] = ()
     toolchain: Compiler | None = None
-
-
-def kernel_names() -> list[str]:
-    """Return the names of the kernels in ``kernel-config/kernels``."""
-    return _names(paths.KERNELS, ".toml")
-
-
-def cpu_names() -> list[str]:
-    """Return the names of the CPU models in ``harness/cpus``."""
-    return _names(paths.CPUS, ".toml")
-
-
-def fragment_names() -> list[str]:
-    """Return the names of the configuration fragments in ``kernel-config/fragments``."""
-    return _names(paths.FRAGMENTS, ".config")
 
 
 def expand_cpus(names: Sequence[str]) -> tuple[str, ...]:
@@ -99,7 +87,7 @@ def load_cpu(name: str) -> CpuProfile:
 
     :raise UserError: no such profile, or something in it is wrong.
     """
-    path = _find(name, paths.CPUS, "cpu")
+    path = _find(name, paths.CPUS, "cpu", cpu_names())
     return _validate(CpuProfile, _read(path), path)
 
 
@@ -112,7 +100,7 @@ def load_kernel(name: str, overrides: KernelOverrides | None = None) -> KernelPr
     :raise UserError: no such profile, something in it is wrong, or a tree, a series or a
         fragment does not exist.
     """
-    path = _find(name, paths.KERNELS, "kernel")
+    path = _find(name, paths.KERNELS, "kernel", kernel_names())
     data = _read(path)
     for table in ("source", "series"):
         _anchor(data.get(table), path.parent)
@@ -130,7 +118,7 @@ def load_emulator(name: str) -> EmulatorProfile:
 
     :raise UserError: no such profile, or something in it is wrong.
     """
-    path = _find(name, paths.EMULATORS, "emulator")
+    path = _find(name, paths.EMULATORS, "emulator", emulator_names())
     data = _read(path)
     for table in ("source", "series"):
         _anchor(data.get(table), path.parent)
@@ -183,12 +171,17 @@ def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfi
 
 def _check_inputs(profile: KernelProfile, where: Path) -> None:
     """Refuse paths that lead nowhere now, not after ten minutes of building."""
-    if isinstance(profile.source, TreeSource) and not (profile.source.path / "Kbuild").is_file():
+    source = profile.source
+    if (
+        isinstance(source, TreeSource)
+        and not source.revision
+        and not (source.path / "Kbuild").is_file()
+    ):
         raise UserError(
             "this is not a Linux source tree (it has no Kbuild file)"
-            if profile.source.path.is_dir()
+            if source.path.is_dir()
             else "the source tree does not exist",
-            where=f"{profile.source.path} (kernel {profile.name})",
+            where=f"{source.path} (kernel {profile.name})",
             hint="give the top folder of a kernel tree with --tree",
         )
     series = profile.series
@@ -238,17 +231,13 @@ def _check_mbox(path: Path, where: Path) -> None:
         box.close()
 
 
-def _names(folder: Path, suffix: str) -> list[str]:
-    return sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
-
-
-def _find(name: str, folder: Path, what: str) -> Path:
+def _find(name: str, folder: Path, what: str, known: list[str]) -> Path:
     if "/" in name or name.endswith(".toml"):
         path = Path(name).expanduser().resolve()
         if not path.is_file():
             raise UserError(f"there is no such {what} profile", where=name)
         return path
-    _check_known(name, _names(folder, ".toml"), what, folder)
+    _check_known(name, known, what, folder)
     return folder / f"{name}.toml"
 
 

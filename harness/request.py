@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.errors import UserError
+from harness.names import DEFAULT_COMPILER, DEFAULT_CPU, DEFAULT_KERNEL, DEFAULT_SMP
 from harness.plan import make_plan
 from harness.profiles import KernelOverrides, expand_cpus, load_cpu, load_kernel
 from harness.values import Clock, Compiler, KernelProfile, Plan, Value
-
-DEFAULT_KERNEL = "linux-6.12"
-DEFAULT_CPU = "hidden"
-#: Two CPUs: delivery between CPUs is what most programs are about.
-DEFAULT_SMP = 2
-DEFAULT_COMPILER: Compiler = "gcc"
 
 
 class Request(Value):
@@ -41,6 +37,18 @@ class Request(Value):
         :raise UserError: a profile, tree, series or fragment does not exist or is wrong.
         """
         return [load_kernel(name, self.overrides) for name in self.kernels]
+
+    def kernel_profile(self, why: str) -> KernelProfile:
+        """Load the only kernel.
+
+        :param why: what the error says of a request with several.
+        :raise UserError: as :meth:`kernel_profiles`, or there is not just one.
+        """
+        profiles = self.kernel_profiles()
+        if len(profiles) != 1:
+            names = ", ".join(profile.name for profile in profiles)
+            raise UserError(why, where=names, hint="name just one")
+        return profiles[0]
 
     def plan(self) -> Plan:
         """Return the cells.

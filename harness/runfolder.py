@@ -49,6 +49,11 @@ class CellSetup(Value):
     #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
     options: tuple[str, ...] = ()
 
+    def files(self) -> tuple[Path, ...]:
+        """Return a file or folder of each artefact that the cell is made of."""
+        programs = tuple(program.path for program in self.programs.programs)
+        return self.emulator.binary, self.kernel.path, self.image.path, *programs
+
     def guest_spec(self) -> GuestSpec:
         """Return what this cell's guest is started with."""
         return GuestSpec(
@@ -212,6 +217,31 @@ def make_run_folder(out: Path | None) -> RunFolder:
             hint="give a folder that you can write to with --out",
         ) from error
     return RunFolder(folder)
+
+
+def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
+    """Make the folder of a command that runs many times: ``out``, or ``runs/KIND-TIME-RANDOM``.
+
+    :param file: the name of what the command writes there.
+    :raise UserError: it cannot be made, or already holds such results.
+    """
+    stamp = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    folder = (out or Path(RUNS) / stamp).absolute()
+    if (folder / file).exists():
+        raise UserError(
+            f"this folder already holds results: {file}",
+            where=folder,
+            hint="give another --out, or remove the old results",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder for the results cannot be made: {error.strerror}",
+            where=folder,
+            hint="give a folder that you can write to with --out",
+        ) from error
+    return folder
 
 
 def _point_latest(folder: Path) -> None:

@@ -68,6 +68,8 @@ class TreeSource(Value):
 
     kind: Literal["tree"] = "tree"
     path: Path
+    #: A commit of that git checkout, whatever its files are now; all 40 digits.
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
 
 
 Source = Annotated[

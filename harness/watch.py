@@ -6,7 +6,7 @@ no reason to stop watching. What changes while a run goes on begins the next one
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -108,7 +108,9 @@ def run_once(argv: Sequence[str]) -> int:
     ^C goes to both, and it is the run that ends by it, in its own time.
     """
     words = [word for word in argv[1:] if word != "--watch"]
-    process = subprocess.Popen([sys.executable, "-m", "harness", *words])
-    while True:
-        with contextlib.suppress(KeyboardInterrupt):
-            return process.wait()
+    # A handler that does nothing, and not SIG_IGN, which the run would inherit.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.Popen([sys.executable, "-m", "harness", *words]).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -81,6 +81,35 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
     return commit
 
 
+def identify_commit(tree: Path, commit: str, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
+    """Return what decides the content of a commit; the same as of a checkout of just that.
+
+    :raise UserError: there is no such commit in the checkout, or it holds another kind of tree.
+    """
+    repository = Repository(git_dir_of(tree))
+    if not repository.has(commit):
+        raise UserError("the git checkout has no such commit", where=f"{commit} in {tree}")
+    top = repository.run("ls-tree", "--name-only", commit).splitlines()
+    lacking = [name for name in kind.top if name not in top]
+    if lacking:
+        raise UserError(
+            f"this commit is no {kind.name}: it has no {' and no '.join(lacking)}",
+            where=f"{commit} in {tree}",
+        )
+    return {"kind": "tree", "tree": repository.tree_of(commit)}
+
+
+def git_dir_of(tree: Path) -> Path:
+    """Return the git folder of a checkout; of a linked one, that of the main checkout.
+
+    :raise UserError: this is no git checkout.
+    """
+    git_dir = _git_dir(tree)
+    if git_dir is None:
+        raise UserError("this is no git checkout", where=tree, hint="name the top of one")
+    return _objects_of(git_dir).parent
+
+
 def _check(tree: Path, kind: TreeKind) -> None:
     if not all((tree / name).is_file() for name in kind.top):
         raise UserError(

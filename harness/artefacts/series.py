@@ -20,7 +20,7 @@ from pathlib import Path
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
 
-from harness.artefacts.command import Captured, capture
+from harness.artefacts.command import Captured, capture, host_error
 from harness.artefacts.git import Repository, clean_environment, own_environment
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
@@ -194,6 +194,29 @@ def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
             continue
         found |= {file.path: None for file in files if not file.is_removed_file}
     return tuple(found)
+
+
+def slug(subject: str) -> str:
+    """Return a subject as git names a patch's file."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", subject).strip("-.")[:52] or "patch"
+
+
+def write_series(folder: Path, patches: Sequence[Patch]) -> Path:
+    """Write patches as a new folder that ``--series`` takes, and return it.
+
+    :raise HarnessError: the host cannot keep it.
+    """
+    names = []
+    try:
+        folder.mkdir(parents=True)
+        for number, patch in enumerate(patches, 1):
+            name = f"{number:04}-{slug(subject_of(patch))}.patch"
+            (folder / name).write_bytes(patch.content)
+            names.append(f"{name} -p{patch.strip}" if patch.strip != 1 else name)
+        (folder / "series").write_text("".join(f"{name}\n" for name in names))
+    except OSError as error:
+        raise host_error(error, folder) from error
+    return folder
 
 
 # --- putting them on a tree ----------------------------------------------------------------

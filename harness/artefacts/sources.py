@@ -40,7 +40,7 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class BaseTree(NamedTuple):
-    """A pristine tree: a commit in a bare repository that is never written to again."""
+    """A pristine tree: a commit in a repository that we never write to (again)."""
 
     repository: Path
     commit: str
@@ -56,7 +56,8 @@ def describe_source(source: Source) -> str:
         return source.url.rpartition("/")[2]
     if isinstance(source, GitSource):
         return f"{source.url} at {source.revision}"
-    return str(source.path)
+    at = f" at {source.revision[:12]}" if source.revision else ""
+    return f"{source.path}{at}"
 
 
 def identify_source(source: Source, store: Store, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
@@ -78,6 +79,8 @@ def identify_source(source: Source, store: Store, kind: TreeKind = KERNEL_TREE) 
         return {"kind": "tarball", "sha256": source.sha256}
     if isinstance(source, GitSource):
         return {"kind": "git", "commit": _git_commit(source, store)}
+    if source.revision:
+        return local_tree.identify_commit(source.path, source.revision, kind)
     return local_tree.identify(source.path, kind)
 
 
@@ -86,11 +89,16 @@ def fetch_source(
 ) -> BaseTree:
     """Bring a source's tree into the store, unless it is there.
 
+    A commit of a local checkout is used where it is: a search through a history asks for many, and
+    a copy of each would take as much space as a kernel's build.
+
     :param kind: what a tarball or a local tree is checked for.
     :raise UserError: what the profile names does not exist.
     :raise BuildError: it could not be fetched, verified or unpacked.
     """
     identity = identify_source(source, store, kind)
+    if isinstance(source, TreeSource) and source.revision:
+        return BaseTree(local_tree.git_dir_of(source.path), source.revision)
 
     def build(folder: Path) -> None:
         require("git", needed_for=f"a {kind.name}")

@@ -4,26 +4,33 @@
 
     ROOT/KIND/KEY/            a finished artefact; never changes again
     ROOT/KIND/.new-KEY-…/     one being built; becomes the above by one rename
+    ROOT/KIND/.old-…/         one being removed
     ROOT/locks/               one lock file for each key and kept folder
     ROOT/work/NAME/           kept build folders: a speed-up, never an input
     ROOT/logs/                build logs of the last attempts, failed ones included
 
-A reader needs no lock: an artefact is there whole or not at all. Builders of one key exclude one
+A reader never waits: an artefact is there whole or not at all. Builders of one key exclude one
 another, and the lock is the kernel's (``flock``), so it goes away with its holder. A builder
 that was killed leaves a ``.new-`` folder; the next process that opens the store or builds
 that key removes it.
+
+Whoever found an artefact holds it as long as its store lives, by a shared lock on the artefact's
+folder; what nobody holds can be taken away (:mod:`harness.artefacts.prune`). The time of change of
+that folder, and of a kept one, is when it was last asked for.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +49,9 @@ JSON = object
 ANNOUNCE_WAIT_S = 2.0
 GIVE_UP_WAIT_S = 3 * 3600.0
 
+_INPUTS = "inputs.json"
 _NEW = ".new-"
+_OLD = ".old-"
 
 
 class Entry(NamedTuple):
@@ -59,12 +68,53 @@ def canonical(value: JSON) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+class Hold:
+    """Keeps an artefact from being taken away, as long as this object lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Hold an artefact's folder, and remember that it was asked for now.
+
+        :raise FileNotFoundError: it is not there, or was taken away meanwhile.
+        """
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Some network file systems lock no folders; there, nothing is taken away either.
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        if not self._is(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        with suppress(OSError):
+            os.utime(self._descriptor)
+
+    def _is(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), path.stat())
+        except FileNotFoundError:
+            return False
+
+    def __del__(self) -> None:
+        if descriptor := getattr(self, "_descriptor", None):
+            os.close(descriptor)
+
+
+def hold_all(paths: Iterable[Path]) -> list[Hold]:
+    """Hold the artefacts that these paths are in; what is in none is left out."""
+    folders = {
+        folder for path in paths for folder in (path, *path.parents) if (folder / _INPUTS).is_file()
+    }
+    holds = []
+    for folder in folders:
+        with suppress(OSError):
+            holds.append(Hold(folder))
+    return holds
+
+
 class Store:
     """The artefact store under one folder. Safe for any number of processes at once."""
 
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
         self.progress = progress or Silent()
+        self._holds: dict[Path, Hold] = {}
 
     @classmethod
     def open(cls, progress: Progress | None = None) -> Store:
@@ -84,10 +134,20 @@ class Store:
         return hashlib.sha256(canonical({"kind": kind, "inputs": dict(inputs)})).hexdigest()
 
     def find(self, kind: str, inputs: Mapping[str, JSON]) -> Entry | None:
-        """Return the finished artefact, or None; takes no lock and builds nothing."""
+        """Return the finished artefact, held from now on, or None; builds nothing."""
         key = self.key(kind, inputs)
         path = self.root / kind / key
-        return Entry(key, path, hit=True) if path.is_dir() else None
+        return Entry(key, path, hit=True) if self._hold(path) else None
+
+    def _hold(self, path: Path) -> bool:
+        """Hold an artefact as long as this store lives; tell whether it is there."""
+        if path in self._holds and path.is_dir():
+            return True
+        try:
+            self._holds[path] = Hold(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def get(self, kind: str, inputs: Mapping[str, JSON], build: Callable[[Path], None]) -> Entry:
         """Return the artefact, building it first if it is not there.
@@ -112,6 +172,7 @@ class Store:
                 self._build(final, inputs, build)
             except OSError as error:
                 raise host_error(error, final) from error
+            self._hold(final)
             return Entry(key, final, hit=False)
 
     def _build(
@@ -124,7 +185,7 @@ class Store:
             new.chmod(0o755)
             build(new)
             text = json.dumps(dict(inputs), indent=2, sort_keys=True, ensure_ascii=False)
-            (new / "inputs.json").write_text(text + "\n", encoding="utf-8")
+            (new / _INPUTS).write_text(text + "\n", encoding="utf-8")
             _flush(new)
             new.rename(final)
             _flush(final.parent)
@@ -143,6 +204,7 @@ class Store:
             path = self.root / "work" / name
             try:
                 path.mkdir(parents=True, exist_ok=True)
+                os.utime(path)
             except OSError as error:
                 raise host_error(error, path) from error
             yield path
@@ -188,8 +250,35 @@ class Store:
         finally:
             lock.release()
 
+    def take_away(self, kind: str, name: str) -> bool:
+        """Remove an artefact or a kept folder, unless somebody builds, works in or holds it.
+
+        :param kind: the artefact's kind, or ``work``.
+        :param name: its key, or the kept folder's name.
+        :return: whether it is gone.
+        :raise UserError: it cannot be removed.
+        """
+        path = self.root / kind / name
+        gone = path.with_name(f"{_OLD}{name}")
+        try:
+            with FileLock(self.root / "locks" / f"{kind}-{name}.lock").acquire(timeout=0):
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.rename(gone)
+                finally:
+                    os.close(descriptor)
+        except (Timeout, BlockingIOError, FileNotFoundError):
+            return not path.exists()
+        except OSError as error:
+            raise host_error(error, path) from error
+        shutil.rmtree(gone, ignore_errors=True)
+        return True
+
     def sweep(self) -> None:
         """Remove what killed builders left, except where somebody builds right now."""
+        for old in self.root.glob(f"*/{_OLD}*"):
+            shutil.rmtree(old, ignore_errors=True)
         for new in self.root.glob(f"*/{_NEW}*"):
             key = new.name.removeprefix(_NEW)[:64]
             lock = FileLock(self.root / "locks" / f"{new.parent.name}-{key}.lock")

@@ -17,10 +17,15 @@ import click
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
 
+PROGRAM = "uintr-harness"
+#: By what a shell's completion asks: click's own mechanism, and its name for this program.
+COMPLETE_VARIABLE = "_UINTR_HARNESS_COMPLETE"
+
 #: Command → module of this package that has it under the same name. They are imported when
 #: called: ``plan`` need not wait for what only ``run`` uses.
 COMMANDS = (
-    *("run", "plan", "build", "report", "compare", "history", "shell", "mutants", "doctor"),
+    *("run", "plan", "build", "report", "compare", "history", "bisect", "shell", "mutants"),
+    *("cache", "doctor", "completion"),
 )
 
 
@@ -70,7 +75,7 @@ class Command(click.Command):
     epilog="Exit codes: 0 all passed, 1 tests failed, 2 wrong usage or configuration, "
     "3 a build failed, 4 a guest or the host failed, 130 interrupted.",
 )
-@click.version_option(__version__, prog_name="uintr-harness")
+@click.version_option(__version__, prog_name=PROGRAM)
 def app() -> None:
     """Build patched kernels, boot them in QEMU, test user interrupts over SSH."""
 
@@ -88,7 +93,13 @@ def invoke(argv: list[str]) -> int:
     state: dict[str, bool] = {}
     try:
         with _terminated_as_interrupted():
-            code = app.main(argv, prog_name="uintr-harness", standalone_mode=False, obj=state)
+            code = app.main(
+                argv,
+                prog_name=PROGRAM,
+                complete_var=COMPLETE_VARIABLE,
+                standalone_mode=False,
+                obj=state,
+            )
         sys.stdout.flush()
     except BaseException as error:
         if isinstance(error, SystemExit):
@@ -124,7 +135,7 @@ def _explain(error: BaseException) -> int:
             _say(str(error))
             return error.exit_code
         case click.UsageError():
-            where = error.ctx.command_path if error.ctx else "uintr-harness"
+            where = error.ctx.command_path if error.ctx else PROGRAM
             _say(f"{error.format_message()}\n  hint: {where} --help lists what it takes")
             return ExitCode.USAGE
         case click.ClickException():

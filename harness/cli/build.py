@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from harness.cli import Command
-from harness.cli.options import cell_options
+from harness.cli.options import EMULATOR, cell_options
 from harness.cli.show import shown
-from harness.request import Request
-from harness.values import Compiler
+
+if TYPE_CHECKING:
+    from harness.request import Request
+    from harness.values import Compiler
 
 #: Options that mean something for an artefact; all others are about what `--check-series` does.
 _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "cc", "emulator"}
@@ -26,6 +29,7 @@ _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "c
 @cell_options
 @click.option(
     "--emulator",
+    type=EMULATOR,
     metavar="NAME|FILE",
     help="Emulator profile: a name, or a TOML file.  [default: qemu-10.0]",
 )

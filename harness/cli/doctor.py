@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import Command
-from harness.doctor import Finding, examine
 from harness.errors import ExitCode
+
+if TYPE_CHECKING:
+    from harness.doctor import Finding
 
 _MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "red")}
 
@@ -20,6 +23,8 @@ def command(as_json: bool) -> int:
 
     The exit code is 4 if something keeps the default run from working, else 0.
     """
+    from harness.doctor import examine
+
     findings: list[Finding] = []
     for finding in examine():
         findings.append(finding)

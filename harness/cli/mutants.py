@@ -6,15 +6,16 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.artefacts.store import Store
 from harness.cli import Command
-from harness.cli.options import List, flat
+from harness.cli.options import CPU, PROGRAMS, List, flat
 from harness.cli.show import shown
-from harness.mutants import MUTANTS_FILE, Proof, Report, Result, exit_code, prove
+
+if TYPE_CHECKING:
+    from harness.mutants import Report, Result
 
 _COLOURS = {"killed": "green", "excused": "yellow"}
 _SHOWN = 100
@@ -41,7 +42,7 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder of the mutants  [default: patches/mutants/PROFILE]",
 )
-@_list("--cpu", "cpus", click.STRING, "CPU models of the suite.")
+@_list("--cpu", "cpus", CPU, "CPU models of the suite.")
 @_list("--smp", "smp", click.IntRange(1, 16), "Numbers of CPUs  [default: 1,2,4 for the emulator]")
 @_list("--cc", "compilers", click.Choice(["gcc", "clang"]), "Compilers of the programs.")
 @click.option(
@@ -51,7 +52,13 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
     show_default=True,
     help="As for run.",
 )
-@click.option("-k", "select", metavar="EXPR", help="Only the programs that match (pytest's -k).")
+@click.option(
+    "-k",
+    "select",
+    type=PROGRAMS,
+    metavar="EXPR",
+    help="Only the programs that match (pytest's -k).",
+)
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
 )
@@ -66,6 +73,9 @@ def command(out: Path | None, **options: Any) -> int:
     NAMES choose mutants by name or pattern. The suite is run without a mutant first. The exit code
     is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
     """
+    from harness.artefacts.store import Store
+    from harness.mutants import Proof, exit_code, prove
+
     proof = Proof(**options)
     stamp = f"mutants-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     where = (out or Path("runs") / stamp).absolute()
@@ -86,6 +96,8 @@ def _show(result: Result) -> None:
 
 
 def _show_totals(report: Report, where: Path) -> None:
+    from harness.mutants import MUTANTS_FILE
+
     totals = ", ".join(f"{count} {status}" for status, count in sorted(report.totals.items()))
     click.echo(f"{report.chosen} mutants of {report.profile}: {totals}")
     click.echo(f"results: {where / MUTANTS_FILE}")

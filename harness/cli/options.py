@@ -8,17 +8,56 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from harness.profiles import KernelOverrides
-from harness.request import (
+from harness.names import (
+    ALL_CPUS,
     DEFAULT_COMPILER,
     DEFAULT_CPU,
     DEFAULT_KERNEL,
     DEFAULT_SMP,
-    Request,
+    NO_SERIES,
+    cpu_names,
+    emulator_names,
+    fragment_names,
+    kernel_names,
+    program_names,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Named(click.ParamType[str]):
+    """A name that a shell can complete, or the path of a file.
+
+    :param names: gives the names that there are.
+    :param files: whether it may be a path instead; that is completed once it has a slash.
+    """
+
+    def __init__(self, name: str, names: Callable[[], list[str]], *, files: bool = False) -> None:
+        self.name = name
+        self._names = names
+        self._files = files
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        """Take any text: whether there is such a thing is said by who looks for it."""
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Return the names that begin like this."""
+        if self._files and incomplete.startswith(("/", "./", "../", "~")):
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
 class List(click.ParamType[tuple[Any, ...]]):
@@ -38,6 +77,14 @@ class List(click.ParamType[tuple[Any, ...]]):
         if not all(parts):
             self.fail(f"{value!r} has an empty value", param, ctx)
         return tuple(self.item.convert(part, param, ctx) for part in parts)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the last value."""
+        done, comma, last = incomplete.rpartition(",")
+        items = self.item.shell_complete(ctx, param, last)
+        return [CompletionItem(f"{done}{comma}{item.value}", item.type) for item in items]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Show what one value is."""
@@ -62,12 +109,18 @@ def _list(flag: str, item: click.ParamType[Any], name: str, default: object, tex
     )
 
 
+KERNEL = Named("name", kernel_names, files=True)
+CPU = Named("name", lambda: [*cpu_names(), ALL_CPUS], files=True)
+FRAGMENT = Named("name", fragment_names)
+EMULATOR = Named("name", emulator_names, files=True)
+QEMU = Named("qemu", lambda: ["auto", "system", "bundled"], files=True)
+SERIES = Named("series", lambda: [NO_SERIES], files=True)
+PROGRAMS = Named("expr", program_names)
+
 CPU_HELP = "CPU model: a name, a pattern like hidden*, all, or a TOML file."
 
 KERNEL_OPTIONS = (
-    _list(
-        "--kernel", click.STRING, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."
-    ),
+    _list("--kernel", KERNEL, "name", DEFAULT_KERNEL, "Kernel profile: a name, or a TOML file."),
     click.option(
         "--tree",
         type=click.Path(path_type=Path),
@@ -75,20 +128,19 @@ KERNEL_OPTIONS = (
     ),
     click.option(
         "--series",
+        type=SERIES,
         metavar="PATH|MSGID|none",
         help="Patches instead of the profile's: a folder with a series file, an mbox, "
         "a lore message-id.",
     ),
-    _list(
-        "--fragment", click.STRING, "name", None, "Config fragments to add: kasan, lockdep, kcsan."
-    ),
+    _list("--fragment", FRAGMENT, "name", None, "Config fragments to add: kasan, lockdep, kcsan."),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
     ),
 )
 
 CELL_OPTIONS = (
-    _list("--cpu", click.STRING, "name", DEFAULT_CPU, CPU_HELP),
+    _list("--cpu", CPU, "name", DEFAULT_CPU, CPU_HELP),
     _list(
         "--smp",
         click.IntRange(1, 16),
@@ -120,6 +172,7 @@ CELL_OPTIONS = (
     ),
     click.option(
         "--qemu",
+        type=QEMU,
         metavar="auto|system|bundled|PATH",
         help="The QEMU to use. auto: the host's, or ours if a CPU exposes user interrupts. "
         "A path is a binary's, or a TOML file's: an emulator profile, which is built.",
@@ -133,6 +186,7 @@ CELL_OPTIONS = (
     click.option(
         "-k",
         "select",
+        type=PROGRAMS,
         metavar="EXPR",
         default="",
         help="Only the programs that match (pytest's -k).",
@@ -164,6 +218,9 @@ def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]
         toolchain: Any,
         **rest: Any,
     ) -> Any:
+        from harness.profiles import KernelOverrides  # pydantic, which --help can do without
+        from harness.request import Request
+
         fields: dict[str, Any] = {
             "kernels": kernel,
             "overrides": KernelOverrides(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from harness.cli import Command
 from harness.cli.options import cell_options
-from harness.plan import Format, render
-from harness.request import Request
+
+if TYPE_CHECKING:
+    from harness.plan import Format
+    from harness.request import Request
 
 
 @click.command("plan", cls=Command)
@@ -22,5 +26,7 @@ from harness.request import Request
 )
 def command(request: Request, form: Format) -> None:
     """Print the cells that `run` would run with the same options."""
+    from harness.plan import render
+
     plan = request.plan()
     click.echo(render(plan, form, request.cell_options(plan)))

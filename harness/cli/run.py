@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,10 @@ from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
 from harness.errors import UserError
-from harness.request import Request
-from harness.session import RunOptions, run
+
+if TYPE_CHECKING:
+    from harness.request import Request
+    from harness.session import RunOptions
 
 
 class Jobs(click.ParamType[int | None]):
@@ -98,6 +100,8 @@ def command(request: Request, watch: bool, **options: Any) -> int:
 
     Arguments after -- go to pytest as they are.
     """
+    from harness.session import RunOptions, run  # the engine, after --help
+
     if watch:
         return _watch(request, RunOptions(**options))
     with shown() as progress:

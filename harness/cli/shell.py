@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.artefacts.store import Store
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
 from harness.errors import GuestError, UserError
-from harness.prepare import choose_machine, prepare
-from harness.request import Request
-from harness.runfolder import CellSetup
-from harness.values import KernelArtefact
 
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
     from harness.report.progress import RichProgress
+    from harness.request import Request
+    from harness.runfolder import CellSetup
+    from harness.values import KernelArtefact
 
 
 def ssh_argv(port: int, key: Path, known_hosts: Path) -> list[str]:
@@ -66,6 +64,9 @@ def command(request: Request, gdb: bool) -> int:
     The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
     same guest, and for gdb, are there as long as it runs: their paths are printed first.
     """
+    from harness.artefacts.store import Store
+    from harness.prepare import choose_machine, prepare
+
     tool, package = ("gdb", "gdb") if gdb else ("ssh", "openssh-client")
     if not shutil.which(tool):
         raise UserError(f"there is no {tool}", hint=f"apt-get install {package}")

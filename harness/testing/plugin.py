@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.artefacts.store import Hold, hold_all
 from harness.errors import HarnessError
 from harness.guest.known_splats import KnownSplat, load_known_splats
 from harness.runfolder import CellSetup, RunFolder
@@ -24,6 +25,8 @@ RUN = pytest.StashKey[RunFolder]()
 CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
 JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
+#: Keeps the artefacts in the store for as long as pytest runs.
+HOLDS = pytest.StashKey[list[Hold]]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: Set for a test that is no program: a developer's own.
@@ -77,7 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         run = RunFolder(Path(folder))
         config.stash[RUN] = run
-        config.stash[CELLS] = run.read_artefacts().cells
+        cells = run.read_artefacts().cells
+        config.stash[CELLS] = cells
+        config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
         config.stash[KNOWN] = load_known_splats()
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))

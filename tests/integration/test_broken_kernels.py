@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from harness import paths
 from harness.artefacts.emulator import find_emulator
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
+from harness.artefacts.series import Patch, fetch_series, write_series
 from harness.artefacts.store import Store
 from harness.guest.failure import Completed, GuestFailure
 from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
 from harness.guest.vm import start_guest
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_cpu, load_kernel
 from harness.progress import Silent
-from harness.request import DEFAULT_KERNEL
 from harness.values import FolderSeries
 
 #: The first one builds the kernel, or what of it the patch changes.
@@ -81,9 +81,11 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     folder = tmp_path_factory.mktemp("broken")
     store = Store.open()
     # The name is that of the profile: its kept build folder rebuilds what the patch touches.
-    profile = load_kernel(DEFAULT_KERNEL).model_copy(
-        update={"series": FolderSeries(path=series(folder / "series"))}
-    )
+    profile = load_kernel(DEFAULT_KERNEL)
+    patches = [*fetch_series(profile.series, store, Silent())]
+    patches += [Patch(path.name, path.read_bytes()) for path in sorted(PATCHES.glob("*.patch"))]
+    series = FolderSeries(path=write_series(folder / "series", patches))
+    profile = profile.model_copy(update={"series": series})
     spec = GuestSpec(
         emulator=find_emulator(),
         kernel=build_kernel(profile, store, Silent()),
@@ -94,18 +96,6 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     with ThreadPoolExecutor(GUESTS) as pool:
         yield Guests(spec, folder, pool)
         pool.shutdown(cancel_futures=True)
-
-
-def series(folder: Path) -> Path:
-    """Put the patch behind the bundled ones."""
-    folder.mkdir()
-    (folder / "bundled").symlink_to(paths.PATCHES / DEFAULT_KERNEL)
-    (folder / "broken").symlink_to(PATCHES)
-    bundled = (paths.PATCHES / DEFAULT_KERNEL / "series").read_text().splitlines()
-    names = [f"bundled/{line}" for line in bundled if line and not line.startswith("#")]
-    names += [f"broken/{path.name}" for path in sorted(PATCHES.glob("*.patch"))]
-    (folder / "series").write_text("\n".join(names) + "\n")
-    return folder
 
 
 def failure(future: Future[Any]) -> GuestFailure:

@@ -35,9 +35,9 @@ from harness.guest.runtime import runtime_root
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.vm import Guest, start_guest
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_kernel
 from harness.progress import Silent
-from harness.request import DEFAULT_KERNEL
 from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact
 
 #: Fixtures are not timed: the first one may build a kernel, and a boot has deadlines of its own.

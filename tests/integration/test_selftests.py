@@ -14,9 +14,9 @@ from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
 from harness.artefacts.sources import fetch_source
 from harness.artefacts.store import Store
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_cpu, load_kernel
 from harness.progress import Silent
-from harness.request import DEFAULT_KERNEL
 from tests.regression.selftests import Boot, archive_of, boot, build_selftests
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(600, func_only=True)]

@@ -33,10 +33,10 @@ from harness.errors import GuestError, HarnessError
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.vm import start_guest
+from harness.names import DEFAULT_KERNEL
 from harness.profiles import KernelOverrides, load_cpu, load_kernel
 from harness.progress import Progress
 from harness.report.progress import RichProgress
-from harness.request import DEFAULT_KERNEL
 
 WORD = b"the-first-command"
 GUESTS = 20
@@ -50,6 +50,8 @@ def virtme_argv(command: str, spec: GuestSpec, more: Sequence[str]) -> list[str]
         *("--memory", f"{spec.memory_mib}M", "--cpus", str(spec.smp)),
         *("--qemu-bin", str(spec.emulator.binary)),
         *(["--disable-kvm"] if spec.accel == "tcg" else []),
+        # A kernel without block devices mounts its root only by this name.
+        *("-a", "root=/dev/root"),
         *more,
         *("--script-sh", f"echo {WORD.decode()}"),
     ]

@@ -130,6 +130,17 @@ def test_a_report_says_the_same_again(fake: Fake, capsys: pytest.CaptureFixture[
     assert again.replace("runs/latest", f"runs/{latest().path.name}") == first
 
 
+def test_a_report_in_markdown(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": BAD})
+    assert run() == 1
+    capsys.readouterr()
+    assert cli.invoke(["report", "--markdown", "runs/latest"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("### ❌ failed: <code>1 failed</code>\n")
+    assert "| linux-6.12-hidden-smp2-gcc |" in out
+    assert "api/a::broken" in out
+
+
 def test_a_guest_that_dies_is_exit_4_and_the_rest_is_kept(
     fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,12 +23,12 @@ from harness.mutants import (
     prove,
     read_mutant,
     run_argv,
-    to_toml,
 )
 from harness.profiles import load_emulator, load_kernel
 from harness.progress import Silent
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
 from harness.runfolder import RunFolder
+from harness.unattended import to_toml, write_profile
 
 CELL = "linux-6.12-exposed-smp1-gcc"
 PATCH = """\
@@ -131,13 +131,9 @@ def fetch_text(path: Path) -> str:
 
 def test_a_profile_is_written_so_that_it_reads_back_equal(tmp_path: Path) -> None:
     ours = load_emulator("qemu-10.0")
-    path = tmp_path / "qemu-10.0.toml"
-    path.write_text(to_toml(ours.model_dump(mode="json", exclude={"name"})))
-    assert load_emulator(str(path)) == ours
+    assert load_emulator(str(write_profile(ours, tmp_path))) == ours
     kernel = load_kernel("linux-6.12")
-    path = tmp_path / "linux-6.12.toml"
-    path.write_text(to_toml(kernel.model_dump(mode="json", exclude={"name"})))
-    assert load_kernel(str(path)) == kernel
+    assert load_kernel(str(write_profile(kernel, tmp_path))) == kernel
 
 
 def test_strings_survive_in_toml() -> None:
@@ -342,7 +338,7 @@ def test_the_command_line(
     expected: ExitCode,
 ) -> None:
     monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(mutants, "_start", Runs(**codes))
+    monkeypatch.setattr(mutants, "start_command", Runs(**codes))
     out = tmp_path / "out"
     assert cli.invoke(["mutants", "--from", str(folder), "--out", str(out), "no-*"]) == expected
     said = capsys.readouterr().out

@@ -34,7 +34,7 @@ from harness.results.summary import flaky_programs, fold
 from harness.runfolder import RunFolder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from tests.unit import fake_guest
-from tests.unit.runs import cell, prepared
+from tests.unit.runs import KEY, cell, prepared
 
 GOOD = "echo 'KTAP version 1'; echo 1..2; echo 'ok 1 first'; echo 'ok 2 second'"
 BAD = (
@@ -460,3 +460,18 @@ def test_each_result_line_is_json(tmp_path: Path, start: Start) -> None:
     start(run)
     for line in run.results.read_text().splitlines():
         assert json.loads(line)["schema"] == 1
+
+
+def test_artefacts_are_held_while_pytest_runs(tmp_path: Path, start: Start) -> None:
+    """Whoever prunes the store meanwhile leaves them."""
+    folder = tmp_path / "store" / "programs" / KEY
+    run = prepared(folder, {"api/good": GOOD})
+    (folder / "inputs.json").write_text("{}")
+    test = tmp_path / "test_held.py"
+    test.write_text(
+        "from pathlib import Path\nfrom harness.artefacts.store import Store\n\n"
+        f"def test_held():\n    store = Store(Path({str(tmp_path / 'store')!r}))\n"
+        f"    assert not store.take_away('programs', {KEY!r})\n"
+    )
+    assert start(run, tests=str(test)).ret == 0
+    assert folder.exists()

@@ -6,9 +6,9 @@ import pytest
 
 from harness import paths
 from harness.errors import UserError
+from harness.names import cpu_names
 from harness.profiles import (
     KernelOverrides,
-    cpu_names,
     expand_cpus,
     load_cpu,
     load_kernel,

@@ -263,6 +263,41 @@ def test_a_linked_work_tree_is_a_checkout_too(store: Store, toy: Path, tmp_path:
     assert content(fetch(TreeSource(path=linked), store))["kernel/fork.c"] == "int linked;"
 
 
+def test_a_commit_of_a_checkout_is_used_where_it_is(
+    store: Store, toy: Path, tmp_path: Path
+) -> None:
+    make_checkout(toy)
+    first = git(toy, "rev-parse", "HEAD")
+    clean = identify_source(TreeSource(path=toy), store)
+    (toy / "kernel/fork.c").write_text("int second;\n")
+    git(toy, "commit", "--quiet", "--all", "--message", "second")
+    linked = tmp_path / "linked"
+    git(toy, "worktree", "add", "--quiet", "--detach", str(linked))
+    (toy / "kernel/fork.c").write_text("int uncommitted;\n")
+    before = snapshot(toy)
+    for tree in (toy, linked):
+        source = TreeSource(path=tree, revision=first)
+        # Known as the checkout was when it was just that: its kernel is built already.
+        assert identify_source(source, store) == clean
+        base = fetch(source, store)
+        assert "fork_count" in content(base)["kernel/fork.c"]
+        assert base.repository == toy / ".git"
+    assert snapshot(toy) == before
+    assert not (store.root / "source").exists()
+
+
+def test_a_commit_that_is_not_there_and_one_of_something_else(store: Store, toy: Path) -> None:
+    with pytest.raises(UserError, match="no git checkout"):
+        fetch(TreeSource(path=toy, revision="1" * 40), store)
+    make_checkout(toy)
+    with pytest.raises(UserError, match="no such commit"):
+        fetch(TreeSource(path=toy, revision="1" * 40), store)
+    git(toy, "rm", "--quiet", "Kconfig")
+    git(toy, "commit", "--quiet", "--message", "no Kconfig")
+    with pytest.raises(UserError, match="no kernel tree: it has no Kconfig"):
+        fetch(TreeSource(path=toy, revision=git(toy, "rev-parse", "HEAD")), store)
+
+
 def test_a_plain_folder_is_copied_without_what_a_build_left(store: Store, toy: Path) -> None:
     source = TreeSource(path=toy)
     (toy / "include/generated").mkdir(parents=True)

@@ -1,0 +1,163 @@
+"""``uintr-harness bisect``: which commit, or which patch, broke it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli import Command
+from harness.cli.options import cell_options
+from harness.cli.show import shown
+
+if TYPE_CHECKING:
+    from harness.bisect import Line
+    from harness.progress import Progress
+    from harness.request import Request
+    from harness.results.bisection import Bisection, Step
+    from harness.values import KernelProfile
+
+_COLOURS = {"good": "green", "bad": "red", "skip": "yellow"}
+_SHOWN = 100
+
+
+@click.command("bisect", cls=Command)
+@cell_options
+@click.option(
+    "--good",
+    metavar="REV|NUMBER",
+    help="A commit of --tree that passes; or how many patches do  [default: no patch]",
+)
+@click.option(
+    "--bad",
+    metavar="REV|NUMBER",
+    help="A commit of --tree that fails; or how many patches do  [default: HEAD; all patches]",
+)
+@click.option(
+    "--first-parent",
+    is_flag=True,
+    help="Follow only the first parent of merges: find the merge that brought it.",
+)
+@click.option(
+    "--boot-failure",
+    type=click.Choice(["skip", "bad"]),
+    default="skip",
+    show_default=True,
+    help="What a kernel is that does not boot.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run each program N times in a row, for a failure that does not show each time.",
+)
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="RUN|FILE",
+    type=click.Path(path_type=Path),
+    help="As for run: a step is bad, too, if a latency is worse than there.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for bisect.json and each run  [default: runs/bisect-TIME-RANDOM]",
+)
+def command(
+    request: Request, good: str | None, bad: str | None, first_parent: bool, **options: Any
+) -> int:
+    """Find the first bad commit of a --tree, or the first bad patch of the series, unattended.
+
+    Bad is what fails a program that -k chooses, or has a complaint of the kernel. What does not
+    build or boot is skipped. With --tree alone commits are searched, else the series' patches. The
+    exit code is 0 if it was found, 3 or 4 if skips hide it among others.
+    """
+    from harness.bisect import BisectOptions, bisect  # with the engine, after --help
+    from harness.unattended import start_command
+
+    profile = request.kernel_profile("one kernel is searched at a time")
+    with shown() as progress:
+        if request.overrides.tree and request.overrides.series is None:
+            line, ends = _commits(profile, request.overrides.tree, good, bad, first_parent)
+        elif first_parent:
+            raise click.UsageError("--first-parent is for the commits of a --tree")
+        else:
+            line, ends = _patches(profile, good, bad, progress)
+        found, folder = bisect(
+            request, BisectOptions(**options), line, ends, progress, _show, start_command
+        )
+    _show_verdict(found, folder)
+    return found.exit_code
+
+
+def _commits(
+    profile: KernelProfile, tree: Path, good: str | None, bad: str | None, first_parent: bool
+) -> tuple[Line, tuple[str, str]]:
+    from harness.artefacts.commits import Commits
+    from harness.bisect import CommitLine
+
+    if good is None:
+        raise click.UsageError("--good is missing: a commit of the tree that passes")
+    commits = Commits(tree.expanduser().resolve(), first_parent=first_parent)
+    ends = commits.resolve(good), commits.resolve(bad or "HEAD")
+    return CommitLine(profile, commits), ends
+
+
+def _patches(
+    profile: KernelProfile, good: str | None, bad: str | None, progress: Progress
+) -> tuple[Line, tuple[str, str]]:
+    from harness.artefacts.series import fetch_series
+    from harness.artefacts.store import Store
+    from harness.bisect import PatchLine
+    from harness.errors import UserError
+
+    patches = fetch_series(profile.series, Store.open(progress), progress)
+    if not patches:
+        raise UserError(
+            "there is no series to search",
+            where=f"kernel {profile.name}",
+            hint="give one with --series, or a --tree with --good and --bad",
+        )
+    numbers = [str(len(patches) if given is None else given) for given in (good or "0", bad)]
+    for number in numbers:
+        if not number.isdecimal() or int(number) > len(patches):
+            raise UserError(
+                f"there is no patch {number}",
+                where="--good, --bad",
+                hint=f"a number from 0 to {len(patches)}: how many of the series' patches",
+            )
+    return PatchLine(profile, patches), (str(int(numbers[0])), str(int(numbers[1])))
+
+
+def _show(step: Step) -> None:
+    line = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
+    line += f" {step.point.id[:12]} {step.point.subject}"
+    if step.by:
+        line += f"  by {step.by}  in {step.cell}"
+    elif step.message:
+        line += f"  {step.message[:_SHOWN]}"
+    click.echo(f"{line}  {step.seconds:.0f} s")
+
+
+def _show_verdict(found: Bisection, folder: Path) -> None:
+    from harness.results.bisection import BISECT_FILE
+
+    noun = "commit" if found.of == "commits" else "patch"
+    if found.first_bad:
+        point = found.first_bad
+        click.secho(f"first bad {noun}: {point.id} {point.subject}", bold=True)
+        end, first = found.step_of(found.bad), found.step_of(point)
+        if end.by != first.by:
+            click.echo(f"it fails by {first.by}, the bad end by {end.by}")
+        click.echo(f"its run: uintr-harness report {folder / first.folder / 'run'}")
+    else:
+        click.secho(f"the first bad {noun} is one of these, which skips hide:", bold=True)
+        for point in found.suspects:
+            click.echo(f"  {point.id} {point.subject}")
+    click.echo(f"results: {folder / BISECT_FILE}")

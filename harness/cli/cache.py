@@ -1,0 +1,137 @@
+"""``uintr-harness cache``: what the artefact store holds, and less of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import Command
+from harness.cli.show import shown
+
+if TYPE_CHECKING:
+    from harness.artefacts.prune import Kept
+
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+
+
+class Age(click.ParamType[timedelta]):
+    """A time: ``12h``, ``30d``, ``2w``."""
+
+    name = "age"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Read a number with its unit."""
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"(\d+)([hdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no age like 12h, 30d or 2w", param, ctx)
+        return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes: ``500M``, ``5G``, ``5GiB``."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read a number with its unit."""
+        from pydantic import ByteSize, TypeAdapter, ValidationError
+
+        try:
+            return int(TypeAdapter(ByteSize).validate_python(value))
+        except ValidationError:
+            self.fail(f"{value!r} is no size like 500M, 5G or 5GiB", param, ctx)
+
+
+@click.group("cache")
+def command() -> None:
+    """Show and prune the artefact cache ($UINTR_HARNESS_CACHE, or ~/.cache/uintr-harness)."""
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+@command.command("list", cls=Command)
+@_JSON
+def list_command(as_json: bool) -> None:
+    """Show what the cache holds, what was used last first."""
+    from harness.artefacts.prune import contents
+    from harness.artefacts.store import Store
+    from harness.report.cache import print_contents
+    from harness.report.console import make_console
+
+    with shown() as progress:
+        store = Store.open(progress)
+        with progress.step("look through the cache"):
+            kept = contents(store)
+    if as_json:
+        _echo({"root": str(store.root), "total": _total(kept), "contents": _plain(kept)})
+        return
+    print_contents(make_console(), kept, store.root)
+
+
+@command.command("prune", cls=Command)
+@click.option("--older-than", type=Age(), metavar="AGE", help="What was not used for 12h, 30d, 2w.")
+@click.option(
+    "--keep-bytes",
+    type=Size(),
+    metavar="SIZE",
+    help="What was not used the longest, until 500M, 5G, 5GiB are left.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@_JSON
+def prune_command(
+    older_than: timedelta | None, keep_bytes: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Remove artefacts and kept build folders that were not used for long.
+
+    Nothing that a run uses at the moment is removed, and neither are fetched source packages of
+    QEMU, in whose place another version would come.
+    """
+    from harness.artefacts.prune import choose, contents, prune
+    from harness.artefacts.store import Store
+    from harness.report.cache import print_pruned
+    from harness.report.console import make_console
+
+    if older_than is None and keep_bytes is None:
+        raise click.UsageError("say what to remove: --older-than, --keep-bytes, or both")
+    with shown() as progress:
+        store = Store.open(progress)
+        with progress.step("look through the cache"):
+            kept = contents(store)
+        chosen = choose(kept, datetime.now(UTC), older_than, keep_bytes)
+        removed: list[Kept] = []
+        used: list[Kept] = []
+        with progress.step("remove") as step:
+            for number, (one, gone) in enumerate(
+                ((one, True) for one in chosen) if dry_run else prune(store, chosen), 1
+            ):
+                step.update(one.name or one.kind, done=number, total=len(chosen))
+                (removed if gone else used).append(one)
+    left = _total(kept) - _total(removed)
+    if as_json:
+        found = {"freed": _total(removed), "left": left, "dry_run": dry_run}
+        _echo({**found, "removed": _plain(removed), "in_use": _plain(used)})
+        return
+    print_pruned(make_console(), removed, used, left, dry_run=dry_run)
+
+
+def _total(kept: list[Kept]) -> int:
+    return sum(one.size for one in kept)
+
+
+def _plain(kept: list[Kept]) -> list[dict[str, object]]:
+    return [one.model_dump(mode="json") for one in kept]
+
+
+def _echo(table: dict[str, object]) -> None:
+    click.echo(json.dumps({"schema": 1, **table}, indent=2))

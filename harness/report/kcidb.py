@@ -1,0 +1,199 @@
+"""A run as a submission to KCIDB, the database that the kernel's CI systems share.
+
+A kernel's source and patches are a checkout, the kernel a build, and each case, boot, complaint of
+the kernel, lost guest and latency a test. The form is version 5 of KCIDB's schema. Ids are made of
+hashes, so that the same run is the same submission, however often it is made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from harness.artefacts.sources import describe_source
+from harness.baseline import patches_of, read_setups
+from harness.errors import UserError
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    LatencyRecord,
+    Record,
+    SplatRecord,
+    read_records,
+)
+from harness.runfolder import CellSetup, RunFolder
+from harness.values import GitSource, TreeSource
+
+VERSION = {"major": 5, "minor": 3}
+#: The root of our tests' paths.
+_ROOT = "uintr"
+_STATUS = {"pass": "PASS", "fail": "FAIL", "skip": "SKIP"}
+#: Characters of a log that a submission may hold.
+_EXCERPT = 16_384
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+Object = dict[str, Any]
+
+
+def render_kcidb(folder: RunFolder, origin: str) -> str:
+    """Return the JSON text of a run's submission.
+
+    :param origin: the name that KCIDB knows the sender by.
+    :raise UserError: ``origin`` is none, or this is not the folder of a prepared run.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", origin):
+        raise UserError(
+            "this is no name of an origin", where=origin, hint="small letters, digits and _ only"
+        )
+    setups = read_setups(folder)
+    if not setups:
+        folder.read_artefacts()  # says what is wrong
+    checkouts = {one["id"]: one for one in (_checkout(one, origin) for one in setups.values())}
+    builds = {one["id"]: one for one in (_build(one, origin) for one in setups.values())}
+    return (
+        json.dumps(
+            {
+                "version": VERSION,
+                "checkouts": list(checkouts.values()),
+                "builds": list(builds.values()),
+                "tests": list(_tests(folder, setups, origin)),
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def _checkout(setup: CellSetup, origin: str) -> Object:
+    kernel = setup.cell.kernel
+    patches = patches_of(setup.kernel)
+    found: Object = {
+        "id": f"{origin}:{_checkout_hash(setup)}",
+        "origin": origin,
+        "comment": _text(f"{describe_source(kernel.source)}, {setup.kernel.release}"),
+        "valid": True,
+        "misc": {"profile": kernel.name, "source": kernel.source.model_dump(mode="json")},
+    }
+    if patches is not None:
+        lines = "".join(f"{patch['sha256']}\n" for patch in patches)
+        found["patchset_hash"] = sha256(lines.encode()).hexdigest() if patches else ""
+    if isinstance(kernel.source, GitSource | TreeSource):
+        revision = kernel.source.revision or ""
+        if _SHA1.fullmatch(revision):
+            found["git_commit_hash"] = revision
+    if isinstance(kernel.source, GitSource) and kernel.source.url.startswith("https://"):
+        found["git_repository_url"] = kernel.source.url
+    return found
+
+
+def _checkout_hash(setup: CellSetup) -> str:
+    """Return what tells one patched tree from another; a local tree is known by its kernel."""
+    kernel = setup.cell.kernel
+    patches = patches_of(setup.kernel)
+    parts: list[object] = [kernel.source.model_dump(mode="json"), patches]
+    if patches is None or isinstance(kernel.source, TreeSource):
+        parts.append(setup.kernel.key)
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _build(setup: CellSetup, origin: str) -> Object:
+    kernel = setup.cell.kernel
+    return {
+        "id": f"{origin}:{setup.kernel.key}",
+        "checkout_id": f"{origin}:{_checkout_hash(setup)}",
+        "origin": origin,
+        "architecture": "x86_64",
+        "compiler": kernel.toolchain,
+        "config_name": "+".join(kernel.fragments),
+        "status": "PASS",
+    }
+
+
+def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> Iterator[Object]:
+    run = _run_hash(folder)
+    for number, record in enumerate(read_records(folder.results).records):
+        setup = setups.get(record.cell)
+        said = _said(record)
+        if setup is None or said is None:
+            continue
+        cell = setup.cell
+        yield {
+            "id": f"{origin}:{run}-{number}",
+            "build_id": f"{origin}:{setup.kernel.key}",
+            "origin": origin,
+            "environment": {
+                "comment": f"QEMU {setup.emulator.version}, {setup.accel}, {cell.cpu.name}",
+                "misc": {
+                    "cell": cell.name,
+                    "cpu": cell.cpu.name,
+                    "smp": cell.smp,
+                    "cc": cell.cc,
+                    "accel": setup.accel,
+                    "clock": cell.clock,
+                },
+            },
+            **said,
+        }
+
+
+def _run_hash(folder: RunFolder) -> str:
+    """Return what tells this run from others: what was planned, and when it started on which host.
+
+    How it ended is not in it: an unfinished run that is reported twice is one.
+    """
+    environment = folder.read_environment()
+    start = environment.model_dump_json(include={"host", "start"}) if environment else ""
+    text = folder.read_plan().model_dump_json() + start
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def _said(record: Record) -> Object | None:
+    """Return path, status and what else a record says; None for one that is no test."""
+    match record:
+        case CaseRecord():
+            text = "\n".join(filter(None, (record.message, record.diagnostics)))
+            return {
+                "path": _path(record.program, record.case),
+                "status": _STATUS[record.status],
+                "duration": record.seconds,
+                **_log(text),
+            }
+        case BootRecord():
+            number = {"value": record.boot_s, "unit": "s"}
+            return {"path": _path("boot"), "status": "PASS", "number": number}
+        case SplatRecord():
+            status = "SKIP" if record.excused else "FAIL"
+            text = "\n".join(filter(None, (record.title, record.excerpt)))
+            return {"path": _path("kernel-log", record.kind), "status": status, **_log(text)}
+        case GuestFailureRecord():
+            path = _path(record.program or "boot", record.verdict)
+            text = "\n".join(filter(None, (record.message, record.console_tail)))
+            return {"path": path, "status": "ERROR", **_log(text)}
+        case LatencyRecord():
+            scale = 1e-9 if record.unit == "ns" else 1
+            number = {"value": record.p50 * scale, "unit": "s" if record.unit == "ns" else "insn"}
+            return {
+                "path": _path("latency", record.mechanism, record.mode),
+                "status": "DONE",
+                "number": {**number, "prefix": "metric"},
+                "misc": {"p90": record.p90 * scale, "p99": record.p99 * scale},
+            }
+    return None
+
+
+def _path(*parts: str) -> str:
+    """Return a path of KCIDB, whose words have letters, digits, dashes and underscores only."""
+    words = [word for part in parts for word in part.split("/") if word]
+    return ".".join([_ROOT, *(re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in words)])
+
+
+def _log(text: str) -> dict[str, str]:
+    return {"log_excerpt": _text(text)[-_EXCERPT:]} if text else {}
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "\\x00")

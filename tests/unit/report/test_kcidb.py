@@ -1,0 +1,160 @@
+"""A run as a submission to KCIDB, judged by KCIDB's own schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kcidb_io.schema import V5_3
+
+from harness import cli
+from harness.errors import UserError
+from harness.report.kcidb import render_kcidb
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    LatencyRecord,
+    ProgramRecord,
+    Record,
+    Recorder,
+    SplatRecord,
+)
+from harness.runfolder import RunArtefacts, RunFolder
+from tests.unit.runs import cell, prepared
+
+NAME = "k-hidden-smp1-gcc"
+OTHER = "k-hidden-smp2-gcc"
+LATENCY = LatencyRecord(
+    cell=NAME,
+    program="latency/uintr",
+    mechanism="uintr",
+    mode="ping-pong",
+    unit="ns",
+    count=3,
+    min=1000,
+    p50=1500,
+    p90=2000,
+    p99=3000,
+    max=4000,
+    mean=1600.0,
+    histogram="",
+)
+RECORDS: Sequence[Record] = (
+    BootRecord(
+        cell=NAME, kernel="k", cpu="hidden", smp=1, cc="gcc", accel="tcg", boot_s=1.5, factor=1
+    ),
+    CaseRecord(cell=NAME, program="api/wait", case="a case. (1)", status="pass", seconds=0.5),
+    CaseRecord(
+        cell=OTHER,
+        program="api/wait",
+        case="b",
+        status="fail",
+        message="1 is\0not 2",
+        diagnostics="x" * 20_000 + "end",
+    ),
+    CaseRecord(cell=NAME, program="api/wait", case="c", status="skip"),
+    ProgramRecord(cell=NAME, program="api/wait", returncode=0),
+    SplatRecord(cell=NAME, kind="warn", title="WARNING: x", excerpt="line"),
+    SplatRecord(cell=NAME, kind="warn", title="WARNING: x", excused="known"),
+    GuestFailureRecord(cell=NAME, verdict="panic", message="gone", program="api/wait"),
+    GuestFailureRecord(cell=OTHER, verdict="silent", message="gone"),
+    LATENCY,
+    LATENCY.model_copy(update={"unit": "insn"}),
+    CaseRecord(cell="of-nobody", program="api/wait", case="d", status="pass"),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of one kernel, of which the store knows the patches, in two cells."""
+    store = tmp_path / "store"
+    kernel = store / "kernel" / ("0" * 64)
+    config = store / "kernel-config" / ("1" * 64)
+    for folder in (kernel, config):
+        folder.mkdir(parents=True)
+    (kernel / "inputs.json").write_text('{"tree": "abc"}')
+    (config / "tree").write_text("abc\n")
+    patches = [{"sha256": "1" * 64, "strip": 1}, {"sha256": "2" * 64, "strip": 1}]
+    (config / "inputs.json").write_text(json.dumps({"patches": patches}))
+    run = prepared(tmp_path, {"api/wait": ""}, (cell(), cell(smp=2)))
+    cells = run.read_artefacts().cells
+    artefact = cells[0].kernel.model_copy(update={"path": kernel})
+    changed = tuple(one.model_copy(update={"kernel": artefact}) for one in cells)
+    run.write_artefacts(RunArtefacts(cells=changed))
+    with Recorder(run.results) as recorder:
+        for record in RECORDS:
+            recorder.write(record)
+    return run
+
+
+def submission(run: RunFolder, origin: str = "bench") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render_kcidb(run, origin))
+    V5_3.validate(found)
+    return found
+
+
+def test_a_run_is_what_kcidb_takes(run: RunFolder) -> None:
+    found = submission(run)
+    (checkout,) = found["checkouts"]
+    (build,) = found["builds"]
+    assert build["checkout_id"] == checkout["id"]
+    assert {test["build_id"] for test in found["tests"]} == {build["id"]}
+    lines = f"{'1' * 64}\n{'2' * 64}\n"
+    assert checkout["patchset_hash"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert [(test["path"], test["status"]) for test in found["tests"]] == [
+        ("uintr.boot", "PASS"),
+        ("uintr.api.wait.a_case_1_", "PASS"),
+        ("uintr.api.wait.b", "FAIL"),
+        ("uintr.api.wait.c", "SKIP"),
+        ("uintr.kernel-log.warn", "FAIL"),
+        ("uintr.kernel-log.warn", "SKIP"),
+        ("uintr.api.wait.panic", "ERROR"),
+        ("uintr.boot.silent", "ERROR"),
+        ("uintr.latency.uintr.ping-pong", "DONE"),
+        ("uintr.latency.uintr.ping-pong", "DONE"),
+    ]
+    cells = [test["environment"]["misc"]["cell"] for test in found["tests"]]
+    assert [number for number, name in enumerate(cells) if name == OTHER] == [2, 7]
+    assert len({test["id"] for test in found["tests"]}) == len(found["tests"])
+
+
+def test_numbers_and_logs(run: RunFolder) -> None:
+    tests = submission(run)["tests"]
+    assert tests[0]["number"] == {"value": 1.5, "unit": "s"}
+    assert tests[1]["duration"] == 0.5
+    log = tests[2]["log_excerpt"]
+    assert len(log) == 16_384
+    assert log.endswith("xend")
+    assert tests[8]["number"] == {
+        "value": pytest.approx(1.5e-6),
+        "unit": "s",
+        "prefix": "metric",
+    }
+    assert tests[9]["number"]["value"] == 1500
+
+
+def test_the_same_run_is_the_same_submission(run: RunFolder, tmp_path: Path) -> None:
+    assert render_kcidb(run, "bench") == render_kcidb(RunFolder(run.path), "bench")
+    assert {one["origin"] for one in submission(run, "other")["tests"]} == {"other"}
+
+
+def test_what_is_no_origin_and_no_run(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no name of an origin"):
+        render_kcidb(run, "My Bench")
+    with pytest.raises(UserError, match="not the folder"):
+        render_kcidb(RunFolder(tmp_path / "nowhere"), "bench")
+
+
+def test_the_command(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = run.results.read_text().splitlines(keepends=True)
+    # The rest of the report would merge these figures, which have no histogram.
+    run.results.write_text("".join(line for line in lines if '"latency"' not in line))
+    code = cli.invoke(["report", "--kcidb", "bench", str(run.path)])
+    out, err = capsys.readouterr()
+    assert (code, err) == (4, "")
+    assert json.loads(out) == submission(run)
