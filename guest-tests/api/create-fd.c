@@ -165,19 +165,19 @@ static void outlives_its_handler(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(creates_for_every_vector),
-	KTAP_CASE(without_handler_is_invalid),
-	KTAP_CASE(flags_are_invalid),
-	KTAP_CASE(vector_out_of_range_is_nospc),
-	KTAP_CASE(vector_twice_is_busy),
-	KTAP_CASE(vector_is_free_after_close),
-	KTAP_CASE(vector_stays_taken_until_last_close),
-	KTAP_CASE(vectors_are_per_thread),
-	KTAP_CASE(out_of_fds_is_emfile),
-	KTAP_CASE(is_close_on_exec),
-	KTAP_CASE(cannot_be_read_or_written),
-	KTAP_CASE(fdinfo_tells_the_vector),
-	KTAP_CASE(outlives_its_handler),
+	KTAP_CASE(creates_for_every_vector, VECTOR-1),
+	KTAP_CASE(without_handler_is_invalid, VECTOR-3, HANDLER-8),
+	KTAP_CASE(flags_are_invalid, VECTOR-2),
+	KTAP_CASE(vector_out_of_range_is_nospc, VECTOR-4),
+	KTAP_CASE(vector_twice_is_busy, VECTOR-5),
+	KTAP_CASE(vector_is_free_after_close, VECTOR-8),
+	KTAP_CASE(vector_stays_taken_until_last_close, VECTOR-8, LIFE-2),
+	KTAP_CASE(vectors_are_per_thread, VECTOR-7),
+	KTAP_CASE(out_of_fds_is_emfile, VECTOR-9),
+	KTAP_CASE(is_close_on_exec, VECTOR-11),
+	KTAP_CASE(cannot_be_read_or_written, VECTOR-13),
+	KTAP_CASE(fdinfo_tells_the_vector, VECTOR-14),
+	KTAP_CASE(outlives_its_handler, VECTOR-15),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -122,17 +122,17 @@ static void handler_is_not_inherited_by_fork(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(registers),
-	KTAP_CASE(registers_again_after_unregister),
-	KTAP_CASE(register_twice_is_busy),
-	KTAP_CASE(register_null_faults),
-	KTAP_CASE(register_flags_are_invalid),
-	KTAP_CASE(register_flags_that_exist),
-	KTAP_CASE(errors_are_checked_in_order),
-	KTAP_CASE(unregister_without_handler_is_invalid),
-	KTAP_CASE(unregister_flags_are_invalid),
-	KTAP_CASE(handler_is_per_thread),
-	KTAP_CASE(handler_is_not_inherited_by_fork),
+	KTAP_CASE(registers, HANDLER-1, HANDLER-8),
+	KTAP_CASE(registers_again_after_unregister, HANDLER-11),
+	KTAP_CASE(register_twice_is_busy, HANDLER-6),
+	KTAP_CASE(register_null_faults, HANDLER-4),
+	KTAP_CASE(register_flags_are_invalid, HANDLER-2),
+	KTAP_CASE(register_flags_that_exist, HANDLER-3),
+	KTAP_CASE(errors_are_checked_in_order, HANDLER-7),
+	KTAP_CASE(unregister_without_handler_is_invalid, HANDLER-8, HANDLER-10),
+	KTAP_CASE(unregister_flags_are_invalid, HANDLER-9),
+	KTAP_CASE(handler_is_per_thread, HANDLER-12),
+	KTAP_CASE(handler_is_not_inherited_by_fork, HANDLER-13),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

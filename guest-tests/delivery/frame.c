@@ -438,22 +438,22 @@ static void delivery_faults_the_stack_in(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(holds_vector_rip_rsp),
-	KTAP_CASE(is_aligned_below_the_red_zone),
-	KTAP_CASE(leaves_the_red_zone_alone),
-	KTAP_CASE(leaves_the_red_zone_alone_when_running),
-	KTAP_CASE(saves_and_restores_rflags),
-	KTAP_CASE(handler_runs_without_tf),
-	KTAP_CASE(uiret_sets_only_its_mask),
-	KTAP_CASE(uiret_clears_only_its_mask),
-	KTAP_CASE(uiret_needs_no_handler),
-	KTAP_CASE(uiret_to_non_canonical_rip_faults),
-	KTAP_CASE(uiret_from_a_bad_stack_faults),
-	KTAP_CASE(delivery_to_unmapped_stack_kills),
-	KTAP_CASE(delivery_to_read_only_stack_kills),
-	KTAP_CASE(delivery_to_bad_stack_while_running_kills),
-	KTAP_CASE(unmapped_handler_kills),
-	KTAP_CASE(delivery_faults_the_stack_in),
+	KTAP_CASE(holds_vector_rip_rsp, FRAME-1, FRAME-2, FRAME-8, DELIVERY-3, UIRET-1),
+	KTAP_CASE(is_aligned_below_the_red_zone, FRAME-3, FRAME-5),
+	KTAP_CASE(leaves_the_red_zone_alone, FRAME-5),
+	KTAP_CASE(leaves_the_red_zone_alone_when_running, FRAME-5),
+	KTAP_CASE(saves_and_restores_rflags, FRAME-6, FRAME-7),
+	KTAP_CASE(handler_runs_without_tf, FRAME-7),
+	KTAP_CASE(uiret_sets_only_its_mask, UIRET-2),
+	KTAP_CASE(uiret_clears_only_its_mask, UIRET-2),
+	KTAP_CASE(uiret_needs_no_handler, UIRET-1, UIRET-3),
+	KTAP_CASE(uiret_to_non_canonical_rip_faults, UIRET-14),
+	KTAP_CASE(uiret_from_a_bad_stack_faults, UIRET-14),
+	KTAP_CASE(delivery_to_unmapped_stack_kills, FRAME-17),
+	KTAP_CASE(delivery_to_read_only_stack_kills, FRAME-17),
+	KTAP_CASE(delivery_to_bad_stack_while_running_kills, FRAME-17),
+	KTAP_CASE(unmapped_handler_kills, FRAME-21),
+	KTAP_CASE(delivery_faults_the_stack_in, FRAME-20),
 };
 
 KTAP_MAIN(cases, uintr_missing())

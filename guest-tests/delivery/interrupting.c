@@ -308,20 +308,20 @@ static void signals_restart_as_before(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(in_read),
-	KTAP_CASE(in_read_that_is_made_again),
-	KTAP_CASE(in_poll),
-	KTAP_CASE(in_epoll_wait),
-	KTAP_CASE(in_futex),
-	KTAP_CASE(in_nanosleep),
-	KTAP_CASE(in_waitpid),
-	KTAP_CASE(in_pause),
-	KTAP_CASE(in_uintr_wait),
-	KTAP_CASE(not_while_masked),
-	KTAP_CASE(not_without_the_flag),
-	KTAP_CASE(the_flag_ends_with_the_registration),
-	KTAP_CASE(none_is_missed),
-	KTAP_CASE(signals_restart_as_before),
+	KTAP_CASE(in_read, BLOCKED-3),
+	KTAP_CASE(in_read_that_is_made_again, BLOCKED-3, BLOCKED-4),
+	KTAP_CASE(in_poll, BLOCKED-3),
+	KTAP_CASE(in_epoll_wait, BLOCKED-3),
+	KTAP_CASE(in_futex, BLOCKED-3),
+	KTAP_CASE(in_nanosleep, BLOCKED-3, BLOCKED-5),
+	KTAP_CASE(in_waitpid, BLOCKED-3),
+	KTAP_CASE(in_pause, BLOCKED-3),
+	KTAP_CASE(in_uintr_wait, BLOCKED-3, WAIT-4),
+	KTAP_CASE(not_while_masked, BLOCKED-6),
+	KTAP_CASE(not_without_the_flag, BLOCKED-1),
+	KTAP_CASE(the_flag_ends_with_the_registration, BLOCKED-7),
+	KTAP_CASE(none_is_missed, BLOCKED-8),
+	KTAP_CASE(signals_restart_as_before, BLOCKED-9),
 };
 
 static const char *missing(void)

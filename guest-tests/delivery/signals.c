@@ -185,11 +185,11 @@ static void restarted_read_in_a_storm(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(both_at_once),
-	KTAP_CASE(sent_from_a_signal_handler),
-	KTAP_CASE(signal_with_one_pending),
-	KTAP_CASE(stopped_then_continued),
-	KTAP_CASE(restarted_read_in_a_storm),
+	KTAP_CASE(both_at_once, SIGNAL-1),
+	KTAP_CASE(sent_from_a_signal_handler, SIGNAL-4, SIGNAL-8),
+	KTAP_CASE(signal_with_one_pending, SIGNAL-6),
+	KTAP_CASE(stopped_then_continued, SIGNAL-7),
+	KTAP_CASE(restarted_read_in_a_storm, SIGNAL-1, BLOCKED-9),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -171,12 +171,12 @@ static void pending_before_the_call(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(user_interrupt_wakes),
-	KTAP_CASE(signal_wakes),
-	KTAP_CASE(restarting_signal_wakes),
-	KTAP_CASE(wakes_every_time),
-	KTAP_CASE(no_wake_up_is_lost),
-	KTAP_CASE(pending_before_the_call),
+	KTAP_CASE(user_interrupt_wakes, WAIT-3, WAIT-4),
+	KTAP_CASE(signal_wakes, WAIT-3, WAIT-5),
+	KTAP_CASE(restarting_signal_wakes, WAIT-5, WAIT-6),
+	KTAP_CASE(wakes_every_time, WAIT-3, WAIT-4),
+	KTAP_CASE(no_wake_up_is_lost, WAIT-9),
+	KTAP_CASE(pending_before_the_call, WAIT-9),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())
