@@ -20,7 +20,8 @@ from harness.errors import ExitCode, HarnessError
 #: Command → module of this package that has it under the same name. They are imported when
 #: called: ``plan`` need not wait for what only ``run`` uses.
 COMMANDS = (
-    *("run", "plan", "build", "report", "compare", "history", "shell", "mutants", "doctor"),
+    *("run", "plan", "build", "report", "compare", "history", "contract"),
+    *("shell", "mutants", "doctor"),
 )
 
 
