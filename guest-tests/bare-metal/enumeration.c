@@ -9,6 +9,19 @@ static bool can_tell(void)
 	return !over();
 }
 
+/* What the first case finds is what reset has left. */
+static void all_is_0_after_reset(void)
+{
+	u32 msr;
+
+	for (msr = MSR_UINTR_RR; msr <= MSR_UINTR_TT; msr++)
+		EXPECT_EQ(rdmsr(msr), 0);
+	EXPECT_EQ(read_cr4() & CR4_UINTR, 0);
+	write_cr4(read_cr4() | CR4_UINTR);
+	EXPECT(!testui());
+	write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+}
+
 static void cr4_bit_follows_cpuid(void)
 {
 	int expected = cpu_has_uintr() ? VECTOR_DONE : TRAP_GP;
@@ -137,6 +150,7 @@ static void msrs_are_for_the_supervisor(void)
 }
 
 TESTS(
+	TEST(all_is_0_after_reset, ENUM-13),
 	TEST_ANYWHERE(cr4_bit_follows_cpuid, ENUM-1),
 	TEST_ANYWHERE(msrs_follow_cpuid, ENUM-2),
 	TEST_ANYWHERE(there_is_no_user_timer, ENUM-12),

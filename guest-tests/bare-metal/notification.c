@@ -362,6 +362,22 @@ static void fault_loses_the_interrupt(void)
 	EXPECT_EQ(upid->pir, BIT(7));
 }
 
+/* The MSR takes what the CPU's widest addresses allow; the paging mode has four levels. */
+static void non_canonical_upid_is_gp(void)
+{
+	struct trap trap;
+
+	if (try_wrmsr(MSR_UINTR_PD, 0x0000900000000000) != VECTOR_DONE) {
+		skip("the CPU has no wider addresses than the paging mode");
+		return;
+	}
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_user(&trap, nothing, NULL), TRAP_GP);
+	EXPECT_EQ(trap.regs.error & ~1UL, 0);	/* EXT may be set */
+	EXPECT_EQ(trap.regs.rip, (u64)nothing);
+	check_taken(0);
+}
+
 /* A notification and an ordinary interrupt wait when HLT begins: both are taken. */
 static void is_taken_in_hlt(void)
 {
@@ -459,6 +475,7 @@ TESTS(
 	TEST(upid_is_the_supervisors, NOTIFY-14),
 	TEST(smap_holds_with_ac, NOTIFY-15),
 	TEST(fault_loses_the_interrupt, NOTIFY-16),
+	TEST(non_canonical_upid_is_gp, NOTIFY-17),
 	TEST(is_taken_in_hlt, NOTIFY-18),
 	TEST(does_not_end_hlt, NOTIFY-18),
 	TEST(fault_ends_hlt, NOTIFY-19),

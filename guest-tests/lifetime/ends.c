@@ -178,6 +178,22 @@ static void index_leads_to_the_new_receiver(void)
 	ktap_check(hits_of[2] == 1, "delivered with the old vector");
 }
 
+static void close_drops_what_is_pending(void)
+{
+	int fd = receiver(1), index = sender_to(fd);
+
+	need_more_than_the_rfc();
+	_senduipi(index);
+	sleep_ms(5);
+	close(fd);
+	_stui();
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 0, "delivered after the close");
+	ktap_ok(uintr_create_fd(1, 0));
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 0, "the vector's next descriptor got the old one's interrupt");
+}
+
 /* --- unregister -------------------------------------------------------------------------- */
 
 static void unregister_drops_what_is_pending(void)
@@ -540,6 +556,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(close_of_a_copy_changes_nothing, LIFE-1, LIFE-2, SENDER-17),
 	KTAP_CASE(vector_and_index_are_used_again_after_close, LIFE-4),
 	KTAP_CASE(index_leads_to_the_new_receiver, LIFE-4),
+	KTAP_CASE(close_drops_what_is_pending, LIFE-5),
 	KTAP_CASE(unregister_drops_what_is_pending, HANDLER-14),
 	KTAP_CASE(send_to_unregistered_is_harmless, POST-6, LIFE-1, LIFE-6),
 	KTAP_CASE(close_after_unregister_leaves_the_new_vector, LIFE-7),
