@@ -66,4 +66,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(the_command_line_decides, SYSTEM-5),
 };
 
-KTAP_MAIN(cases, UINTR_ABI_STATES_MORE ? NULL : "the RFC's kernel logs otherwise")
+KTAP_MAIN(cases, UINTR_ABI_STATES_MORE ? NULL : "the kernel's ABI does not say what is logged")

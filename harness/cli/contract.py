@@ -21,7 +21,7 @@ def command(run: Path | None, holes: bool, form: str | None) -> None:
     case that names it, and passes if one passed. What a case names counts only if it ran.
     """
     from harness.report import contract as report
-    from harness.results.contract import Coverage, coverage, read_claims, read_contract
+    from harness.results.contract import coverage, read_claims, read_contract
     from harness.results.records import CaseRecord, read_records
     from harness.runfolder import RunFolder
 
@@ -35,9 +35,9 @@ def command(run: Path | None, holes: bool, form: str | None) -> None:
     found = coverage(read_contract(), read_claims(), cases, cells)
     shown = found
     if holes:
-        shown = Coverage(cells=found.cells, statements=found.holes, unknown=found.unknown)
+        shown = found.model_copy(update={"statements": found.holes})
     if form == "json":
-        click.echo(shown.model_dump_json(indent=2))
+        click.echo(shown.model_dump_json(by_alias=True, indent=2))
         return
     sheet = report.by_cases(shown) if run is None else report.matrix(shown)
     if form == "markdown":

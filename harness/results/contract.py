@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import computed_field
+from pydantic import ConfigDict, Field, computed_field
 
 from harness import paths
 from harness.errors import UserError
@@ -72,8 +72,11 @@ class Checked(Value):
 
 
 class Coverage(Value):
-    """All statements, in the contract's order."""
+    """All statements, in the contract's order; also what ``contract --json`` prints."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
     cells: tuple[str, ...]
     statements: tuple[Checked, ...]
     #: Ids that cases of the run named and the contract does not have.

@@ -139,6 +139,7 @@ def test_what_cases_check_reaches_the_contract(
     capsys.readouterr()
     assert cli.invoke(["contract", "runs/latest", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
     (frame, other) = (
         next(one for one in found["statements"] if one["statement"]["id"] == name)
         for name in ("FRAME-1", "FRAME-3")
