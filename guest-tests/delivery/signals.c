@@ -101,7 +101,7 @@ static void signal_handler_is_interrupted(void)
 	ktap_check(hits == 1, "%lu hits", hits);
 }
 
-static bool inside;
+static volatile bool inside;
 static bool escapes;
 static sigjmp_buf outside;
 
@@ -110,7 +110,7 @@ static UINTR_HANDLER void wait_for_signal(struct __uintr_frame *frame, unsigned 
 {
 	(void)frame;
 	(void)vector;
-	__atomic_store_n(&inside, true, __ATOMIC_SEQ_CST);
+	inside = true;
 	while (!signals)
 		;
 	hits++;
@@ -126,7 +126,7 @@ static void count_and_escape(int sig)
 
 static void *signals_when_inside(void *arg)
 {
-	ktap_assert(yield_until(load(&inside)), "the handler does not run");
+	ktap_assert(yield_until(inside), "the handler does not run");
 	ktap_ok(syscall(SYS_tgkill, getpid(), *(pid_t *)arg, SIGUSR1));
 	return NULL;
 }
