@@ -55,6 +55,15 @@ static void vector_twice_is_busy(void)
 	ktap_ok(uintr_create_fd(8, 0));
 }
 
+static void einval_comes_first(void)
+{
+	ktap_fails(uintr_create_fd(UINTR_VECTORS, 0), EINVAL);
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	ktap_ok(uintr_create_fd(7, 0));
+	ktap_fails(uintr_create_fd(UINTR_VECTORS, 1), EINVAL);
+	ktap_fails(uintr_create_fd(7, 1), EINVAL);
+}
+
 static void vector_is_free_after_close(void)
 {
 	int i, fd;
@@ -116,6 +125,14 @@ static void is_close_on_exec(void)
 	ktap_check(fcntl(fd, F_GETFD) & FD_CLOEXEC, "FD_CLOEXEC is not set");
 }
 
+static void is_for_reading_and_non_blocking(void)
+{
+	int flags = ktap_ok(fcntl(receiver(0), F_GETFL));
+
+	ktap_check((flags & O_ACCMODE) == O_RDONLY, "access mode %d", flags & O_ACCMODE);
+	ktap_check(flags & O_NONBLOCK, "O_NONBLOCK is not set");
+}
+
 static void cannot_be_read_or_written(void)
 {
 	int fd = receiver(0);
@@ -165,19 +182,21 @@ static void outlives_its_handler(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(creates_for_every_vector),
-	KTAP_CASE(without_handler_is_invalid),
-	KTAP_CASE(flags_are_invalid),
-	KTAP_CASE(vector_out_of_range_is_nospc),
-	KTAP_CASE(vector_twice_is_busy),
-	KTAP_CASE(vector_is_free_after_close),
-	KTAP_CASE(vector_stays_taken_until_last_close),
-	KTAP_CASE(vectors_are_per_thread),
-	KTAP_CASE(out_of_fds_is_emfile),
-	KTAP_CASE(is_close_on_exec),
-	KTAP_CASE(cannot_be_read_or_written),
-	KTAP_CASE(fdinfo_tells_the_vector),
-	KTAP_CASE(outlives_its_handler),
+	KTAP_CASE(creates_for_every_vector, VECTOR-1),
+	KTAP_CASE(without_handler_is_invalid, VECTOR-3, HANDLER-8),
+	KTAP_CASE(flags_are_invalid, VECTOR-2),
+	KTAP_CASE(vector_out_of_range_is_nospc, VECTOR-4),
+	KTAP_CASE(vector_twice_is_busy, VECTOR-5),
+	KTAP_CASE(einval_comes_first, VECTOR-6),
+	KTAP_CASE(vector_is_free_after_close, VECTOR-8),
+	KTAP_CASE(vector_stays_taken_until_last_close, VECTOR-8, LIFE-2),
+	KTAP_CASE(vectors_are_per_thread, VECTOR-7),
+	KTAP_CASE(out_of_fds_is_emfile, VECTOR-9),
+	KTAP_CASE(is_close_on_exec, VECTOR-11),
+	KTAP_CASE(is_for_reading_and_non_blocking, VECTOR-12),
+	KTAP_CASE(cannot_be_read_or_written, VECTOR-13),
+	KTAP_CASE(fdinfo_tells_the_vector, VECTOR-14),
+	KTAP_CASE(outlives_its_handler, VECTOR-15),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

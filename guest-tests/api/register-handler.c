@@ -10,8 +10,9 @@
 
 static void registers(void)
 {
-	ktap_ok(uintr_register_handler(count_hit, 0));
-	ktap_ok(uintr_unregister_handler(0));
+	ktap_check(uintr_register_handler(count_hit, 0) == 0, "register: %s", ktap_errno(errno));
+	ktap_ok(uintr_create_fd(0, 0));
+	ktap_check(uintr_unregister_handler(0) == 0, "unregister: %s", ktap_errno(errno));
 }
 
 static void registers_again_after_unregister(void)
@@ -36,6 +37,18 @@ static void register_twice_is_busy(void)
 static void register_null_faults(void)
 {
 	ktap_fails(uintr_register_handler(NULL, 0), EFAULT);
+	ktap_fails(uintr_unregister_handler(0), EINVAL);
+}
+
+/* Addresses of the kernel's half, and of none. */
+static void register_outside_of_user_space_faults(void)
+{
+	static const uint64_t outside[] = { 1ULL << 63, 0xffff800000000000, UINT64_MAX };
+	unsigned int i;
+
+	need_more_than_the_rfc();
+	for (i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
+		ktap_fails(uintr_register_handler((void *)outside[i], 0), EFAULT);
 	ktap_fails(uintr_unregister_handler(0), EINVAL);
 }
 
@@ -91,6 +104,22 @@ static void unregister_flags_are_invalid(void)
 	ktap_ok(uintr_unregister_handler(0));
 }
 
+static void uif_is_left_alone(void)
+{
+	int uif;
+
+	for (uif = 0; uif < 2; uif++) {
+		if (uif)
+			_stui();
+		else
+			_clui();
+		ktap_ok(uintr_register_handler(count_hit, 0));
+		ktap_check(_testui() == uif, "registering changed UIF %d", uif);
+		ktap_ok(uintr_unregister_handler(0));
+		ktap_check(_testui() == uif, "unregistering changed UIF %d", uif);
+	}
+}
+
 static void *no_handler_here(void *arg)
 {
 	(void)arg;
@@ -122,17 +151,19 @@ static void handler_is_not_inherited_by_fork(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(registers),
-	KTAP_CASE(registers_again_after_unregister),
-	KTAP_CASE(register_twice_is_busy),
-	KTAP_CASE(register_null_faults),
-	KTAP_CASE(register_flags_are_invalid),
-	KTAP_CASE(register_flags_that_exist),
-	KTAP_CASE(errors_are_checked_in_order),
-	KTAP_CASE(unregister_without_handler_is_invalid),
-	KTAP_CASE(unregister_flags_are_invalid),
-	KTAP_CASE(handler_is_per_thread),
-	KTAP_CASE(handler_is_not_inherited_by_fork),
+	KTAP_CASE(registers, HANDLER-1, HANDLER-8),
+	KTAP_CASE(registers_again_after_unregister, HANDLER-11),
+	KTAP_CASE(register_twice_is_busy, HANDLER-6),
+	KTAP_CASE(register_null_faults, HANDLER-4),
+	KTAP_CASE(register_outside_of_user_space_faults, HANDLER-5),
+	KTAP_CASE(register_flags_are_invalid, HANDLER-2),
+	KTAP_CASE(register_flags_that_exist, HANDLER-3),
+	KTAP_CASE(errors_are_checked_in_order, HANDLER-7),
+	KTAP_CASE(unregister_without_handler_is_invalid, HANDLER-8, HANDLER-10),
+	KTAP_CASE(unregister_flags_are_invalid, HANDLER-9),
+	KTAP_CASE(uif_is_left_alone, HANDLER-15),
+	KTAP_CASE(handler_is_per_thread, HANDLER-12),
+	KTAP_CASE(handler_is_not_inherited_by_fork, HANDLER-13),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -223,21 +223,21 @@ static void unregister_unconnected_is_invalid(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(registers),
-	KTAP_CASE(lowest_free_index_is_given),
-	KTAP_CASE(register_flags_are_invalid),
-	KTAP_CASE(register_bad_fd),
-	KTAP_CASE(register_other_files),
-	KTAP_CASE(register_twice_is_connected),
-	KTAP_CASE(register_after_unregistered_handler),
-	KTAP_CASE(register_after_receiver_exit),
-	KTAP_CASE(table_full_is_nospc),
-	KTAP_CASE(table_is_per_thread),
-	KTAP_CASE(table_is_not_inherited_by_fork),
-	KTAP_CASE(unregister_flags_are_invalid),
-	KTAP_CASE(unregister_bad_fd),
-	KTAP_CASE(unregister_other_files),
-	KTAP_CASE(unregister_unconnected_is_invalid),
+	KTAP_CASE(registers, SENDER-1, SENDER-12),
+	KTAP_CASE(lowest_free_index_is_given, SENDER-2, SENDER-12),
+	KTAP_CASE(register_flags_are_invalid, SENDER-3),
+	KTAP_CASE(register_bad_fd, SENDER-4),
+	KTAP_CASE(register_other_files, SENDER-5),
+	KTAP_CASE(register_twice_is_connected, SENDER-6),
+	KTAP_CASE(register_after_unregistered_handler, SENDER-7),
+	KTAP_CASE(register_after_receiver_exit, SENDER-8),
+	KTAP_CASE(table_full_is_nospc, SENDER-2, SENDER-9, SENDER-12),
+	KTAP_CASE(table_is_per_thread, SENDER-10),
+	KTAP_CASE(table_is_not_inherited_by_fork, SENDER-11),
+	KTAP_CASE(unregister_flags_are_invalid, SENDER-13),
+	KTAP_CASE(unregister_bad_fd, SENDER-14),
+	KTAP_CASE(unregister_other_files, SENDER-15),
+	KTAP_CASE(unregister_unconnected_is_invalid, SENDER-16),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -43,10 +43,10 @@ static void another_threads_handler_does_not_count(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(without_handler_is_not_supported),
-	KTAP_CASE(flags_are_invalid),
-	KTAP_CASE(flags_come_before_the_handler),
-	KTAP_CASE(another_threads_handler_does_not_count),
+	KTAP_CASE(without_handler_is_not_supported, WAIT-2),
+	KTAP_CASE(flags_are_invalid, WAIT-1),
+	KTAP_CASE(flags_come_before_the_handler, WAIT-1),
+	KTAP_CASE(another_threads_handler_does_not_count, WAIT-2, HANDLER-12),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

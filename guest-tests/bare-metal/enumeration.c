@@ -9,6 +9,19 @@ static bool can_tell(void)
 	return !over();
 }
 
+/* What the first case finds is what reset has left. */
+static void all_is_0_after_reset(void)
+{
+	u32 msr;
+
+	for (msr = MSR_UINTR_RR; msr <= MSR_UINTR_TT; msr++)
+		EXPECT_EQ(rdmsr(msr), 0);
+	EXPECT_EQ(read_cr4() & CR4_UINTR, 0);
+	write_cr4(read_cr4() | CR4_UINTR);
+	EXPECT(!testui());
+	write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+}
+
 static void cr4_bit_follows_cpuid(void)
 {
 	int expected = cpu_has_uintr() ? VECTOR_DONE : TRAP_GP;
@@ -137,16 +150,17 @@ static void msrs_are_for_the_supervisor(void)
 }
 
 TESTS(
-	TEST_ANYWHERE(cr4_bit_follows_cpuid),
-	TEST_ANYWHERE(msrs_follow_cpuid),
-	TEST_ANYWHERE(there_is_no_user_timer),
-	TEST(rr_takes_any_value),
-	TEST(handler_must_be_canonical),
-	TEST(stackadjust_must_be_canonical),
-	TEST(misc_has_24_reserved_bits),
-	TEST(pd_must_be_aligned_and_canonical),
-	TEST(tt_must_be_aligned_and_canonical),
-	TEST(canonical_is_what_the_cpu_can),
-	TEST(cr4_does_not_gate_the_msrs),
-	TEST(msrs_are_for_the_supervisor),
+	TEST(all_is_0_after_reset, ENUM-13),
+	TEST_ANYWHERE(cr4_bit_follows_cpuid, ENUM-1),
+	TEST_ANYWHERE(msrs_follow_cpuid, ENUM-2),
+	TEST_ANYWHERE(there_is_no_user_timer, ENUM-12),
+	TEST(rr_takes_any_value, ENUM-4),
+	TEST(handler_must_be_canonical, ENUM-5),
+	TEST(stackadjust_must_be_canonical, ENUM-6),
+	TEST(misc_has_24_reserved_bits, ENUM-7),
+	TEST(pd_must_be_aligned_and_canonical, ENUM-8),
+	TEST(tt_must_be_aligned_and_canonical, ENUM-9),
+	TEST(canonical_is_what_the_cpu_can, ENUM-10),
+	TEST(cr4_does_not_gate_the_msrs, ENUM-11),
+	TEST(msrs_are_for_the_supervisor, ENUM-3),
 );

@@ -362,6 +362,22 @@ static void fault_loses_the_interrupt(void)
 	EXPECT_EQ(upid->pir, BIT(7));
 }
 
+/* The MSR takes what the CPU's widest addresses allow; the paging mode has four levels. */
+static void non_canonical_upid_is_gp(void)
+{
+	struct trap trap;
+
+	if (try_wrmsr(MSR_UINTR_PD, 0x0000900000000000) != VECTOR_DONE) {
+		skip("the CPU has no wider addresses than the paging mode");
+		return;
+	}
+	send_ipi(cpus[0].apic_id, UINV);
+	EXPECT_EQ(try_user(&trap, nothing, NULL), TRAP_GP);
+	EXPECT_EQ(trap.regs.error & ~1UL, 0);	/* EXT may be set */
+	EXPECT_EQ(trap.regs.rip, (u64)nothing);
+	check_taken(0);
+}
+
 /* A notification and an ordinary interrupt wait when HLT begins: both are taken. */
 static void is_taken_in_hlt(void)
 {
@@ -442,25 +458,26 @@ static void from_another_cpu_does_not_end_hlt(void)
 }
 
 TESTS(
-	TEST(moves_the_requests),
-	TEST(adds_to_uirr),
-	TEST(without_requests_is_harmless),
-	TEST(looks_at_nothing_but_on_and_pir),
-	TEST(waits_for_if),
-	TEST(waits_for_tpr),
-	TEST(is_taken_at_user_level),
-	TEST(is_taken_in_compatibility_mode),
-	TEST(leaves_no_trace),
-	TEST(other_vectors_belong_to_the_idt),
-	TEST(needs_cr4_uintr),
-	TEST(needs_ia32e_mode),
-	TEST(software_interrupts_are_none),
-	TEST(has_the_priority_of_its_vector),
-	TEST(upid_is_the_supervisors),
-	TEST(smap_holds_with_ac),
-	TEST(fault_loses_the_interrupt),
-	TEST(is_taken_in_hlt),
-	TEST(does_not_end_hlt),
-	TEST(fault_ends_hlt),
-	TEST_SMP(from_another_cpu_does_not_end_hlt, 2),
+	TEST(moves_the_requests, NOTIFY-1),
+	TEST(adds_to_uirr, NOTIFY-2),
+	TEST(without_requests_is_harmless, NOTIFY-3),
+	TEST(looks_at_nothing_but_on_and_pir, NOTIFY-4),
+	TEST(waits_for_if, NOTIFY-5),
+	TEST(waits_for_tpr, NOTIFY-5),
+	TEST(is_taken_at_user_level, NOTIFY-6),
+	TEST(is_taken_in_compatibility_mode, NOTIFY-7),
+	TEST(leaves_no_trace, NOTIFY-10),
+	TEST(other_vectors_belong_to_the_idt, NOTIFY-11),
+	TEST(needs_cr4_uintr, NOTIFY-9),
+	TEST(needs_ia32e_mode, NOTIFY-8),
+	TEST(software_interrupts_are_none, NOTIFY-12),
+	TEST(has_the_priority_of_its_vector, NOTIFY-13),
+	TEST(upid_is_the_supervisors, NOTIFY-14),
+	TEST(smap_holds_with_ac, NOTIFY-15),
+	TEST(fault_loses_the_interrupt, NOTIFY-16),
+	TEST(non_canonical_upid_is_gp, NOTIFY-17),
+	TEST(is_taken_in_hlt, NOTIFY-18),
+	TEST(does_not_end_hlt, NOTIFY-18),
+	TEST(fault_ends_hlt, NOTIFY-19),
+	TEST_SMP(from_another_cpu_does_not_end_hlt, 2, NOTIFY-18),
 );

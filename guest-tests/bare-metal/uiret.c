@@ -167,14 +167,14 @@ static void delivers_nothing_at_supervisor_level(void)
 }
 
 TESTS(
-	TEST(loads_rip_rsp_and_sets_uif),
-	TEST(loads_only_its_flags_at_user_level),
-	TEST(loads_only_its_flags_at_supervisor_level),
-	TEST(tf_traps_after_the_next_instruction),
-	TEST(non_canonical_rip_is_gp),
-	TEST(non_canonical_stack_is_ss),
-	TEST(missing_stack_faults),
-	TEST(supervisor_stack_faults_at_user_level),
-	TEST(lets_the_next_one_in),
-	TEST(delivers_nothing_at_supervisor_level),
+	TEST(loads_rip_rsp_and_sets_uif, UIRET-1, UIRET-3),
+	TEST(loads_only_its_flags_at_user_level, UIRET-2),
+	TEST(loads_only_its_flags_at_supervisor_level, UIRET-2, UIRET-9),
+	TEST(tf_traps_after_the_next_instruction, UIRET-10),
+	TEST(non_canonical_rip_is_gp, UIRET-4),
+	TEST(non_canonical_stack_is_ss, UIRET-5),
+	TEST(missing_stack_faults, UIRET-6),
+	TEST(supervisor_stack_faults_at_user_level, UIRET-6),
+	TEST(lets_the_next_one_in, UIRET-8),
+	TEST(delivers_nothing_at_supervisor_level, UIRET-9),
 );

@@ -199,14 +199,14 @@ static void in_many_reads(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(in_read),
-	KTAP_CASE(in_poll),
-	KTAP_CASE(in_epoll_wait),
-	KTAP_CASE(in_futex),
-	KTAP_CASE(in_nanosleep),
-	KTAP_CASE(in_waitpid),
-	KTAP_CASE(masked_in_read),
-	KTAP_CASE(in_many_reads),
+	KTAP_CASE(in_read, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(in_poll, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(in_epoll_wait, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(in_futex, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(in_nanosleep, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(in_waitpid, BLOCKED-1, BLOCKED-2),
+	KTAP_CASE(masked_in_read, BLOCKED-1, DELIVERY-2),
+	KTAP_CASE(in_many_reads, BLOCKED-1),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

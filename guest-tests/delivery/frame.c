@@ -384,6 +384,30 @@ static void delivery_to_read_only_stack_kills(void)
 	child_dies(child_start(bad_stack_child, stack + page), SIGSEGV);
 }
 
+static void delivery_to_non_canonical_stack_kills(void)
+{
+	child_dies(child_start(bad_stack_child, (void *)(1ULL << 63)), SIGBUS);
+}
+
+static void stui_on_bad_stack(void *rsp)
+{
+	stui_on_stack(rsp);
+}
+
+/* The signal's handler has a stack of its own, and so has whatever follows. */
+static void stays_pending_when_the_stack_is_bad(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *stack = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct fault fault;
+
+	pend();
+	fault = fault_of(stui_on_bad_stack, stack + page);
+	ktap_check(fault.sig == SIGSEGV, "signal %s", fault_name(fault.sig));
+	ktap_check(spin_until(raw_count == 1), "the interrupt is lost");
+	ktap_check(raw_log[0].vector == 42, "vector %lu", raw_log[0].vector);
+}
+
 static void running_on_bad_stack(void *arg)
 {
 	struct outside *outside = arg;
@@ -438,22 +462,24 @@ static void delivery_faults_the_stack_in(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(holds_vector_rip_rsp),
-	KTAP_CASE(is_aligned_below_the_red_zone),
-	KTAP_CASE(leaves_the_red_zone_alone),
-	KTAP_CASE(leaves_the_red_zone_alone_when_running),
-	KTAP_CASE(saves_and_restores_rflags),
-	KTAP_CASE(handler_runs_without_tf),
-	KTAP_CASE(uiret_sets_only_its_mask),
-	KTAP_CASE(uiret_clears_only_its_mask),
-	KTAP_CASE(uiret_needs_no_handler),
-	KTAP_CASE(uiret_to_non_canonical_rip_faults),
-	KTAP_CASE(uiret_from_a_bad_stack_faults),
-	KTAP_CASE(delivery_to_unmapped_stack_kills),
-	KTAP_CASE(delivery_to_read_only_stack_kills),
-	KTAP_CASE(delivery_to_bad_stack_while_running_kills),
-	KTAP_CASE(unmapped_handler_kills),
-	KTAP_CASE(delivery_faults_the_stack_in),
+	KTAP_CASE(holds_vector_rip_rsp, FRAME-1, FRAME-2, FRAME-8, DELIVERY-3, UIRET-1),
+	KTAP_CASE(is_aligned_below_the_red_zone, FRAME-3, FRAME-5),
+	KTAP_CASE(leaves_the_red_zone_alone, FRAME-5),
+	KTAP_CASE(leaves_the_red_zone_alone_when_running, FRAME-5),
+	KTAP_CASE(saves_and_restores_rflags, FRAME-6, FRAME-7),
+	KTAP_CASE(handler_runs_without_tf, FRAME-7),
+	KTAP_CASE(uiret_sets_only_its_mask, UIRET-2),
+	KTAP_CASE(uiret_clears_only_its_mask, UIRET-2),
+	KTAP_CASE(uiret_needs_no_handler, UIRET-1, UIRET-3),
+	KTAP_CASE(uiret_to_non_canonical_rip_faults, UIRET-14),
+	KTAP_CASE(uiret_from_a_bad_stack_faults, UIRET-14),
+	KTAP_CASE(delivery_to_unmapped_stack_kills, FRAME-17),
+	KTAP_CASE(delivery_to_read_only_stack_kills, FRAME-17),
+	KTAP_CASE(delivery_to_non_canonical_stack_kills, FRAME-19),
+	KTAP_CASE(stays_pending_when_the_stack_is_bad, FRAME-17, FRAME-18),
+	KTAP_CASE(delivery_to_bad_stack_while_running_kills, FRAME-17),
+	KTAP_CASE(unmapped_handler_kills, FRAME-21),
+	KTAP_CASE(delivery_faults_the_stack_in, FRAME-20),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -297,12 +297,12 @@ static void sums_are_right_in_a_storm(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(general_registers_at_stui),
-	KTAP_CASE(general_registers_when_running),
-	KTAP_CASE(sse_and_x87),
-	KTAP_CASE(sse_and_x87_sender_on_the_same_cpu),
-	KTAP_CASE(avx),
-	KTAP_CASE(sums_are_right_in_a_storm),
+	KTAP_CASE(general_registers_at_stui, TASK-13),
+	KTAP_CASE(general_registers_when_running, TASK-13),
+	KTAP_CASE(sse_and_x87, TASK-13),
+	KTAP_CASE(sse_and_x87_sender_on_the_same_cpu, TASK-13),
+	KTAP_CASE(avx, TASK-13),
+	KTAP_CASE(sums_are_right_in_a_storm, TASK-13),
 };
 
 KTAP_MAIN(cases, uintr_missing())

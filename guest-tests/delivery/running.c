@@ -374,18 +374,18 @@ static void only_to_the_thread_that_registered(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(while_running_user_code),
-	KTAP_CASE(to_itself),
-	KTAP_CASE(uif_starts_clear),
-	KTAP_CASE(stui_and_clui_set_uif),
-	KTAP_CASE(masked_until_stui),
-	KTAP_CASE(uif_is_clear_in_handler_and_set_after),
-	KTAP_CASE(is_delivered_once),
-	KTAP_CASE(in_a_loop_of_system_calls),
-	KTAP_CASE(while_it_migrates),
-	KTAP_CASE(while_it_is_preempted),
-	KTAP_CASE(at_once_and_not_with_the_tick),
-	KTAP_CASE(only_to_the_thread_that_registered),
+	KTAP_CASE(while_running_user_code, TASK-1, POST-8),
+	KTAP_CASE(to_itself, TASK-3, POST-8),
+	KTAP_CASE(uif_starts_clear, TASK-4, DELIVERY-2, HANDLER-15),
+	KTAP_CASE(stui_and_clui_set_uif, INSN-17, TASK-6),
+	KTAP_CASE(masked_until_stui, DELIVERY-2),
+	KTAP_CASE(uif_is_clear_in_handler_and_set_after, FRAME-8, UIRET-1),
+	KTAP_CASE(is_delivered_once, POST-8),
+	KTAP_CASE(in_a_loop_of_system_calls, TASK-6, POST-8),
+	KTAP_CASE(while_it_migrates, TASK-7),
+	KTAP_CASE(while_it_is_preempted, TASK-8),
+	KTAP_CASE(at_once_and_not_with_the_tick, TASK-2),
+	KTAP_CASE(only_to_the_thread_that_registered, HANDOVER-7),
 };
 
 KTAP_MAIN(cases, uintr_missing())

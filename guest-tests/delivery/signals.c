@@ -10,6 +10,7 @@
 #include "task.h"
 #include "uintr.h"
 
+#include <setjmp.h>
 #include <sys/time.h>
 
 static volatile sig_atomic_t signals;
@@ -75,6 +76,100 @@ static void sent_from_a_signal_handler(void)
 	}
 	ktap_check(signals == 100, "%d signals", (int)signals);
 	ktap_check(_testui(), "UIF is clear after sigreturn");
+}
+
+static bool delivered_inside;
+
+static void send_and_wait(int sig)
+{
+	unsigned long before = hits;
+
+	(void)sig;
+	_senduipi(self_index);
+	delivered_inside = spin_until(hits == before + 1);
+	signals++;
+}
+
+static void signal_handler_is_interrupted(void)
+{
+	signal(SIGUSR1, send_and_wait);
+	self_index = sender_to(receiver(0));
+	_stui();
+	tsc_per_ms();
+	ktap_ok(raise(SIGUSR1));
+	ktap_check(signals == 1 && delivered_inside, "not delivered in the signal handler");
+	ktap_check(hits == 1, "%lu hits", hits);
+}
+
+static volatile bool inside;
+static bool escapes;
+static sigjmp_buf outside;
+
+/* Stays until the signal has come. */
+static UINTR_HANDLER void wait_for_signal(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	(void)vector;
+	inside = true;
+	while (!signals)
+		;
+	hits++;
+}
+
+static void count_and_escape(int sig)
+{
+	(void)sig;
+	signals++;
+	if (escapes)
+		siglongjmp(outside, 1);
+}
+
+static void *signals_when_inside(void *arg)
+{
+	ktap_assert(yield_until(inside), "the handler does not run");
+	ktap_ok(syscall(SYS_tgkill, getpid(), *(pid_t *)arg, SIGUSR1));
+	return NULL;
+}
+
+/* Be interrupted, and have the handler interrupted by a signal from another thread. */
+static void interrupt_the_handler(void)
+{
+	static pid_t receiver;
+	static pthread_t thread;
+
+	receiver = task_tid();
+	signal(SIGUSR1, count_and_escape);
+	ktap_ok(uintr_register_handler(wait_for_signal, 0));
+	self_index = sender_to(ktap_ok(uintr_create_fd(0, 0)));
+	thread = thread_start(signals_when_inside, &receiver);
+	_stui();
+	if (!sigsetjmp(outside, 1)) {
+		_senduipi(self_index);
+		ktap_check(spin_until(signals), "no signal");
+	}
+	thread_join(thread);
+	ktap_check(signals == 1, "%d signals", (int)signals);
+}
+
+static void handler_is_interrupted_by_a_signal(void)
+{
+	interrupt_the_handler();
+	ktap_check(spin_until(hits == 1), "the handler did not go on");
+	ktap_check(_testui(), "UIF is clear after UIRET");
+}
+
+/* The handler is left without UIRET, and UIF stays as delivery made it. */
+static void siglongjmp_out_of_the_handler(void)
+{
+	escapes = true;
+	interrupt_the_handler();
+	ktap_check(hits == 0, "the handler went on");
+	ktap_check(!_testui(), "UIF is set");
+	_senduipi(self_index);
+	sleep_ms(5);
+	ktap_check(hits == 0, "delivered with UIF clear");
+	_stui();
+	ktap_check(spin_until(hits == 1), "nothing is delivered any more");
 }
 
 /* With UIF clear, a signal and its return neither deliver nor lose what is pending. */
@@ -185,11 +280,14 @@ static void restarted_read_in_a_storm(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(both_at_once),
-	KTAP_CASE(sent_from_a_signal_handler),
-	KTAP_CASE(signal_with_one_pending),
-	KTAP_CASE(stopped_then_continued),
-	KTAP_CASE(restarted_read_in_a_storm),
+	KTAP_CASE(both_at_once, SIGNAL-1),
+	KTAP_CASE(sent_from_a_signal_handler, SIGNAL-4, SIGNAL-8),
+	KTAP_CASE(signal_handler_is_interrupted, SIGNAL-2, SIGNAL-8),
+	KTAP_CASE(handler_is_interrupted_by_a_signal, SIGNAL-3),
+	KTAP_CASE(siglongjmp_out_of_the_handler, SIGNAL-3, SIGNAL-5),
+	KTAP_CASE(signal_with_one_pending, SIGNAL-6),
+	KTAP_CASE(stopped_then_continued, SIGNAL-7),
+	KTAP_CASE(restarted_read_in_a_storm, SIGNAL-1, BLOCKED-9),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -163,13 +163,13 @@ static void handler_is_not_interrupted_by_itself(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(every_vector_arrives_as_itself),
-	KTAP_CASE(highest_first_sent_upwards),
-	KTAP_CASE(highest_first_sent_downwards),
-	KTAP_CASE(highest_first_sent_mixed),
-	KTAP_CASE(same_vector_coalesces),
-	KTAP_CASE(handler_that_sets_uif_is_interrupted),
-	KTAP_CASE(handler_is_not_interrupted_by_itself),
+	KTAP_CASE(every_vector_arrives_as_itself, POST-9),
+	KTAP_CASE(highest_first_sent_upwards, DELIVERY-2, DELIVERY-13),
+	KTAP_CASE(highest_first_sent_downwards, DELIVERY-2, DELIVERY-13),
+	KTAP_CASE(highest_first_sent_mixed, DELIVERY-2, DELIVERY-13),
+	KTAP_CASE(same_vector_coalesces, POST-7),
+	KTAP_CASE(handler_that_sets_uif_is_interrupted, DELIVERY-16),
+	KTAP_CASE(handler_is_not_interrupted_by_itself, DELIVERY-15),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -443,16 +443,16 @@ static void stui_clui_senduipi_leave_flags_alone(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(senduipi_takes_every_register),
-	KTAP_CASE(redundant_prefixes),
-	KTAP_CASE(lock_prefix_is_undefined),
-	KTAP_CASE(sixteen_bytes_are_too_long),
-	KTAP_CASE(no_f3_is_undefined),
-	KTAP_CASE(across_two_pages),
-	KTAP_CASE(at_the_end_of_memory),
-	KTAP_CASE(in_execute_only_memory),
-	KTAP_CASE(testui_sets_cf_and_clears_the_rest),
-	KTAP_CASE(stui_clui_senduipi_leave_flags_alone),
+	KTAP_CASE(senduipi_takes_every_register, INSN-14),
+	KTAP_CASE(redundant_prefixes, INSN-1, INSN-12, INSN-13, INSN-15),
+	KTAP_CASE(lock_prefix_is_undefined, INSN-4, INSN-10),
+	KTAP_CASE(sixteen_bytes_are_too_long, INSN-15),
+	KTAP_CASE(no_f3_is_undefined, INSN-11),
+	KTAP_CASE(across_two_pages, INSN-16),
+	KTAP_CASE(at_the_end_of_memory, INSN-16),
+	KTAP_CASE(in_execute_only_memory, TASK-14),
+	KTAP_CASE(testui_sets_cf_and_clears_the_rest, INSN-18),
+	KTAP_CASE(stui_clui_senduipi_leave_flags_alone, INSN-19),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -411,17 +411,17 @@ static void work_under_strict_seccomp(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(uif_works_without_handler),
-	KTAP_CASE(senduipi_without_table_is_undefined),
-	KTAP_CASE(table_is_per_thread),
-	KTAP_CASE(senduipi_out_of_table_faults),
-	KTAP_CASE(senduipi_to_empty_entry_faults),
-	KTAP_CASE(senduipi_after_unregister_faults),
-	KTAP_CASE(neighbours_still_work),
-	KTAP_CASE(vmxon_is_not_senduipi),
-	KTAP_CASE(undefined_in_32bit_code),
-	KTAP_CASE(no_delivery_in_32bit_code),
-	KTAP_CASE(work_under_strict_seccomp),
+	KTAP_CASE(uif_works_without_handler, TASK-4, TASK-5),
+	KTAP_CASE(senduipi_without_table_is_undefined, POST-1, POST-4),
+	KTAP_CASE(table_is_per_thread, POST-1, SENDER-10, SENDER-11),
+	KTAP_CASE(senduipi_out_of_table_faults, POST-2, POST-3, POST-4),
+	KTAP_CASE(senduipi_to_empty_entry_faults, POST-2, POST-4),
+	KTAP_CASE(senduipi_after_unregister_faults, POST-5),
+	KTAP_CASE(neighbours_still_work, INSN-23, INSN-24),
+	KTAP_CASE(vmxon_is_not_senduipi, INSN-25),
+	KTAP_CASE(undefined_in_32bit_code, INSN-5, INSN-10),
+	KTAP_CASE(no_delivery_in_32bit_code, TASK-16, DELIVERY-5),
+	KTAP_CASE(work_under_strict_seccomp, TASK-15),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -177,9 +177,9 @@ static void pending_across_a_ptrace_stop(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(by_trap_flag),
-	KTAP_CASE(by_a_debugger),
-	KTAP_CASE(pending_across_a_ptrace_stop),
+	KTAP_CASE(by_trap_flag, TRACE-1, INSN-22),
+	KTAP_CASE(by_a_debugger, TRACE-2),
+	KTAP_CASE(pending_across_a_ptrace_stop, TRACE-3),
 };
 
 KTAP_MAIN(cases, uintr_missing())

@@ -13,12 +13,13 @@
  *	}
  *
  *	static const struct ktap_case cases[] = {
- *		KTAP_CASE(adds),
+ *		KTAP_CASE(adds, SUM-1),
  *	};
  *
  *	KTAP_MAIN(cases, NULL)
  *
- * Arguments, if there are any, name the cases to run.
+ * What follows the function are the statements of CONTRACT.md that the case checks; the program
+ * prints them before it runs the case. Arguments, if there are any, name the cases to run.
  */
 #ifndef GUEST_TESTS_KTAP_H
 #define GUEST_TESTS_KTAP_H
@@ -55,10 +56,13 @@ struct ktap_case {
 	const char *name;
 	void (*fn)(void);
 	unsigned int timeout;	/* seconds; 0 means KTAP_TIMEOUT */
+	const char *checks;	/* statements of CONTRACT.md, separated by commas */
 };
 
-#define KTAP_CASE(function)		{ .name = #function, .fn = function }
-#define KTAP_SLOW_CASE(function, s)	{ .name = #function, .fn = function, .timeout = s }
+#define KTAP_CASE(function, ...)						\
+	{ .name = #function, .fn = function, .checks = #__VA_ARGS__ }
+#define KTAP_SLOW_CASE(function, s, ...)					\
+	{ .name = #function, .fn = function, .timeout = s, .checks = #__VA_ARGS__ }
 
 enum ktap_status {
 	KTAP_PASS,
@@ -334,6 +338,9 @@ ktap_main(const struct ktap_case *cases, unsigned int count, const char *skip, i
 	for (i = 0; i < count; i++) {
 		if (!ktap_wanted(cases[i].name, argc, argv))
 			continue;
+		/* Before it runs: should the case take the program down, it is known what it was. */
+		if (cases[i].checks && cases[i].checks[0])
+			printf("# checks: %s\n", cases[i].checks);
 		ktap_run_case(&cases[i], scale && atoi(scale) > 0 ? atoi(scale) : 1);
 		tally[ktap_result->status]++;
 		printf("%s %u %s", ktap_result->status == KTAP_FAIL ? "not ok" : "ok", ++number,

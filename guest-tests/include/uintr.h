@@ -47,6 +47,9 @@
 #define UINTR_HANDLER_FLAG_WAITING_ANY	0
 #endif
 
+/* What the RFC leaves open is stated by an ABI that has its calls and, beyond them, these flags. */
+#define UINTR_ABI_STATES_MORE	(UINTR_ABI_RFC && UINTR_HANDLER_FLAG_WAITING_ANY)
+
 #define UINTR_VECTORS		64
 #define UINTR_SENDERS		256	/* entries in a sender's table */
 #define UINTR_REDZONE		128	/* bytes below RSP that delivery leaves alone */

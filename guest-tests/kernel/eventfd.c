@@ -272,20 +272,20 @@ static void comes_and_goes_in_a_storm(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(a_write_interrupts),
-	KTAP_CASE(each_signal_interrupts_without_a_read),
-	KTAP_CASE(what_is_there_already_interrupts_at_once),
-	KTAP_CASE(another_process_signals),
-	KTAP_CASE(ends_uintr_wait),
-	KTAP_CASE(completion_of_a_read),
-	KTAP_CASE(detaches),
-	KTAP_CASE(one_eventfd_at_a_time),
-	KTAP_CASE(wrong_files),
-	KTAP_CASE(one_eventfd_for_many_vectors),
-	KTAP_CASE(the_eventfd_goes_first),
-	KTAP_CASE(the_vector_goes_first),
-	KTAP_CASE(the_receiver_goes_first),
-	KTAP_CASE(comes_and_goes_in_a_storm),
+	KTAP_CASE(a_write_interrupts, EVENTFD-1, EVENTFD-4),
+	KTAP_CASE(each_signal_interrupts_without_a_read, EVENTFD-1, EVENTFD-5),
+	KTAP_CASE(what_is_there_already_interrupts_at_once, EVENTFD-6),
+	KTAP_CASE(another_process_signals, EVENTFD-2),
+	KTAP_CASE(ends_uintr_wait, EVENTFD-17, WAIT-8),
+	KTAP_CASE(completion_of_a_read, EVENTFD-3),
+	KTAP_CASE(detaches, EVENTFD-6, EVENTFD-7),
+	KTAP_CASE(one_eventfd_at_a_time, EVENTFD-8, EVENTFD-9),
+	KTAP_CASE(wrong_files, EVENTFD-10, EVENTFD-11, EVENTFD-12),
+	KTAP_CASE(one_eventfd_for_many_vectors, EVENTFD-13),
+	KTAP_CASE(the_eventfd_goes_first, EVENTFD-15),
+	KTAP_CASE(the_vector_goes_first, EVENTFD-14),
+	KTAP_CASE(the_receiver_goes_first, EVENTFD-16),
+	KTAP_CASE(comes_and_goes_in_a_storm, EVENTFD-6, EVENTFD-7),
 };
 
 static const char *missing(void)

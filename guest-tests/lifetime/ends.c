@@ -178,6 +178,22 @@ static void index_leads_to_the_new_receiver(void)
 	ktap_check(hits_of[2] == 1, "delivered with the old vector");
 }
 
+static void close_drops_what_is_pending(void)
+{
+	int fd = receiver(1), index = sender_to(fd);
+
+	need_more_than_the_rfc();
+	_senduipi(index);
+	sleep_ms(5);
+	close(fd);
+	_stui();
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 0, "delivered after the close");
+	ktap_ok(uintr_create_fd(1, 0));
+	sleep_ms(NEVER_MS);
+	ktap_check(hits == 0, "the vector's next descriptor got the old one's interrupt");
+}
+
 /* --- unregister -------------------------------------------------------------------------- */
 
 static void unregister_drops_what_is_pending(void)
@@ -534,26 +550,27 @@ static void exec_ends_the_receiver(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(close_disconnects_own_sender),
-	KTAP_CASE(close_disconnects_another_thread),
-	KTAP_CASE(close_disconnects_another_process),
-	KTAP_CASE(close_of_a_copy_changes_nothing),
-	KTAP_CASE(vector_and_index_are_used_again_after_close),
-	KTAP_CASE(index_leads_to_the_new_receiver),
-	KTAP_CASE(unregister_drops_what_is_pending),
-	KTAP_CASE(send_to_unregistered_is_harmless),
-	KTAP_CASE(close_after_unregister_leaves_the_new_vector),
-	KTAP_CASE(sender_unregisters_first),
-	KTAP_CASE(sender_unregisters_after_the_receiver),
-	KTAP_CASE(new_handler_takes_over),
-	KTAP_CASE(sender_outlives_receiver_thread),
-	KTAP_CASE(receiver_thread_exits_with_one_pending),
-	KTAP_CASE(receiver_outlives_sender_threads),
-	KTAP_CASE(receiver_outlives_killed_senders),
-	KTAP_CASE(sender_outlives_killed_receiver),
-	KTAP_CASE(process_exits_in_a_storm),
-	KTAP_CASE(nothing_is_left_after_exec),
-	KTAP_CASE(exec_ends_the_receiver),
+	KTAP_CASE(close_disconnects_own_sender, LIFE-1),
+	KTAP_CASE(close_disconnects_another_thread, LIFE-1),
+	KTAP_CASE(close_disconnects_another_process, LIFE-1, LIFE-3, SENDER-17),
+	KTAP_CASE(close_of_a_copy_changes_nothing, LIFE-1, LIFE-2, SENDER-17),
+	KTAP_CASE(vector_and_index_are_used_again_after_close, LIFE-4),
+	KTAP_CASE(index_leads_to_the_new_receiver, LIFE-4),
+	KTAP_CASE(close_drops_what_is_pending, LIFE-5),
+	KTAP_CASE(unregister_drops_what_is_pending, HANDLER-14),
+	KTAP_CASE(send_to_unregistered_is_harmless, POST-6, LIFE-1, LIFE-6),
+	KTAP_CASE(close_after_unregister_leaves_the_new_vector, LIFE-7),
+	KTAP_CASE(sender_unregisters_first, LIFE-8, LIFE-9, POST-5, SENDER-16),
+	KTAP_CASE(sender_unregisters_after_the_receiver, LIFE-8, POST-5),
+	KTAP_CASE(new_handler_takes_over, HANDLER-11, LIFE-4),
+	KTAP_CASE(sender_outlives_receiver_thread, POST-6, LIFE-1, LIFE-8, SENDER-8),
+	KTAP_CASE(receiver_thread_exits_with_one_pending, LIFE-10, LIFE-1),
+	KTAP_CASE(receiver_outlives_sender_threads, LIFE-11),
+	KTAP_CASE(receiver_outlives_killed_senders, LIFE-11),
+	KTAP_CASE(sender_outlives_killed_receiver, POST-6, LIFE-1, LIFE-12),
+	KTAP_CASE(process_exits_in_a_storm, LIFE-13),
+	KTAP_CASE(nothing_is_left_after_exec, LIFE-14),
+	KTAP_CASE(exec_ends_the_receiver, LIFE-15, POST-6),
 };
 
 int main(int argc, char **argv)

@@ -198,14 +198,14 @@ static void both_directions(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(to_a_thread),
-	KTAP_CASE(over_fork),
-	KTAP_CASE(over_two_forks),
-	KTAP_CASE(over_scm_rights),
-	KTAP_CASE(in_flight_keeps_it_open),
-	KTAP_CASE(over_pidfd_getfd),
-	KTAP_CASE(two_senders_one_fd),
-	KTAP_CASE(both_directions),
+	KTAP_CASE(to_a_thread, HANDOVER-2),
+	KTAP_CASE(over_fork, HANDOVER-3, HANDOVER-7),
+	KTAP_CASE(over_two_forks, HANDOVER-1, HANDOVER-3),
+	KTAP_CASE(over_scm_rights, HANDOVER-1, HANDOVER-4),
+	KTAP_CASE(in_flight_keeps_it_open, LIFE-2, SENDER-17),
+	KTAP_CASE(over_pidfd_getfd, HANDOVER-1, HANDOVER-5),
+	KTAP_CASE(two_senders_one_fd, HANDOVER-3, LIFE-11),
+	KTAP_CASE(both_directions, HANDOVER-8),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -328,13 +328,13 @@ static void short_of_memory(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(moved_between_cpus),
-	KTAP_CASE(stopped_and_continued),
-	KTAP_CASE(shot_at_with_signals),
-	KTAP_CASE(attached_to_and_let_go),
-	KTAP_CASE(single_stepped),
-	KTAP_CASE(on_cpus_that_come_and_go),
-	KTAP_CASE(short_of_memory),
+	KTAP_CASE(moved_between_cpus, TASK-7),
+	KTAP_CASE(stopped_and_continued, SIGNAL-7),
+	KTAP_CASE(shot_at_with_signals, SIGNAL-1),
+	KTAP_CASE(attached_to_and_let_go, TRACE-4),
+	KTAP_CASE(single_stepped, TRACE-4),
+	KTAP_CASE(on_cpus_that_come_and_go, TASK-9),
+	KTAP_CASE(short_of_memory, TASK-11),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

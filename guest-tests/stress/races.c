@@ -246,12 +246,12 @@ static void receiver_forks_while_sending(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(close_while_sending),
-	KTAP_CASE(unregister_while_sending),
-	KTAP_CASE(receivers_exit_while_sending),
-	KTAP_CASE(senders_die_while_sending),
-	KTAP_CASE(many_connect_and_leave),
-	KTAP_CASE(receiver_forks_while_sending),
+	KTAP_CASE(close_while_sending, LIFE-16),
+	KTAP_CASE(unregister_while_sending, LIFE-16),
+	KTAP_CASE(receivers_exit_while_sending, LIFE-16),
+	KTAP_CASE(senders_die_while_sending, LIFE-11, LIFE-16),
+	KTAP_CASE(many_connect_and_leave, LIFE-16),
+	KTAP_CASE(receiver_forks_while_sending, HANDLER-13, TASK-4, LIFE-16),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

@@ -221,14 +221,14 @@ static void many_pairs_waiting(void)
 }
 
 static const struct ktap_case cases[] = {
-	KTAP_CASE(one_sender),
-	KTAP_CASE(a_sender_on_every_cpu),
-	KTAP_CASE(many_senders_of_their_own_vector),
-	KTAP_CASE(many_senders_of_one_vector),
-	KTAP_CASE(ping_pong_waiting),
-	KTAP_CASE(ping_pong_waiting_on_one_cpu),
-	KTAP_CASE(ping_pong_spinning),
-	KTAP_CASE(many_pairs_waiting),
+	KTAP_CASE(one_sender, TASK-12),
+	KTAP_CASE(a_sender_on_every_cpu, TASK-12),
+	KTAP_CASE(many_senders_of_their_own_vector, TASK-12),
+	KTAP_CASE(many_senders_of_one_vector, TASK-12, HANDOVER-6),
+	KTAP_CASE(ping_pong_waiting, WAIT-9, HANDOVER-8),
+	KTAP_CASE(ping_pong_waiting_on_one_cpu, WAIT-9),
+	KTAP_CASE(ping_pong_spinning, TASK-1, HANDOVER-8),
+	KTAP_CASE(many_pairs_waiting, WAIT-9),
 };
 
 KTAP_MAIN(cases, uintr_rfc_missing())

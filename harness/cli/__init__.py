@@ -24,8 +24,8 @@ COMPLETE_VARIABLE = "_UINTR_HARNESS_COMPLETE"
 #: Command → module of this package that has it under the same name. They are imported when
 #: called: ``plan`` need not wait for what only ``run`` uses.
 COMMANDS = (
-    *("run", "plan", "build", "report", "compare", "history", "bisect", "shell", "mutants"),
-    *("cache", "doctor", "completion"),
+    *("run", "plan", "build", "report", "compare", "history", "contract", "bisect", "shell"),
+    *("mutants", "cache", "doctor", "completion"),
 )
 
 

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import jinja2
 
-from harness.report import rows
+from harness.errors import UserError
+from harness.report import contract, rows
 from harness.report.charts import boot_charts, latency_charts
 from harness.report.comparison import case_sheet, latency_sheet, notes
 from harness.report.matrix import matrix
 from harness.results.comparison import COMPARISON_FILE, Comparison
+from harness.results.contract import coverage, read_claims, read_contract
 from harness.results.environment import Environment
 from harness.results.summary import Outcome, write_atomically
 from harness.results.text import clean_line
@@ -38,6 +40,7 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         good=outcome.exit_code == 0,
         sheets=[sheet for sheet in sheets if sheet.rows],
         programs=matrix(outcome),
+        contract=_contract(outcome),
         latencies=list(zip(rows.latency(outcome), latency_charts(outcome), strict=True)),
         boots=boot_charts(outcome.boots),
         notes=rows.latency_notes(outcome),
@@ -64,6 +67,26 @@ def _groups(sheet: rows.Sheet) -> list[tuple[str, list[tuple[str, ...]]]]:
     for row in sheet.rows if sheet.grouped else ():
         found.setdefault(row[0], []).append(row)
     return list(found.items())
+
+
+class Contract(NamedTuple):
+    """What the page says of the contract."""
+
+    sentence: str
+    totals: rows.Sheet
+    statements: rows.Sheet
+
+
+def _contract(outcome: Outcome) -> Contract | None:
+    """Return what the run says of the contract; None if it did not ask, or there is none."""
+    if not any(case.checks for case in outcome.cases):
+        return None
+    cells = [cell.name for cell in outcome.summary.cells]
+    try:
+        covered = coverage(read_contract(), read_claims(), outcome.cases, cells)
+    except UserError:  # the results must be shown, whatever became of the checkout
+        return None
+    return Contract(contract.sentence(covered), contract.totals(covered), contract.matrix(covered))
 
 
 class Compared(NamedTuple):

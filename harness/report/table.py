@@ -31,6 +31,7 @@ _STYLES = {
     "GUEST": "bold magenta",
     "skipped": "yellow",
     "not run": "bold magenta",
+    "no case": "magenta",
     "better": "green",
     "mended": "green",
     "worse": "bold red",

@@ -1,8 +1,9 @@
 """A streaming reader of the KTAP that a guest program prints.
 
 It takes bytes as they come, in pieces of any size, and gives each case as soon as its full name is
-known. It never raises on what a guest says and loses nothing: a line is a case's result, one of
-that case's diagnostics, or kept in :attr:`KtapReader.stray`. Time is linear in the input.
+known. It never raises on what a guest says and loses nothing: a line is a case's result, what the
+case checks, one of its diagnostics, or kept in :attr:`KtapReader.stray`. Time is linear in the
+input.
 
 A document's structure is found by indentation (ktap.rst, "Nested tests"). Only the leaves of the
 tree are cases; a parent becomes a case of its own when it says something that its children do not:
@@ -23,6 +24,7 @@ from harness.results.ktap_lines import (
     Status,
     Subtest,
     Version,
+    checks_of,
     classify,
     decode,
     indent_of,
@@ -48,6 +50,8 @@ class CaseResult(Value):
     message: str = ""
     #: The lines that belong to the case, as printed, without the last line end.
     diagnostics: str = ""
+    #: Ids of the statements that the case says it checks (``# checks: A-1, B-2``).
+    checks: tuple[str, ...] = ()
     #: Whether no result line stands for this case.
     synthetic: bool = False
 
@@ -317,12 +321,15 @@ class KtapReader:
             name = f"{wanted} ({self._names[wanted]})"
         self._names[name] = 1
         self.counts[draft.status] += 1
+        checks = [checks_of(line) for line in draft.lines]
+        others = [line for line, ids in zip(draft.lines, checks, strict=True) if not ids]
         self._ready.append(
             CaseResult(
                 name=name,
                 status=draft.status,
                 message=draft.message,
-                diagnostics="\n".join(draft.lines),
+                diagnostics="\n".join(others),
+                checks=tuple(dict.fromkeys(one for ids in checks for one in ids)),
                 synthetic=draft.synthetic,
             )
         )

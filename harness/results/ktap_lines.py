@@ -72,6 +72,8 @@ _DIRECTIVE = re.compile(
     rb"(SKIP(?:PED)?|TODO|XFAIL|TIMEOUT|ERROR)(?![A-Za-z0-9_-]):?", re.IGNORECASE
 )
 _SUBTEST = b"# Subtest:"
+#: What a case checks: ids of statements, of ours alone among all dialects.
+_CHECKS = re.compile(r"\s*# checks: ([A-Z]+-\d+(?:,\s*[A-Z]+-\d+)*)\s*")
 _BAIL_OUT = b"Bail out!"
 
 
@@ -106,6 +108,12 @@ def classify(raw: bytes) -> Line:
         return BailOut(decode(line[len(_BAIL_OUT) :].strip()))
     found = _VERSION.match(line)
     return Version(found[1].decode(), int(found[2])) if found else None
+
+
+def checks_of(line: str) -> tuple[str, ...]:
+    """Return the statements that a diagnostic line says the case checks; none for another line."""
+    found = _CHECKS.fullmatch(line)
+    return tuple(re.split(r",\s*", found[1])) if found else ()
 
 
 def _plan(line: bytes) -> Plan | None:

@@ -46,6 +46,8 @@ class CaseRecord(_Record):
     status: Status
     message: str = ""
     diagnostics: str = ""
+    #: Ids of the statements of ``guest-tests/CONTRACT.md`` that it said it checks.
+    checks: tuple[str, ...] = ()
     #: Seconds since the case before it in the same program, or since the program's start.
     seconds: float = 0.0
     #: 1 for the first time that the program ran in this run.

@@ -130,6 +130,7 @@ class Journal:
                 status=case.status,
                 message=case.message,
                 diagnostics=case.diagnostics,
+                checks=case.checks,
                 seconds=round(now - self._since, 3),
                 attempt=attempt,
             )

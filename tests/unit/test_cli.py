@@ -17,7 +17,7 @@ import pytest
 import harness.results.latency
 import harness.testing.plugin  # noqa: F401
 from harness import cli, session
-from harness.errors import BuildError, HarnessError
+from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
 from harness.prepare import Preparation
 from harness.results.records import Recorder
@@ -139,6 +139,38 @@ def test_a_report_in_markdown(fake: Fake, capsys: pytest.CaptureFixture[str]) ->
     assert out.startswith("### ❌ failed: <code>1 failed</code>\n")
     assert "| linux-6.12-hidden-smp2-gcc |" in out
     assert "api/a::broken" in out
+
+
+def test_what_cases_check_reaches_the_contract(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = "echo '# checks: FRAME-1'"
+    fake({"api/a": f"{GOOD.replace('echo 1..1', f'echo 1..1; {checks}')}", "api/b": GOOD})
+    assert run("--smp", "1,2", "-k", "api/a") == 0
+    capsys.readouterr()
+    assert cli.invoke(["contract", "runs/latest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
+    (frame, other) = (
+        next(one for one in found["statements"] if one["statement"]["id"] == name)
+        for name in ("FRAME-1", "FRAME-3")
+    )
+    assert set(frame["verdicts"]) == set(found["cells"])
+    assert len(found["cells"]) == 2
+    assert set(frame["verdicts"].values()) == {"pass"}
+    assert set(other["verdicts"].values()) == {"not run"}
+    for form in ((), ("--markdown",)):
+        assert cli.invoke(["contract", *form, "runs/latest"]) == 0
+        assert "FRAME" in capsys.readouterr().out
+
+
+def test_the_contract_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.invoke(["contract"]) == 0
+    assert "delivery/frame::holds_vector_rip_rsp" in capsys.readouterr().out
+    assert cli.invoke(["contract", "--holes", "--json"]) == 0
+    holes = json.loads(capsys.readouterr().out)["statements"]
+    assert all(one["hole"] and not one["cases"] for one in holes)
+    assert cli.invoke(["contract", "no-run"]) == ExitCode.USAGE
 
 
 def test_a_guest_that_dies_is_exit_4_and_the_rest_is_kept(

@@ -32,11 +32,16 @@ struct test {
 	bool anywhere;
 	/* Needs that many CPUs. */
 	int cpus;
+	/* Statements of CONTRACT.md, separated by commas; printed before the case runs. */
+	const char *checks;
 };
 
-#define TEST(function) { .name = #function, .run = function }
-#define TEST_ANYWHERE(function) { .name = #function, .run = function, .anywhere = true }
-#define TEST_SMP(function, n) { .name = #function, .run = function, .cpus = n }
+#define TEST(function, ...) \
+	{ .name = #function, .run = function, .checks = #__VA_ARGS__ }
+#define TEST_ANYWHERE(function, ...) \
+	{ .name = #function, .run = function, .anywhere = true, .checks = #__VA_ARGS__ }
+#define TEST_SMP(function, n, ...) \
+	{ .name = #function, .run = function, .cpus = n, .checks = #__VA_ARGS__ }
 
 /* Defined by the program. */
 extern const struct test tests[];

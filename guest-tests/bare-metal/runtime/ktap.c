@@ -154,11 +154,19 @@ static void run_test(const struct test *test)
 		test->run();
 }
 
+/* Before the case: should it take the machine down, it is known what it was. */
+static void print_checks(const struct test *test)
+{
+	if (test->checks[0])
+		print("# checks: %s\n", test->checks);
+}
+
 static void run_mode(const char *mode, int *number)
 {
 	int i;
 
 	for (i = 0; i < test_count; i++) {
+		print_checks(&tests[i]);
 		run_test(&tests[i]);
 		print("%sok %d %s.%s", verdict == FAILED ? "not " : "", ++*number, tests[i].name, mode);
 		if (verdict == SKIPPED)
@@ -173,6 +181,7 @@ static void skip_mode(const char *mode, int *number)
 	int i;
 
 	for (i = 0; i < test_count; i++) {
+		print_checks(&tests[i]);
 		print("ok %d %s.%s # SKIP the CPU has no x2APIC\n", ++*number, tests[i].name, mode);
 		totals[SKIPPED]++;
 	}

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.results.ktap import MAX_DEPTH, PROGRAM, CaseResult, KtapReader
-from harness.results.ktap_lines import Result, classify, decode
+from harness.results.ktap_lines import Result, checks_of, classify, decode
 
 FRAGMENTS = [
     b"KTAP version 1", b"TAP version 13", b"TAP version 14", b"1..2", b"1..0 # SKIP no", b"1..1",
     b"ok 1 a", b"not ok 2 b # why", b"ok", b"not ok", b"ok - c", b"ok 3 d # SKIP", b"# Subtest: e",
-    b"not ok 1 # TODO x", b"Bail out!", b"# line", b"[    1.000000] ", b"  ", b"    ", b"\t", b"\n",
-    b"\r\n", b"\n", b"\x00", b"\xff", b"#", b" - ", b"1..", b"99999999999", b"---", b"...",
+    b"not ok 1 # TODO x", b"Bail out!", b"# line", b"# checks: A-1, B-2", b"  ", b"    ",
+    b"[    1.000000] ", b"\t", b"\n", b"\r\n", b"\n", b"\x00", b"\xff", b"#", b" - ", b"1..",
+    b"99999999999", b"---", b"...",
 ]  # fmt: skip
 
 output = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=6)), max_size=40).map(
@@ -41,8 +42,8 @@ def test_any_bytes_are_read_and_every_line_is_kept(data: bytes, returncode: int 
         for line in text.split("\n")
     )
     gone = list((printed - kept).elements())
-    # What is not kept word by word is the result line of a case.
-    gone = [line for line in gone if line]
+    # What is not kept word by word is the result line of a case, and what it checks.
+    gone = [line for line in gone if line and not checks_of(line)]
     assert len(gone) <= sum(not case.synthetic for case in cases)
     assert all(isinstance(classify(_body(line)), Result) for line in gone)
 
@@ -219,3 +220,31 @@ def test_depth_has_a_limit_that_is_told() -> None:
     text = b"".join(b" " * depth + b"KTAP version 1\n" for depth in range(MAX_DEPTH + 5))
     cases, _ = read([text], 0)
     assert any("deep" in case.message for case in cases)
+
+
+def test_what_a_case_checks_is_its_own() -> None:
+    output = (
+        b"KTAP version 1\n1..3\n# checks: A-1, B-23\n# a: why\nnot ok 1 a\nok 2 b\n"
+        b"# checks: C-3\n# checks: C-3,D-4\nok 3 c\n# Totals\n"
+    )
+    cases, reader = read([output], 1)
+    assert [case.checks for case in cases] == [("A-1", "B-23"), (), ("C-3", "D-4")]
+    assert [case.diagnostics for case in cases] == ["# a: why", "", ""]
+    assert "checks" not in reader.stray
+
+
+def test_a_case_that_took_its_program_down_is_known_by_what_it_checks() -> None:
+    cases, _ = read([b"KTAP version 1\n1..2\n# checks: A-1\nok 1 a\n# checks: B-2\n# la"], -9)
+    assert [(case.name, case.status, case.checks) for case in cases] == [
+        ("a", "pass", ("A-1",)),
+        (PROGRAM, "fail", ("B-2",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", [b"# checks: a-1", b"# checks:", b"checks: A-1", b"# checks: A-1 B-2", b"# checks: A"]
+)
+def test_other_lines_are_diagnostics(line: bytes) -> None:
+    (case,), _ = read([b"KTAP version 1\n1..1\n" + line + b"\nok 1 a\n"], 0)
+    assert case.checks == ()
+    assert case.diagnostics == line.decode()

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The choice between the processor's user interrupts, emulated ones and none: what the kernel's log
+ * says, and that the command line has its way.
+ */
+#include "ktap.h"
+#include "task.h"
+#include "uintr.h"
+
+#include <sys/klog.h>
+
+#define LOG_READ_ALL	3
+#define PREFIX		"x86/uintr: "
+
+/* What follows the prefix in the log, and how often it is there. */
+static unsigned int look(char *said, size_t size)
+{
+	static char log[1 << 20];
+	int n = klogctl(LOG_READ_ALL, log, sizeof(log) - 1);
+	unsigned int count = 0;
+	char *at;
+
+	if (n < 0)
+		ktap_skip("the log cannot be read (%s)", ktap_errno(errno));
+	log[n] = '\0';
+	if (!strstr(log, "Linux version"))
+		ktap_skip("the log does not go back to the boot any more");
+	for (at = log; (at = strstr(at, PREFIX)); count++) {
+		at += strlen(PREFIX);
+		snprintf(said, size, "%.*s", (int)strcspn(at, "\n"), at);
+	}
+	return count;
+}
+
+static void the_log_says_which(void)
+{
+	char said[128] = "";
+	unsigned int count = look(said, sizeof(said));
+
+	ktap_assert(count, "the log has no line %s", PREFIX);
+	ktap_check(!strcmp(said, "the processor's") || !strcmp(said, "emulated") ||
+		   !strncmp(said, "off", 3), "the last line is: %s", said);
+	ktap_check(!strncmp(said, "off", 3) == (uintr_missing() != NULL), "%s, and the calls say: %s",
+		   said, uintr_missing() ?: "on");
+}
+
+static void the_command_line_decides(void)
+{
+	char words[4096] = "", said[128] = "", *word, *choice = NULL;
+	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, words, sizeof(words) - 1) <= 0)
+		ktap_skip("/proc/cmdline cannot be read");
+	for (word = strtok(words, " \n"); word; word = strtok(NULL, " \n"))
+		if (!strncmp(word, "uintr=", 6))
+			choice = word + 6;
+	if (!choice || !strcmp(choice, "auto"))
+		ktap_skip("the command line leaves the choice to the kernel");
+	look(said, sizeof(said));
+	ktap_check(!strcmp(said, !strcmp(choice, "emulate") ? "emulated" : choice),
+		   "%s was asked for, and the log says: %s", choice, said);
+}
+
+static const struct ktap_case cases[] = {
+	KTAP_CASE(the_log_says_which, SYSTEM-4),
+	KTAP_CASE(the_command_line_decides, SYSTEM-5),
+};
+
+KTAP_MAIN(cases, UINTR_ABI_STATES_MORE ? NULL : "the kernel's ABI does not say what is logged")
