@@ -178,6 +178,25 @@ static void index_leads_to_the_new_receiver(void)
 	ktap_check(hits_of[2] == 1, "delivered with the old vector");
 }
 
+/* The number goes on to another fd, and what was sent to the old one does not. */
+static void what_is_pending_ends_with_the_fd(void)
+{
+	int i, fd;
+
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	for (i = 0; i < 50; i++) {
+		_clui();
+		fd = ktap_ok(uintr_create_fd(7, 0));
+		_senduipi(sender_to(fd));
+		close(fd);
+		fd = ktap_ok(uintr_create_fd(7, 0));
+		_stui();
+		getppid();
+		ktap_check(hits == 0, "round %d: delivered to another fd of the same vector", i);
+		close(fd);
+	}
+}
+
 /* --- unregister -------------------------------------------------------------------------- */
 
 static void unregister_drops_what_is_pending(void)
@@ -363,6 +382,32 @@ static void receiver_outlives_sender_threads(void)
 	ktap_check(spin_until(hits == 101), "not delivered over a new fd");
 }
 
+static void *only_connects(void *arg)
+{
+	sender_to(*(int *)arg);
+	return NULL;
+}
+
+/* What one sender leaves behind at its end is nothing that could harm the next one. */
+static void sender_that_ended_harms_no_other(void)
+{
+	int stays, goes, i;
+	struct remote r;
+	pthread_t thread;
+
+	pin_to(0);
+	stays = receiver(0);
+	for (i = 0; i < 20; i++) {
+		goes = ktap_ok(uintr_create_fd(1, 0));
+		in_thread(only_connects, &goes);
+		sleep_ms(2);
+		thread = remote_start(&r, stays);
+		close(goes);
+		ktap_check(remote_do(&r, 1) == 0, "round %d: the connection of another is gone", i);
+		remote_end(&r, thread);
+	}
+}
+
 static void connects_and_is_killed(void *arg)
 {
 	_senduipi(sender_to(*(int *)arg));
@@ -540,6 +585,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(close_of_a_copy_changes_nothing),
 	KTAP_CASE(vector_and_index_are_used_again_after_close),
 	KTAP_CASE(index_leads_to_the_new_receiver),
+	KTAP_CASE(what_is_pending_ends_with_the_fd),
 	KTAP_CASE(unregister_drops_what_is_pending),
 	KTAP_CASE(send_to_unregistered_is_harmless),
 	KTAP_CASE(close_after_unregister_leaves_the_new_vector),
@@ -549,6 +595,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(sender_outlives_receiver_thread),
 	KTAP_CASE(receiver_thread_exits_with_one_pending),
 	KTAP_CASE(receiver_outlives_sender_threads),
+	KTAP_CASE(sender_that_ended_harms_no_other),
 	KTAP_CASE(receiver_outlives_killed_senders),
 	KTAP_CASE(sender_outlives_killed_receiver),
 	KTAP_CASE(process_exits_in_a_storm),
