@@ -406,8 +406,8 @@ static void uiret_from_a_bad_stack_faults(void)
 		_clui();
 		fault = fault_of(uiret_at, stacks[i]);
 		/* A non-canonical stack address is #SS, which Linux makes a SIGBUS. */
-		ktap_check(fault.sig == SIGSEGV || (i == 2 && fault.sig == SIGBUS),
-			   "stack %u: signal %s", i, fault_name(fault.sig));
+		ktap_check(fault.sig == (i == 2 ? SIGBUS : SIGSEGV), "stack %u: signal %s", i,
+			   fault_name(fault.sig));
 		ktap_check(fault.rip == (uintptr_t)uiret_at_insn, "stack %u: RIP 0x%lx", i,
 			   fault.rip);
 		ktap_check(fault.uif == 0, "stack %u: the faulting UIRET changed UIF", i);
