@@ -141,6 +141,7 @@ static void table_full_is_nospc(void)
 		}
 	}
 	ktap_fails(uintr_register_sender(many[i].fd[0], 0), ENOSPC);
+	ktap_check(senduipi_signal(UINTR_SENDERS - 1) == 0, "the last index does not send");
 	/* One goes, one fits, and only one. */
 	ktap_ok(uintr_unregister_sender(many[1].fd[5], 0));
 	ktap_check(uintr_register_sender(many[i].fd[0], 0) == UINTR_VECTORS + 5,

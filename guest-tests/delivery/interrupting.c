@@ -329,22 +329,96 @@ static void *signal_it(void *arg)
 	return NULL;
 }
 
-/* SA_RESTART means what it did: the flag is about user interrupts alone. */
-static void signals_restart_as_before(void)
+static void expect_restart(struct scene *scene)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
 	pthread_t thread;
 	char byte;
 	ssize_t n;
 
 	ktap_ok(sigaction(SIGUSR1, &action, NULL));
-	ktap_ok(pipe(scene.pipe));
-	_stui();
-	thread = thread_start(signal_it, &scene);
-	n = read(scene.pipe[0], &byte, 1);
+	thread = thread_start(signal_it, scene);
+	n = read(scene->pipe[0], &byte, 1);
 	ktap_check(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
 	thread_join(thread);
+}
+
+/* SA_RESTART means what it did: the flag is about user interrupts alone. */
+static void signals_restart_as_before(void)
+{
+	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
+
+	ktap_ok(pipe(scene.pipe));
+	_stui();
+	expect_restart(&scene);
+}
+
+/* One call was ended; the next one has nothing to do with it. */
+static void signals_restart_after_an_interruption(void)
+{
+	struct scene scene = {};
+	pthread_t thread = scene_start(&scene);
+	char byte;
+
+	expect_eintr(read(scene.pipe[0], &byte, 1));
+	thread_join(thread);
+	expect_restart(&scene);
+}
+
+static uint32_t pi_lock;
+
+static void *holds_the_lock(void *arg)
+{
+	struct scene *scene = arg;
+	int index = sender_to(scene->fd);
+
+	ktap_ok(syscall(SYS_futex, &pi_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+	store(&ready, 1);
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+	_senduipi(index);
+	ktap_check(yield_until(load(&hits) == 1), "not delivered");
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block again");
+	ktap_ok(syscall(SYS_futex, &pi_lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+	return NULL;
+}
+
+/* Signals cut short the wait for such a lock, and it always goes on: here, too. */
+static void not_in_a_call_that_signals_do_not_end(void)
+{
+	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
+	pthread_t thread;
+	long n;
+
+	_stui();
+	thread = thread_start(holds_the_lock, &scene);
+	ktap_assert(yield_until(load(&ready)), "nobody holds the lock");
+	n = syscall(SYS_futex, &pi_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
+	if (n == -1 && errno == ENOSYS)
+		ktap_skip("the kernel has no such futexes");
+	ktap_check(n == 0, "the lock gave %ld, %s", n, ktap_errno(errno));
+	thread_join(thread);
+	ktap_check(hits == 1, "%lu interrupts", hits);
+}
+
+/* Outside of a system call RAX is no result, whatever it looks like. */
+static void registers_are_no_results(void)
+{
+	static const long restarts[] = { -512, -513, -514, -516 };
+	struct sender s;
+	unsigned long i;
+	long rax;
+
+	pin_to(0);
+	sender_start(&s, interruptible_receiver(1));
+	_stui();
+	for (i = 0; i < 40; i++) {
+		rax = restarts[i % 4];
+		sender_ask(&s);
+		asm volatile("1:	pause\n\tcmp %1, %2\n\tje 1b"
+			     : "+a"(rax) : "r"(i), "m"(hits) : "cc", "memory");
+		ktap_check(rax == restarts[i % 4], "RAX is %ld, not %ld", rax, restarts[i % 4]);
+	}
+	sender_stop(&s);
 }
 
 static const struct ktap_case cases[] = {
@@ -363,6 +437,9 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(the_flag_ends_with_the_registration, BLOCKED-7),
 	KTAP_CASE(none_is_missed, BLOCKED-8),
 	KTAP_CASE(signals_restart_as_before, BLOCKED-9),
+	KTAP_CASE(signals_restart_after_an_interruption, BLOCKED-9),
+	KTAP_CASE(not_in_a_call_that_signals_do_not_end, BLOCKED-11),
+	KTAP_CASE(registers_are_no_results, TASK-13),
 };
 
 static const char *missing(void)

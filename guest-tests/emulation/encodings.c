@@ -218,6 +218,7 @@ static const struct prefixes legal[] = {
 	{ "66 F3 REX.W", { 0x66 }, 1, { 0x48 }, 1 },
 	{ "F3 F3", { 0xf3 }, 1, {}, 0 },
 	{ "F3 F3 F3 REX.W", { 0xf3, 0xf3 }, 2, { 0x48 }, 1 },
+	{ "F2 F3", { 0xf2 }, 1, {}, 0 },
 	{ "ES F3", { 0x26 }, 1, {}, 0 },
 	{ "CS F3", { 0x2e }, 1, {}, 0 },
 	{ "SS F3", { 0x36 }, 1, {}, 0 },
@@ -277,6 +278,52 @@ static void expect_fault(const char *what, uint8_t *at, enum insn insn, int inde
 	if (fault.sig)
 		ktap_check(fault.rip == (uintptr_t)at, "%s %s: RIP is %ld bytes off", what,
 			   insn_name[insn], (long)(fault.rip - (uintptr_t)at));
+}
+
+/* Of F2 and F3 the last one counts; with F2 two of them are nothing at all. */
+static void f2_after_f3_is_undefined(void)
+{
+	static const struct prefixes last = { "F3 F2", {}, 0, { 0xf2 }, 1 };
+	enum insn insn;
+
+	code_init();
+	for (insn = UIRET; insn <= TESTUI; insn++) {
+		put_insn(code, &last, insn);
+		expect_fault(last.what, code, insn, 0, SIGILL);
+	}
+}
+
+/* What is close in the opcode map, and nothing on a processor without shadow stacks. */
+static void what_is_not_defined_stays_undefined(void)
+{
+	static const uint8_t others[][3] = {
+		{ 0x0f, 0x01, 0xe9 }, { 0x0f, 0x01, 0xeb }, { 0x0f, 0xc7, 0xc0 },
+		{ 0x0f, 0xc7, 0xc8 }, { 0x0f, 0xc7, 0xd0 }, { 0x0f, 0xc7, 0xd8 },
+		{ 0x0f, 0xc7, 0xe0 }, { 0x0f, 0xc7, 0xe8 },
+	};
+	int index = coded_receiver(), uif;
+	unsigned int i;
+
+	for (i = 0; i < 2 * sizeof(others) / sizeof(others[0]); i++) {
+		const uint8_t *other = others[i / 2];
+		struct run run = { .at = code, .rax = index };
+		struct fault fault;
+
+		uif = i % 2;
+		if (uif)
+			_stui();
+		else
+			_clui();
+		code[0] = 0xf3;
+		memcpy(code + 1, other, 3);
+		code[4] = 0xc3;
+		fault = fault_of(run_it, &run);
+		ktap_check(fault.sig == SIGILL, "F3 0F %02X %02X: signal %s", other[1], other[2],
+			   fault_name(fault.sig));
+		ktap_check(_testui() == uif, "F3 0F %02X %02X: UIF is %d", other[1], other[2], !uif);
+	}
+	sleep_ms(5);
+	ktap_check(hits == 0, "one of them sent");
 }
 
 static void lock_prefix_is_undefined(void)
@@ -445,6 +492,8 @@ static void stui_clui_senduipi_leave_flags_alone(void)
 static const struct ktap_case cases[] = {
 	KTAP_CASE(senduipi_takes_every_register, INSN-14),
 	KTAP_CASE(redundant_prefixes, INSN-1, INSN-12, INSN-13, INSN-15),
+	KTAP_CASE(f2_after_f3_is_undefined, INSN-11),
+	KTAP_CASE(what_is_not_defined_stays_undefined, INSN-11, INSN-26),
 	KTAP_CASE(lock_prefix_is_undefined, INSN-4, INSN-10),
 	KTAP_CASE(sixteen_bytes_are_too_long, INSN-15),
 	KTAP_CASE(no_f3_is_undefined, INSN-11),

@@ -40,6 +40,53 @@ static void uif_works_without_handler(void)
 	ktap_check(_testui(), "a child changed UIF");
 }
 
+/* No handler has to be there for a thread to keep its flag while others run. */
+static void uif_is_kept_while_others_run(void)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		_stui();
+		sleep_ms(2);
+		ktap_check(_testui(), "UIF is clear after STUI");
+		_clui();
+		sleep_ms(2);
+		ktap_check(!_testui(), "UIF is set after CLUI");
+	}
+}
+
+struct waiter {
+	int fd;
+	pid_t tid;
+};
+
+static void *waits_with_uif(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	waiter->fd = receiver(0);
+	_stui();
+	store(&waiter->tid, task_tid());
+	ktap_fails(uintr_wait(0), EINTR);
+	return NULL;
+}
+
+/* A thread that never used the feature runs on the CPU on which another one waits. */
+static void uif_of_a_thread_that_waits_is_its_own(void)
+{
+	struct waiter waiter = {};
+	pthread_t thread;
+
+	pin_to(0);
+	thread = thread_start(waits_with_uif, &waiter);
+	ktap_assert(yield_until(load(&waiter.tid)), "no waiter");
+	ktap_check(task_reaches(getpid(), waiter.tid, 'S'), "does not block");
+	ktap_check(!_testui(), "UIF is set in a thread that did not set it");
+	_senduipi(sender_to(waiter.fd));
+	thread_join(thread);
+	ktap_check(hits == 1, "%lu interrupts", hits);
+}
+
 extern char senduipi_here[];
 void senduipi_at(void *index);
 
@@ -216,20 +263,22 @@ static void neighbours_still_work(void)
 
 static void vmxon(void *arg)
 {
-	/* F3 0F C7 /6 with memory, and rax an index that SENDUIPI would take */
-	asm volatile("lea %1, %%rcx\n\t.byte 0xf3, 0x0f, 0xc7, 0x31"
-		     : : "a"(0), "m"(*(uint64_t *)arg) : "rcx", "cc");
+	/*
+	 * F3 0F C7 /6 with memory at rcx. It faults before it looks there, so that rcx is an index
+	 * that SENDUIPI would take.
+	 */
+	(void)arg;
+	asm volatile(".byte 0xf3, 0x0f, 0xc7, 0x31" : : "c"(0) : "cc", "memory");
 }
 
 static void vmxon_is_not_senduipi(void)
 {
-	uint64_t region = 0;
 	int index = sender_to(receiver(0)), sig;
 
 	ktap_check(index == 0, "index %d", index);
 	_stui();
 	/* #UD, or #GP(0) for user code where the kernel has VMX turned on */
-	sig = fault_of(vmxon, &region).sig;
+	sig = fault_of(vmxon, NULL).sig;
 	ktap_check(sig == SIGILL || sig == SIGSEGV, "signal %s", fault_name(sig));
 	sleep_ms(5);
 	ktap_check(hits == 0, "VMXON sent a user interrupt");
@@ -380,6 +429,45 @@ static void no_delivery_in_32bit_code(void)
 		   raw_log[0].rip);
 }
 
+/* The sender has nothing to do with the receiver when its thread leaves 32-bit code. */
+static void *sends_and_leaves(void *arg)
+{
+	int fd = *(int *)arg, index;
+
+	pin_to(1);
+	index = sender_to(fd);
+	ktap_check(yield_until(load(&spin32_in)), "32-bit code does not run");
+	_senduipi(index);
+	ktap_ok(uintr_unregister_sender(UINTR_ABI_RFC ? fd : index, 0));
+	sleep_ms(NEVER_MS);
+	store(&spin32_out, 1);
+	return NULL;
+}
+
+/* Held back in 32-bit code, and then there is no handler any more: nothing may come of it. */
+static void handler_goes_with_one_held_back(void)
+{
+	pthread_t thread;
+	int i, fd;
+
+	need_32bit();
+	pin_to(0);
+	for (i = 0; i < 15; i++) {
+		spin32_in = 0;
+		spin32_out = 0;
+		fd = receiver(0);
+		_stui();
+		thread = thread_start(sends_and_leaves, &fd);
+		call_32bit(code32_spin);
+		close(fd);
+		ktap_ok(uintr_unregister_handler(0));
+		ktap_ok(uintr_register_handler(count_hit, 0));
+		thread_join(thread);
+		ktap_ok(uintr_unregister_handler(0));
+	}
+	ktap_check(hits <= 15, "%lu interrupts of 15 sent", hits);
+}
+
 /* --- seccomp ----------------------------------------------------------------------------- */
 
 static void strict_child(void *arg)
@@ -412,6 +500,8 @@ static void work_under_strict_seccomp(void)
 
 static const struct ktap_case cases[] = {
 	KTAP_CASE(uif_works_without_handler, TASK-4, TASK-5),
+	KTAP_CASE(uif_is_kept_while_others_run, TASK-5),
+	KTAP_CASE(uif_of_a_thread_that_waits_is_its_own, TASK-4, TASK-5),
 	KTAP_CASE(senduipi_without_table_is_undefined, POST-1, POST-4),
 	KTAP_CASE(table_is_per_thread, POST-1, SENDER-10, SENDER-11),
 	KTAP_CASE(senduipi_out_of_table_faults, POST-2, POST-3, POST-4),
@@ -421,6 +511,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(vmxon_is_not_senduipi, INSN-25),
 	KTAP_CASE(undefined_in_32bit_code, INSN-5, INSN-10),
 	KTAP_CASE(no_delivery_in_32bit_code, TASK-16, DELIVERY-5),
+	KTAP_CASE(handler_goes_with_one_held_back, TASK-16, HANDLER-14),
 	KTAP_CASE(work_under_strict_seccomp, TASK-15),
 };
 

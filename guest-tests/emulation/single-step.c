@@ -101,6 +101,101 @@ static void by_trap_flag(void)
 	ktap_check(spin_until(hits == 1), "what was sent is lost");
 }
 
+static volatile unsigned int n_traps, n_faults;
+static uint64_t trap_rips[8];
+
+static void count_trap(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	trap_rips[n_traps++ % 8] = uc->uc_mcontext.gregs[REG_RIP];
+}
+
+/* Go on behind the four bytes that faulted, without TF. */
+static void skip_fault(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	n_faults++;
+	uc->uc_mcontext.gregs[REG_RIP] += 4;
+	uc->uc_mcontext.gregs[REG_EFL] &= ~FLAG_TF;
+}
+
+static void on(int sig, void (*fn)(int, siginfo_t *, void *))
+{
+	struct sigaction action = { .sa_sigaction = fn, .sa_flags = SA_SIGINFO };
+
+	ktap_ok(sigaction(sig, &action, NULL));
+}
+
+/* SENDUIPI as the only instruction with TF set. */
+void step_senduipi(uint64_t index);
+extern char step_senduipi_next[];
+
+asm(
+"	.pushsection .text\n"
+"	.type step_senduipi, @function\n"
+"step_senduipi:\n"
+"	pushfq\n"
+"	orl $0x100, (%rsp)\n"
+"	popfq\n"
+"	senduipi %rdi\n"
+"step_senduipi_next:\n"
+"	pushfq\n"
+"	andl $~0x100, (%rsp)\n"
+"	popfq\n"
+"	ret\n"
+"	.popsection\n"
+);
+
+/* What faults has not ended: the fault's signal is all there is. */
+static void no_trap_after_a_fault(void)
+{
+	sender_to(receiver(0));
+	on(SIGTRAP, count_trap);
+	on(SIGSEGV, skip_fault);
+	step_senduipi(UINTR_SENDERS);
+	ktap_check(n_faults == 1, "%u faults", n_faults);
+	ktap_check(n_traps == 0, "%u traps, the first at +%ld", n_traps,
+		   (long)(trap_rips[0] - (uintptr_t)step_senduipi_next));
+}
+
+struct waiter {
+	int fd;
+	pid_t tid;
+};
+
+static void *waits(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	waiter->fd = receiver(0);
+	_stui();
+	store(&waiter->tid, task_tid());
+	ktap_fails(uintr_wait(0), EINTR);
+	return NULL;
+}
+
+static void over_a_send_that_wakes(void)
+{
+	struct waiter waiter = {};
+	pthread_t thread = thread_start(waits, &waiter);
+
+	ktap_assert(yield_until(load(&waiter.tid)), "no waiter");
+	on(SIGTRAP, count_trap);
+	ktap_check(task_reaches(getpid(), waiter.tid, 'S'), "does not block");
+	step_senduipi(sender_to(waiter.fd));
+	thread_join(thread);
+	ktap_check(hits == 1, "%lu interrupts", hits);
+	ktap_check(n_traps == 4, "%u traps in 4 instructions", n_traps);
+	ktap_check(trap_rips[0] == (uintptr_t)step_senduipi_next, "the first trap is at +%ld",
+		   (long)(trap_rips[0] - (uintptr_t)step_senduipi_next));
+}
+
 static void traced(void *arg)
 {
 	uint64_t index = sender_to(receiver(0));
@@ -178,6 +273,8 @@ static void pending_across_a_ptrace_stop(void)
 
 static const struct ktap_case cases[] = {
 	KTAP_CASE(by_trap_flag, TRACE-1, INSN-22),
+	KTAP_CASE(no_trap_after_a_fault, TRACE-1, INSN-10),
+	KTAP_CASE(over_a_send_that_wakes, TRACE-1, WAIT-9),
 	KTAP_CASE(by_a_debugger, TRACE-2),
 	KTAP_CASE(pending_across_a_ptrace_stop, TRACE-3),
 };

@@ -14,6 +14,7 @@ struct fault {
 	int sig;		/* 0: there was none */
 	int code;		/* si_code */
 	uint64_t rip;		/* of the faulting instruction */
+	uint64_t address;	/* si_addr */
 	int uif;		/* TESTUI in the signal handler; -1 unless asked for */
 };
 
@@ -27,6 +28,7 @@ static void fault_caught(int sig, siginfo_t *info, void *context)
 
 	fault_seen.sig = sig;
 	fault_seen.code = info->si_code;
+	fault_seen.address = (uintptr_t)info->si_addr;
 	fault_seen.rip = uc->uc_mcontext.gregs[REG_RIP];
 	if (fault_wants_uif)
 		fault_seen.uif = _testui();

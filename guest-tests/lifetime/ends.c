@@ -178,20 +178,27 @@ static void index_leads_to_the_new_receiver(void)
 	ktap_check(hits_of[2] == 1, "delivered with the old vector");
 }
 
-static void close_drops_what_is_pending(void)
+/* Whether or not the number goes on to another fd, what was sent to the old one does not. */
+static void what_is_pending_ends_with_the_fd(void)
 {
-	int fd = receiver(1), index = sender_to(fd);
+	int i, fd, next = -1;
 
 	need_more_than_the_rfc();
-	_senduipi(index);
-	sleep_ms(5);
-	close(fd);
-	_stui();
-	sleep_ms(NEVER_MS);
-	ktap_check(hits == 0, "delivered after the close");
-	ktap_ok(uintr_create_fd(1, 0));
-	sleep_ms(NEVER_MS);
-	ktap_check(hits == 0, "the vector's next descriptor got the old one's interrupt");
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	for (i = 0; i < 50; i++) {
+		_clui();
+		fd = ktap_ok(uintr_create_fd(7, 0));
+		_senduipi(sender_to(fd));
+		close(fd);
+		if (i % 2)
+			next = ktap_ok(uintr_create_fd(7, 0));
+		_stui();
+		getppid();
+		ktap_assert(hits == 0, "round %d: delivered over %s", i,
+			    i % 2 ? "another fd of the same vector" : "a closed fd");
+		if (i % 2)
+			close(next);
+	}
 }
 
 /* --- unregister -------------------------------------------------------------------------- */
@@ -293,6 +300,30 @@ static void new_handler_takes_over(void)
 	}
 }
 
+static volatile unsigned long other_hits;
+
+static UINTR_HANDLER void count_other(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	(void)vector;
+	other_hits++;
+}
+
+static void each_registration_has_its_handler(void)
+{
+	int fd = receiver(0), other;
+
+	_stui();
+	_senduipi(sender_to(fd));
+	ktap_check(spin_until(hits == 1), "not delivered");
+	ktap_ok(uintr_unregister_handler(0));
+	ktap_ok(uintr_register_handler(count_other, 0));
+	other = ktap_ok(uintr_create_fd(0, 0));
+	_senduipi(sender_to(other));
+	ktap_check(spin_until(other_hits == 1), "not delivered to the second handler");
+	ktap_check(hits == 1, "delivered to the first handler");
+}
+
 /* --- exit -------------------------------------------------------------------------------- */
 
 struct thread_receiver {
@@ -377,6 +408,32 @@ static void receiver_outlives_sender_threads(void)
 	fd = ktap_ok(uintr_create_fd(0, 0));
 	in_thread(connects_and_ends, &fd);
 	ktap_check(spin_until(hits == 101), "not delivered over a new fd");
+}
+
+static void *only_connects(void *arg)
+{
+	sender_to(*(int *)arg);
+	return NULL;
+}
+
+/* What one sender leaves behind at its end is nothing that could harm the next one. */
+static void sender_that_ended_harms_no_other(void)
+{
+	int stays, goes, i;
+	struct remote r;
+	pthread_t thread;
+
+	pin_to(0);
+	stays = receiver(0);
+	for (i = 0; i < 20; i++) {
+		goes = ktap_ok(uintr_create_fd(1, 0));
+		in_thread(only_connects, &goes);
+		sleep_ms(2);
+		thread = remote_start(&r, stays);
+		close(goes);
+		ktap_check(remote_do(&r, 1) == 0, "round %d: the connection of another is gone", i);
+		remote_end(&r, thread);
+	}
 }
 
 static void connects_and_is_killed(void *arg)
@@ -556,16 +613,18 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(close_of_a_copy_changes_nothing, LIFE-1, LIFE-2, SENDER-17),
 	KTAP_CASE(vector_and_index_are_used_again_after_close, LIFE-4),
 	KTAP_CASE(index_leads_to_the_new_receiver, LIFE-4),
-	KTAP_CASE(close_drops_what_is_pending, LIFE-5),
+	KTAP_CASE(what_is_pending_ends_with_the_fd, LIFE-5),
 	KTAP_CASE(unregister_drops_what_is_pending, HANDLER-14),
 	KTAP_CASE(send_to_unregistered_is_harmless, POST-6, LIFE-1, LIFE-6),
 	KTAP_CASE(close_after_unregister_leaves_the_new_vector, LIFE-7),
 	KTAP_CASE(sender_unregisters_first, LIFE-8, LIFE-9, POST-5, SENDER-16),
 	KTAP_CASE(sender_unregisters_after_the_receiver, LIFE-8, POST-5),
 	KTAP_CASE(new_handler_takes_over, HANDLER-11, LIFE-4),
+	KTAP_CASE(each_registration_has_its_handler, HANDLER-11),
 	KTAP_CASE(sender_outlives_receiver_thread, POST-6, LIFE-1, LIFE-8, SENDER-8),
 	KTAP_CASE(receiver_thread_exits_with_one_pending, LIFE-10, LIFE-1),
 	KTAP_CASE(receiver_outlives_sender_threads, LIFE-11),
+	KTAP_CASE(sender_that_ended_harms_no_other, LIFE-11),
 	KTAP_CASE(receiver_outlives_killed_senders, LIFE-11),
 	KTAP_CASE(sender_outlives_killed_receiver, POST-6, LIFE-1, LIFE-12),
 	KTAP_CASE(process_exits_in_a_storm, LIFE-13),

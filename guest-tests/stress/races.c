@@ -101,6 +101,38 @@ static void close_while_sending(void)
 	check_still_works();
 }
 
+/* What was sent to a closed fd until its last moment is not for the next fd of that vector. */
+static void closed_while_sending_is_closed(void)
+{
+	uint64_t start = now_ns(), rounds = 0, before;
+	pthread_t thread;
+	int fd, i;
+
+	pin_to(0);
+	ktap_ok(uintr_register_handler(count_hit, 0));
+	thread = thread_start(reconnects, NULL);
+	for (; until(start); rounds++) {
+		before = load(&connects_n);
+		fd = ktap_ok(uintr_create_fd(5, 0));
+		store(&shared_fd, fd);
+		ktap_assert(yield_until(load(&connects_n) > before), "nobody connects");
+		for (i = rounds % 64; i; i--)
+			__builtin_ia32_pause();
+		/* Before the close, so that nobody takes the next fd for this one. */
+		store(&shared_fd, -1);
+		close(fd);
+		fd = ktap_ok(uintr_create_fd(5, 0));
+		_stui();
+		for (i = 0; i < 5; i++)
+			getppid();
+		_clui();
+		ktap_assert(hits == 0, "round %lu: delivered to an fd without a sender", rounds);
+		close(fd);
+	}
+	end_race(thread, rounds);
+	check_still_works();
+}
+
 static void unregister_while_sending(void)
 {
 	uint64_t start = now_ns(), rounds = 0;
@@ -247,6 +279,7 @@ static void receiver_forks_while_sending(void)
 
 static const struct ktap_case cases[] = {
 	KTAP_CASE(close_while_sending, LIFE-16),
+	KTAP_CASE(closed_while_sending_is_closed, LIFE-1, LIFE-16),
 	KTAP_CASE(unregister_while_sending, LIFE-16),
 	KTAP_CASE(receivers_exit_while_sending, LIFE-16),
 	KTAP_CASE(senders_die_while_sending, LIFE-11, LIFE-16),

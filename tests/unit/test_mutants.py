@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,18 +113,34 @@ def test_what_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
         find_mutants(tmp_path / "elsewhere")
 
 
-def test_the_bundled_mutants_are_described() -> None:
-    found = find_mutants(paths.PATCHES / "mutants" / "qemu-10.0")
-    assert len(found) >= 20
+@pytest.mark.parametrize(("of", "at_least"), [("emulator", 20), ("kernel", 40)])
+def test_the_bundled_mutants_are_described(of: mutants.Of, at_least: int) -> None:
+    found = find_mutants(paths.PATCHES / "mutants" / mutants.KINDS[of].profile)
+    assert len(found) >= at_least
     subjects = [one.subject for one in found]
     assert len(set(subjects)) == len(subjects)
     changes = [fetch_text(one.path) for one in found]
     assert len(set(changes)) == len(changes), "two mutants are the same change"
 
 
+@pytest.mark.parametrize("of", ["emulator", "kernel"])
+def test_the_bundled_mutants_change_what_the_series_does(of: mutants.Of, tmp_path: Path) -> None:
+    name = mutants.KINDS[of].profile
+    profile = load_emulator(name) if of == "emulator" else load_kernel(name)
+    patches = fetch_series(profile.series, Store(tmp_path / "store"), Silent())
+    ours = {path for patch in patches for path in changed_files(patch.content.decode())}
+    for one in find_mutants(paths.PATCHES / "mutants" / name):
+        assert changed_files(one.path.read_text()) <= ours, one.name
+
+
 def fetch_text(path: Path) -> str:
     """Return a patch's diff."""
     return path.read_text().partition("\ndiff --git ")[2]
+
+
+def changed_files(patch: str) -> set[str]:
+    """Return the files that a patch leaves behind changed or new."""
+    return set(re.findall(r"^\+\+\+ b/(\S+)$", patch, re.MULTILINE))
 
 
 # --- profiles and commands ------------------------------------------------------------------------
