@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import selectors
 import statistics
 import subprocess
@@ -40,6 +41,7 @@ from harness.report.progress import RichProgress
 
 WORD = b"the-first-command"
 GUESTS = 20
+_LINE = re.compile(rb"^%s\r?$" % WORD, re.MULTILINE)
 _LIMIT_S = 120.0
 
 
@@ -52,13 +54,15 @@ def virtme_argv(command: str, spec: GuestSpec, more: Sequence[str]) -> list[str]
         *(["--disable-kvm"] if spec.accel == "tcg" else []),
         # A kernel without block devices mounts its root only by this name.
         *("-a", "root=/dev/root"),
+        # And without udev its init finds no port but the console for what the script prints.
+        "--show-boot-console",
         *more,
         *("--script-sh", f"echo {WORD.decode()}"),
     ]
 
 
 def until_word(argv: Sequence[str]) -> float:
-    """Start a command, and return the seconds until it has printed the word.
+    """Start a command, and return the seconds until it has printed the word on a line of its own.
 
     :raise GuestError: it ended before that, or did not print it in time.
     """
@@ -85,10 +89,10 @@ def _wait_for_word(process: subprocess.Popen[bytes], what: str, began: float) ->
                 if not data:
                     selector.unregister(key.fileobj)
                 said[key.fd] = said.get(key.fd, b"") + data
-            if WORD in said.get(process.stdout.fileno(), b""):
+            if any(_LINE.search(text) for text in said.values()):
                 return time.monotonic() - began
     text = b"".join(said.values()).decode(errors="replace")
-    raise GuestError("the word was not printed", where=what, detail=text[-2000:])
+    raise GuestError("the word was not printed", where=what, detail=text[-2000:] or "nothing was")
 
 
 class Bench:
