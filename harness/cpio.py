@@ -92,3 +92,8 @@ def _entry(inode: int, node: Node) -> bytes:
 
 def _padded(data: bytes, alignment: int) -> bytes:
     return data + b"\0" * (-len(data) % alignment)
+
+
+def joined(first: bytes, second: bytes) -> bytes:
+    """Join two archives, packed or not, as the kernel expects them: at multiples of four."""
+    return first + b"\0" * (-len(first) % 4) + second

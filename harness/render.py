@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.errors import UserError
+from harness.errors import ExitCode, UserError
 from harness.guest.deadlines import ACCEL_FACTOR
 from harness.report.junit import render_junit
 from harness.results.records import CaseRecord, read_records
@@ -15,10 +15,13 @@ from harness.runfolder import CellSetup, RunFolder, bare_metal_script
 from harness.values import Cell
 
 
-def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcome:
+def render_run(
+    folder: RunFolder, cells: Sequence[Cell] | None = None, *, interrupted: bool | None = None
+) -> Outcome:
     """Write what is made of a run's records, and return what the run came to.
 
     :param cells: the cells that should have results; None for the plan's.
+    :param interrupted: whether somebody ended it; None: as it was written down at its end.
     :raise UserError: this is not a run's folder.
     :raise GuestError: the host cannot keep the files.
     """
@@ -26,6 +29,9 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
     chosen = plan.cells if cells is None else tuple(cells)
     records = read_records(folder.results).records
     outcome = _measured(folder, fold(records, chosen, select=plan.select))
+    if folder.was_interrupted() if interrupted is None else interrupted:
+        reason = f"interrupted, until then: {outcome.reason}"
+        outcome = outcome.model_copy(update={"exit_code": ExitCode.INTERRUPTED, "reason": reason})
     write_summary(folder.path, outcome.summary)
     write_atomically(folder.junit, render_junit(records, [cell.name for cell in chosen]))
     for case in outcome.failures:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from harness.errors import GuestError, UserError
+from harness.errors import ExitCode, GuestError, UserError
 from harness.guest.spec import GuestSpec
 from harness.results.environment import ENVIRONMENT_FILE, Environment
 from harness.results.summary import write_atomically
@@ -176,6 +176,13 @@ class RunFolder:
     def write_info(self, info: RunInfo) -> None:
         """Put ``run.json`` into the folder."""
         self._write("run.json", info)
+
+    def was_interrupted(self) -> bool:
+        """Whether ``run.json`` says that somebody ended the run."""
+        try:
+            return self._read("run.json", RunInfo).exit_code == ExitCode.INTERRUPTED
+        except UserError:
+            return False
 
     def _write(self, name: str, value: Value) -> None:
         write_atomically(self.path / name, value.model_dump_json(indent=2) + "\n")

@@ -152,7 +152,7 @@ def _test_and_render(
         try:
             if environment:
                 write_environment(folder.path, finish(environment))
-            outcome = render_run(folder, chosen)
+            outcome = render_run(folder, chosen, interrupted=live.interrupted)
         except GuestError as error:
             raise live.fatal or error from error
         if outcome.verdicts:

@@ -30,7 +30,7 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when used; each takes ``--debug``."""
+    """A group whose commands are imported when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order of use, not of the alphabet."""
@@ -61,12 +61,28 @@ def debug_option() -> click.Option:
     )
 
 
+def _set_quiet(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(dict)["quiet"] = True
+
+
+def quiet_option() -> click.Option:
+    """Return the option that keeps progress off stderr."""
+    return click.Option(
+        ["-q", "--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help="No progress on stderr, only notes and errors.",
+    )
+
+
 class Command(click.Command):
-    """A command that takes ``--debug`` itself too, where users look for it first."""
+    """A command that takes the group's options itself too, where users look for them first."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.params.append(debug_option())
+        self.params += [quiet_option(), debug_option()]
 
 
 @click.group(
@@ -80,7 +96,7 @@ def app() -> None:
     """Build patched kernels, boot them in QEMU, test user interrupts over SSH."""
 
 
-app.params.append(debug_option())
+app.params += [quiet_option(), debug_option()]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -58,7 +58,12 @@ def gdb_argv(kernel: KernelArtefact, socket: Path) -> list[str]:
 @click.command("shell", cls=Command)
 @cell_options
 @click.option("--gdb", is_flag=True, help="Open gdb on the guest's kernel instead of a shell.")
-def command(request: Request, gdb: bool) -> int:
+@click.option(
+    "--console",
+    is_flag=True,
+    help="A shell on the serial console, from the first line of the boot: no SSH is needed.",
+)
+def command(request: Request, gdb: bool, console: bool) -> int:
     """Boot the guest of one cell and open a shell in it; the programs are in /tests.
 
     The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
@@ -67,8 +72,10 @@ def command(request: Request, gdb: bool) -> int:
     from harness.artefacts.store import Store
     from harness.prepare import choose_machine, prepare
 
+    if gdb and console:
+        raise UserError("gdb and the console need a terminal each", where="--gdb --console")
     tool, package = ("gdb", "gdb") if gdb else ("ssh", "openssh-client")
-    if not shutil.which(tool):
+    if not console and not shutil.which(tool):
         raise UserError(f"there is no {tool}", hint=f"apt-get install {package}")
     if gdb:
         # Addresses in vmlinux are those in the guest.
@@ -88,7 +95,29 @@ def command(request: Request, gdb: bool) -> int:
         machine = choose_machine(plan, request.qemu, store, progress)
         options = request.cell_options(plan)
         setup = prepare(plan, machine, store, progress, options=options).artefacts.cells[0]
+        if console:
+            return _work_at_console(setup, progress)
         return _work_in(setup, progress, gdb=gdb)
+
+
+def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
+    """Boot with the programs in the root file system, because nothing else may get in."""
+    from harness import cpio
+    from harness.guest.argv import console_argv
+    from harness.guest.cpu import knows_property
+
+    spec = setup.guest_spec()
+    programs = [one for one in setup.programs.programs if one.kind == "linux"]
+    archive = cpio.pack(
+        cpio.file(f"tests/{one.name}", one.path.read_bytes(), 0o755) for one in programs
+    )
+    knows = not spec.cpu.exposes_uintr and knows_property(spec.emulator, spec.cpu.model, "uintr")
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
+        initrd = Path(scratch) / "initramfs"
+        initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
+        progress.note("Ctrl-A X ends QEMU, `poweroff -f` the guest")
+        with progress.paused():
+            return subprocess.run(console_argv(spec, initrd, knows_uintr=knows)).returncode
 
 
 def _work_in(setup: CellSetup, progress: RichProgress, *, gdb: bool) -> int:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 @contextmanager
 def shown() -> Iterator[RichProgress]:
     """Show progress while the context lasts."""
+    import click
+
     from harness.report.progress import RichProgress  # rich only where shown
 
-    with RichProgress() as progress:
+    context = click.get_current_context(silent=True)
+    quiet = bool(context and (context.find_object(dict) or {}).get("quiet"))
+    with RichProgress(mode="quiet" if quiet else "auto") as progress:
         yield progress

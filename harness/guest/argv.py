@@ -87,6 +87,13 @@ def device_argv() -> list[str]:
     return [
         *("-chardev", f"stdio,id={SERIAL_ID},signal=off"),
         *("-serial", f"chardev:{SERIAL_ID}"),
+        *network_argv(),
+    ]
+
+
+def network_argv() -> list[str]:
+    """Return the network card, behind which is only this host's port, and the entropy source."""
+    return [
         *("-netdev", f"user,id={NET_ID},restrict=on,hostfwd=tcp:{HOST_IP}:0-{GUEST_IP}:22"),
         *("-device", f"virtio-net-pci,netdev={NET_ID},romfile="),
         *("-device", "virtio-rng-pci"),
@@ -156,6 +163,20 @@ def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) ->
     ]
     lines = " \\\n    ".join(shlex.join(group) for group in _options(by_hand))
     return f"#!/bin/sh\n# The harness ran:\n#   {shlex.join(argv)}\nexec {lines}\n"
+
+
+def console_argv(spec: GuestSpec, initrd: Path, *, knows_uintr: bool = False) -> list[str]:
+    """Return a command that boots the guest with a shell on the terminal that it is started on.
+
+    Ctrl-A X ends QEMU, Ctrl-A C is its monitor.
+    """
+    return [
+        *base_argv(spec.emulator),
+        *machine_argv(spec, knows_uintr=knows_uintr),
+        *("-serial", "mon:stdio"),
+        *network_argv(),
+        *boot_argv(spec, initrd, f"{NETWORK_WORDS} harness.console"),
+    ]
 
 
 def _options(argv: list[str]) -> list[list[str]]:

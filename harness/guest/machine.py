@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from harness import cpio
 from harness.errors import GuestError
 from harness.guest import cpu
 from harness.guest.alarm import Alarm
@@ -56,7 +57,7 @@ class Machine:
         )
         initrd = self.runtime / "initramfs"
         with _files("the guest's archive"):
-            initrd.write_bytes(_joined(spec.image.initramfs.read_bytes(), archive))
+            initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
         self._socket, theirs = socket.socketpair()
         with theirs:
             runtime = Runtime(initrd, theirs.fileno(), self.runtime / PIDFILE, incoming)
@@ -122,8 +123,3 @@ def _files(what: str) -> Iterator[None]:
             where=error.filename,
             hint="free space there, or name another place by --out or TMPDIR",
         ) from error
-
-
-def _joined(image: bytes, archive: bytes) -> bytes:
-    """Join two archives as the kernel expects them: the second one at a multiple of four."""
-    return image + b"\0" * (-len(image) % 4) + archive

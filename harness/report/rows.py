@@ -137,14 +137,24 @@ def latency_notes(outcome: Outcome) -> list[str]:
         reason = disturbed(take.host)
         if reason:
             busy.setdefault((take.cell, take.program), []).append(reason)
-    return [
-        clean_line(f"{r.cell}, {r.mechanism} {r.mode}: {note}")
-        for r in outcome.latencies
-        for note in r.notes
-    ] + [
-        clean_line(f"{cell}, all of {program}: {reasons[0]}")
-        for (cell, program), reasons in busy.items()
-    ]
+    restored = dict.fromkeys((take.cell, take.program) for take in outcome.takes if take.restored)
+    return (
+        [
+            clean_line(
+                f"{cell}, all of {program}: in a guest that was restored, and had not booted"
+            )
+            for cell, program in restored
+        ]
+        + [
+            clean_line(f"{r.cell}, {r.mechanism} {r.mode}: {note}")
+            for r in outcome.latencies
+            for note in r.notes
+        ]
+        + [
+            clean_line(f"{cell}, all of {program}: {reasons[0]}")
+            for (cell, program), reasons in busy.items()
+        ]
+    )
 
 
 def troubles(outcome: Outcome, run: Path) -> list[Trouble]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -371,6 +372,32 @@ def test_gdb_stops_the_guests_kernel_where_another_shell_leads_it(tmp_path: Path
     assert "in __x64_sys_sync ()" in done.stdout
     assert "another shell: " in done.stderr
     assert not list(tmp_path.glob("uintr-harness-shell-*"))
+
+
+def test_the_console_has_a_shell_too(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", "shell", "--console", "--smp", "1"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        watchdog = threading.Timer(LIMIT_S, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            said = b""
+            # What is typed before the shell reads would be lost in the serial port.
+            while not said.endswith(b"# ") and (data := os.read(process.stdout.fileno(), 65536)):
+                said += data
+            process.stdin.write(b"ls /tests/api; id -u; poweroff -f\n")
+            process.stdin.flush()
+            said += process.stdout.read()
+        finally:
+            watchdog.cancel()
+    assert b"Linux version" in said
+    assert b"create-fd" in said
+    assert process.returncode == 0
 
 
 def test_a_shell_takes_commands_and_gives_their_exit_code() -> None:

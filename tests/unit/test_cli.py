@@ -255,9 +255,26 @@ def test_an_interrupt_is_exit_130_and_the_rest_is_kept(
 
     monkeypatch.setattr(fake_guest.FakeGuest, "run", interrupted)
     assert run() == 130
+    out = capsys.readouterr().out
+    assert "interrupted, until then: 1 passed" in out
+    assert "PASSED" not in out
+    assert cli.invoke(["report", "runs/latest"]) == 130
+    assert "interrupted, until then: 1 passed" in capsys.readouterr().out
     assert summary()["totals"] == {"pass": 1, "fail": 0, "skip": 0}
     assert (latest().cell("linux-6.12-hidden-smp2-gcc") / "closed").exists()
     assert json.loads((latest().path / "run.json").read_text())["exit_code"] == 130
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_quiet_leaves_notes_and_results(
+    fake: Fake, capsys: pytest.CaptureFixture[str], before: bool
+) -> None:
+    fake({"api/a": BAD})
+    options = ["run", "--out", "out"]
+    assert cli.invoke(["-q", *options] if before else [*options, "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert "==>" not in err
+    assert "api/a::broken" in out
 
 
 def test_a_developers_own_file(
