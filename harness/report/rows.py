@@ -100,13 +100,15 @@ LATENCY_COLUMNS = (
     Column("95 % of p50", figure=True, extra=True),
     *(Column(title, figure=True) for title in ("p90", "p99", "max", "p50 / uintr")),
     Column("95 % of it", figure=True),
+    Column("per s", figure=True, extra=True),
 )
 
 
 def latency(outcome: Outcome) -> list[Sheet]:
     """Return a table per cell, one row per distribution, its median as a multiple of uintr's.
 
-    A ratio is always of two figures of one cell, which has one accelerator.
+    A ratio is always of two figures of one cell, which has one accelerator. ``per s`` is how often
+    it went in a second, one after the other: round trips, in a ping-pong.
     """
     sheets = []
     for name in dict.fromkeys(row.cell for row in outcome.summary.latency):
@@ -123,6 +125,7 @@ def latency(outcome: Outcome) -> list[Sheet]:
                 *(quantity(value, row.unit) for value in (row.p90, row.p99, row.max)),
                 ratio(row.p50, base.get((row.mode, row.unit))),
                 f"{times(row.to_uintr.low)}…{times(row.to_uintr.high)}" if row.to_uintr else "-",
+                f"{1e9 / row.mean:,.0f}" if row.unit == "ns" and row.mean else "-",
             )
             for row in sorted(own, key=_latency_order)
         )

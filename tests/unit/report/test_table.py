@@ -42,9 +42,9 @@ def test_latencies_are_compared_with_uintr_in_the_same_cell_and_mode(
 ) -> None:
     lines = [" ".join(line.split()) for line in report(outcome, run).split("\n")]
     at = lines.index("ping-pong")
-    assert lines[at + 1] == "uintr 4 1.00 µs 2.00 µs - 4.00 µs 4.00 µs 4.00 µs 1.00x -"
+    assert lines[at + 1] == "uintr 4 1.00 µs 2.00 µs - 4.00 µs 4.00 µs 4.00 µs 1.00x - 400,000"
     assert lines[at + 2].startswith("pipe 3 0 ns 8.00 µs")
-    assert lines[at + 2].endswith("4.00x -")
+    assert " 4.00x - " in lines[at + 2]
     assert "1 of 3 samples are 0" in report(outcome, run)
 
 
