@@ -172,6 +172,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(registers_again_after_unregister, HANDLER-11),
 	KTAP_CASE(register_twice_is_busy, HANDLER-6),
 	KTAP_CASE(register_null_faults, HANDLER-4),
+	KTAP_CASE(register_outside_of_user_space_faults, HANDLER-5),
 	KTAP_CASE(register_outside_of_user_space, HANDLER-5),
 	KTAP_CASE(register_flags_are_invalid, HANDLER-2),
 	KTAP_CASE(register_flags_that_exist, HANDLER-3),
