@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What is left where the feature is off, as with uintr=off on the kernel's command line: calls that
- * all fail with EOPNOTSUPP, whatever else is wrong with them, and instructions that do not exist.
+ * all fail with EOPNOTSUPP, whatever else is wrong with them, and instructions that do not exist. In
+ * the later ABI the word is nouintr, and the error ENOSYS.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -12,22 +13,40 @@
 
 #include <sys/eventfd.h>
 
-static void calls_are_not_supported(void)
+static void calls_fail(int error)
 {
 	int event = ktap_ok(eventfd(0, 0));
 	unsigned int flags;
 
 	for (flags = 0; flags < 2; flags++) {
-		ktap_fails(uintr_register_handler(count_hit, flags), EOPNOTSUPP);
-		ktap_fails(uintr_register_handler(NULL, flags), EOPNOTSUPP);
-		ktap_fails(uintr_unregister_handler(flags), EOPNOTSUPP);
-		ktap_fails(uintr_create_fd(0, flags), EOPNOTSUPP);
-		ktap_fails(uintr_create_fd(UINTR_VECTORS, flags), EOPNOTSUPP);
-		ktap_fails(uintr_register_sender(event, flags), EOPNOTSUPP);
-		ktap_fails(uintr_register_sender(-1, flags), EOPNOTSUPP);
-		ktap_fails(uintr_unregister_sender(-1, flags), EOPNOTSUPP);
-		ktap_fails(uintr_wait(flags), EOPNOTSUPP);
+		ktap_fails(uintr_register_handler(count_hit, flags), error);
+		ktap_fails(uintr_register_handler(NULL, flags), error);
+		ktap_fails(uintr_unregister_handler(flags), error);
+		ktap_fails(uintr_create_fd(0, flags), error);
+		ktap_fails(uintr_create_fd(UINTR_VECTORS, flags), error);
+		ktap_fails(uintr_register_sender(event, flags), error);
+		ktap_fails(uintr_register_sender(-1, flags), error);
+		ktap_fails(uintr_unregister_sender(-1, flags), error);
+		ktap_fails(uintr_wait(flags), error);
+		if (UINTR_ABI_RFC)
+			continue;
+		ktap_fails(uintr_register_self(0, flags), error);
+		ktap_fails(uintr_alt_stack(NULL, 0, flags), error);
+		ktap_fails(uintr_ipi_fd(flags), error);
 	}
+}
+
+static void calls_are_not_supported(void)
+{
+	need_the_rfc();
+	calls_fail(EOPNOTSUPP);
+}
+
+static void calls_are_unknown(void)
+{
+	if (UINTR_ABI_RFC)
+		ktap_skip("of the later ABI alone");
+	calls_fail(ENOSYS);
 }
 
 static void stui(void *unused)
@@ -74,11 +93,28 @@ static void instructions_are_undefined(void)
 
 static const struct ktap_case cases[] = {
 	KTAP_CASE(calls_are_not_supported, SYSTEM-1),
+	KTAP_CASE(calls_are_unknown, NEXT-1),
 	KTAP_CASE(instructions_are_undefined, SYSTEM-2),
 };
 
+/* Whether it was the command line that turned it off; the error does not tell in the later ABI. */
+static bool told_off(void)
+{
+	char line[4096] = "";
+	FILE *f = fopen("/proc/cmdline", "re");
+
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return strstr(line, "nouintr");
+}
+
 static const char *on(void)
 {
+	if (!UINTR_ABI_RFC)
+		return told_off() ? NULL : "nouintr is not on the kernel's command line";
 	uintr_register_handler(NULL, ~0U);
 	if (errno == ENOSYS)
 		return "the kernel has no user interrupt system calls (ENOSYS)";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * uintr_wait(): every documented error. That it wakes is in delivery/wait.c.
+ * uintr_wait(): every documented error. That it wakes is in delivery/wait.c, and what the
+ * later ABI does otherwise in later-abi/wait.c.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -49,4 +50,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(another_threads_handler_does_not_count, WAIT-2, HANDLER-12),
 };
 
-KTAP_MAIN(cases, uintr_rfc_missing())
+KTAP_MAIN(cases, uintr_wait_missing())

@@ -209,4 +209,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(in_many_reads, BLOCKED-1),
 };
 
-KTAP_MAIN(cases, uintr_rfc_missing())
+KTAP_MAIN(cases, uintr_missing())

@@ -8,6 +8,7 @@
 #include "raw.h"
 #include "task.h"
 #include "uintr.h"
+#include "wait.h"
 
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -173,7 +174,7 @@ static void *waits(void *arg)
 {
 	struct waiter *waiter = arg;
 
-	waiter->fd = receiver(0);
+	waiter->fd = receiver_with(0, UINTR_WAKES);
 	_stui();
 	store(&waiter->tid, task_tid());
 	ktap_fails(uintr_wait(0), EINTR);
@@ -183,8 +184,10 @@ static void *waits(void *arg)
 static void over_a_send_that_wakes(void)
 {
 	struct waiter waiter = {};
-	pthread_t thread = thread_start(waits, &waiter);
+	pthread_t thread;
 
+	need_uintr_wait();
+	thread = thread_start(waits, &waiter);
 	ktap_assert(yield_until(load(&waiter.tid)), "no waiter");
 	on(SIGTRAP, count_trap);
 	ktap_check(task_reaches(getpid(), waiter.tid, 'S'), "does not block");

@@ -22,15 +22,29 @@ static UINTR_HANDLER void count_hit(struct __uintr_frame *frame, unsigned long l
 /* For a case that asks for more than the RFC states. */
 static inline void need_more_than_the_rfc(void)
 {
+	if (!UINTR_ABI_RFC)
+		ktap_skip("the later ABI does not say");
 	if (!UINTR_ABI_STATES_MORE)
 		ktap_skip("the RFC does not say; the kernel's headers have no <asm/uintr.h>");
 }
 
+/* For a case that checks what the later ABI states otherwise, or not at all. */
+static inline void need_the_rfc(void)
+{
+	if (!UINTR_ABI_RFC)
+		ktap_skip("the RFC alone states it; the kernel's headers have the later ABI");
+}
+
 /* Make the calling thread a receiver with the counting handler; user interrupts stay masked. */
+static inline int receiver_with(unsigned int vector, unsigned int flags)
+{
+	ktap_ok(uintr_register_handler(count_hit, flags));
+	return ktap_ok(uintr_create_fd(vector, 0));
+}
+
 static inline int receiver(unsigned int vector)
 {
-	ktap_ok(uintr_register_handler(count_hit, 0));
-	return ktap_ok(uintr_create_fd(vector, 0));
+	return receiver_with(vector, 0);
 }
 
 /* Make the calling thread a sender to itself; gives the index. */

@@ -44,7 +44,10 @@ static void setup(void)
 
 static void open_side(int side)
 {
-	ktap_ok(uintr_register_handler(latency_run.stamps ? count_and_stamp : count_only, 0));
+	if (latency_blocks())
+		need_uintr_wait();
+	ktap_ok(uintr_register_handler(latency_run.stamps ? count_and_stamp : count_only,
+				       latency_blocks() ? UINTR_WAKES : 0));
 	fds[side] = ktap_ok(uintr_create_fd(0, 0));
 	if (between_processes())
 		fd_send(sockets[side][0], fds[side]);
@@ -100,4 +103,4 @@ static const struct mechanism latency_mechanism = {
 };
 
 LATENCY_TALK(latency_mechanism, FAIR, 0)
-LATENCY_PROGRAM(LATENCY_KTAP_TALK, uintr_rfc_missing())
+LATENCY_PROGRAM(LATENCY_KTAP_TALK, uintr_missing())

@@ -101,6 +101,7 @@ static void in_flight_keeps_it_open(void)
 	struct by_socket by;
 	int fd, index;
 
+	need_the_rfc();
 	ktap_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, by.sock));
 	fd = receiver(9);
 	index = sender_to(fd);
@@ -208,4 +209,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(both_directions, HANDOVER-8),
 };
 
-KTAP_MAIN(cases, uintr_rfc_missing())
+KTAP_MAIN(cases, uintr_missing())

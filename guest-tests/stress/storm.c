@@ -254,11 +254,13 @@ static void ping_pong(unsigned long rounds, bool spins, unsigned int cpu)
 
 static void ping_pong_waiting(void)
 {
+	need_the_rfc();
 	ping_pong(10000, false, 1);
 }
 
 static void ping_pong_waiting_on_one_cpu(void)
 {
+	need_the_rfc();
 	ping_pong(10000, false, 0);
 }
 
@@ -281,6 +283,7 @@ static void many_pairs_waiting(void)
 	int n = 2 * cpu_count(), i;
 	pid_t *pid = calloc(n, sizeof(*pid));
 
+	need_the_rfc();
 	for (i = 0; i < n; i++)
 		pid[i] = child_start(pair_child, NULL);
 	for (i = 0; i < n; i++)
@@ -299,4 +302,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(many_pairs_waiting, WAIT-9),
 };
 
-KTAP_MAIN(cases, uintr_rfc_missing())
+KTAP_MAIN(cases, uintr_missing())
