@@ -5,10 +5,11 @@
  *
  *	interpreter --scripts FILE
  *
- * In FILE, lines of "script NAME", "threads WAY…" (of waiting for a turn: blocked or spin), steps
- * "THREAD OP ARGUMENT…" and "end"; "#" begins a comment. A line of output is a step's number, what
- * was done, its result, and after a bar for each thread its user interrupt flag (- while it is
- * blocked) and what happened in it since the step before: V a user interrupt, ( and ) the ends of
+ * In FILE, lines of "script NAME", "threads WAY…" (of waiting for a turn: blocked; far, which is
+ * blocked on the second CPU; spin, which is in user mode there), steps "THREAD OP ARGUMENT…" and
+ * "end"; "#" begins a comment. A line of output is a step's number, what was done, its result, and
+ * after a bar for each thread its user interrupt flag (- while it is blocked) and what happened in
+ * it since the step before: V a user interrupt, ( and ) the ends of
  * one that let itself be interrupted, X one whose handler is not there, L what unregistering in the
  * handler gave, S a signal, F a fault and where, H a fault in a handler, T a step, = the result of a
  * call that was blocked.
@@ -225,10 +226,12 @@ static void start_workers(char *ways)
 
 	signals_init();
 	places_init();
+	pin_to(0);
 	for (way = strtok_r(ways, " ", &rest); way && worker_count < THREADS_MAX;
 	     way = strtok_r(NULL, " ", &rest)) {
 		workers[worker_count].number = worker_count;
 		workers[worker_count].spins = !strcmp(way, "spin");
+		workers[worker_count].cpu = !!strcmp(way, "blocked");
 		worker_count++;
 	}
 	/* Only now: numbers of threads count from the whole. */
@@ -367,7 +370,7 @@ static void sends_to_a_thread(void)
 
 static void ends_a_wait(void)
 {
-	gives("threads blocked blocked\n"
+	gives("threads blocked far\n"
 	      "1 wait 0\n"
 	      "1 register log 0\n"
 	      "1 create 63 0 f0\n"

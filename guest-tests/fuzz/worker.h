@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The threads of a script. They do one step at a time, in the order of the script, and in between
- * wait for their turn: asleep in the kernel, or in user mode.
+ * wait for their turn: asleep in the kernel, or in user mode. Who gives the turns is on the first CPU:
+ * from there to there a turn is a switch, and not the start of a CPU that sleeps.
  */
 #ifndef GUEST_TESTS_FUZZ_WORKER_H
 #define GUEST_TESTS_FUZZ_WORKER_H
@@ -29,10 +30,12 @@ struct op {
 
 struct worker {
 	unsigned int number;
-	bool spins;
+	bool spins;		/* while it waits for its turn */
+	unsigned int cpu;	/* where it begins */
 	pthread_t thread;
 	pid_t tid;
-	int stat_fd;
+	int stat_fd;		/* of its files in /proc */
+	int syscall_fd;
 	unsigned int command;	/* a futex: one more for each task */
 	unsigned int done;	/* a futex: the last command that was done */
 	enum task task;
@@ -86,8 +89,7 @@ static void *worker_main(void *arg)
 
 	own_log = &w->log;
 	sigaltstack(&alternate, NULL);
-	if (w->spins)
-		pin_to(1);
+	pin_to(w->cpu);
 	store(&w->tid, task_tid());
 	futex_wake((unsigned int *)&w->tid);
 	for (;;) {
@@ -100,7 +102,7 @@ static void *worker_main(void *arg)
 			store(&w->in_call, false);
 		} else {
 			/* An interrupt that is on its way to a CPU needs some instructions. */
-			for (i = 0; i < 200; i++)
+			for (i = 0; i < 50; i++)
 				__builtin_ia32_pause();
 			w->uif = _testui();
 		}
@@ -109,11 +111,20 @@ static void *worker_main(void *arg)
 	}
 }
 
-static void worker_start(struct worker *w)
+static int worker_file(const struct worker *w, const char *name)
 {
 	char path[64];
-	int fd;
+	int fd, own;
 
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", w->tid, name);
+	fd = ktap_ok(open(path, O_RDONLY | O_CLOEXEC));
+	own = ktap_ok(fcntl(fd, F_DUPFD_CLOEXEC, OWN_FDS));
+	close(fd);
+	return own;
+}
+
+static void worker_start(struct worker *w)
+{
 	w->command = w->done = 0;
 	w->tid = 0;
 	w->busy = w->unblocked = w->in_call = false;
@@ -121,22 +132,28 @@ static void worker_start(struct worker *w)
 	ktap_assert(!pthread_create(&w->thread, NULL, worker_main, w), "no thread");
 	while (!load(&w->tid))
 		futex_wait((unsigned int *)&w->tid, 0, 0);
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
-	fd = ktap_ok(open(path, O_RDONLY | O_CLOEXEC));
-	w->stat_fd = ktap_ok(fcntl(fd, F_DUPFD_CLOEXEC, OWN_FDS));
-	close(fd);
+	w->stat_fd = worker_file(w, "stat");
+	w->syscall_fd = worker_file(w, "syscall");
 }
 
-static char worker_state(const struct worker *w)
+/*
+ * Whether the thread sleeps and has left its CPU. Its state letter says so a moment too early: what
+ * is sent in that moment ends the sleep only when that CPU gets to it. The other file waits until the
+ * CPU is left, and says "running" if the sleep has ended; but it takes a thread that is being woken
+ * for one that sleeps.
+ */
+static bool worker_sleeps(const struct worker *w)
 {
 	char text[256], *state;
 	ssize_t n = pread(w->stat_fd, text, sizeof(text) - 1, 0);
 
 	if (n <= 0)
-		return '?';
+		return false;
 	text[n] = '\0';
 	state = strrchr(text, ')');
-	return state && state[1] ? state[2] : '?';
+	if (!state || strncmp(state, ") S", 3))
+		return false;
+	return pread(w->syscall_fd, text, sizeof(text), 0) > 0 && text[0] != 'r';
 }
 
 static void worker_ask(struct worker *w, enum task task)
@@ -153,7 +170,7 @@ static bool worker_finishes(struct worker *w)
 	unsigned int done;
 
 	while ((done = load(&w->done)) != w->command) {
-		if (may_block && load(&w->in_call) && worker_state(w) == 'S' &&
+		if (may_block && load(&w->in_call) && worker_sleeps(w) &&
 		    load(&w->done) != w->command)
 			return false;
 		futex_wait(&w->done, done, may_block ? 50000 : 100000000);
@@ -169,6 +186,7 @@ static void worker_end(struct worker *w)
 	while (!syscall(SYS_tgkill, getpid(), w->tid, 0))
 		sched_yield();
 	close(w->stat_fd);
+	close(w->syscall_fd);
 }
 
 #endif /* GUEST_TESTS_FUZZ_WORKER_H */
