@@ -158,6 +158,15 @@ def test_every_operation_is_one_of_the_interpreter_and_all_of_them_are_used() ->
     assert used | {"child"} == set(known)
 
 
+def test_a_child_posts_no_more_than_once() -> None:
+    steps = [step for number in range(150) for step in generate(4, number).steps]
+    children = [step.split(" ; ") for step in steps if " child " in step]
+    assert any(len(child) > 1 for child in children)
+    for child in children:
+        posts = [part for part in child if re.search(r"\b(senduipi|insn|write|attach) ", part)]
+        assert len(posts) <= 1, child
+
+
 def test_a_script_fits_into_the_interpreter() -> None:
     source = (paths.GUEST_TESTS / "fuzz" / "interpreter.c").read_text()
     longest = int(re.findall(r"#define LINE_MAX_\s+(\d+)", source)[0])
