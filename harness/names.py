@@ -12,6 +12,8 @@ from harness import paths
 
 DEFAULT_KERNEL = "linux-6.12"
 DEFAULT_CPU = "hidden"
+#: The two kinds, for what has to be the same on both.
+COMPARED_CPUS = "exposed,hidden"
 #: Two CPUs: delivery between CPUs is what most programs are about.
 DEFAULT_SMP = 2
 DEFAULT_COMPILER: Final = "gcc"

@@ -25,7 +25,7 @@ COMPLETE_VARIABLE = "_UINTR_HARNESS_COMPLETE"
 #: called: ``plan`` need not wait for what only ``run`` uses.
 COMMANDS = (
     *("run", "plan", "build", "report", "compare", "history", "contract", "bisect", "shell"),
-    *("mutants", "cache", "doctor", "completion"),
+    *("mutants", "fuzz", "cache", "doctor", "completion"),
 )
 
 

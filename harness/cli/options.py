@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from harness.names import (
     ALL_CPUS,
+    COMPARED_CPUS,
     DEFAULT_COMPILER,
     DEFAULT_CPU,
     DEFAULT_KERNEL,
@@ -139,8 +140,7 @@ KERNEL_OPTIONS = (
     ),
 )
 
-CELL_OPTIONS = (
-    _list("--cpu", CPU, "name", DEFAULT_CPU, CPU_HELP),
+MACHINE_OPTIONS = (
     _list(
         "--smp",
         click.IntRange(1, 16),
@@ -163,14 +163,6 @@ CELL_OPTIONS = (
         help="auto takes KVM where a probe guest runs with it.",
     ),
     click.option(
-        "--clock",
-        type=click.Choice(["host", "icount"]),
-        default="host",
-        show_default=True,
-        help="icount: measure in executed instructions, which are the same in every run. "
-        "One CPU, TCG, latency programs only.",
-    ),
-    click.option(
         "--qemu",
         type=QEMU,
         metavar="auto|system|bundled|PATH",
@@ -182,6 +174,17 @@ CELL_OPTIONS = (
         metavar="WORDS",
         default="",
         help="Words to add to the guests' kernel command line: --cmdline uintr=emulate.",
+    ),
+)
+
+PROGRAM_OPTIONS = (
+    click.option(
+        "--clock",
+        type=click.Choice(["host", "icount"]),
+        default="host",
+        show_default=True,
+        help="icount: measure in executed instructions, which are the same in every run. "
+        "One CPU, TCG, latency programs only.",
     ),
     click.option(
         "-k",
@@ -200,10 +203,20 @@ def kernel_options(function: F) -> F:
 
 
 def cell_options(function: F) -> F:
-    """Add the options that choose cells; the command gets ``request``."""
+    """Add the options that choose cells and programs; the command gets ``request``."""
+    return _with_cells(function, DEFAULT_CPU, PROGRAM_OPTIONS, ("clock", "select"))
+
+
+def compared_cells_options(function: F) -> F:
+    """Add the options that choose cells for the same work in each; the command gets ``request``."""
+    return _with_cells(function, COMPARED_CPUS, (), ())
+
+
+def _with_cells(function: F, cpus: str, more: tuple[Any, ...], names: tuple[str, ...]) -> F:
     fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
-    same = {name: name for name in ("accel", "clock", "qemu", "cmdline", "select")}
-    return _with_request(function, (*KERNEL_OPTIONS, *CELL_OPTIONS), fields | same)
+    same = {name: name for name in ("accel", "qemu", "cmdline", *names)}
+    options = (_list("--cpu", CPU, "name", cpus, CPU_HELP), *MACHINE_OPTIONS, *more)
+    return _with_request(function, (*KERNEL_OPTIONS, *options), fields | same)
 
 
 def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]) -> F:

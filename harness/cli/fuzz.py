@@ -1,0 +1,129 @@
+"""``uintr-harness fuzz``: do random programs see the same on each CPU?"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import Command
+from harness.cli.options import compared_cells_options
+from harness.cli.show import shown
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.fuzz.campaign import Campaign, Finding, Report
+    from harness.progress import Progress
+    from harness.request import Request
+
+
+@click.command("fuzz", cls=Command)
+@compared_cells_options
+@click.option(
+    "--seed", type=click.IntRange(0), help="What the scripts are made of  [default: by chance]"
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="How long new scripts are tried; boots count, what is built before does not.",
+)
+@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try no more than N scripts.")
+@click.option(
+    "--replay",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Play what was kept, and make nothing.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for fuzz.json and the findings  [default: runs/fuzz-TIME-RANDOM]",
+)
+def command(
+    request: Request,
+    seed: int | None,
+    minutes: float,
+    scripts: int | None,
+    replay: tuple[Path, ...],
+    out: Path | None,
+) -> int:
+    """Play random programs of system calls and instructions in each cell, and compare.
+
+    Each step says its result, and of each thread the signals, the user interrupts and the flag.
+    What differs, what crashes and what a kernel complains of is shrunk and kept for --replay. The
+    exit code is 1 if there was anything.
+    """
+    from harness.fuzz.script import read_script
+
+    given = [read_script(path) for path in replay]
+    seed = secrets.randbelow(1 << 31) if seed is None else seed
+    with shown() as progress, _campaign(request, progress, out) as (campaign, folder):
+        report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, scripts)
+    _show_totals(report, folder)
+    return report.exit_code
+
+
+@contextmanager
+def _campaign(
+    request: Request, progress: Progress, out: Path | None
+) -> Iterator[tuple[Campaign, Path]]:
+    """Build everything, and give a search whose guests end with the context."""
+    from harness.artefacts.store import Store
+    from harness.fuzz.campaign import FUZZ_FILE, Campaign
+    from harness.fuzz.cell import CellPlayer
+    from harness.guest.known_splats import load_known_splats
+    from harness.prepare import choose_machine, prepare
+    from harness.runfolder import RunFolder, make_results_folder
+    from harness.testing.cellguest import CellGuest
+    from harness.testing.journal import Journal, ResultsLost
+
+    plan = request.plan()
+    if len(plan.cells) == 1:
+        raise UserError(
+            "a cell has nothing to be compared with",
+            where=plan.cells[0].name,
+            hint="name two of something: --cpu exposed,hidden",
+        )
+    known = load_known_splats()
+    store = Store.open(progress)
+    machine = choose_machine(plan, request.qemu, store, progress)
+    options = request.cell_options(plan)
+    setups = prepare(
+        plan, machine, store, progress, options=options, keep_going=False
+    ).artefacts.cells
+    run = RunFolder(make_results_folder(out, "fuzz", FUZZ_FILE))
+    try:
+        with ExitStack() as lifetime:
+            journal = Journal(run)
+            lifetime.callback(journal.close)
+            players = []
+            for setup in setups:
+                guest = CellGuest(setup, run, journal, known)
+                lifetime.callback(guest.close)
+                players.append(CellPlayer(guest))
+            yield Campaign(players, run.path, progress, _show), run.path
+    except ResultsLost as lost:
+        raise lost.error from lost
+
+
+def _show(finding: Finding, text: str) -> None:
+    click.secho(f"{finding.kind}: {finding.what}", fg="red", bold=True)
+    click.echo(text)
+
+
+def _show_totals(report: Report, folder: Path) -> None:
+    from harness.fuzz.campaign import FUZZ_FILE
+
+    of = "" if report.seed is None else f" of seed {report.seed}"
+    click.echo(
+        f"{report.scripts} scripts{of}, {report.steps} steps, in {len(report.cells)} cells: "
+        f"{len(report.findings)} findings in {report.seconds:.0f} s"
+    )
+    click.echo(f"results: {folder / FUZZ_FILE}")

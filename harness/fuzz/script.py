@@ -1,0 +1,121 @@
+"""What is played, and what came of it: the text that ``guest-tests/fuzz/interpreter.c`` reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from harness.errors import UserError
+from harness.values import Value
+
+#: How a thread waits for its turn: asleep in the kernel, so on the second CPU, in user mode there.
+Way = Literal["blocked", "far", "spin"]
+
+#: The name of a finding's file, by its number.
+KEPT = "finding-{}.fuzz"
+MAX_THREADS = 4
+MAX_STEPS = 250
+#: What the interpreter says of a script that it could play to its end.
+WELL = "exited 0"
+_STEP = re.compile(r"[0-3] [a-z_]+( [\x21-\x7e]+)*")
+
+
+class Script(Value):
+    """Steps of a few threads, one after the other."""
+
+    #: A thread per entry.
+    ways: tuple[Way, ...] = Field(min_length=1, max_length=MAX_THREADS)
+    #: ``THREAD OP ARGUMENT…``
+    steps: tuple[str, ...] = Field(max_length=MAX_STEPS)
+
+    def text(self) -> str:
+        """Return the lines, as :func:`parse_script` reads them."""
+        return "".join(f"{line}\n" for line in (f"threads {' '.join(self.ways)}", *self.steps))
+
+
+class Play(Value):
+    """What a cell made of a script."""
+
+    #: A line per step.
+    lines: tuple[str, ...]
+    #: :data:`WELL`, or how it ended before its end.
+    ending: str = WELL
+
+    @property
+    def well(self) -> bool:
+        """Whether it came to its end."""
+        return self.ending == WELL
+
+    def text(self) -> list[str]:
+        """Return what there is to read."""
+        return [*self.lines, *(() if self.well else (self.ending,))]
+
+
+def parse_script(text: str, where: str) -> Script:
+    """Read a script; ``#`` begins a comment.
+
+    :param where: the file's name, for the error.
+    :raise UserError: it is none.
+    """
+    lines = [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
+    ways = lines[0].split()[1:] if lines and lines[0].startswith("threads ") else []
+    hint = "it is a line `threads WAY…` and then a line `THREAD OP ARGUMENT…` a step"
+    for line in lines[1:]:
+        if not _STEP.fullmatch(line) or int(line[0]) >= len(ways):
+            raise UserError(f"this is no step: {line}", where=where, hint=hint)
+    try:
+        return Script.model_validate({"ways": ways, "steps": lines[1:]})
+    except ValueError as error:
+        raise UserError("this is no script", where=where, hint=hint) from error
+
+
+def read_script(path: Path) -> Script:
+    """Read a script's file.
+
+    :raise UserError: it cannot be read, or has no script.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"the script cannot be read: {error.strerror}",
+            where=path,
+            hint=f"give a file {KEPT.format('N')} that uintr-harness fuzz kept",
+        ) from error
+    return parse_script(text, str(path))
+
+
+def batch_text(scripts: Sequence[Script]) -> str:
+    """Return the interpreter's input for several scripts, which are named by their numbers."""
+    return "".join(
+        f"script {number}\n{script.text()}end\n" for number, script in enumerate(scripts)
+    )
+
+
+def read_plays(output: str) -> Iterator[Play]:
+    """Give what the interpreter says of each script; the last one may lack its ``end``."""
+    lines: list[str] | None = None
+    for line in output.splitlines():
+        if line.startswith("script "):
+            lines = []
+        elif lines is not None and (match := re.fullmatch(r"end \d+: (.*)", line)):
+            hangs = lines and lines[-1] == "hangs"
+            yield Play(lines=tuple(lines), ending="hangs" if hangs else match[1])
+            lines = None
+        elif lines is not None and not line.startswith("#"):
+            lines.append(line)
+    if lines is not None:
+        yield Play(lines=tuple(lines), ending="unfinished")
+
+
+def difference(plays: Iterable[Play]) -> int | None:
+    """Return the place of the first line that is not the same in all plays, if there is one."""
+    texts = [play.text() for play in plays]
+    for place in range(max(len(text) for text in texts)):
+        if len({tuple(text[place : place + 1]) for text in texts}) > 1:
+            return place
+    return None
