@@ -20,12 +20,12 @@
 #include "ops.h"
 
 #define STEPS_MAX	256
-#define LINE_MAX_	512
+#define LINE_SIZE	512
 
 struct script {
 	char name[64];
 	unsigned int count;
-	char steps[STEPS_MAX][LINE_MAX_];
+	char steps[STEPS_MAX][LINE_SIZE];
 };
 
 /* Where lines go: to the standard output, or for a case to where they are compared. */
@@ -194,7 +194,7 @@ static struct worker *parse(const char *step)
 static void play_step(unsigned int at, const char *step)
 {
 	struct worker *w = parse(step);
-	char head[LINE_MAX_ + 16];
+	char head[LINE_SIZE + 16];
 	const char *result;
 
 	snprintf(head, sizeof(head), "%u: %s", at, step);
@@ -229,12 +229,11 @@ static void start_workers(char *ways)
 	pin_to(0);
 	for (way = strtok_r(ways, " ", &rest); way && worker_count < THREADS_MAX;
 	     way = strtok_r(NULL, " ", &rest)) {
-		workers[worker_count].number = worker_count;
 		workers[worker_count].spins = !strcmp(way, "spin");
 		workers[worker_count].cpu = !!strcmp(way, "blocked");
 		worker_count++;
 	}
-	/* Only now: numbers of threads count from the whole. */
+	/* Only now: a step that names a thread counts by how many there are. */
 	for (unsigned int i = 0; i < worker_count; i++)
 		worker_start(&workers[i]);
 }
@@ -298,7 +297,7 @@ static bool take_line(struct script *script, char *line)
 	} else if (!strcmp(line, "end")) {
 		return true;
 	} else if (line[0] && script->count < STEPS_MAX) {
-		snprintf(script->steps[script->count++], LINE_MAX_, "%s", line);
+		snprintf(script->steps[script->count++], LINE_SIZE, "%s", line);
 	}
 	return false;
 }
@@ -308,7 +307,7 @@ static int play_file(const char *path)
 	static struct script script;
 	const char *scale = getenv("KTAP_TIMEOUT_SCALE");
 	unsigned int seconds = KTAP_TIMEOUT * (scale && atoi(scale) > 0 ? atoi(scale) : 1);
-	char line[LINE_MAX_];
+	char line[LINE_SIZE];
 	FILE *file = fopen(path, "re");
 
 	if (!file) {

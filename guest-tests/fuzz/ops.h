@@ -303,7 +303,7 @@ static void op_child(struct worker *w, char **args)
 	munmap(shared, PAGE);
 }
 
-/* -1: the rest of the line. */
+/* An operation with -1 arguments takes the rest of the line. */
 static const struct op ops[] = {
 	{ "register", op_register, 2, false },
 	{ "unregister", op_unregister, 1, false },

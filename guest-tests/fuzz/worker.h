@@ -29,7 +29,6 @@ struct op {
 };
 
 struct worker {
-	unsigned int number;
 	bool spins;		/* while it waits for its turn */
 	unsigned int cpu;	/* where it begins */
 	pthread_t thread;

@@ -228,8 +228,10 @@ class _Writer:
         return self._pick("0", "1", "5", "31", "32", "62", "63", str(self._random.randrange(64)))
 
     def _index(self, thread: int) -> str:
-        if self._connected[thread] and not self._chance(0.12):
-            return str(self._random.randrange(len(self._connected[thread])))
+        if self._connected[thread] and not self._chance(0.1):
+            index = self._random.randrange(len(self._connected[thread]))
+            # What differs in the upper half only must not be the same.
+            return str(index) if self._chance(0.93) else f"{1 << 32 | index:#x}"
         return self._pick("0", "1", *_NO_INDICES)
 
     # --- arguments of one operation ----------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
+from harness.cli import invoke
 from harness.errors import ExitCode, UserError
 from harness.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, Report
 from harness.fuzz.generate import generate
@@ -24,8 +25,6 @@ from harness.fuzz.script import (
 )
 from harness.fuzz.shrink import shrink
 from harness.progress import Silent
-
-Rule = Callable[[Script], str]
 
 
 def script(*steps: str) -> Script:
@@ -86,6 +85,21 @@ def has(*needles: str) -> Callable[[Script], bool]:
         return all(any(needle in step for step in steps) for needle in needles)
 
     return tell
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+def test_one_cell_has_nothing_to_be_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["fuzz", "--cpu", "hidden"]) == ExitCode.USAGE
+    assert "linux-6.12-hidden-smp2-gcc" in capsys.readouterr().err
+
+
+def test_a_replay_of_nothing_ends_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["fuzz", "--replay", str(tmp_path / "finding-1.fuzz")]) == ExitCode.USAGE
+    assert "cannot be read" in capsys.readouterr().err
 
 
 # --- scripts ---------------------------------------------------------------------------------
@@ -169,7 +183,7 @@ def test_a_child_posts_no_more_than_once() -> None:
 
 def test_a_script_fits_into_the_interpreter() -> None:
     source = (paths.GUEST_TESTS / "fuzz" / "interpreter.c").read_text()
-    longest = int(re.findall(r"#define LINE_MAX_\s+(\d+)", source)[0])
+    longest = int(re.findall(r"#define LINE_SIZE\s+(\d+)", source)[0])
     for number in range(150):
         assert max(map(len, generate(3, number).steps)) < longest
 
