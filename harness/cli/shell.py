@@ -105,6 +105,7 @@ def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
     from harness import cpio
     from harness.guest.argv import console_argv
     from harness.guest.cpu import knows_property
+    from harness.guest.process import death_argv
 
     spec = setup.guest_spec()
     programs = [one for one in setup.programs.programs if one.kind == "linux"]
@@ -117,7 +118,8 @@ def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
         initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
         progress.note("Ctrl-A X ends QEMU, `poweroff -f` the guest")
         with progress.paused():
-            return subprocess.run(console_argv(spec, initrd, knows_uintr=knows)).returncode
+            argv = death_argv(console_argv(spec, initrd, knows_uintr=knows))
+            return subprocess.run(argv).returncode
 
 
 def _work_in(setup: CellSetup, progress: RichProgress, *, gdb: bool) -> int:
