@@ -12,6 +12,7 @@ from harness.report import contract, rows
 from harness.report.charts import boot_charts, latency_charts
 from harness.report.comparison import case_sheet, latency_sheet, notes
 from harness.report.matrix import matrix
+from harness.report.published import published
 from harness.results.comparison import COMPARISON_FILE, Comparison
 from harness.results.contract import coverage, read_claims, read_contract
 from harness.results.environment import Environment
@@ -42,6 +43,7 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         programs=matrix(outcome),
         contract=_contract(outcome),
         latencies=list(zip(rows.latency(outcome), latency_charts(outcome), strict=True)),
+        published=published(outcome),
         boots=boot_charts(outcome.boots),
         notes=rows.latency_notes(outcome),
         compared=_compared(run),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from harness.report import rows
+from harness.report.published import published
 from harness.results.summary import Outcome
 from harness.results.text import clean_line
 
@@ -30,7 +31,7 @@ def markdown(outcome: Outcome, run: Path) -> str:
         if len(troubles) > MAX_TROUBLES:
             parts.append(f"… and {len(troubles) - MAX_TROUBLES} more.")
     if outcome.latencies:
-        for sheet in rows.latency(outcome):
+        for sheet in [*rows.latency(outcome), *published(outcome)]:
             parts += [f"#### {_escape(sheet.title)}", sheet_markdown(sheet)]
         parts += [f"- {code(note)}" for note in rows.latency_notes(outcome)]
     return "\n\n".join(parts) + "\n"

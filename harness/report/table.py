@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.report import rows
 from harness.report.figures import seconds
+from harness.report.published import published
 from harness.results.summary import Outcome
 from harness.results.text import clean_line
 
@@ -53,6 +54,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
         console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
     if outcome.latencies:
         for sheet in rows.latency(outcome):
+            console.print(sheet_table(sheet, console.width))
+        for sheet in published(outcome):
             console.print(sheet_table(sheet, console.width))
         for note in rows.latency_notes(outcome):
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
