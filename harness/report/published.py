@@ -12,6 +12,10 @@ from harness.results.text import clean_line
 TALK, FAIR, BLOCKED = "ping-pong-talk", "ping-pong-fair", "ping-pong-blocked"
 
 
+#: Mechanism and mode → the distribution.
+Measured = dict[tuple[str, str], LatencySummary]
+
+
 class Claim(NamedTuple):
     """A published round trip, as a multiple of user interrupts'."""
 
@@ -55,7 +59,7 @@ def published(outcome: Outcome) -> list[Sheet]:
     """
     sheets = []
     for name in dict.fromkeys(row.cell for row in outcome.summary.latency):
-        own = {
+        own: Measured = {
             (row.mechanism, row.mode): row
             for row in outcome.summary.latency
             if row.cell == name and row.unit == "ns"
@@ -68,7 +72,7 @@ def published(outcome: Outcome) -> list[Sheet]:
     return sheets
 
 
-def _own(own: dict[tuple[str, str], LatencySummary], blocked: bool) -> tuple[str, ...]:
+def _own(own: Measured, blocked: bool) -> tuple[str, ...]:
     """Return the row of user interrupts themselves, their medians in place of multiples."""
     same, fair = (own.get(("uintr", mode)) for mode in (("", BLOCKED) if blocked else (TALK, FAIR)))
     medians = [quantity(row.p50, row.unit) if row else "-" for row in (same, fair)]
@@ -76,7 +80,7 @@ def _own(own: dict[tuple[str, str], LatencySummary], blocked: bool) -> tuple[str
     return ("uintr", "blocked" if blocked else "spins", of, medians[0], "-", medians[1], "-")
 
 
-def _row(claim: Claim, own: dict[tuple[str, str], LatencySummary]) -> tuple[str, ...] | None:
+def _row(claim: Claim, own: Measured) -> tuple[str, ...] | None:
     same = None if claim.blocked else own.get((claim.mechanism, TALK))
     fair = own.get((claim.mechanism, BLOCKED if claim.blocked else FAIR))
     if same is None and fair is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError
+from harness.guest import leaks
 from harness.runfolder import CellSetup, RunFolder
 from harness.testing.journal import Journal
 
@@ -127,6 +128,7 @@ class CellGuest:
         if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
         if self._guest is not None and self._guest.alive:
+            self._look_for_leaks()
             self.take_splats()
         self._drop()
         try:
@@ -213,10 +215,23 @@ class CellGuest:
         """End the guest; what it said last is still scanned."""
         self.user = None
         try:
+            self._look_for_leaks()
             self.take_splats()
         finally:
             self._drop()
             self._kept.close()
+
+    def _look_for_leaks(self) -> None:
+        """Have a kernel that can do so look for memory it has lost, before its guest ends."""
+        from harness.guest.failure import GuestFailure
+
+        guest = self._guest
+        if guest is None or not guest.alive or not self._used:
+            return
+        if leaks.can_be_looked_for(self.setup.kernel.config):
+            # What the guest's end leaves to say has been recorded.
+            with suppress(GuestFailure):
+                self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
 
     def _stale(self, *, fresh: bool) -> bool:
         """Whether the guest that is there must not be used."""

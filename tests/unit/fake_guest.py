@@ -6,6 +6,8 @@ that the tests start. What a script does to its guest it says on stderr, on a li
 - ``console: TEXT`` prints TEXT on the guest's console,
 - ``die: VERDICT`` ends the guest with this verdict, after the output so far.
 
+What is written into the guest's ``/dev/console`` is printed on its console.
+
 Words on the kernel's command line: ``fail-boot``, ``fail-save`` and ``fail-restore``.
 """
 
@@ -78,6 +80,11 @@ class FakeGuest:
         if callable(on_stdout):
             for place in range(0, len(done.stdout), 7):
                 on_stdout(done.stdout[place : place + 7])
+        device = self.root / "dev/console"
+        if device.is_file():
+            for line in device.read_text().splitlines():
+                self.log(line)
+            device.unlink()
         stderr = done.stderr.decode()
         for line in stderr.splitlines():
             if line.startswith("console: "):

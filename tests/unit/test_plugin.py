@@ -15,7 +15,7 @@ import harness.testing.counted
 import harness.testing.plugin
 import harness.testing.schedule  # noqa: F401
 from harness import paths
-from harness.guest import vm
+from harness.guest import leaks, vm
 from harness.guest.counted import Counted
 from harness.guest.failure import Completed
 from harness.guest.runtime import runtime_root
@@ -205,6 +205,35 @@ def test_a_cell_that_does_not_boot_is_tried_once(tmp_path: Path, start: Start) -
         None,
     )
     result.stdout.fnmatch_lines(["*panic-before-init: no root*"])
+
+
+@pytest.mark.parametrize(
+    "option", ["CONFIG_DEBUG_KMEMLEAK=y", "# CONFIG_DEBUG_KMEMLEAK is not set"]
+)
+def test_a_leak_is_looked_for_before_the_guest_ends(
+    option: str, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaks, "COMMAND", tuple(w.replace("sleep 6", "") for w in leaks.COMMAND))
+    # A file that keeps what is written into it, where the kernel has its own.
+    leaking = (
+        f"{GOOD}; root=${{0%/tests/*}}; mkdir -p $root/dev $root/sys/kernel/debug;"
+        ": >$root/sys/kernel/debug/kmemleak"
+    )
+    run = prepared(tmp_path, {"lifetime/leaks": leaking})
+    for setup in run.read_artefacts().cells:
+        setup.kernel.config.write_text(f"CONFIG_MODULES=y\n{option}\n")
+    start(run)
+    console = (run.cell("k-hidden-smp1-gcc") / "console.log").read_text()
+    assert ("scan" in console) == option.endswith("=y")
+
+
+def test_what_kmemleak_finds_fails_the_cell(tmp_path: Path, start: Start) -> None:
+    found = "console: unreferenced object 0xffff888003a7d500 (size 96): comm create-fd, pid 71"
+    run = prepared(tmp_path, {"lifetime/leaks": f"{GOOD}; echo '{found}' >&2"})
+    assert start(run).ret == 1
+    (splat,) = records(run, SplatRecord)
+    assert isinstance(splat, SplatRecord)
+    assert splat.kind == "leak"
 
 
 def test_a_splat_fails_the_cell_although_all_passed(tmp_path: Path, start: Start) -> None:
