@@ -365,6 +365,64 @@ static void signals_restart_after_an_interruption(void)
 	expect_restart(&scene);
 }
 
+struct meeting {
+	struct scene scene;
+	bool signal_first;
+};
+
+/* The receiver shares this thread's CPU and does not get it before both have been sent. */
+static void *send_and_signal(void *arg)
+{
+	struct meeting *meeting = arg;
+	struct scene *scene = &meeting->scene;
+	const struct sched_param first = { .sched_priority = 1 }, last = {};
+	int index = sender_to(scene->fd);
+
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+	ktap_ok(sched_setscheduler(0, SCHED_FIFO, &first));
+	if (!meeting->signal_first)
+		_senduipi(index);
+	ktap_ok(syscall(SYS_tgkill, getpid(), scene->receiver, SIGUSR1));
+	if (meeting->signal_first)
+		_senduipi(index);
+	ktap_check(!load(&hits) && !load(&signalled), "one was handled before the other was sent");
+	ktap_ok(sched_setscheduler(0, SCHED_OTHER, &last));
+	/* For a call that goes on all the same. */
+	yield_until(load(&hits) && load(&signalled));
+	ktap_ok(write(scene->pipe[1], "x", 1));
+	return NULL;
+}
+
+static void expect_no_restart(bool signal_first)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct meeting meeting = { .signal_first = signal_first };
+	struct scene *scene = &meeting.scene;
+	pthread_t thread;
+	char byte;
+
+	pin_to(0);
+	ktap_ok(sigaction(SIGUSR1, &action, NULL));
+	scene->fd = interruptible_receiver(1);
+	scene->receiver = task_tid();
+	ktap_ok(pipe(scene->pipe));
+	_stui();
+	thread = thread_start(send_and_signal, &meeting);
+	expect_eintr(read(scene->pipe[0], &byte, 1));
+	ktap_check(signalled, "no signal when the call had returned");
+	thread_join(thread);
+}
+
+static void not_restarted_by_a_signal_after_it(void)
+{
+	expect_no_restart(false);
+}
+
+static void not_restarted_by_a_signal_before_it(void)
+{
+	expect_no_restart(true);
+}
+
 static uint32_t pi_lock;
 
 static void *holds_the_lock(void *arg)
@@ -438,6 +496,8 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(none_is_missed, BLOCKED-8),
 	KTAP_CASE(signals_restart_as_before, BLOCKED-9),
 	KTAP_CASE(signals_restart_after_an_interruption, BLOCKED-9),
+	KTAP_CASE(not_restarted_by_a_signal_after_it, BLOCKED-10),
+	KTAP_CASE(not_restarted_by_a_signal_before_it, BLOCKED-10),
 	KTAP_CASE(not_in_a_call_that_signals_do_not_end, BLOCKED-11),
 	KTAP_CASE(registers_are_no_results, TASK-13),
 };
