@@ -5,7 +5,6 @@
 #define MSR_APICBASE 0x1b
 #define APICBASE_ENABLE BIT(11)
 #define APICBASE_EXTD BIT(10)
-#define MSR_GSBASE 0xc0000101
 #define APIC_MMIO 0xfee00000UL
 #define MSR_X2APIC 0x800
 #define SPURIOUS 0xff

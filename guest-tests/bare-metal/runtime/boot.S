@@ -260,6 +260,9 @@ gdt:
 	.quad	0x00affb000000ffff	/* SEL_UCODE */
 	.fill	MAX_CPUS * 2, 8, 0	/* a TSS for each CPU */
 	.quad	0x00cf9b000000ffff	/* SEL_KCODE32 */
+	.quad	0x00009b000000ffff + (LEGACY_CODE << 16)	/* SEL_KCODE16 */
+	.quad	0x000093000000ffff	/* SEL_KDATA16 */
+	.quad	0x0000890000000067 + (LEGACY_TSS << 16)	/* SEL_TSS32 */
 gdt_pointer:
 	.word	GDT_SIZE - 1
 	.quad	gdt
@@ -269,7 +272,7 @@ ap_next:
 
 	.bss
 	.align	4096
-	.globl	boot_pml4, window_pt
+	.globl	boot_pml4, boot_pd, window_pt
 boot_pml4:	.skip	4096
 boot_pdpt:	.skip	4096
 boot_pd:	.skip	4 * 4096

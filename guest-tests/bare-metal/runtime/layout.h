@@ -15,7 +15,20 @@
 #define SEL_UCODE		0x2b
 #define SEL_TSS			0x30
 #define SEL_KCODE32		(SEL_TSS + MAX_CPUS * 16)
-#define GDT_SIZE		(SEL_KCODE32 + 8)
+#define SEL_KCODE16		(SEL_KCODE32 + 8)
+#define SEL_KDATA16		(SEL_KCODE32 + 16)
+#define SEL_TSS32		(SEL_KCODE32 + 24)
+#define GDT_SIZE		(SEL_KCODE32 + 32)
+
+/* Modes that legacy_run() starts from. */
+#define LEGACY_PROTECTED	0
+#define LEGACY_PAGED		1
+#define LEGACY_REAL		2
+/* Low memory, for what runs outside of long mode: see legacy.S */
+#define LEGACY_CODE		0x9000
+#define LEGACY_TRIED		0xa000
+#define LEGACY_TSS		0xb000
+#define LEGACY_FRAME		0xd000
 
 #define PTE_P			0x001
 #define PTE_W			0x002
@@ -40,6 +53,8 @@
 #define EFER_LME		0x100
 #define EFER_LMA		0x400
 #define EFER_NXE		0x800
+
+#define MSR_GSBASE		0xc0000101
 
 /* The vector that ends user code. */
 #define VECTOR_DONE		0x80
