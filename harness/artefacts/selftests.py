@@ -236,7 +236,8 @@ def _build(
     for wanted in _listed(make, target):
         # Scripts are named without a folder.
         lacking = wanted.startswith("/") and not Path(wanted).is_file()
-        found[Path(wanted).name] = _why_not_built(make(wanted)) if lacking else ""
+        reason = _why_not_built(make(wanted)) if lacking else ""
+        found[Path(wanted).name] = reason.replace(f"{out}/", "").replace(f"{scratch}/", "")
     # What did not build must not keep the rest from being installed.
     done = make("--ignore-errors", "--old-file=all", f"INSTALL_PATH={installed}", "install")
     log = f"{built.text}\n{built.complaint}\n{done.text}\n{done.complaint}\n"

@@ -52,6 +52,7 @@ def test_what_builds_is_static_and_what_does_not_says_why(
     assert first.startswith("not built: ")
     assert "no_such_library.h" in first
     assert rest
+    assert not [line for line in (first, *rest) if str(store.root) in line]
     assert not programs["kselftest-toy/needs_a_library"].path.exists()
     python = programs["kselftest-toy/needs_python.py"]
     assert python.missing == "needs /usr/bin/env python3, which the guest has not"
