@@ -25,6 +25,7 @@ def make_plan(
     cmdline: str = "",
     clock: Clock = "host",
     select: str = "",
+    selftests: Sequence[str] = (),
 ) -> Plan:
     """Return every combination once, in the order asked for, kernels slowest.
 
@@ -34,7 +35,7 @@ def make_plan(
         with such cells.
     """
     if clock == "icount":
-        _check_countable(smp, accel)
+        _check_countable(smp, accel, selftests)
     for what, names in (
         ("kernel", [profile.name for profile in _once(kernels)]),
         ("cpu", [profile.name for profile in _once(cpus)]),
@@ -54,6 +55,7 @@ def make_plan(
             accel="tcg" if clock == "icount" else accel,
             clock=clock,
             cmdline=cmdline,
+            selftests=tuple(_once(selftests)),
         )
         for kernel, cpu, count, cc in product(
             _once(kernels), _once(cpus), _once(smp), _once(compilers)
@@ -62,13 +64,19 @@ def make_plan(
     return Plan(cells=cells, select=select)
 
 
-def _check_countable(smp: Sequence[int], accel: str) -> None:
+def _check_countable(smp: Sequence[int], accel: str, selftests: Sequence[str]) -> None:
     """Refuse cells in which QEMU does not count, or more than one CPU would share the count."""
     if accel == "kvm":
         raise UserError(
             "KVM does not count instructions",
             where="--clock icount --accel kvm",
             hint="leave --accel out: TCG is taken",
+        )
+    if selftests:
+        raise UserError(
+            "where instructions are counted, only what measures is run",
+            where=f"--clock icount --kselftest {','.join(selftests)}",
+            hint="leave one of them out",
         )
     if any(count != 1 for count in smp):
         raise UserError(
@@ -122,6 +130,9 @@ def _text(plan: Plan) -> Iterable[str]:
                 yield f"  cell       {cell.name}"
                 if line := _cmdline(cell):
                     yield f"    cmdline  {line}"
+    for selftests in _once(cell.selftests for cell in plan.cells):
+        if selftests:
+            yield f"kernel's selftests: {' '.join(selftests)}"
     if plan.select:
         yield f"programs that match: {plan.select}"
 

@@ -14,6 +14,7 @@ from harness.artefacts.bare_metal import build_bare_metal
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
 from harness.artefacts.programs import build_programs
+from harness.artefacts.selftests import SelftestTree, build_selftests, find_selftests
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.guest.accel import AccelChoice, probe_accel
@@ -30,10 +31,10 @@ from harness.values import (
     Emulator,
     KernelArtefact,
     Plan,
-    ProgramsArtefact,
+    Program,
 )
 
-Artefact = TypeVar("Artefact", KernelArtefact, ProgramsArtefact)
+Made = TypeVar("Made")
 
 
 class Machine:
@@ -190,13 +191,14 @@ class _Builder:
         self._store = store
         self._progress = progress
         self._image = build_image(store, progress)
-        self._done: dict[tuple[str, ...], KernelArtefact | ProgramsArtefact | BuildError] = {}
+        self._done: dict[tuple[str, ...], object] = {}
         #: CPUs that a cell tests already: programs without a kernel need no second one.
         self._bare: set[tuple[CpuProfile, int, str]] = set()
 
     def setup(self, cell: Cell) -> CellSetup:
         """Return a cell with its artefacts."""
         name = cell.kernel.name
+        tree = self._selftest_tree(cell) if cell.selftests else None
         kernel = self._once((name,), lambda: build_kernel(cell.kernel, self._store, self._progress))
         programs = self._once(
             (name, cell.cc),
@@ -211,6 +213,9 @@ class _Builder:
             bare = build_bare_metal(cell.cc, self._store, self._progress)
             both = (*programs.programs, *bare)
             programs = programs.model_copy(update={"programs": both})
+        if tree:
+            both = (*programs.programs, *self._selftests(cell, tree, kernel))
+            programs = programs.model_copy(update={"programs": both})
         return CellSetup(
             cell=cell,
             emulator=self._machine.emulator,
@@ -221,7 +226,26 @@ class _Builder:
             programs=programs,
         )
 
-    def _once(self, key: tuple[str, ...], build: Callable[[], Artefact]) -> Artefact:
+    def _selftest_tree(self, cell: Cell) -> SelftestTree:
+        """Return the tree of a cell's selftests, before ten minutes of build: it may lack one."""
+        tree = self._once(
+            ("selftests", cell.kernel.name),
+            lambda: find_selftests(cell.kernel, self._store, self._progress),
+        )
+        tree.check(cell.selftests)
+        return tree
+
+    def _selftests(
+        self, cell: Cell, tree: SelftestTree, kernel: KernelArtefact
+    ) -> tuple[Program, ...]:
+        return self._once(
+            ("selftests", cell.kernel.name, cell.cc),
+            lambda: build_selftests(
+                tree, cell.selftests, kernel, cell.cc, self._store, self._progress
+            ),
+        )
+
+    def _once(self, key: tuple[str, ...], build: Callable[[], Made]) -> Made:
         if key not in self._done:
             try:
                 self._done[key] = build()
@@ -230,4 +254,4 @@ class _Builder:
         found = self._done[key]
         if isinstance(found, BuildError):
             raise found
-        return cast("Artefact", found)
+        return cast("Made", found)

@@ -25,6 +25,8 @@ class Request(Value):
     cmdline: str = ""
     #: ``icount`` measures by counted instructions, with one CPU.
     clock: Clock = "host"
+    #: Folders of the tree's ``tools/testing/selftests`` whose programs run, too.
+    selftests: tuple[str, ...] = ()
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
@@ -64,6 +66,7 @@ class Request(Value):
             clock=self.clock,
             cmdline=self.cmdline,
             select=self.select,
+            selftests=self.selftests,
         )
 
     def _smp(self) -> tuple[int, ...]:
@@ -91,6 +94,7 @@ class Request(Value):
                 *(("--clock", cell.clock) if cell.clock != "host" else ()),
                 *(("--qemu", self.qemu) if self.qemu else ()),
                 *(("--cmdline", cell.cmdline) if cell.cmdline else ()),
+                *(part for target in cell.selftests for part in ("--kselftest", target)),
             )
             for cell in plan.cells
         }

@@ -166,6 +166,8 @@ class Cell(Value):
     #: What this run adds to the kernel's command line, after the profiles' own.
     cmdline: str = ""
     clock: Clock = "host"
+    #: Folders of the tree's ``tools/testing/selftests`` whose programs run besides the guest's own.
+    selftests: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -230,10 +232,14 @@ class ImageArtefact(Value):
 
 
 class Program(Value):
-    """One guest test program: a static one for Linux, or one that QEMU boots by itself."""
+    """One guest test program: a static one for Linux, or one that QEMU boots by itself.
 
-    #: ``SUBJECT/NAME``, for example ``api/register-handler``; also its pytest id.
-    name: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    Of the kernel's selftests it may be a script, too.
+    """
+
+    #: ``SUBJECT/NAME``, for example ``api/register-handler``; also its pytest id. The kernel's
+    #: selftests have names of their own making.
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+$")
     path: Path
     #: Seconds it may take on a fast machine; the guest's factor scales it.
     timeout_s: float = 30.0
@@ -241,7 +247,9 @@ class Program(Value):
     latency: bool = False
     #: Whether it wants a guest in which nothing has run before it.
     isolate: bool = False
-    kind: Literal["linux", "bare-metal"] = "linux"
+    kind: Literal["linux", "bare-metal", "kselftest"] = "linux"
+    #: Why there is none that the guest could run; what the compiler said follows the first line.
+    missing: str = ""
 
 
 class ProgramsArtefact(Value):

@@ -68,6 +68,15 @@ def build_kernel(
     return KernelArtefact(key=entry.key, path=entry.path, release=release)
 
 
+def patched_tree(profile: KernelProfile, store: Store, progress: Progress) -> str:
+    """Return the id of a profile's patched tree; nothing is compiled.
+
+    :raise: as :func:`build_kernel`.
+    """
+    configured = _Builder(profile, store, progress, "").configured()
+    return (configured.path / "tree").read_text().strip()
+
+
 @contextmanager
 def laid_out(
     profile: KernelProfile, store: Store, progress: Progress, *, apart: str = ""
@@ -82,7 +91,9 @@ def laid_out(
         kept = _Kept(path)
         builder.lay_out(kept, configured)
         config = (configured.path / "config").read_text()
-        yield LaidOut(tree=kept.tree, built=kept.out, folder=path, config=config)
+        yield LaidOut(
+            tree=kept.tree, built=kept.out, folder=path, config=config, repository=kept.repository
+        )
 
 
 class LaidOut(NamedTuple):
@@ -95,6 +106,8 @@ class LaidOut(NamedTuple):
     folder: Path
     #: The text of the final ``.config``.
     config: str
+    #: What the tree is checked out of.
+    repository: Repository
 
 
 class _Kept:

@@ -173,11 +173,11 @@ def _inputs(
     """Return everything that decides what the programs are."""
     return {
         "sources": {unit.name: _digest(unit.source) for unit in units},
-        "shared": _digest_folder(tests / _SHARED),
+        "shared": digest_folder(tests / _SHARED),
         "private": {
             str(path.relative_to(tests)): _digest(path) for path in sorted(tests.glob("*/*.h"))
         },
-        "headers": _digest_folder(kernel.headers),
+        "headers": digest_folder(kernel.headers),
         "compiler": require_uintr(cc).model_dump(),
         "flags": list(_FLAGS),
         "layout": 1,
@@ -227,7 +227,7 @@ def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _digest_folder(folder: Path) -> str:
+def digest_folder(folder: Path) -> str:
     """Return a digest of every file's name and content below a folder."""
     digest = sha256()
     for path in sorted(folder.rglob("*")):

@@ -196,6 +196,14 @@ PROGRAM_OPTIONS = (
     ),
 )
 
+SELFTESTS = _list(
+    "--kselftest",
+    click.STRING,
+    "target",
+    None,
+    "The kernel's own selftests, too: folders of the tree's tools/testing/selftests.",
+)
+
 
 def kernel_options(function: F) -> F:
     """Add the options that choose kernels; the command gets ``request``."""
@@ -207,13 +215,25 @@ def cell_options(function: F) -> F:
     return _with_cells(function, DEFAULT_CPU, PROGRAM_OPTIONS, ("clock", "select"))
 
 
+def run_options(function: F) -> F:
+    """Add the options that choose cells, programs and selftests; the command gets ``request``."""
+    more = (*PROGRAM_OPTIONS, SELFTESTS)
+    return _with_cells(function, DEFAULT_CPU, more, ("clock", "select"), {"kselftest": "selftests"})
+
+
 def compared_cells_options(function: F) -> F:
     """Add the options that choose cells for the same work in each; the command gets ``request``."""
     return _with_cells(function, COMPARED_CPUS, (), ())
 
 
-def _with_cells(function: F, cpus: str, more: tuple[Any, ...], names: tuple[str, ...]) -> F:
-    fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers"}
+def _with_cells(
+    function: F,
+    cpus: str,
+    more: tuple[Any, ...],
+    names: tuple[str, ...],
+    renamed: Mapping[str, str] | None = None,
+) -> F:
+    fields = {"cpu": "cpus", "smp": "smp", "cc": "compilers", **(renamed or {})}
     same = {name: name for name in ("accel", "qemu", "cmdline", *names)}
     options = (_list("--cpu", CPU, "name", cpus, CPU_HELP), *MACHINE_OPTIONS, *more)
     return _with_request(function, (*KERNEL_OPTIONS, *options), fields | same)

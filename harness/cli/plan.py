@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import Command
-from harness.cli.options import cell_options
+from harness.cli.options import run_options
 
 if TYPE_CHECKING:
     from harness.plan import Format
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plan", cls=Command)
-@cell_options
+@run_options
 @click.option(
     "--format",
     "form",

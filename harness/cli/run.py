@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import Command
-from harness.cli.options import cell_options
+from harness.cli.options import run_options
 from harness.cli.show import shown
 from harness.errors import UserError
 
@@ -34,7 +34,7 @@ class Jobs(click.ParamType[int | None]):
 
 
 @click.command("run", cls=Command)
-@cell_options
+@run_options
 @click.option(
     "--jobs",
     type=Jobs(),

@@ -57,14 +57,19 @@ class Bounded:
         return bytes(self._head) + gap + bytes(self._tail[-tail:])
 
 
-def remote_command(argv: Sequence[str], env: Mapping[str, str] | None, mark: str) -> str:
+def remote_command(
+    argv: Sequence[str], env: Mapping[str, str] | None, mark: str, *, terminal: bool = False
+) -> str:
     """Return what the server's shell gets: every word quoted, in a session of its own.
 
     The leader's process id goes to the file ``mark``, so that the whole session can be killed.
     The shell gives way to the program, so that the server sees which signal ended it.
+
+    :param terminal: whether it gets one from the server, which then has begun the session already.
     """
     setting = [f"{name}={value}" for name, value in (env or {}).items()]
-    words = ["setsid", "env", *setting, *argv] if setting else ["setsid", *argv]
+    session = [] if terminal else ["setsid"]
+    words = [*session, *(["env", *setting] if setting else []), *argv]
     return f"echo $$ >{shlex.quote(mark)}; exec {shlex.join(words)}"
 
 

@@ -184,10 +184,12 @@ class Ssh:
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
         stdin: bytes | None = None,
+        terminal: bool = False,
         probe_s: float = 10.0,
     ) -> Completed:
         """Run a command and return what it gave; ``timed_out`` if the deadline cut it short.
 
+        :param terminal: whether it gets a terminal, whose output is all standard output's.
         :param probe_s: how long the guest may take to kill a command that is late.
         :raise Unresponsive: the command was late, and the guest did not kill it in time.
         :raise ConnectionLost: the connection broke.
@@ -198,7 +200,9 @@ class Ssh:
         with _closing(self._open(patient)) as channel:
             try:
                 with cut_at(patient, channel.get_transport()):
-                    channel.exec_command(remote_command(argv, env, mark))
+                    if terminal:
+                        channel.get_pty()
+                    channel.exec_command(remote_command(argv, env, mark, terminal=terminal))
                     if stdin is not None:
                         channel.sendall(stdin)
                         channel.shutdown_write()

@@ -271,12 +271,15 @@ class Guest:
         timeout_s: float,
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
+        terminal: bool = False,
     ) -> Completed:
         """Run a command as root, and return what it gave.
 
         :param timeout_s: real seconds; multiply one for a fast machine by :attr:`factor`. A
             command that takes longer is killed and comes back ``timed_out``.
         :param on_stdout: takes output as it comes.
+        :param terminal: whether it gets a terminal, so that it says each line when it is complete;
+            what it says on either output is standard output's then.
         :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
         """
         self._must_be_ready()
@@ -289,7 +292,8 @@ class Guest:
                 on_stdout(data)
 
         with heart.listening():
-            return self._run(argv, Deadline(f"command {argv[0]}", timeout_s), env, heard)
+            deadline = Deadline(f"command {argv[0]}", timeout_s)
+            return self._run(argv, deadline, env, heard, terminal=terminal)
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file, or what is in a folder, into the guest's folder ``remote``.
@@ -383,10 +387,14 @@ class Guest:
         deadline: Deadline,
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
+        *,
+        terminal: bool = False,
     ) -> Completed:
         probe_s = CALIBRATION.probe(self.spec).seconds
         with self._translated():
-            return self._ssh.run(argv, deadline, env=env, on_stdout=on_stdout, probe_s=probe_s)
+            return self._ssh.run(
+                argv, deadline, env=env, on_stdout=on_stdout, terminal=terminal, probe_s=probe_s
+            )
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

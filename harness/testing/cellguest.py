@@ -147,6 +147,7 @@ class CellGuest:
         timeout_s: float = 60.0,
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
+        terminal: bool = False,
     ) -> Completed:
         """Run a command in the guest, see :meth:`harness.guest.vm.Guest.run`.
 
@@ -154,7 +155,11 @@ class CellGuest:
         """
         with self._using() as guest:
             return guest.run(
-                list(argv), timeout_s=timeout_s * guest.factor, env=env, on_stdout=on_stdout
+                list(argv),
+                timeout_s=timeout_s * guest.factor,
+                env=env,
+                on_stdout=on_stdout,
+                terminal=terminal,
             )
 
     def push(self, local: Path, remote: str) -> None:
@@ -178,10 +183,12 @@ class CellGuest:
         all programs at once cost seconds of the first result.
         """
         subject = name.partition("/")[0]
-        wanted = name if self._isolated else subject
+        program = self.program(name)
+        # A selftest may read what lies beside it.
+        alone = self._isolated and program.kind != "kselftest"
+        wanted = name if alone else subject
         if wanted not in self._pushed:
-            path = self.program(name).path
-            local = path if self._isolated else path.parent
+            local = program.path if alone else program.path.parent
             self.push(local, f"{REMOTE_PROGRAMS}/{subject}")
             self._pushed.add(wanted)
         return f"{REMOTE_PROGRAMS}/{name}"

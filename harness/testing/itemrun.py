@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.results.ktap import CaseResult, KtapReader
+from harness.results.selftest import SelftestReader
 from harness.runfolder import attempt_name
 from harness.testing.cellguest import CellGuest
 from harness.testing.journal import Journal
@@ -35,7 +36,7 @@ class ItemRun:
         self._attempt = attempt
         #: Whether a case of it has failed so far.
         self.failed = False
-        self._reader = KtapReader()
+        self._reader = self._make_reader()
         name = attempt_name(program.name.replace("/", "."), attempt)
         self._output = cell.folder / "output" / f"{name}.txt"
         self._samples = cell.folder / "samples" / name
@@ -43,6 +44,9 @@ class ItemRun:
     def run(self) -> None:
         """Run it; each case is recorded and reported the moment its line is complete."""
         raise NotImplementedError
+
+    def _make_reader(self) -> KtapReader | SelftestReader:
+        return KtapReader()
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.guest.splats import Splat
     from harness.guest.vm import BootReport
     from harness.results.ktap import KtapReader
+    from harness.results.selftest import SelftestReader
 
 #: The case of a test that is no guest program: a developer's own.
 WHOLE_TEST = "(test)"
@@ -138,7 +139,12 @@ class Journal:
         self._since = now
 
     def program(
-        self, cell: str, program: str, done: Completed, reader: KtapReader, attempt: int = 1
+        self,
+        cell: str,
+        program: str,
+        done: Completed,
+        reader: KtapReader | SelftestReader,
+        attempt: int = 1,
     ) -> None:
         """Record how a program ended."""
         self._write(

@@ -268,10 +268,10 @@ def _program(setup: CellSetup, name: object) -> Program | None:
 
 
 def _needs_no_guest(setup: CellSetup, program: Program | None) -> bool:
-    """Tell whether a test's program brings, or gets, a machine of its own."""
+    """Tell whether a test's program brings, or gets, a machine of its own, or does not run."""
     if setup.cell.clock == "icount":
         return True
-    return program is not None and program.kind == "bare-metal"
+    return program is not None and (program.kind == "bare-metal" or bool(program.missing))
 
 
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:

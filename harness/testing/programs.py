@@ -19,6 +19,13 @@ REMOTE_SAMPLES = "/tmp/uintr-samples"  # noqa: S108  # the guest's own tmpfs
 class ProgramRun(ItemRun):
     """A program that is run in the cell's guest, over SSH."""
 
+    #: Whether it gets a terminal.
+    terminal = False
+
+    def _command(self, path: str) -> list[str]:
+        """Return what runs the program at a path in the guest."""
+        return [path]
+
     def run(self) -> None:
         """Run it; each case is recorded and reported the moment its line is complete.
 
@@ -45,10 +52,11 @@ class ProgramRun(ItemRun):
                     self._cell.run(["mkdir", "-p", REMOTE_SAMPLES])
                 watch = Watch(self._cell.qemu_pid if program.latency else None)
                 done = self._cell.run(
-                    [path],
+                    self._command(path),
                     timeout_s=program.timeout_s,
                     env=env,
                     on_stdout=on_stdout,
+                    terminal=self.terminal,
                 )
                 self._host = watch.done()
             except HarnessError as error:

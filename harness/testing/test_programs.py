@@ -11,6 +11,7 @@ from harness.testing.bare_metal import BareMetalRun
 from harness.testing.counted import CountedRun
 from harness.testing.itemrun import ItemRun, Report
 from harness.testing.programs import ProgramRun
+from harness.testing.selftests import MissingRun, SelftestRun
 
 if TYPE_CHECKING:
     from harness.results.ktap import CaseResult
@@ -38,7 +39,7 @@ def test_program(
     lost: list[HarnessError] = []
     for attempt in range(uintr_attempt, uintr_attempt + 1 + uintr_retries):
         run = kind(guest, found, uintr_journal, report, attempt)
-        if attempt > uintr_attempt and kind is ProgramRun:
+        if attempt > uintr_attempt and issubclass(kind, ProgramRun):
             guest.ready(fresh=True)
         try:
             run.run()
@@ -52,8 +53,12 @@ def test_program(
 
 def _kind(guest: CellGuest, program: Program) -> type[ItemRun]:
     """Return how a program of a cell is run."""
+    if program.missing:
+        return MissingRun
     if program.kind == "bare-metal":
         return BareMetalRun
+    if program.kind == "kselftest":
+        return SelftestRun
     return CountedRun if guest.setup.cell.clock == "icount" else ProgramRun
 
 

@@ -153,6 +153,12 @@ def test_output_is_bytes_and_both_streams_are_kept_apart(guest: Guest) -> None:
     assert (done.stdout, done.stderr) == (b"\xff\x00\n", b"\x80")
 
 
+def test_a_terminal_has_both_streams_in_their_order(guest: Guest) -> None:
+    script = "test -t 1 && echo one; echo two >&2; exit 3"
+    done = guest.run(["sh", "-c", script], timeout_s=20, terminal=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"one\r\ntwo\r\n", b"")
+
+
 def test_words_reach_the_program_as_they_are(guest: Guest) -> None:
     words = ["a b", "$HOME", "`id`", "'", '"', "*", "\n", ""]
     done = guest.run(["printf", "%s|", *words], timeout_s=60)

@@ -118,6 +118,30 @@ def test_both_kinds_of_cpu_on_the_bundled_qemu_agree(run: Run, folder: RunFolder
     assert of(hidden, "bare-metal")["bare-metal/senduipi", "posts_and_notifies.xapic"] == "skip"
 
 
+def test_the_kernels_own_selftests_in_ktap_and_in_the_form_of_x86(
+    run: Run, folder: RunFolder
+) -> None:
+    select = "kselftest-sigaltstack/sas or kselftest-x86/sigreturn_64"
+    done = run("--cpu", "exposed", "--smp", "2", "--kselftest", "sigaltstack,x86", "-k", select)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {
+        (record.program, record.case): record
+        for record in read_records(folder.results).records
+        if isinstance(record, CaseRecord)
+    }
+    assert {program for program, _ in found} == {
+        "kselftest-sigaltstack/sas",
+        "kselftest-x86/sigreturn_64",
+    }
+    assert {record.status for record in found.values()} == {"pass"}
+    assert len([program for program, _ in found if program == "kselftest-sigaltstack/sas"]) == 3
+    x86 = [record for (program, _), record in found.items() if "x86" in program]
+    assert x86[0].case in x86[0].diagnostics
+    assert "[RUN]" in x86[0].diagnostics
+    suites = ET.parse(folder.junit).getroot()
+    assert "kselftest-x86/sigreturn_64" in ET.tostring(suites, encoding="unicode")
+
+
 def test_without_a_kernel_no_guest_is_booted(run: Run, folder: RunFolder) -> None:
     done = run("--cpu", "exposed", "--smp", "1", "-k", "bare-metal/uiret")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,12 +12,11 @@ import pytest
 from harness.artefacts.emulator import build_emulator
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
-from harness.artefacts.sources import fetch_source
 from harness.artefacts.store import Store
 from harness.names import DEFAULT_KERNEL
 from harness.profiles import load_cpu, load_kernel
 from harness.progress import Silent
-from tests.regression.selftests import Boot, archive_of, boot, build_selftests
+from tests.regression.selftests import Boot, archive_of, boot, build
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(600, func_only=True)]
 
@@ -36,11 +35,9 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     store = Store.open()
     profile = load_kernel(DEFAULT_KERNEL)
     kernel = build_kernel(profile, store, Silent())
-    base = fetch_source(profile.source, store, Silent())
     folder = tmp_path_factory.mktemp("selftests")
-    archive = archive_of(
-        build_image(store, Silent()), build_selftests(base, kernel.headers, folder, NAMES)
-    )
+    programs = build(profile, kernel, store, Silent(), tmp_path_factory.mktemp("tree"), NAMES)
+    archive = archive_of(build_image(store, Silent()), programs)
     emulator = build_emulator(store, Silent())
     return boot(emulator, load_cpu("exposed"), kernel.bzimage, archive, folder)
 

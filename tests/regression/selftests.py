@@ -25,10 +25,14 @@ from typing import NamedTuple
 from harness import cpio
 from harness.artefacts.command import capture
 from harness.artefacts.emulator import build_emulator
-from harness.artefacts.git import own_environment
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel import build_kernel
-from harness.artefacts.sources import BaseTree, fetch_source
+from harness.artefacts.selftests import (
+    SELFTESTS,
+    build_selftests,
+    find_selftests,
+    unpack_selftests,
+)
 from harness.artefacts.store import Store
 from harness.errors import BuildError, GuestError, HarnessError
 from harness.guest.argv import MACHINES, base_argv, cpu_argument
@@ -36,12 +40,8 @@ from harness.guest.cpu import knows_property
 from harness.profiles import load_cpu, load_kernel
 from harness.progress import Progress
 from harness.report.progress import RichProgress
-from harness.values import CpuProfile, Emulator, ImageArtefact
+from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact, KernelProfile
 
-#: What the selftests include besides themselves.
-_PATHS = ("tools/testing/selftests", "tools/include", "tools/arch/x86", "arch/x86/include")
-_SELFTESTS = "tools/testing/selftests"
-_ALL = ("all_64",)
 #: In ``selftests/mm``.
 PKEYS = ("protection_keys", "pkey_sighandler_tests")
 _STATIC = "-static"
@@ -149,38 +149,39 @@ def _verdict(line: str) -> str | None:
 # --- build ---------------------------------------------------------------------------------
 
 
-def build_selftests(
-    base: BaseTree, headers: Path, folder: Path, targets: Sequence[str] = (*_ALL, *PKEYS)
+def build(
+    profile: KernelProfile,
+    kernel: KernelArtefact,
+    store: Store,
+    progress: Progress,
+    folder: Path,
+    only: Sequence[str] = (),
 ) -> list[Path]:
-    """Build what builds of a tree's selftests, statically, for 64 bits.
+    """Build what builds of a profile's selftests, statically, for 64 bits.
 
-    :param headers: the installed kernel headers.
+    :param kernel: the profile's; its headers count.
     :param folder: an empty one.
-    :param targets: of the Makefile in ``selftests/x86``, and names in :data:`PKEYS`.
+    :param only: names; all of x86 and :data:`PKEYS` by default.
     """
-    tree, out = folder / "tree", folder / "out"
-    tree.mkdir()
-    out.mkdir()
-    archive = folder / "archive.tar"
-    git = ["git", f"--git-dir={base.repository}", "archive", "-o", str(archive), base.commit]
-    for argv in ([*git, *_PATHS], ["tar", "-xf", str(archive), "-C", str(tree)]):
-        done = capture(argv, env=own_environment())
-        if done.returncode:
-            raise BuildError(f"{argv[0]} ended with {done.returncode}", detail=done.complaint)
-    make = ["make", "-k", "-s", "-C", str(tree / _SELFTESTS / "x86")]
-    make += [f"OUTPUT={out}", f"KHDR_INCLUDES=-isystem {headers}"]
-    make += [target for target in targets if target not in PKEYS]
-    said = capture(make, env={**own_environment(), "EXTRA_CFLAGS": _STATIC})
-    for name in set(PKEYS).intersection(targets):
+    tree = find_selftests(profile, store, progress)
+    programs = build_selftests(tree, ("x86",), kernel, "gcc", store, progress)
+    built = [
+        program.path
+        for program in programs
+        if program.path.name.endswith("_64") and not program.missing
+    ]
+    unpack_selftests(tree, store, progress, folder)
+    for name in PKEYS:
         # Their own Makefile wants 32-bit libraries, too.
         sources = [f"{part}.c" for part in (name, "vm_util", "thp_settings")]
         cc = ["gcc", "-O2", "-mxsave", _STATIC, "-pthread", "-D_GNU_SOURCE", "-w"]
-        cc += ["-isystem", str(headers), "-I", str(tree / "tools/include/uapi")]
-        capture([*cc, *sources, "-o", str(out / name)], cwd=tree / _SELFTESTS / "mm")
-    built = sorted(out.iterdir())
-    if not built:
-        raise BuildError("no selftest was built", detail=said.complaint[-2000:])
-    return built
+        cc += ["-isystem", str(kernel.headers), "-I", str(folder / "tools/include/uapi")]
+        done = capture([*cc, *sources, "-o", str(folder / name)], cwd=folder / SELFTESTS / "mm")
+        built += [] if done.returncode else [folder / name]
+    chosen = sorted(path for path in built if not only or path.name in only)
+    if not chosen:
+        raise BuildError("no selftest was built", hint=f"there are {sorted(p.name for p in built)}")
+    return chosen
 
 
 def package_kernel(package: str, folder: Path) -> Path:
@@ -258,9 +259,10 @@ def run(options: argparse.Namespace, progress: Progress) -> tuple[Boot, Boot]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with progress.step("build the selftests"):
-            base = fetch_source(profile.source, store, progress)
-            targets = options.only.split(",") if options.only else (*_ALL, *PKEYS)
-            programs = build_selftests(base, kernel.headers, folder, targets)
+            only = options.only.split(",") if options.only else ()
+            unpacked = folder / "tree"
+            unpacked.mkdir()
+            programs = build(profile, kernel, store, progress, unpacked, only)
             archive = archive_of(image, programs)
         bzimage = kernel.bzimage
         if options.package:

@@ -60,13 +60,15 @@ class FakeGuest:
         timeout_s: float,
         env: Mapping[str, str] | None = None,
         on_stdout: object = None,
+        terminal: bool = False,
     ) -> Completed:
         assert self.alive
         places = [self._place(word) for word in argv]
         try:
             done = subprocess.run(
                 ["sh", *places] if places[0].startswith("/") else places,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if terminal else subprocess.PIPE,
                 timeout=timeout_s,
                 env={"PATH": "/bin", **{k: self._place(v) for k, v in (env or {}).items()}},
             )
@@ -85,7 +87,7 @@ class FakeGuest:
             for line in device.read_text().splitlines():
                 self.log(line)
             device.unlink()
-        stderr = done.stderr.decode()
+        stderr = (done.stdout if terminal else done.stderr).decode()
         for line in stderr.splitlines():
             if line.startswith("console: "):
                 self.log(line.removeprefix("console: "))
@@ -102,7 +104,7 @@ class FakeGuest:
             returncode=max(done.returncode, 0),
             signal=None,
             stdout=done.stdout,
-            stderr=done.stderr,
+            stderr=done.stderr or b"",
             seconds=0.1,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.runfolder import CellSetup, RunArtefacts, RunFolder
@@ -36,16 +37,21 @@ def prepared(
     cells: tuple[Cell, ...] = (),
     timeout_s: float = 30,
     isolated: tuple[str, ...] = (),
+    missing: Mapping[str, str] | None = None,
 ) -> RunFolder:
-    """Return a run of shell scripts as programs; those named ``latency/…`` measure.
+    """Return a run of shell scripts as programs.
+
+    Those named ``latency/…`` measure, and ``kselftest-…`` are the kernel's.
 
     :param isolated: those that want a guest of their own.
+    :param missing: why these are not there.
     """
     programs = []
     for name, text in scripts.items():
         path = folder / "programs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.chmod(0o755)
         programs.append(
             Program(
                 name=name,
@@ -53,6 +59,8 @@ def prepared(
                 timeout_s=timeout_s,
                 latency=name.startswith("latency/"),
                 isolate=name in isolated,
+                kind="kselftest" if name.startswith("kselftest-") else "linux",
+                missing=(missing or {}).get(name, ""),
             )
         )
     run = RunFolder(folder / "run")

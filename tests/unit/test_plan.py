@@ -38,7 +38,11 @@ def test_instructions_are_counted_by_tcg_on_one_cpu_and_the_name_says_so() -> No
 
 @pytest.mark.parametrize(
     ("fields", "said"),
-    [({"smp": (2,)}, "counted with one CPU"), ({"accel": "kvm"}, "KVM does not count")],
+    [
+        ({"smp": (2,)}, "counted with one CPU"),
+        ({"accel": "kvm"}, "KVM does not count"),
+        ({"selftests": ("x86",)}, "only what measures is run"),
+    ],
 )
 def test_where_instructions_cannot_be_counted(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -91,3 +95,13 @@ def test_a_runs_command_line_is_added_to_each_cell_and_shown() -> None:
     assert "    cmdline  uintr=off quiet" in text
     for options in request.cell_options(planned).values():
         assert options[options.index("--cmdline") + 1] == "uintr=off quiet"
+
+
+def test_selftests_belong_to_each_cell_and_are_shown() -> None:
+    request = Request(smp=(1, 2), selftests=("x86", "futex/functional", "x86"))
+    planned = request.plan()
+    assert [c.selftests for c in planned.cells] == [("x86", "futex/functional")] * 2
+    assert "kernel's selftests: x86 futex/functional" in render(planned, "text", {}).splitlines()
+    assert Plan.model_validate_json(planned.model_dump_json()) == planned
+    for options in request.cell_options(planned).values():
+        assert options[-4:] == ("--kselftest", "x86", "--kselftest", "futex/functional")

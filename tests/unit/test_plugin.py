@@ -96,6 +96,61 @@ def test_each_case_is_a_record_and_a_subtest(tmp_path: Path, start: Start) -> No
     result.assert_outcomes(passed=1, failed=2)
 
 
+X86 = r"""#!/bin/sh
+printf '[RUN]\tthing\n[OK]\tit held\n[FAIL]\tnot here\n'; exit 1
+"""
+
+
+def test_the_kernels_selftests_are_programs_of_a_cell(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path,
+        {
+            "kselftest-a/ktap.sh": f"#!/bin/sh\n{GOOD}",
+            "kselftest-a/lines": X86,
+            "kselftest-a/beside.sh": "#!/bin/sh\ntest -f ./lines && echo oops >&2 && exit 2",
+            "kselftest-b/none": "#!/bin/sh\nexit 4",
+        },
+    )
+    result = start(run)
+    assert result.ret == 1
+    assert cases(run) == [
+        ("kselftest-a/ktap.sh", "first", "pass"),
+        ("kselftest-a/ktap.sh", "second", "pass"),
+        ("kselftest-a/lines", "thing", "pass"),
+        ("kselftest-a/lines", "thing (2)", "fail"),
+        ("kselftest-a/beside.sh", "(program)", "fail"),
+        ("kselftest-b/none", "(program)", "skip"),
+    ]
+    (oops,) = (r for r in records(run, CaseRecord) if r.program.endswith("beside.sh"))  # type: ignore[attr-defined]
+    assert isinstance(oops, CaseRecord)
+    assert oops.message == "exit code 2; last line: 'oops'"
+
+
+def test_a_selftest_in_a_guest_of_its_own_has_what_lies_beside_it(
+    tmp_path: Path, start: Start
+) -> None:
+    scripts = {
+        "kselftest-a/data": "",
+        "kselftest-a/reads": "#!/bin/sh\ntest -f data",
+    }
+    run = prepared(tmp_path, scripts)
+    start(run, "--uintr-isolate", "-k", "reads")
+    assert cases(run) == [("kselftest-a/reads", "(program)", "pass")]
+
+
+def test_a_selftest_that_was_not_built_is_skipped_without_a_guest(
+    tmp_path: Path, start: Start
+) -> None:
+    name = "kselftest-a/gone"
+    run = prepared(tmp_path, {name: ""}, missing={name: "not built: no popt.h\n1 | #include"})
+    assert start(run).ret == 0
+    (case,) = records(run, CaseRecord)
+    assert isinstance(case, CaseRecord)
+    assert (case.status, case.message) == ("skip", "not built: no popt.h")
+    assert case.diagnostics == "1 | #include"
+    assert not records(run, BootRecord)
+
+
 def test_one_boot_per_cell_for_all_its_programs(tmp_path: Path, start: Start) -> None:
     run = prepared(
         tmp_path, {"api/a": GOOD, "api/b": GOOD}, cells=(cell(smp=1), cell(smp=2), cell(smp=4))

@@ -360,6 +360,12 @@ def test_words_survive_a_shell(words: list[str]) -> None:
     assert done.stdout.decode().split("\0")[:-1] == ["x", *words]
 
 
+def test_with_a_terminal_the_server_has_begun_the_session() -> None:
+    assert remote_command(["a b"], None, "/m") == "echo $$ >/m; exec setsid 'a b'"
+    assert remote_command(["a b"], {"K": "v"}, "/m") == "echo $$ >/m; exec setsid env K=v 'a b'"
+    assert remote_command(["a b"], None, "/m", terminal=True) == "echo $$ >/m; exec 'a b'"
+
+
 def test_keys_are_fresh_and_in_dropbears_format() -> None:
     one, two = keys.generate(), keys.generate()
     assert one.host != two.host

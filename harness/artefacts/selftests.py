@@ -1,0 +1,323 @@
+"""The kernel's own selftests: folders of ``tools/testing/selftests``, called targets there.
+
+They are built out of the tree under test, statically, against the headers of its kernel, by the
+tree's own Makefiles: these are asked which programs a target has, and they install them. Nearly
+every target lacks something on some host (a library, a 32-bit libc); a program that cannot be
+built so, or not run by a guest that has BusyBox and no shared libraries, is given back with the
+reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from elftools.common.exceptions import ELFError
+
+from harness.artefacts import kbuild
+from harness.artefacts.command import Captured, capture, disk_full, require, says_disk_full
+from harness.artefacts.image import needed_libraries
+from harness.artefacts.kernel import laid_out, patched_tree
+from harness.artefacts.programs import digest_folder
+from harness.artefacts.store import JSON, Store
+from harness.artefacts.toolchain import identify
+from harness.errors import BuildError, UserError
+from harness.progress import Progress
+from harness.values import Compiler, KernelArtefact, KernelProfile, Program
+
+SELFTESTS = "tools/testing/selftests"
+#: What selftests include besides themselves.
+_PATHS = (
+    SELFTESTS,
+    "tools/arch/x86",
+    "tools/build",
+    "tools/include",
+    "tools/lib",
+    "tools/scripts",
+    "arch/x86/include",
+    "include/uapi",
+    "include/vdso",
+)
+
+#: Seconds that a target's programs may take, each: kselftest's own default, and what stands here
+#: for its "no limit".
+DEFAULT_TIMEOUT_S = 45.0
+_UNLIMITED_S = 1800.0
+
+_BUILD_S = 3600.0
+_TOOLS = ("make", "git", "rsync", "tar")
+#: Raised when this module builds otherwise from the same inputs.
+_LAYOUT = 1
+#: Variables in which a target's Makefile lists what kselftest runs.
+_LISTS = ("TEST_GEN_PROGS", "TEST_CUSTOM_PROGS", "TEST_PROGS")
+_ASKED = "uintr-harness-asks"
+#: The only interpreter that the guest has.
+_SHELL = "/bin/sh"
+_MEANT = 3
+
+
+class SelftestTree(NamedTuple):
+    """The part of a patched tree that selftests are made of."""
+
+    profile: KernelProfile
+    #: The id of the patched tree.
+    tree: str
+    #: Those of the folders in it that decide what selftests are.
+    parts: dict[str, str]
+    #: The folders that hold a Makefile.
+    targets: tuple[str, ...]
+
+    def check(self, targets: Sequence[str]) -> None:
+        """See that there are such targets.
+
+        :raise UserError: one is not there.
+        """
+        for target in targets:
+            if target not in self.targets:
+                same = [one for one in self.targets if one.rpartition("/")[2] == target]
+                near = same or difflib.get_close_matches(target, self.targets, _MEANT)
+                raise UserError(
+                    f"the tree has no selftests {target!r}",
+                    where=f"--kselftest {target}",
+                    hint=f"there are {', '.join(near)}"
+                    if near
+                    else f"name a folder of the tree's {SELFTESTS} that has a Makefile",
+                )
+
+
+def find_selftests(profile: KernelProfile, store: Store, progress: Progress) -> SelftestTree:
+    """Return what selftests a profile's patched tree has; nothing is built.
+
+    :raise: as :func:`harness.artefacts.kernel.build_kernel`.
+    """
+    tree = patched_tree(profile, store, progress)
+
+    def build(folder: Path) -> None:
+        with laid_out(profile, store, progress) as kept:
+            listed = kept.repository.run("ls-tree", tree, "--", *_PATHS)
+            files = kept.repository.run("ls-tree", "-r", "--name-only", tree, "--", SELFTESTS)
+        parts = {path: kind.split()[2] for kind, path in _tabbed(listed)}
+        targets = [
+            str(Path(line).parent.relative_to(SELFTESTS))
+            for line in files.splitlines()
+            if line.startswith(f"{SELFTESTS}/") and line.endswith("/Makefile")
+        ]
+        found = {"parts": parts, "targets": [target for target in targets if target != "."]}
+        (folder / "tree.json").write_text(json.dumps(found, indent=2) + "\n")
+
+    entry = store.get("kselftest-tree", {"tree": tree, "paths": list(_PATHS)}, build)
+    found = json.loads((entry.path / "tree.json").read_text())
+    return SelftestTree(profile, tree, found["parts"], tuple(found["targets"]))
+
+
+def build_selftests(
+    tree: SelftestTree,
+    targets: Sequence[str],
+    kernel: KernelArtefact,
+    cc: Compiler,
+    store: Store,
+    progress: Progress,
+) -> tuple[Program, ...]:
+    """Return the programs of some targets, built unless they are in the store.
+
+    :param kernel: the one that is built from the tree; its headers count.
+    :return: also those that could not be built, which say why in ``missing``.
+    :raise UserError: there is no such target, or it has no programs of its own.
+    :raise BuildError: a tool is missing, or the tree cannot be read.
+    """
+    tree.check(targets)
+    headers = digest_folder(kernel.headers)
+    programs: list[Program] = []
+    for target in dict.fromkeys(targets):
+        inputs: dict[str, JSON] = {
+            "target": target,
+            "parts": tree.parts,
+            "headers": headers,
+            "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
+            "make": _make_argv(Path("/tree"), target, Path("/out"), Path("/headers"), cc),
+            "layout": _LAYOUT,
+        }
+
+        def build(folder: Path, target: str = target) -> None:
+            with progress.step(f"build the selftests of {target} with {cc}"):
+                _build(tree, target, kernel.headers, cc, store, progress, folder)
+
+        entry = store.get("kselftest", inputs, build)
+        programs += _programs(entry.path, target)
+    return tuple(programs)
+
+
+def unpack_selftests(tree: SelftestTree, store: Store, progress: Progress, folder: Path) -> None:
+    """Put the part of a tree that selftests are made of into an empty folder.
+
+    :raise BuildError: it cannot be read.
+    """
+    archive = folder / ".archive.tar"
+    with laid_out(tree.profile, store, progress) as kept:
+        kept.repository.run("archive", "-o", str(archive), tree.tree, *tree.parts)
+    done = capture(["tar", "-xf", str(archive), "-C", str(folder)])
+    archive.unlink()
+    if done.returncode:
+        raise BuildError("the tree's selftests cannot be unpacked", detail=done.complaint)
+
+
+def subject_of(target: str) -> str:
+    """Return the subject that a target's programs are named by: ``kselftest-TARGET``."""
+    return "kselftest-" + re.sub(r"[^A-Za-z0-9_-]", "-", target)
+
+
+def read_timeout(settings: Path) -> float:
+    """Return the seconds that a target's ``settings`` file gives each of its programs."""
+    if not settings.is_file():
+        return DEFAULT_TIMEOUT_S
+    text = settings.read_text(encoding="utf-8", errors="replace")
+    said = re.findall(r"^\s*timeout\s*=\s*(\d+)\s*$", text, re.MULTILINE)
+    if not said:
+        return DEFAULT_TIMEOUT_S
+    return float(said[-1]) or _UNLIMITED_S
+
+
+# --- build ---------------------------------------------------------------------------------
+
+
+class _Make:
+    """Make, in the folder of one target."""
+
+    def __init__(self, argv: Sequence[str], tree: Path, out: Path) -> None:
+        self._argv = argv
+        self._env = kbuild.environment(tree, out)
+
+    def __call__(self, *args: str) -> Captured:
+        return capture([*self._argv, *args], env=self._env, timeout_s=_BUILD_S)
+
+
+def _make_argv(tree: Path, target: str, out: Path, headers: Path, cc: Compiler) -> list[str]:
+    """Return the command line that every make of a target starts with.
+
+    The compiler is the one variable that all Makefiles honour: some set their flags anew.
+    """
+    return [
+        "make",
+        "--silent",
+        "--directory",
+        str(tree / SELFTESTS / target),
+        f"OUTPUT={out}",
+        f"KHDR_INCLUDES=-isystem {headers}",
+        f"CC={cc} -static -ffile-prefix-map={tree}/=",
+        *kbuild.make_variables(cc),
+    ]
+
+
+def _build(
+    tree: SelftestTree,
+    target: str,
+    headers: Path,
+    cc: Compiler,
+    store: Store,
+    progress: Progress,
+    folder: Path,
+) -> None:
+    """Fill an empty folder with a target's programs, and what is known of them."""
+    require(*_TOOLS, needed_for="the kernel's selftests")
+    scratch, out = folder / "scratch", folder / "out"
+    installed = folder / subject_of(target)
+    for new in (scratch, out, installed):
+        new.mkdir()
+    unpack_selftests(tree, store, progress, scratch)
+    make = _Make(_make_argv(scratch, target, out, headers, cc), scratch, out)
+    built = make("--keep-going", f"--jobs={os.cpu_count() or 1}", "all")
+    found = {}
+    for wanted in _listed(make, target):
+        # Scripts are named without a folder.
+        lacking = wanted.startswith("/") and not Path(wanted).is_file()
+        reason = _why_not_built(make(wanted)) if lacking else ""
+        found[Path(wanted).name] = reason.replace(f"{out}/", "").replace(f"{scratch}/", "")
+    # What did not build must not keep the rest from being installed.
+    done = make("--ignore-errors", "--old-file=all", f"INSTALL_PATH={installed}", "install")
+    log = f"{built.text}\n{built.complaint}\n{done.text}\n{done.complaint}\n"
+    if says_disk_full(log):
+        raise disk_full(store.root)
+    for name, reason in found.items():
+        path = installed / name
+        found[name] = why_not(path) if path.is_file() else reason or "not built: not installed"
+    (folder / "programs.json").write_text(json.dumps(found, indent=2) + "\n")
+    (folder / "build.log").write_text(log)
+    shutil.rmtree(scratch)
+    shutil.rmtree(out)
+
+
+def _listed(make: _Make, target: str) -> list[str]:
+    """Ask a target's Makefile for the paths of its programs, in its order.
+
+    :raise UserError: it has none.
+    """
+    lists = " ".join(f"$({name})" for name in _LISTS)
+    # x86 would not even list its 32-bit programs where they cannot be built.
+    done = make(f"--eval={_ASKED}: ; @printf '%s\\n' {lists}", "CAN_BUILD_I386=1", _ASKED)
+    if done.returncode:
+        raise BuildError(
+            f"the Makefile of the selftests {target} does not say which programs it has",
+            where=f"{SELFTESTS}/{target}/Makefile",
+            detail=done.complaint,
+        )
+    listed = [line for line in dict.fromkeys(done.text.splitlines()) if line]
+    if not listed:
+        raise UserError(
+            f"the selftests {target} have no programs of their own",
+            where=f"--kselftest {target}",
+            hint=f"its folders may: {SELFTESTS}/{target}",
+        )
+    return listed
+
+
+def _why_not_built(said: Captured) -> str:
+    """Return, as a line and all of it after that, why make did not build a program."""
+    lines = [line.strip() for line in f"{said.complaint}\n{said.text}".splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return "\n".join([f"not built: {kbuild.first_errors(lines).splitlines()[0]}", *lines])
+
+
+def why_not(path: Path) -> str:
+    """Return why a program of a target could not run in a guest; empty if it could."""
+    data = path.read_bytes()
+    if data.startswith(b"\x7fELF"):
+        try:
+            libraries, interpreter = needed_libraries(data)
+        except ELFError as error:
+            return f"no program: {error}"
+        if interpreter or libraries:
+            return f"needs {', '.join(filter(None, [interpreter, *libraries]))}: it is not static"
+        return ""
+    if not data.startswith(b"#!"):
+        return "no program: it is neither ELF nor a script"
+    interpreter = data[2:].partition(b"\n")[0].decode(errors="replace").strip()
+    if interpreter.split() and interpreter.split()[0] == _SHELL:
+        return ""
+    return f"needs {interpreter}, which the guest has not"
+
+
+def _programs(path: Path, target: str) -> Iterator[Program]:
+    """Give the programs of a finished entry."""
+    subject = subject_of(target)
+    timeout_s = read_timeout(path / subject / "settings")
+    for name, missing in json.loads((path / "programs.json").read_text()).items():
+        yield Program(
+            name=f"{subject}/{name}",
+            path=path / subject / name,
+            timeout_s=timeout_s,
+            kind="kselftest",
+            missing=missing,
+        )
+
+
+def _tabbed(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        first, _, second = line.partition("\t")
+        yield first, second
