@@ -121,8 +121,11 @@ def test_the_kernels_selftests_are_programs_of_a_cell(tmp_path: Path, start: Sta
         ("kselftest-a/beside.sh", "(program)", "fail"),
         ("kselftest-b/none", "(program)", "skip"),
     ]
-    (oops,) = (r for r in records(run, CaseRecord) if r.program.endswith("beside.sh"))  # type: ignore[attr-defined]
-    assert isinstance(oops, CaseRecord)
+    (oops,) = (
+        record
+        for record in records(run)
+        if isinstance(record, CaseRecord) and record.program.endswith("beside.sh")
+    )
     assert oops.message == "exit code 2; last line: 'oops'"
 
 
