@@ -388,35 +388,81 @@ asm(
 "	.popsection\n"
 );
 
+/* UIRET from this stack faults, with SEGV_MAPERR for the address, and changes nothing. */
+static void uiret_faults_at(void *stack, void *address)
+{
+	struct fault fault;
+
+	fault_wants_uif = true;
+	_clui();
+	fault = fault_of(uiret_at, stack);
+	ktap_check(fault.sig == SIGSEGV, "from %p: signal %s", stack, fault_name(fault.sig));
+	ktap_check(fault.rip == (uintptr_t)uiret_at_insn, "from %p: RIP 0x%lx", stack, fault.rip);
+	ktap_check(fault.uif == 0, "from %p: the faulting UIRET changed UIF", stack);
+	ktap_check(fault.address == (uintptr_t)address, "from %p: fault at 0x%lx, not %p", stack,
+		   fault.address, address);
+	ktap_check(fault.code == SEGV_MAPERR, "from %p: code %d", stack, fault.code);
+}
+
+/* At each of the frame's three words. */
 static void uiret_from_a_bad_stack_faults(void)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
 	char *hole = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *stacks[3];
+	char *end = hole + page;
+
+	munmap(end, page);
+	uiret_faults_at(end, end);
+	uiret_faults_at(end - 8, end);
+	uiret_faults_at(end - 16, end);
+}
+
+/* Linux makes a SIGBUS of #SS. */
+static void uiret_from_a_stack_that_is_not_canonical_faults(void)
+{
+	struct fault fault;
+
+	fault_wants_uif = true;
+	_clui();
+	fault = fault_of(uiret_at, (void *)(1ULL << 63));
+	ktap_check(fault.sig == SIGBUS, "signal %s", fault_name(fault.sig));
+	ktap_check(fault.rip == (uintptr_t)uiret_at_insn, "RIP 0x%lx", fault.rip);
+	ktap_check(fault.uif == 0, "the faulting UIRET changed UIF");
+}
+
+/* The end of what Linux gives to programs, with memory before it; the page behind it never is. */
+static char *end_of_user_space(bool *is_stack)
+{
+	static const unsigned int bits[] = { 56, 47 };
+	size_t page = sysconf(_SC_PAGESIZE);
 	unsigned int i;
 
-	munmap(hole + page, page);
-	stacks[0] = hole + page;	/* nothing there */
-	stacks[1] = hole + page - 16;	/* RIP and RFLAGS are, RSP is not */
-	stacks[2] = (void *)(1ULL << 63);
-	fault_wants_uif = true;
-	for (i = 0; i < 3; i++) {
-		struct fault fault;
+	for (i = 0; i < 2; i++) {
+		char *end = (char *)(1ULL << bits[i]) - page, *at;
 
-		_clui();
-		fault = fault_of(uiret_at, stacks[i]);
-		/* A non-canonical stack address is #SS, which Linux makes a SIGBUS. */
-		ktap_check(fault.sig == (i == 2 ? SIGBUS : SIGSEGV), "stack %u: signal %s", i,
-			   fault_name(fault.sig));
-		ktap_check(fault.rip == (uintptr_t)uiret_at_insn, "stack %u: RIP 0x%lx", i,
-			   fault.rip);
-		ktap_check(fault.uif == 0, "stack %u: the faulting UIRET changed UIF", i);
-		if (i == 2)
-			continue;
-		ktap_check(fault.address == (uintptr_t)hole + page, "stack %u: fault at 0x%lx", i,
-			   fault.address);
-		ktap_check(fault.code == SEGV_MAPERR, "stack %u: code %d", i, fault.code);
+		at = mmap(end - page, page, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		*is_stack = at == MAP_FAILED && errno == EEXIST;
+		if (at == end - page || *is_stack)
+			return end;
 	}
+	ktap_skip("nothing can be mapped at the end of user space");
+	return NULL;
+}
+
+/* Only some of the frame is the user's; what is not even there comes first. */
+static void uiret_at_the_end_of_user_space_faults(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	bool is_stack = false;
+	char *end = end_of_user_space(&is_stack);
+
+	uiret_faults_at(end - 16, end);
+	uiret_faults_at(end - 8, end);
+	if (is_stack)
+		return;
+	munmap(end - page, page);
+	uiret_faults_at(end - 16, end - 16);
 }
 
 /* Delivery with RSP at a place that cannot take the frame. */
@@ -472,6 +518,25 @@ static void delivery_to_a_bad_stack_is_made_up_for(void)
 	ktap_check(fault.code == SEGV_ACCERR, "code %d for a page that is there", fault.code);
 	ktap_check(spin_until(raw_count == 1), "the interrupt is lost");
 	ktap_check(_testui(), "UIF is clear");
+}
+
+/* Two words of the frame can be stored and two cannot, whichever comes first. */
+static void delivery_across_pages_faults_in_the_bad_one(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *stack = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0);
+	char *border = stack + page;
+	uint64_t bad = (uintptr_t)border - 16;
+	struct fault fault;
+
+	ktap_ok(mprotect(stack, page, PROT_READ));
+	pend();
+	fault = fault_of((void (*)(void *))stui_on_stack, border + 16 + UINTR_REDZONE);
+	ktap_check(fault.sig == SIGSEGV, "signal %s", fault_name(fault.sig));
+	ktap_check(fault.address >= bad && fault.address < bad + 16,
+		   "fault at 0x%lx, the page ends at %p", fault.address, border);
+	ktap_check(spin_until(raw_count == 1), "the interrupt is lost");
 }
 
 static void running_on_bad_stack(void *arg)
@@ -540,6 +605,9 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(uiret_needs_no_handler, UIRET-1, UIRET-3),
 	KTAP_CASE(uiret_to_non_canonical_rip_faults, UIRET-14),
 	KTAP_CASE(uiret_from_a_bad_stack_faults, UIRET-14),
+	KTAP_CASE(uiret_from_a_stack_that_is_not_canonical_faults, UIRET-14),
+	KTAP_CASE(uiret_at_the_end_of_user_space_faults, UIRET-14),
+	KTAP_CASE(delivery_across_pages_faults_in_the_bad_one, FRAME-17, FRAME-18),
 	KTAP_CASE(delivery_to_unmapped_stack_kills, FRAME-17),
 	KTAP_CASE(delivery_to_read_only_stack_kills, FRAME-17),
 	KTAP_CASE(delivery_to_non_canonical_stack_kills, FRAME-19),

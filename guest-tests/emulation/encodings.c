@@ -375,6 +375,29 @@ static void no_f3_is_undefined(void)
 		put_opcode(code, insn);
 		code[3] = 0xc3;
 		expect_fault("without F3", code, insn, 0, SIGILL);
+		code[0] = 0xf2;
+		put_opcode(code + 1, insn);
+		code[4] = 0xc3;
+		expect_fault("with F2", code, insn, 0, SIGILL);
+	}
+}
+
+/* 06 and 0E differ from 0F in a bit or two, and are nothing at all in 64-bit mode. */
+static void another_escape_byte_is_undefined(void)
+{
+	static const uint8_t escapes[] = { 0x06, 0x0e };
+	enum insn insn;
+	unsigned int i;
+
+	coded_receiver();
+	code[0] = 0xf3;
+	for (i = 0; i < sizeof(escapes); i++) {
+		for (insn = UIRET; insn <= SENDUIPI; insn++) {
+			put_opcode(code + 1, insn);
+			code[1] = escapes[i];
+			code[4] = 0xc3;
+			expect_fault("with another escape byte", code, insn, 0, SIGILL);
+		}
 	}
 }
 
@@ -397,6 +420,30 @@ static void across_two_pages(void)
 }
 
 /* The last bytes before a page that is not there: only the next instruction may fault. */
+static void is_all_that_is_fetched(enum insn insn, unsigned int prefixes, int index)
+{
+	uint8_t *end = code + 2 * PAGE, *at = end - 4 - prefixes;
+	unsigned long before = hits;
+	struct run run = { .at = at, .rax = index };
+	struct fault fault;
+
+	memset(at, 0x66, prefixes);
+	at[prefixes] = 0xf3;
+	put_opcode(at + prefixes + 1, insn);
+	if (insn == CLUI)
+		_stui();
+	else
+		_clui();
+	fault = fault_of(run_it, &run);
+	ktap_check(fault.sig == SIGSEGV && fault.rip == (uintptr_t)end,
+		   "%s: signal %s, %ld bytes on", insn_name[insn], fault_name(fault.sig),
+		   (long)(fault.rip - (uintptr_t)at));
+	ktap_check(fault.uif == (insn == STUI), "%s: UIF is %d", insn_name[insn], fault.uif);
+	_stui();
+	if (insn == SENDUIPI)
+		ktap_check(spin_until(hits == before + 1), "SENDUIPI: nothing came");
+}
+
 static void at_the_end_of_memory(void)
 {
 	int index = coded_receiver();
@@ -404,26 +451,8 @@ static void at_the_end_of_memory(void)
 
 	fault_wants_uif = true;
 	for (insn = TESTUI; insn <= SENDUIPI; insn++) {
-		uint8_t *at = code + 2 * PAGE - 4;
-		unsigned long before = hits;
-		struct run run = { .at = at, .rax = index };
-		struct fault fault;
-
-		at[0] = 0xf3;
-		put_opcode(at + 1, insn);
-		if (insn == CLUI)
-			_stui();
-		else
-			_clui();
-		fault = fault_of(run_it, &run);
-		ktap_check(fault.sig == SIGSEGV && fault.rip == (uintptr_t)at + 4,
-			   "%s: signal %s, %ld bytes on", insn_name[insn], fault_name(fault.sig),
-			   (long)(fault.rip - (uintptr_t)at));
-		ktap_check(fault.uif == (insn == STUI), "%s: UIF is %d", insn_name[insn],
-			   fault.uif);
-		_stui();
-		if (insn == SENDUIPI)
-			ktap_check(spin_until(hits == before + 1), "SENDUIPI: nothing came");
+		is_all_that_is_fetched(insn, 0, index);
+		is_all_that_is_fetched(insn, 1, index);
 	}
 }
 
@@ -497,6 +526,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(lock_prefix_is_undefined, INSN-4, INSN-10),
 	KTAP_CASE(sixteen_bytes_are_too_long, INSN-15),
 	KTAP_CASE(no_f3_is_undefined, INSN-11),
+	KTAP_CASE(another_escape_byte_is_undefined, INSN-27),
 	KTAP_CASE(across_two_pages, INSN-16),
 	KTAP_CASE(at_the_end_of_memory, INSN-16),
 	KTAP_CASE(in_execute_only_memory, TASK-14),
