@@ -185,8 +185,9 @@ static void saves_and_restores_rflags(void)
 
 		want = base | settable[i];
 		frame = deliver(want, 0, &after);
-		ktap_check(frame.rflags == want, "saved RFLAGS 0x%lx, not 0x%lx", frame.rflags,
-			   want);
+		/* RF is set where it comes before an instruction that has faulted is tried again. */
+		ktap_check((frame.rflags & ~FLAG_RF) == want, "saved RFLAGS 0x%lx, not 0x%lx",
+			   frame.rflags, want);
 		ktap_check(frame.handler_rflags == want,
 			   "RFLAGS in the handler 0x%lx, not 0x%lx", frame.handler_rflags, want);
 		ktap_check(after == want, "RFLAGS after UIRET 0x%lx, not 0x%lx", after, want);
