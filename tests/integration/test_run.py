@@ -133,7 +133,8 @@ def test_the_kernels_own_selftests_in_ktap_and_in_the_form_of_x86(
         "kselftest-sigaltstack/sas",
         "kselftest-x86/sigreturn_64",
     }
-    assert {record.status for record in found.values()} == {"pass"}
+    # Without segments of 16 bits some of x86 have nothing to test.
+    assert {record.status for record in found.values()} == {"pass", "skip"}
     assert len([program for program, _ in found if program == "kselftest-sigaltstack/sas"]) == 3
     x86 = [record for (program, _), record in found.items() if "x86" in program]
     assert x86[0].case in x86[0].diagnostics
