@@ -290,12 +290,64 @@ static void many_pairs_waiting(void)
 		child_passes(pid[i]);
 }
 
+static uint64_t round_begun;
+
+static void *answers_each_round(void *arg)
+{
+	struct cannon *cannon = arg;
+	int index;
+	uint64_t seen = 0, now;
+
+	pin_to(cannon->cpu);
+	index = sender_to(cannon->fd);
+	while (!load(&cease)) {
+		now = load(&round_begun);
+		if (now == seen)
+			continue;
+		seen = now;
+		_senduipi(index);
+	}
+	return NULL;
+}
+
+/*
+ * What is sent while the receiver sets its flag is either there when the flag is set, or the flag
+ * is when it is sent. Who is earlier changes.
+ */
+static void sent_while_the_flag_is_being_set(void)
+{
+	struct cannon cannon = { .fd = receiver(0), .cpu = 1 };
+	uint64_t start, late = 0, round;
+	volatile unsigned int delay;
+
+	if (cpu_count() < 2)
+		ktap_skip("there is one CPU");
+	pin_to(0);
+	_clui();
+	cannon.thread = thread_start(answers_each_round, &cannon);
+	start = now_ns();
+	for (round = 1; now_ns() - start < STORM_MS * 1000000ULL; round++) {
+		store(&round_begun, round);
+		for (delay = 0; delay < round % 4096; delay++)
+			;
+		_stui();
+		late += load(&hits) < round;
+		ktap_assert(spin_until(load(&hits) == round), "round %lu: the interrupt is lost",
+			    round);
+		_clui();
+	}
+	store(&cease, true);
+	thread_join(cannon.thread);
+	ktap_diag("%lu rounds, %lu came after the flag was set", round - 1, late);
+}
+
 static const struct ktap_case cases[] = {
 	KTAP_CASE(one_sender, TASK-12),
 	KTAP_CASE(a_sender_on_every_cpu, TASK-12),
 	KTAP_CASE(many_senders_of_their_own_vector, TASK-12),
 	KTAP_CASE(many_senders_of_one_vector, TASK-12, HANDOVER-6),
 	KTAP_CASE(each_vector_is_answered, TASK-12),
+	KTAP_CASE(sent_while_the_flag_is_being_set, TASK-12, DELIVERY-2),
 	KTAP_CASE(ping_pong_waiting, WAIT-9, HANDOVER-8),
 	KTAP_CASE(ping_pong_waiting_on_one_cpu, WAIT-9),
 	KTAP_CASE(ping_pong_spinning, TASK-1, HANDOVER-8),
