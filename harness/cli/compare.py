@@ -36,7 +36,7 @@ class Percent(click.ParamType[float]):
     "--floor",
     type=Percent(),
     metavar="PERCENT",
-    help="Difference of medians up to which a latency is the same.  [default: 15%]",
+    help="Difference of medians up to which a latency is the same.  [default: 15%; 30% under TCG]",
 )
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
@@ -55,7 +55,7 @@ def command(runs: tuple[Path, ...], floor: float | None, form: str | None) -> in
     if len(runs) < 2:
         raise UserError("a comparison takes two runs", hint="uintr-harness compare BASE RUN")
     *bases, new = [load_baseline(path) for path in runs]
-    floors = Floors() if floor is None else Floors(relative=floor)
+    floors = Floors() if floor is None else Floors(relative=floor, emulated=floor)
     found = compare(bases, new, floors)
     if form == "json":
         click.echo(found.to_json(), nl=False)

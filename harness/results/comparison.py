@@ -172,7 +172,7 @@ def _latencies(
         elif why_not:
             verdict, reason = "refused", why_not
         else:
-            judgement = _judge(before[key], after[key], floors)
+            judgement = _judge(before[key], after[key], floors, emulated=fresh.accel == "tcg")
             verdict, reason = judgement.verdict, judgement.reason
         yield LatencyChange(
             cell=fresh.name if key in after else old.name,
@@ -191,13 +191,16 @@ def _why_not(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCe
     return refusal(base, new, own, fresh) if own else ""
 
 
-def _judge(before: Sequence[Measurement], after: Measurement, floors: Floors) -> Judgement:
+def _judge(
+    before: Sequence[Measurement], after: Measurement, floors: Floors, *, emulated: bool
+) -> Judgement:
     return judge(
         [take for one in before for take in one.takes],
         after.takes,
         after.unit,
         hosts=[*(host for one in before for host in one.hosts), *after.hosts],
         floors=floors,
+        emulated=emulated,
     )
 
 

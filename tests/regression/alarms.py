@@ -108,10 +108,11 @@ def main() -> int:
     parser.add_argument("--cpu", default="hidden")
     parser.add_argument("--smp", default="2")
     parser.add_argument("--clock", choices=("host", "icount"), default="host")
+    parser.add_argument("--repeat", default="3", help="takes in each run; only by the host's clock")
     options = parser.parse_args()
     words = ["--cpu", options.cpu, "-k", options.select, "--clock", options.clock]
     if options.clock == "host":
-        words += ["--smp", options.smp]
+        words += ["--smp", options.smp, "--repeat", options.repeat]
     try:
         options.folder.mkdir(parents=True)
         with RichProgress() as progress:

@@ -16,7 +16,7 @@ CELL = "linux-6.12-hidden-smp2-gcc"
 
 
 def cell(name: str = CELL, kernel: str = "linux-6.12", **more: Any) -> BaselineCell:
-    values: dict[str, Any] = {"accel": "tcg", "cases": {"api/a::one": "pass"}, **more}
+    values: dict[str, Any] = {"accel": "kvm", "cases": {"api/a::one": "pass"}, **more}
     return BaselineCell(name=name, kernel=kernel, **values)
 
 
@@ -52,10 +52,31 @@ def test_a_slower_latency_is_exit_1_and_a_faster_is_not() -> None:
     assert compare([fast], slow, Floors(relative=0.6)).exit_code == 0
 
 
+def test_under_tcg_a_run_proves_nothing_and_three_do() -> None:
+    def runs(factor: float) -> list[Baseline]:
+        return [side(cell(accel="tcg"), latencies=(measured(factor, seed=n),)) for n in range(3)]
+
+    slow = runs(1.5)
+    takes = tuple(take for run in slow for take in run.measurements[0].takes)
+    repeated = side(cell(accel="tcg"), latencies=(measured().model_copy(update={"takes": takes}),))
+    assert compare(runs(1), repeated).latencies[0].verdict == "worse"
+    for bases, new in ((runs(1)[:1], slow[0]), (runs(1), slow[0]), (runs(1)[:2], repeated)):
+        (change,) = compare(bases, new).latencies
+        assert change.verdict == "unsure"
+        assert "--repeat 3" in change.reason
+
+
+def test_the_floor_is_higher_under_tcg() -> None:
+    base, new = measured(), measured(1.25, seed=1)
+    for accel, verdict in (("kvm", "worse"), ("tcg", "same")):
+        sides = [side(cell(accel=accel), latencies=(one,)) for one in (base, new)]
+        assert verdicts(*sides) == [verdict]
+
+
 @pytest.mark.parametrize(
     ("base", "new", "reason"),
     [
-        (side(latencies=(measured(),)), side(cell(accel="kvm"), latencies=(measured(9),)), "kvm"),
+        (side(latencies=(measured(),)), side(cell(accel="tcg"), latencies=(measured(9),)), "tcg"),
         (
             side(latencies=(measured(),)),
             side(cell(clock="icount"), latencies=(measured(9),)),
