@@ -33,15 +33,17 @@ static void gives_a_descriptor(void)
 struct other {
 	int sock[2];
 	int index;
-	struct turn connected;
+	struct turn begun, connected;
 };
 
 /* Begun before its parent had a table, so that it has none. */
 static void takes_the_table(void *arg)
 {
 	struct other *other = arg;
-	int fd = fd_receive(other->sock[1]);
+	int fd;
 
+	turn_give(&other->begun);
+	fd = fd_receive(other->sock[1]);
 	turn_take(&other->connected);
 	ktap_check(senduipi_signal(other->index) == SIGILL, "it has a table already");
 	ktap_check(ioctl(fd, UIPI_SET_TARGET_TABLE, 0) == 0, "UIPI_SET_TARGET_TABLE: %s",
@@ -56,8 +58,10 @@ static void another_process_gets_the_table(void)
 	pid_t child;
 
 	ktap_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, other->sock));
+	turn_init(&other->begun);
 	turn_init(&other->connected);
 	child = child_start(takes_the_table, other);
+	turn_take(&other->begun);
 	other->index = sender_to(receiver(3));
 	fd_send(other->sock[0], ktap_ok(uintr_ipi_fd(0)));
 	_stui();

@@ -95,6 +95,7 @@ def tuxmake_argv(
     cc: Compiler,
     jobs: int,
     env: dict[str, str],
+    variables: Sequence[str] = (),
 ) -> list[str]:
     """Return the command line that builds image and headers.
 
@@ -103,6 +104,7 @@ def tuxmake_argv(
     :param headers: folder that ``headers_install`` fills.
     :param env: what :func:`environment` gave; what is pinned in it is said again for the
         reproducer.
+    :param variables: more of make's variables, ``NAME=VALUE``.
     """
     said = [*PINNED, "KCFLAGS", "KAFLAGS"]
     return [
@@ -123,6 +125,7 @@ def tuxmake_argv(
         "--make-target=bzImage",
         "--make-target=headers_install",
         *make_variables(cc),
+        *variables,
         f"INSTALL_HDR_PATH={headers}",
         "config",  # and not tuxmake's default targets, modules and archives among them
     ]

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.artefacts import kbuild, kconfig
+from harness.artefacts import gcov, kbuild, kconfig
 from harness.artefacts.command import capture, disk_full, require, says_disk_full, stream
 from harness.artefacts.git import Repository
 from harness.artefacts.kconfig import Fragment
 from harness.artefacts.kconfig_reader import KconfigReader
-from harness.artefacts.series import Patch, apply_series, fetch_series
+from harness.artefacts.series import Patch, apply_series, fetch_series, touched_files
 from harness.artefacts.sources import describe_source, fetch_source, identify_source
 from harness.artefacts.store import Entry, Store
 from harness.artefacts.toolchain import kernel_tools
@@ -243,6 +243,9 @@ class _Builder:
             "tools": self.tools,
             "settings": kbuild.build_settings(self.cc),
         }
+        instrumented = self._instrumented(config)
+        if instrumented:
+            inputs["gcov"] = instrumented
 
         def build(folder: Path) -> None:
             require(*_TOOLS, needed_for="a kernel build")
@@ -252,6 +255,12 @@ class _Builder:
                 self._compile(kept, config, folder)
 
         return self.store.get("kernel", inputs, build)
+
+    def _instrumented(self, config: str) -> list[str]:
+        """Return what make is told of the files to instrument; nothing unless asked for."""
+        if not gcov.asked_for(config):
+            return []
+        return gcov.make_variables(gcov.objects(touched_files(self.patches)))
 
     def lay_out(self, kept: _Kept, configured: Entry) -> None:
         """Bring the kept work tree to the patched tree that was configured."""
@@ -287,6 +296,7 @@ class _Builder:
             self.cc,
             os.cpu_count() or 1,
             env,
+            self._instrumented(config),
         )
         with self.progress.step(f"build kernel {self.profile.name}") as step:
             counter = _Counter(step, steps)
@@ -344,6 +354,8 @@ class _Builder:
             shutil.copy2(source, folder / name)
         if "CONFIG_GDB_SCRIPTS=y\n" in (kept.out / ".config").read_text():
             self._collect_gdb_scripts(kept, folder)
+        if gcov.asked_for((kept.out / ".config").read_text()):
+            gcov.collect(kept.tree, kept.out, touched_files(self.patches), folder)
         (folder / "profile.json").write_text(
             json.dumps(self.profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
         )

@@ -1,0 +1,64 @@
+"""Kernels that count which lines of a series ran: what is instrumented, and what reads it later.
+
+Kbuild instruments an object if ``$(GCOV_PROFILE_name.o)$(GCOV_PROFILE)`` is set and does not
+start with ``n`` (scripts/Makefile.lib). It expands both for each object, and what make's command
+line says of a variable wins over every Makefile, so one expression there names single files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from harness.errors import BuildError
+
+#: The folder of a kernel's artefact that holds notes and sources.
+FOLDER = "gcov"
+
+_OPTION = "CONFIG_GCOV_KERNEL=y"
+
+
+def asked_for(config: str) -> bool:
+    """Tell by the text of its final ``.config`` whether a kernel counts what ran."""
+    return _OPTION in config.splitlines()
+
+
+def objects(files: Iterable[str]) -> tuple[str, ...]:
+    """Return the objects that are made of a series' files, sorted; a header makes none."""
+    sources = (PurePosixPath(file) for file in files)
+    return tuple(sorted({str(s.with_suffix(".o")) for s in sources if s.suffix == ".c"}))
+
+
+def make_variables(instrumented: Sequence[str]) -> list[str]:
+    """Return what make is told, so that these objects are instrumented and no others.
+
+    What does not become part of the kernel itself (boot code, vDSO) has no counters to write to,
+    and is left out even if it is named.
+    """
+    named = f"$(filter {' '.join(instrumented)},$(basename $@).o)"
+    return [f"GCOV_PROFILE=$(if $(and $(is-kernel-object),{named}),y,n)"]
+
+
+def collect(tree: Path, out: Path, files: Sequence[str], folder: Path) -> None:
+    """Copy a build's notes and the series' C files and headers into its artefact.
+
+    The next build overwrites both where they are. ``FOLDER`` then has ``PATH.gcno`` and
+    ``PATH.c`` side by side, with paths as in the tree. An object that the configuration
+    leaves out has no notes.
+
+    :raise BuildError: no object has notes.
+    """
+    kept = folder / FOLDER
+    notes = [name for o in objects(files) if (out / (name := o[:-1] + "gcno")).is_file()]
+    if not notes:
+        raise BuildError(
+            "gcov was asked for, and no file of the series is instrumented",
+            where=out,
+            hint="the series must change C files that the configuration builds, "
+            "in a tree whose scripts/Makefile.lib knows `is-kernel-object`",
+        )
+    sources = [f for f in files if f.endswith((".c", ".h")) and (tree / f).is_file()]
+    for root, name in [*((out, n) for n in notes), *((tree, s) for s in sources)]:
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, kept / name)
