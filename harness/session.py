@@ -152,6 +152,7 @@ def _test_and_render(
         try:
             if environment:
                 write_environment(folder.path, finish(environment))
+            _read_coverage(folder, display)
             outcome = render_run(folder, chosen, interrupted=live.interrupted)
         except GuestError as error:
             raise live.fatal or error from error
@@ -243,6 +244,16 @@ def exit_code(
         return ExitCode.BUILD
     # A test without a guest has no record, but fails all the same.
     return outcome.exit_code or ended
+
+
+def _read_coverage(folder: RunFolder, progress: Progress) -> None:
+    """Read what kernels have counted; a run without that is complete all the same."""
+    from harness.coverage import write_coverage
+
+    try:
+        write_coverage(folder)
+    except BuildError as error:
+        progress.note(f"no coverage: {error}")
 
 
 def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:

@@ -7,6 +7,7 @@ line says of a variable wins over every Makefile, so one expression there names 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from harness.errors import BuildError
 FOLDER = "gcov"
 
 _OPTION = "CONFIG_GCOV_KERNEL=y"
+#: The names of the files that the series adds, in that folder.
+ADDED = "added.json"
 
 
 def asked_for(config: str) -> bool:
@@ -40,13 +43,16 @@ def make_variables(instrumented: Sequence[str]) -> list[str]:
     return [f"GCOV_PROFILE=$(if $(and $(is-kernel-object),{named}),y,n)"]
 
 
-def collect(tree: Path, out: Path, files: Sequence[str], folder: Path) -> None:
+def collect(
+    tree: Path, out: Path, files: Sequence[str], added: Sequence[str], folder: Path
+) -> None:
     """Copy a build's notes and the series' C files and headers into its artefact.
 
     The next build overwrites both where they are. ``FOLDER`` then has ``PATH.gcno`` and
     ``PATH.c`` side by side, with paths as in the tree. An object that the configuration
     leaves out has no notes.
 
+    :param files: those that the series changes or adds; ``added`` are only the latter.
     :raise BuildError: no object has notes.
     """
     kept = folder / FOLDER
@@ -62,3 +68,9 @@ def collect(tree: Path, out: Path, files: Sequence[str], folder: Path) -> None:
     for root, name in [*((out, n) for n in notes), *((tree, s) for s in sources)]:
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, kept / name)
+    (kept / ADDED).write_text(json.dumps(sorted(added), indent=2) + "\n")
+
+
+def is_in(kernel: Path) -> bool:
+    """Tell whether a kernel's artefact has notes."""
+    return (kernel / FOLDER).is_dir()

@@ -29,7 +29,13 @@ from harness.artefacts.command import capture, disk_full, require, says_disk_ful
 from harness.artefacts.git import Repository
 from harness.artefacts.kconfig import Fragment
 from harness.artefacts.kconfig_reader import KconfigReader
-from harness.artefacts.series import Patch, apply_series, fetch_series, touched_files
+from harness.artefacts.series import (
+    Patch,
+    added_files,
+    apply_series,
+    fetch_series,
+    touched_files,
+)
 from harness.artefacts.sources import describe_source, fetch_source, identify_source
 from harness.artefacts.store import Entry, Store
 from harness.artefacts.toolchain import kernel_tools
@@ -245,7 +251,7 @@ class _Builder:
         }
         instrumented = self._instrumented(config)
         if instrumented:
-            inputs["gcov"] = instrumented
+            inputs["gcov"] = [*instrumented, *added_files(self.patches)]
 
         def build(folder: Path) -> None:
             require(*_TOOLS, needed_for="a kernel build")
@@ -355,7 +361,13 @@ class _Builder:
         if "CONFIG_GDB_SCRIPTS=y\n" in (kept.out / ".config").read_text():
             self._collect_gdb_scripts(kept, folder)
         if gcov.asked_for((kept.out / ".config").read_text()):
-            gcov.collect(kept.tree, kept.out, touched_files(self.patches), folder)
+            gcov.collect(
+                kept.tree,
+                kept.out,
+                touched_files(self.patches),
+                added_files(self.patches),
+                folder,
+            )
         (folder / "profile.json").write_text(
             json.dumps(self.profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
         )

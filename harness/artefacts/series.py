@@ -12,13 +12,13 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from unidiff.patch import PatchedFile, PatchSet
 
 from harness.artefacts.command import Captured, capture, host_error
 from harness.artefacts.git import Repository, clean_environment, own_environment
@@ -186,14 +186,20 @@ def subject_of(patch: Patch) -> str:
 
 def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
     """Return the files that patches change or add, each once; none of a patch that is no diff."""
-    found: dict[str, None] = {}
+    return tuple(dict.fromkeys(f.path for f in _files(patches) if not f.is_removed_file))
+
+
+def added_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that patches add, each once."""
+    return tuple(dict.fromkeys(file.path for file in _files(patches) if file.is_added_file))
+
+
+def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
     for patch in patches:
         try:
-            files = PatchSet(_open(patch).diff.decode(errors="replace"))
+            yield from PatchSet(_open(patch).diff.decode(errors="replace"))
         except UnidiffParseError:
             continue
-        found |= {file.path: None for file in files if not file.is_removed_file}
-    return tuple(found)
 
 
 def slug(subject: str) -> str:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import jinja2
 
 from harness.errors import UserError
-from harness.report import contract, rows
+from harness.report import contract, coverage, rows
 from harness.report.charts import boot_charts, latency_charts
 from harness.report.comparison import case_sheet, latency_sheet, notes
 from harness.report.matrix import matrix
 from harness.report.published import published
 from harness.results.comparison import COMPARISON_FILE, Comparison
-from harness.results.contract import coverage, read_claims, read_contract
+from harness.results.contract import coverage as contract_coverage
+from harness.results.contract import read_claims, read_contract
 from harness.results.environment import Environment
 from harness.results.summary import Outcome, write_atomically
 from harness.results.text import clean_line
@@ -35,7 +36,12 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sheets = [rows.cells(outcome), rows.repeated(outcome)]
+    covered = coverage.read_coverage(run)
+    sheets = [
+        rows.cells(outcome),
+        rows.repeated(outcome),
+        *([coverage.sheet(covered)] if covered else []),
+    ]
     return engine.get_template(_TEMPLATE).render(
         title=f"{'Passed' if outcome.exit_code == 0 else 'Failed'}: {clean_line(outcome.reason)}",
         good=outcome.exit_code == 0,
@@ -85,7 +91,7 @@ def _contract(outcome: Outcome) -> Contract | None:
         return None
     cells = [cell.name for cell in outcome.summary.cells]
     try:
-        covered = coverage(read_contract(), read_claims(), outcome.cases, cells)
+        covered = contract_coverage(read_contract(), read_claims(), outcome.cases, cells)
     except UserError:  # the results must be shown, whatever became of the checkout
         return None
     return Contract(contract.sentence(covered), contract.totals(covered), contract.matrix(covered))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.report import rows
+from harness.report import coverage, rows
 from harness.report.published import published
 from harness.results.summary import Outcome
 from harness.results.text import clean_line
@@ -34,6 +34,10 @@ def markdown(outcome: Outcome, run: Path) -> str:
         for sheet in [*rows.latency(outcome), *published(outcome)]:
             parts += [f"#### {_escape(sheet.title)}", sheet_markdown(sheet)]
         parts += [f"- {code(note)}" for note in rows.latency_notes(outcome)]
+    covered = coverage.read_coverage(run)
+    if covered:
+        sheet = coverage.sheet(covered)
+        parts += [f"#### {_escape(sheet.title)}", sheet_markdown(sheet)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,7 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.report import rows
+from harness.report import coverage, rows
+from harness.report.coverage import read_coverage
 from harness.report.figures import seconds
 from harness.report.published import published
 from harness.results.summary import Outcome
@@ -61,6 +62,9 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if outcome.summary.repeated:
         console.print(sheet_table(rows.repeated(outcome), console.width))
+    covered = read_coverage(run)
+    if covered:
+        console.print(sheet_table(coverage.sheet(covered), console.width))
     console.print(sheet_table(rows.cells(outcome), console.width))
     good = outcome.exit_code == 0
     verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")

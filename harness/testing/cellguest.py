@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.artefacts import gcov
 from harness.errors import HarnessError
-from harness.guest import leaks
+from harness.guest import counters, leaks
 from harness.runfolder import CellSetup, RunFolder
 from harness.testing.journal import Journal
 
@@ -128,7 +129,7 @@ class CellGuest:
         if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
         if self._guest is not None and self._guest.alive:
-            self._look_for_leaks()
+            self._ask_before_the_end()
             self.take_splats()
         self._drop()
         try:
@@ -222,23 +223,32 @@ class CellGuest:
         """End the guest; what it said last is still scanned."""
         self.user = None
         try:
-            self._look_for_leaks()
+            self._ask_before_the_end()
             self.take_splats()
         finally:
             self._drop()
             self._kept.close()
 
-    def _look_for_leaks(self) -> None:
-        """Have a kernel that can do so look for memory it has lost, before its guest ends."""
+    def _ask_before_the_end(self) -> None:
+        """Ask a guest that ends what its kernel has counted, and whether it has lost memory."""
         from harness.guest.failure import GuestFailure
 
         guest = self._guest
         if guest is None or not guest.alive or not self._used:
             return
-        if leaks.can_be_looked_for(self.setup.kernel.config):
-            # What the guest's end leaves to say has been recorded.
-            with suppress(GuestFailure):
+        # What the guest's end leaves to say has been recorded.
+        with suppress(GuestFailure):
+            if gcov.is_in(self.setup.kernel.path):
+                self._fetch_counters()
+            if leaks.can_be_looked_for(self.setup.kernel.config):
                 self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
+
+    def _fetch_counters(self) -> None:
+        """Copy what the kernel has counted into the cell's folder, apart for each guest."""
+        self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
+        kept = self.folder / counters.KEPT
+        number = len(list(kept.iterdir())) + 1 if kept.is_dir() else 1
+        self.fetch(counters.FOLDER, kept / str(number))
 
     def _stale(self, *, fresh: bool) -> bool:
         """Whether the guest that is there must not be used."""

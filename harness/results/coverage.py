@@ -1,0 +1,84 @@
+"""``coverage.json``: which lines and branches of a series its cells have reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.values import Value
+
+COVERAGE_FILE = "coverage.json"
+
+
+class FileCoverage(Value):
+    """A file that the series adds."""
+
+    file: str
+    #: Line → how often it ran, of lines that have code.
+    lines: dict[int, int]
+    #: Line → how often each of its branches was taken.
+    branches: dict[int, tuple[int, ...]] = Field(default_factory=dict)
+
+    @property
+    def reached(self) -> int:
+        """How many lines ran."""
+        return sum(count > 0 for count in self.lines.values())
+
+    @property
+    def branches_taken(self) -> tuple[int, int]:
+        """How many branches were taken, of how many."""
+        counts = [count for taken in self.branches.values() for count in taken]
+        return sum(count > 0 for count in counts), len(counts)
+
+    @property
+    def missed(self) -> tuple[tuple[int, int], ...]:
+        """First and last line of each stretch in which nothing ran."""
+        stretches: list[list[int]] = []
+        before = 1
+        for line, count in sorted(self.lines.items()):
+            if not count and before:
+                stretches.append([line, line])
+            elif not count:
+                stretches[-1][1] = line
+            before = count
+        return tuple((first, last) for first, last in stretches)
+
+
+class Coverage(Value):
+    """What each cell reached; cells whose kernel counts nothing are not there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    cells: dict[str, tuple[FileCoverage, ...]]
+
+    @property
+    def union(self) -> tuple[FileCoverage, ...]:
+        """What all cells together reached."""
+        return merge(file for files in self.cells.values() for file in files)
+
+
+def merge(files: Iterable[FileCoverage]) -> tuple[FileCoverage, ...]:
+    """Add the counts of equal files."""
+    found: dict[str, FileCoverage] = {}
+    for file in files:
+        before = found.get(file.file)
+        found[file.file] = _sum(before, file) if before else file
+    return tuple(found[name] for name in sorted(found))
+
+
+def _sum(one: FileCoverage, other: FileCoverage) -> FileCoverage:
+    lines = {
+        line: one.lines.get(line, 0) + other.lines.get(line, 0)
+        for line in sorted({*one.lines, *other.lines})
+    }
+    branches = dict(one.branches)
+    for line, taken in other.branches.items():
+        before = branches.get(line, ())
+        if len(before) == len(taken):
+            branches[line] = tuple(map(sum, zip(before, taken, strict=True)))
+        else:
+            branches[line] = max(before, taken, key=len)
+    return FileCoverage(file=one.file, lines=lines, branches=branches)
