@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artefacts.git import clean_environment
+from harness.progress import Step
 from harness.values import Compiler
 
 #: Nothing of when, where and by whom goes into a kernel. The date is that of the RFC's posting.
@@ -38,6 +40,9 @@ _ERROR = re.compile(
 #: Lines of a log that an error shows at most, and how many follow the first of each complaint.
 _SHOWN_LINES = 24
 _CONTEXT_LINES = 3
+
+#: Shortest time between two reports of how far a build is, in seconds.
+_REPORT_EVERY_S = 0.2
 
 
 def build_settings(cc: Compiler) -> dict[str, object]:
@@ -149,3 +154,25 @@ def first_errors(lines: Sequence[str]) -> str:
         if len(shown) >= _SHOWN_LINES:
             break
     return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])
+
+
+class StepCounter:
+    """Counts what a build makes and tells a step, a few times a second at most."""
+
+    def __init__(self, step: Step, total: float | None) -> None:
+        self.count = 0
+        self._step = step
+        self._total = total
+        self._told = 0.0
+
+    def line(self, line: str) -> None:
+        """Take one line of make's output."""
+        if not is_step(line):
+            return
+        self.count += 1
+        now = time.monotonic()
+        if now - self._told < _REPORT_EVERY_S:
+            return
+        self._told = now
+        total = max(self._total, self.count) if self._total else None
+        self._step.update(line.split()[-1], done=self.count, total=total)

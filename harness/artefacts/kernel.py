@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -40,7 +39,7 @@ from harness.artefacts.sources import describe_source, fetch_source, identify_so
 from harness.artefacts.store import Entry, Store
 from harness.artefacts.toolchain import kernel_tools
 from harness.errors import BuildError
-from harness.progress import Progress, Step
+from harness.progress import Progress
 from harness.values import Compiler, KernelArtefact, KernelProfile
 
 _TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
@@ -49,9 +48,6 @@ _TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 #: the base configuration: 584 options, 1659 lines that name something made, host tools and
 #: generated headers included. Later builds use the count of the last one.
 _STEPS_PER_OPTION = 2.8
-
-#: Shortest time between two reports of how far a build is, in seconds.
-_REPORT_EVERY_S = 0.2
 
 
 def build_kernel(
@@ -305,7 +301,7 @@ class _Builder:
             self._instrumented(config),
         )
         with self.progress.step(f"build kernel {self.profile.name}") as step:
-            counter = _Counter(step, steps)
+            counter = kbuild.StepCounter(step, steps)
             code = stream(argv, env=env, log=log, on_line=counter.line)
         lines = log.read_text(errors="replace").splitlines()
         if code != 0:
@@ -358,16 +354,12 @@ class _Builder:
             if not source.exists():
                 raise BuildError(f"the build left no {name}", where=source)
             shutil.copy2(source, folder / name)
-        if "CONFIG_GDB_SCRIPTS=y\n" in (kept.out / ".config").read_text():
+        config = (kept.out / ".config").read_text()
+        if "CONFIG_GDB_SCRIPTS=y\n" in config:
             self._collect_gdb_scripts(kept, folder)
-        if gcov.asked_for((kept.out / ".config").read_text()):
-            gcov.collect(
-                kept.tree,
-                kept.out,
-                touched_files(self.patches),
-                added_files(self.patches),
-                folder,
-            )
+        if gcov.asked_for(config):
+            files, added = touched_files(self.patches), added_files(self.patches)
+            gcov.collect(kept.tree, kept.out, files, added, folder)
         (folder / "profile.json").write_text(
             json.dumps(self.profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
         )
@@ -382,25 +374,3 @@ class _Builder:
             raise BuildError("make scripts_gdb failed", detail=made.complaint)
         shutil.copy2(kept.out / "vmlinux-gdb.py", folder / "vmlinux-gdb.py")
         shutil.copytree(kept.out / "scripts/gdb", folder / "scripts/gdb")
-
-
-class _Counter:
-    """Counts what a build makes and tells a step, a few times a second at most."""
-
-    def __init__(self, step: Step, total: float | None) -> None:
-        self.count = 0
-        self._step = step
-        self._total = total
-        self._told = 0.0
-
-    def line(self, line: str) -> None:
-        """Take one line of make's output."""
-        if not kbuild.is_step(line):
-            return
-        self.count += 1
-        now = time.monotonic()
-        if now - self._told < _REPORT_EVERY_S:
-            return
-        self._told = now
-        total = max(self._total, self.count) if self._total else None
-        self._step.update(line.split()[-1], done=self.count, total=total)

@@ -134,7 +134,13 @@ KERNEL_OPTIONS = (
         help="Patches instead of the profile's: a folder with a series file, an mbox, "
         "a lore message-id.",
     ),
-    _list("--fragment", FRAGMENT, "name", None, "Config fragments to add: kasan, lockdep, kcsan."),
+    _list(
+        "--fragment",
+        FRAGMENT,
+        "name",
+        None,
+        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov.",
+    ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
     ),

@@ -13,7 +13,7 @@ FOLDER = "/tmp/gcov"  # noqa: S108 - the guest's
 #: The folder of a cell that holds a folder for each guest.
 KEPT = "gcov"
 _SCRIPT = """
-cd /sys/kernel/debug/gcov && find . -type f -name '*.gcda' | while read -r file; do
+mkdir -p "$1" && cd /sys/kernel/debug/gcov && find . -type f -name '*.gcda' | while read -r file; do
 	mkdir -p "$1/${file%/*}" && cat "$file" >"$1/$file" || exit 1
 done
 """

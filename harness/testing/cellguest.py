@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness.artefacts import gcov
-from harness.errors import HarnessError
+from harness.errors import GuestError, HarnessError
 from harness.guest import counters, leaks
 from harness.runfolder import CellSetup, RunFolder
 from harness.testing.journal import Journal
@@ -129,8 +129,7 @@ class CellGuest:
         if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
         if self._guest is not None and self._guest.alive:
-            self._ask_before_the_end()
-            self.take_splats()
+            self._take_leave()
         self._drop()
         try:
             self._start_one()
@@ -221,22 +220,29 @@ class CellGuest:
 
     def close(self) -> None:
         """End the guest; what it said last is still scanned."""
-        self.user = None
         try:
-            self._ask_before_the_end()
-            self.take_splats()
+            self._take_leave()
         finally:
             self._drop()
             self._kept.close()
 
+    def _take_leave(self) -> None:
+        """Ask a guest that ends what is left to say; that belongs to no test."""
+        user, self.user = self.user, None
+        try:
+            self._ask_before_the_end()
+            self.take_splats()
+        finally:
+            self.user = user
+
     def _ask_before_the_end(self) -> None:
-        """Ask a guest that ends what its kernel has counted, and whether it has lost memory."""
+        """Ask what the kernel has counted, and whether it has lost memory."""
         from harness.guest.failure import GuestFailure
 
         guest = self._guest
         if guest is None or not guest.alive or not self._used:
             return
-        # What the guest's end leaves to say has been recorded.
+        # That the guest has failed has been recorded.
         with suppress(GuestFailure):
             if gcov.is_in(self.setup.kernel.path):
                 self._fetch_counters()
@@ -244,8 +250,19 @@ class CellGuest:
                 self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
 
     def _fetch_counters(self) -> None:
-        """Copy what the kernel has counted into the cell's folder, apart for each guest."""
-        self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
+        """Copy what the kernel has counted into the cell's folder, apart for each guest.
+
+        :raise GuestError: the guest has not given it.
+        """
+        done = self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise GuestError(
+                "what the kernel has counted cannot be read",
+                where=self.name,
+                detail=said or None,
+                hint="the kernel was built with gcov: is debugfs mounted in its guest?",
+            )
         kept = self.folder / counters.KEPT
         number = len(list(kept.iterdir())) + 1 if kept.is_dir() else 1
         self.fetch(counters.FOLDER, kept / str(number))

@@ -285,6 +285,22 @@ def test_a_leak_is_looked_for_before_the_guest_ends(
     assert ("scan" in console) == option.endswith("=y")
 
 
+def test_what_is_found_in_a_guest_that_is_replaced_is_not_the_next_programs(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = "unreferenced object 0xffff888003a7d500 (size 96): comm a, pid 71"
+    command = ("sh", "-c", f"echo '{lost}' >$1", "leaks", "/dev/console")
+    monkeypatch.setattr(leaks, "COMMAND", command)
+    script = f"mkdir -p ${{0%/tests/*}}/dev; {GOOD}"
+    programs = {"api/a": script, "api/b": script}
+    run = prepared(tmp_path, programs, isolated=("api/b",))
+    for setup in run.read_artefacts().cells:
+        setup.kernel.config.write_text("CONFIG_DEBUG_KMEMLEAK=y\n")
+    assert start(run).ret == 1
+    found = [record for record in records(run) if isinstance(record, SplatRecord)]
+    assert [(splat.kind, splat.program) for splat in found] == [("leak", None)] * 2
+
+
 def test_what_kmemleak_finds_fails_the_cell(tmp_path: Path, start: Start) -> None:
     found = "console: unreferenced object 0xffff888003a7d500 (size 96): comm create-fd, pid 71"
     run = prepared(tmp_path, {"lifetime/leaks": f"{GOOD}; echo '{found}' >&2"})
