@@ -111,10 +111,11 @@ static void wakes_every_time(void)
 }
 
 static volatile unsigned long arrived;
+static volatile unsigned long arrived_of[UINTR_VECTORS];
 
 static UINTR_HANDLER void arrive(struct __uintr_frame *frame, unsigned long long vector)
 {
-	(void)vector;
+	arrived_of[vector % UINTR_VECTORS]++;
 	arrived++;
 	wait_fix(frame);
 }
@@ -151,6 +152,60 @@ static void no_wake_up_is_lost(void)
 	}
 	sender_stop(&s);
 	ktap_diag("%lu of %lu rounds reached the call", slept, rounds);
+}
+
+#define CROWD		4
+#define CROWD_ROUNDS	400
+
+struct member {
+	unsigned int vector;
+	int fd;
+};
+
+static void *sends_and_waits_for_it(void *arg)
+{
+	const struct member *m = arg;
+	unsigned int delay;
+	unsigned long i;
+	int index;
+
+	pin_to(m->vector + 1);
+	index = sender_to(m->fd);
+	for (i = 1; i <= CROWD_ROUNDS; i++) {
+		_senduipi(index);
+		ktap_assert(yield_until(arrived_of[m->vector] == i),
+			    "sender %u: %lu sent, %lu handled", m->vector, i,
+			    arrived_of[m->vector]);
+		for (delay = (i + m->vector) * 37 % 1000; delay; delay--)
+			__builtin_ia32_pause();
+	}
+	return NULL;
+}
+
+/*
+ * Each of several senders waits for its own interrupt to be handled before it sends again. A sender
+ * may still be on its way to wake the receiver when that has been woken by another, has received
+ * both, and waits again.
+ */
+static void several_senders_wake(void)
+{
+	struct member crowd[CROWD];
+	pthread_t thread[CROWD];
+	unsigned long seen;
+	int i;
+
+	pin_to(0);
+	ktap_ok(uintr_register_handler(arrive, 0));
+	_stui();
+	for (i = 0; i < CROWD; i++) {
+		crowd[i].vector = i;
+		crowd[i].fd = ktap_ok(uintr_create_fd(i, 0));
+		thread[i] = thread_start(sends_and_waits_for_it, &crowd[i]);
+	}
+	while ((seen = arrived) < CROWD * CROWD_ROUNDS)
+		wait_while(&arrived, seen);
+	for (i = 0; i < CROWD; i++)
+		thread_join(thread[i]);
 }
 
 /* Pending since before the call, and UIF set only right before it: EINTR at once, not a wait. */
@@ -224,6 +279,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(restarting_signal_wakes, WAIT-5, WAIT-6),
 	KTAP_CASE(wakes_every_time, WAIT-3, WAIT-4),
 	KTAP_CASE(no_wake_up_is_lost, WAIT-9),
+	KTAP_CASE(several_senders_wake, WAIT-9),
 	KTAP_CASE(pending_before_the_call, WAIT-9),
 	KTAP_CASE(pending_and_masked_returns_at_once, WAIT-7, WAIT-8),
 	KTAP_CASE(the_loop_of_the_manual, WAIT-8, WAIT-10),
