@@ -1,7 +1,9 @@
 """Proof by mutants: each small wrong change to a series must make a named case fail.
 
 A mutant is a patch on top of a bundled series, ``patches/mutants/PROFILE/NAME.patch``; its message
-says which rule it breaks, and may say by a trailer ``Survives: REASON`` why no case can show it.
+says which rule it breaks, and may say by a trailer ``Survives: REASON`` why no case can show it, or
+by ``Shown-by: PROGRAMS [on CPU] [with N CPUs]`` where to look first. That saves time and decides
+nothing: what such a run does not kill is run with the whole suite.
 For each one a profile of the same name as the changed one is written, so that the kept build folder
 of that profile rebuilds what the patch touches, and ``uintr-harness run`` is started with it. What
 that run recorded is the verdict; its folder is kept like that of any run.
@@ -37,8 +39,11 @@ Status = Literal["killed", "survived", "excused", "does-not-build", "not-judged"
 MUTANTS_FILE = "mutants.json"
 #: The run without a mutant, which has to pass.
 UNCHANGED = "unchanged"
-_RUN, _LOG, _BASE = "run", "run.log", "base"
+#: A mutant's run, and the one before it that its trailer asks for; logs have their names.
+_RUN, _FIRST, _BASE = "run", "first", "base"
 _SURVIVES = re.compile(r"^Survives:[ \t]*(.+(?:\n[ \t]+.+)*)", re.MULTILINE)
+_SHOWN_BY = re.compile(r"^Shown-by:[ \t]*(.*)$", re.MULTILINE)
+_WHERE = re.compile(r"(.+?)(?: on ([\w.-]+))?(?: with (\d+) CPUs?)?")
 
 
 class _Kind(NamedTuple):
@@ -76,6 +81,15 @@ class Proof(Value):
     jobs: int = 1
 
 
+class ShownBy(Value):
+    """Where a mutant is looked for first; what is None is the proof's own."""
+
+    #: pytest's ``-k`` expression over the programs.
+    select: str
+    cpu: str | None = None
+    smp: int | None = None
+
+
 class Mutant(Value):
     """One wrong change."""
 
@@ -85,6 +99,7 @@ class Mutant(Value):
     subject: str
     #: Why no case can show it, if so.
     reason: str | None = None
+    shown_by: ShownBy | None = None
 
 
 class Result(Value):
@@ -153,11 +168,27 @@ def read_mutant(path: Path) -> Mutant:
         path=path,
         subject=subject,
         reason=" ".join(reason[1].split()) if reason else None,
+        shown_by=_shown_by(message, path),
     )
 
 
+def _shown_by(message: str, path: Path) -> ShownBy | None:
+    found = _SHOWN_BY.search(message)
+    if not found:
+        return None
+    where = _WHERE.fullmatch(found[1].strip())
+    if not where:
+        raise UserError(
+            "a mutant's trailer Shown-by names no program",
+            where=path,
+            hint="Shown-by: PROGRAMS [on CPU] [with N CPUs], as in: delivery/wait on exposed",
+        )
+    select, cpu, smp = where.groups()
+    return ShownBy(select=select, cpu=cpu, smp=int(smp) if smp else None)
+
+
 def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> list[str]:
-    """Return the command that runs the suite with a changed profile."""
+    """Return the command that runs a proof's suite with a changed profile."""
     kind = KINDS[proof.of]
     select = kind.select if proof.select is None else proof.select
     return [
@@ -233,16 +264,16 @@ def prove(
     mutants = find_mutants(
         proof.folder or paths.PATCHES / "mutants" / kind.profile, names=proof.names
     )
+    if proof.cpus or proof.smp or proof.select is not None:
+        # Whoever chooses programs or cells wants these.
+        mutants = tuple(one.model_copy(update={"shown_by": None}) for one in mutants)
     bench = _Bench(proof, out, start or start_command)
     bench.lay_out_base(store, progress)
-    _check_unchanged(bench, progress)
+    _check_unchanged(bench, mutants, progress)
     report = Report(of=proof.of, profile=kind.profile, chosen=len(mutants))
     for number, mutant in enumerate(mutants, 1):
         with progress.step(f"mutant {mutant.name} ({number} of {len(mutants)})") as step:
-            code, said, seconds = bench.run(mutant.name, mutant.path, step.update)
-        if code == ExitCode.INTERRUPTED:
-            raise KeyboardInterrupt
-        result = judge(mutant, code, out / mutant.name / _RUN, said, seconds)
+            result = bench.verdict(mutant, step.update)
         results = (*report.results, result)
         report = report.model_copy(
             update={"results": results, "totals": dict(Counter(one.status for one in results))}
@@ -252,18 +283,22 @@ def prove(
     return report
 
 
-def _check_unchanged(bench: _Bench, progress: Progress) -> None:
-    """See that the suite passes without a mutant."""
+def _check_unchanged(bench: _Bench, mutants: Iterable[Mutant], progress: Progress) -> None:
+    """See that the suite passes without a mutant, in all cells that one is run in."""
+    kind, proof = KINDS[bench.proof.of], bench.proof
+    first = [one.shown_by for one in mutants if one.shown_by]
+    cpus = dict.fromkeys([*(proof.cpus or kind.cpus), *(one.cpu for one in first if one.cpu)])
+    smp = {*(proof.smp or kind.smp), *(one.smp for one in first if one.smp)}
+    wide = proof.model_copy(update={"cpus": tuple(cpus), "smp": tuple(sorted(smp))})
     with progress.step("the suite without a mutant") as step:
-        code, said, _ = bench.run(UNCHANGED, None, step.update)
+        bench.lay_out(UNCHANGED, None)
+        code, said, _ = bench.run(UNCHANGED, _RUN, wide, step.update, exit_first=False)
     if code == ExitCode.PASSED:
         return
-    if code == ExitCode.INTERRUPTED:
-        raise KeyboardInterrupt
     family = {ExitCode.USAGE: UserError, ExitCode.BUILD: BuildError}.get(ExitCode(code), GuestError)
     raise family(
         "the suite does not pass without a mutant, so that no verdict would mean anything",
-        where=bench.out / UNCHANGED / _LOG,
+        where=bench.out / UNCHANGED / f"{_RUN}.log",
         detail="\n".join(said[-12:]),
         hint=f"uintr-harness report {bench.out / UNCHANGED / _RUN}",
     )
@@ -278,6 +313,7 @@ class _Bench:
         self._start = start
         self._profile: EmulatorProfile | KernelProfile | None = None
         self._lines: list[str] = []
+        self._written: dict[str, Path] = {}
 
     def lay_out_base(self, store: Store, progress: Progress) -> None:
         """Write the series that mutants are put on, once for all."""
@@ -296,10 +332,8 @@ class _Bench:
             (base / f"{number:04}.patch").write_bytes(patch.content)
             self._lines.append(f"{_BASE}/{number:04}.patch -p{patch.strip}")
 
-    def run(
-        self, name: str, patch: Path | None, on_line: Callable[[str], None]
-    ) -> tuple[int, list[str], float]:
-        """Run the suite with a patch on top of the base; return code, last lines and seconds."""
+    def lay_out(self, name: str, patch: Path | None) -> None:
+        """Write the profile of the series with a patch on top of it."""
         assert self._profile is not None
         folder = self.out / name
         series = folder / "series"
@@ -312,7 +346,44 @@ class _Bench:
         (series / "series").write_text("\n".join(lines) + "\n")
         changed = self._profile.model_copy(update={"series": FolderSeries(path=series.absolute())})
         # The name decides which kept build folder is used.
-        profile = write_profile(changed, folder)
-        argv = run_argv(self.proof, profile, folder / _RUN, exit_first=patch is not None)
-        ran = run_command(argv, folder / _LOG, on_line, self._start)
+        self._written[name] = write_profile(changed, folder)
+
+    def run(
+        self,
+        name: str,
+        run: str,
+        proof: Proof,
+        on_line: Callable[[str], None],
+        *,
+        exit_first: bool,
+    ) -> tuple[int, list[str], float]:
+        """Run a suite with what was laid out; return code, last lines and seconds."""
+        folder = self.out / name
+        argv = run_argv(proof, self._written[name], folder / run, exit_first=exit_first)
+        ran = run_command(argv, folder / f"{run}.log", on_line, self._start)
+        if ran.code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
         return ran.code, list(ran.said), ran.seconds
+
+    def verdict(self, mutant: Mutant, on_line: Callable[[str], None]) -> Result:
+        """Run the programs that are said to show a mutant, and all unless one does."""
+        self.lay_out(mutant.name, mutant.path)
+        spent = 0.0
+        for run, proof in self._attempts(mutant):
+            code, said, seconds = self.run(mutant.name, run, proof, on_line, exit_first=True)
+            spent += seconds
+            result = judge(mutant, code, self.out / mutant.name / run, said, spent)
+            if code != ExitCode.PASSED:
+                break
+        return result
+
+    def _attempts(self, mutant: Mutant) -> list[tuple[str, Proof]]:
+        where = mutant.shown_by
+        if not where:
+            return [(_RUN, self.proof)]
+        changes: dict[str, object] = {"select": where.select}
+        if where.cpu:
+            changes["cpus"] = (where.cpu,)
+        if where.smp:
+            changes["smp"] = (where.smp,)
+        return [(_FIRST, self.proof.model_copy(update=changes)), (_RUN, self.proof)]

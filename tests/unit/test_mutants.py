@@ -18,6 +18,7 @@ from harness.mutants import (
     MUTANTS_FILE,
     Proof,
     Result,
+    ShownBy,
     exit_code,
     find_mutants,
     judge,
@@ -103,6 +104,24 @@ def test_a_mutant_without_a_rule_or_a_name_of_its_own_is_refused(
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(UserError, match="a name of its own"):
+        read_mutant(path)
+
+
+@pytest.mark.parametrize(
+    ("trailer", "shown_by"),
+    [
+        ("delivery/wait", ShownBy(select="delivery/wait")),
+        ("api or kernel on hidden", ShownBy(select="api or kernel", cpu="hidden")),
+        ("stress with 4 CPUs", ShownBy(select="stress", smp=4)),
+        ("a/b on my-cpu with 1 CPU", ShownBy(select="a/b", cpu="my-cpu", smp=1)),
+    ],
+)
+def test_a_mutant_says_where_to_look_first(tmp_path: Path, trailer: str, shown_by: ShownBy) -> None:
+    path = tmp_path / "m.patch"
+    path.write_text(PATCH.format(what="x", trailer=f"\nShown-by: {trailer}"))
+    assert read_mutant(path).shown_by == shown_by
+    path.write_text(PATCH.format(what="x", trailer="\nShown-by: "))
+    with pytest.raises(UserError, match="names no program"):
         read_mutant(path)
 
 
@@ -254,8 +273,11 @@ class Runs:
     """Takes the place of ``uintr-harness run``: an exit code and records by the mutant's name."""
 
     def __init__(self, **codes: int) -> None:
-        self.codes = {name.replace("_", "-"): code for name, code in codes.items()}
+        self.codes = {
+            name.replace("__", " ").replace("_", "-"): code for name, code in codes.items()
+        }
         self.seen: list[str] = []
+        self.commands: list[Sequence[str]] = []
         self.profiles: dict[str, Path] = {}
 
     def __call__(self, argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
@@ -263,9 +285,10 @@ class Runs:
         name = out.parent.name
         assert log.parent == out.parent
         self.seen.append(name)
+        self.commands.append(argv)
         self.profiles[name] = Path(argv[argv.index("--qemu") + 1])
         assert ("-x" in argv) == (name != "unchanged")
-        code = self.codes.get(name, 0 if name == "unchanged" else 1)
+        code = self.codes.get(f"{name} {out.name}", self.codes.get(name, name != "unchanged"))
         on_line("error: it went wrong" if code > 1 else "PASSED")
         write_run(out, *([failing(f"sees_{name}")] if code == 1 else []))
         return code
@@ -307,6 +330,57 @@ def test_each_mutant_is_run_on_top_of_the_series_after_the_series_itself(
         assert [patch.identity for patch in patches[: len(base)]] == base
         rest = [patch.content for patch in patches[len(base) :]]
         assert rest == ([] if name == "unchanged" else [(folder / f"{name}.patch").read_bytes()])
+
+
+def option(argv: Sequence[str], name: str) -> str:
+    return argv[argv.index(name) + 1]
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Path:
+    """One mutant that says where to look first."""
+    where = tmp_path / "shown"
+    where.mkdir()
+    trailer = "\nShown-by: bare-metal/a on exposed-intel with 8 CPUs"
+    (where / "first.patch").write_text(PATCH.format(what="x", trailer=trailer))
+    return where
+
+
+def test_what_shows_a_mutant_is_run_first_and_may_end_it(shown: Path, tmp_path: Path) -> None:
+    runs = Runs()
+    report = run_proof(shown, tmp_path / "out", runs)
+    assert [result.status for result in report.results] == ["killed"]
+    unchanged, first = runs.commands
+    # What is run first has passed without the mutant, too.
+    assert option(unchanged, "--cpu") == "exposed,exposed-intel"
+    assert option(unchanged, "--smp") == "1,2,4,8"
+    assert [option(first, name) for name in ("--cpu", "--smp", "-k")] == [
+        *("exposed-intel", "8", "bare-metal/a")
+    ]
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "survived"), (1, "killed")])
+def test_a_mutant_that_is_not_shown_is_run_with_the_whole_suite(
+    shown: Path, tmp_path: Path, code: int, status: str
+) -> None:
+    runs = Runs(first__first=0, first__run=code)
+    report = run_proof(shown, tmp_path / "out", runs)
+    assert [result.status for result in report.results] == [status]
+    whole = runs.commands[-1]
+    assert [option(whole, name) for name in ("--cpu", "--smp", "-k")] == [
+        *("exposed", "1,2,4", "bare-metal")
+    ]
+
+
+@pytest.mark.parametrize("chosen", [{"select": "api"}, {"smp": (2,)}, {"cpus": ("hidden",)}])
+def test_who_chooses_programs_or_cells_gets_these(
+    shown: Path, tmp_path: Path, chosen: dict[str, object]
+) -> None:
+    runs = Runs(first=0)
+    proof = Proof.model_validate({"folder": shown, **chosen})
+    prove(proof, tmp_path / "out", Store(tmp_path / "store"), Silent(), lambda _: None, start=runs)
+    assert runs.seen == ["unchanged", "first"]
+    assert option(runs.commands[1], "-k") == (proof.select or "bare-metal")
 
 
 def test_results_are_there_as_soon_as_they_are_known(folder: Path, tmp_path: Path) -> None:
