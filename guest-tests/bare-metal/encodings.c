@@ -39,7 +39,9 @@ static const struct code neighbours[] = {
 };
 
 static u8 page[64] __attribute__((aligned(64)));
-static u64 stack[8] __attribute__((aligned(64)));
+static u64 stack[128] __attribute__((aligned(64)));
+/* There is room above it for UIRET's frame, and below it for what a user interrupt needs. */
+#define STACK	(stack + 64)
 
 /* Run an instruction, then INT; UIRET's frame leads to the INT as well. */
 static int execute(const struct code *code, u64 cs, u64 rax, struct trap *trap)
@@ -50,12 +52,12 @@ static int execute(const struct code *code, u64 cs, u64 rax, struct trap *trap)
 	memcpy(page, code->bytes, code->size);
 	page[code->size] = 0xcd;	/* int */
 	page[code->size + 1] = VECTOR_DONE;
-	stack[0] = (u64)page + code->size;
-	stack[1] = 2;
-	stack[2] = (u64)stack;
+	STACK[0] = (u64)page + code->size;
+	STACK[1] = 2;
+	STACK[2] = (u64)STACK;
 	user_regs(&regs, NULL, NULL);
 	regs.rip = (u64)page;
-	regs.rsp = (u64)stack;
+	regs.rsp = (u64)STACK;
 	regs.cs = cs;
 	regs.rax = rax;
 	if (cs == SEL_KCODE) {
