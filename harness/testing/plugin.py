@@ -22,6 +22,8 @@ from harness.testing.journal import Journal
 from harness.values import Program
 
 RUN = pytest.StashKey[RunFolder]()
+#: By which name workers of pytest-xdist are told the run's folder.
+RUN_OF_WORKERS = "uintr_run"
 CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
 JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
@@ -74,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the run's folder, or prepare one from the cell options."""
     try:
-        folder = config.getoption("--uintr-run") or _prepare(config)
+        folder = config.getoption("--uintr-run") or _prepared(config)
         if not folder:
             config.stash[CELLS] = ()
             return
@@ -310,18 +312,21 @@ def _splat_text(cell: CellGuest) -> str:
     return "\n".join([f"the kernel of {cell.name} complained:", *lines])
 
 
-def _prepare(config: pytest.Config) -> str | None:
-    """Prepare a run from the cell options; None without any of them."""
+def _prepared(config: pytest.Config) -> str | None:
+    """Return the folder of a run that is prepared from the cell options; None without any.
+
+    Workers of pytest-xdist get the same options, and what is prepared once for all of them.
+    """
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        return worker.get(RUN_OF_WORKERS)
     given = {
         name: value
         for name in ("kernel", "cpu", "smp", "cc", "accel", "qemu")
         if (value := config.getoption(f"--uintr-{name}"))
     }
-    if not given or hasattr(config, "workerinput"):
+    if not given:
         return None
     from harness.testing.byhand import prepare_by_hand  # pulls the builders in
 
-    folder = str(prepare_by_hand(config, given).path)
-    # Workers of pytest-xdist get the options, and must find the folder that is there already.
-    config.option.uintr_run = folder
-    return folder
+    return str(prepare_by_hand(config, given).path)

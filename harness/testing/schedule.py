@@ -1,4 +1,4 @@
-"""Which worker of pytest-xdist runs what: a cell's tests stay together, so that it boots once.
+"""What workers of pytest-xdist run: a cell's tests stay together, so that it boots once.
 
 pytest-xdist has ``--dist loadgroup`` for this, but that puts the group into the node's id by a
 private attribute that pytest 9.2 no longer reads; the hook for a scheduler is public.
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from harness.testing.plugin import CELLS, cell_of
+from harness.testing.plugin import CELLS, RUN, RUN_OF_WORKERS, cell_of
 
 
 class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
@@ -30,3 +30,9 @@ class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no ty
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> CellScheduling:
     """Use it instead of what ``--dist`` says."""
     return CellScheduling(config, log)
+
+
+@pytest.hookimpl
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker the run: it reads the command line anew, and that need not name one."""
+    node.workerinput[RUN_OF_WORKERS] = str(node.config.stash[RUN].path)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -485,6 +485,29 @@ def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
     result.assert_outcomes(passed=8)
     assert len(records(run, BootRecord)) == 2
     assert len(cases(run)) == 16
+
+
+def test_workers_run_what_was_prepared_by_hand(
+    tmp_path: Path, pytester: pytest.Pytester, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(tmp_path, {}, cells=(cell(smp=1), cell(smp=2)))
+    asked: list[Mapping[str, str]] = []
+
+    def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
+        asked.append(given)
+        return run
+
+    monkeypatch.setattr("harness.testing.byhand.prepare_by_hand", prepare_by_hand)
+    mine = pytester.makepyfile(mine="def test_x(guest): assert guest.run(['true']).returncode == 0")
+    result = pytester.runpytest_inprocess(
+        *("--disable-plugin-autoload", "-p", "harness.testing.plugin"),
+        *("-p", "tests.unit.fake_guest", "-p", "xdist.plugin", "-n", "2"),
+        *("--uintr-cpu", "hidden", str(mine)),
+    )
+    result.assert_outcomes(passed=2)
+    # Once, by the process that has no tests of its own.
+    assert asked == [{"cpu": "hidden"}]
+    assert len(records(run, BootRecord)) == 2
 
 
 def test_a_cell_that_counts_boots_no_guest_but_one_for_each_program(
