@@ -112,6 +112,75 @@ static void general_registers_at_stui(void)
 	check_general();
 }
 
+/*
+ * A handler in C that needs every general register: what it saves is up to the compiler, which the
+ * attribute tells that nobody else does.
+ */
+static UINTR_HANDLER void uses_all_registers(struct __uintr_frame *frame,
+					     unsigned long long vector)
+{
+	raw_log[0].rip = frame->rip;
+	raw_log[0].vector = vector;
+	asm volatile("mov %%rsp, %%rax\n\t"
+		     "mov %%rax, %%rbx\n\tmov %%rax, %%rcx\n\tmov %%rax, %%rdx\n\t"
+		     "mov %%rax, %%rsi\n\tmov %%rax, %%rdi\n\tmov %%rax, %%r8\n\t"
+		     "mov %%rax, %%r9\n\tmov %%rax, %%r10\n\tmov %%rax, %%r11\n\t"
+		     "mov %%rax, %%r12\n\tmov %%rax, %%r13\n\tmov %%rax, %%r14\n\t"
+		     "mov %%rax, %%r15"
+		     : : : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+		       "r12", "r13", "r14", "r15", "memory", "cc");
+	raw_count++;
+}
+
+/* Not inlined, and with the usual convention: the caller loses what it may change. */
+static __attribute__((noinline, target("general-regs-only"))) uint64_t mixes(uint64_t x)
+{
+	uint64_t a = x * 3, b = x ^ 5, c = x + 7, d = x >> 9, i;
+
+	for (i = 0; i < 11; i++) {
+		a += b * c;
+		b ^= d + a;
+		c -= a ^ i;
+		d = d * 13 + b;
+		asm volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d));
+	}
+	return a ^ b ^ c ^ d;
+}
+
+static volatile uint64_t mixed;
+
+static UINTR_HANDLER void calls_a_function(struct __uintr_frame *frame, unsigned long long vector)
+{
+	raw_log[0].rip = frame->rip;
+	raw_log[0].vector = vector;
+	mixed = mixes(vector);
+	raw_count++;
+}
+
+static void general_registers_after(void (*handler)(struct __uintr_frame *, unsigned long long))
+{
+	int index;
+
+	ktap_ok(uintr_register_handler(handler, 0));
+	index = sender_to(ktap_ok(uintr_create_fd(11, 0)));
+	_senduipi(index);
+	sleep_ms(5);
+	hold_general(0);
+	check_general();
+	ktap_check(raw_log[0].vector == 11, "the handler got vector %lu", raw_log[0].vector);
+}
+
+static void compiled_handler_saves_what_it_uses(void)
+{
+	general_registers_after(uses_all_registers);
+}
+
+static void compiled_handler_saves_what_its_callee_may_use(void)
+{
+	general_registers_after(calls_a_function);
+	ktap_check(mixed == mixes(11), "the handler's function gave 0x%lx", mixed);
+}
+
 struct from {
 	int fd;
 	unsigned int cpu;
@@ -299,6 +368,8 @@ static void sums_are_right_in_a_storm(void)
 static const struct ktap_case cases[] = {
 	KTAP_CASE(general_registers_at_stui, TASK-13),
 	KTAP_CASE(general_registers_when_running, TASK-13),
+	KTAP_CASE(compiled_handler_saves_what_it_uses, TASK-13),
+	KTAP_CASE(compiled_handler_saves_what_its_callee_may_use, TASK-13),
 	KTAP_CASE(sse_and_x87, TASK-13),
 	KTAP_CASE(sse_and_x87_sender_on_the_same_cpu, TASK-13),
 	KTAP_CASE(avx, TASK-13),
