@@ -6,38 +6,14 @@
 #include "ktap.h"
 #include "task.h"
 #include "uintr.h"
-
-#include <sys/klog.h>
-
-#define LOG_READ_ALL	3
-#define PREFIX		"x86/uintr: "
-
-/* What follows the prefix in the log, and how often it is there. */
-static unsigned int look(char *said, size_t size)
-{
-	static char log[1 << 20];
-	int n = klogctl(LOG_READ_ALL, log, sizeof(log) - 1);
-	unsigned int count = 0;
-	char *at;
-
-	if (n < 0)
-		ktap_skip("the log cannot be read (%s)", ktap_errno(errno));
-	log[n] = '\0';
-	if (!strstr(log, "Linux version"))
-		ktap_skip("the log does not go back to the boot any more");
-	for (at = log; (at = strstr(at, PREFIX)); count++) {
-		at += strlen(PREFIX);
-		snprintf(said, size, "%.*s", (int)strcspn(at, "\n"), at);
-	}
-	return count;
-}
+#include "which.h"
 
 static void the_log_says_which(void)
 {
 	char said[128] = "";
-	unsigned int count = look(said, sizeof(said));
+	unsigned int count = which_says(said, sizeof(said));
 
-	ktap_assert(count, "the log has no line %s", PREFIX);
+	ktap_assert(count, "the log has no line %s", WHICH_PREFIX);
 	ktap_check(!strcmp(said, "the processor's") || !strcmp(said, "emulated") ||
 		   !strncmp(said, "off", 3), "the last line is: %s", said);
 	ktap_check(!strncmp(said, "off", 3) == (uintr_missing() != NULL), "%s, and the calls say: %s",
@@ -56,7 +32,7 @@ static void the_command_line_decides(void)
 			choice = word + 6;
 	if (!choice || !strcmp(choice, "auto"))
 		ktap_skip("the command line leaves the choice to the kernel");
-	look(said, sizeof(said));
+	which_says(said, sizeof(said));
 	ktap_check(!strcmp(said, !strcmp(choice, "emulate") ? "emulated" : choice),
 		   "%s was asked for, and the log says: %s", choice, said);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Whose the instructions are on this machine: the processor's or the kernel's. No call tells, since
+ * a program need not know; the kernel's log does.
+ */
+#ifndef GUEST_TESTS_WHICH_H
+#define GUEST_TESTS_WHICH_H
+
+#include "ktap.h"
+
+#include <sys/klog.h>
+
+#define WHICH_READ_ALL	3
+#define WHICH_PREFIX	"x86/uintr: "
+
+/* What follows the prefix in the log, the last time, and how often it is there. */
+static inline unsigned int which_says(char *said, size_t size)
+{
+	static char log[1 << 20];
+	int n = klogctl(WHICH_READ_ALL, log, sizeof(log) - 1);
+	unsigned int count = 0;
+	char *at;
+
+	if (n < 0)
+		ktap_skip("the log cannot be read (%s)", ktap_errno(errno));
+	log[n] = '\0';
+	if (!strstr(log, "Linux version"))
+		ktap_skip("the log does not go back to the boot any more");
+	for (at = log; (at = strstr(at, WHICH_PREFIX)); count++) {
+		at += strlen(WHICH_PREFIX);
+		snprintf(said, size, "%.*s", (int)strcspn(at, "\n"), at);
+	}
+	return count;
+}
+
+/* Whether the kernel emulates them; the case is skipped where that cannot be told. */
+static inline bool which_emulated(void)
+{
+	char said[128] = "";
+
+	which_says(said, sizeof(said));
+	if (strcmp(said, "emulated") && strcmp(said, "the processor's"))
+		ktap_skip("the log does not tell whether they are emulated");
+	return !strcmp(said, "emulated");
+}
+
+#endif /* GUEST_TESTS_WHICH_H */
