@@ -116,6 +116,12 @@ class Repository:
         """Return the id of a commit's tree."""
         return self.run("rev-parse", "--verify", f"{commit}^{{tree}}")
 
+    def files_of(self, commit: str) -> dict[str, str]:
+        """Return the id of each file of a commit, by its path."""
+        listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit)
+        entries = (line.partition("\t") for line in listing.split("\0") if line)
+        return {path: entry.split()[2] for entry, _, path in entries}
+
     def commit(self, tree: str, message: str, parent: str | None = None) -> str:
         """Make a commit of a tree with our fixed name and date, and return its id."""
         parents = ["-p", parent] if parent else []

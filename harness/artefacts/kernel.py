@@ -4,7 +4,8 @@ Two entries of the store per kernel. ``kernel-config`` holds the final ``.config
 tree's id for a source, series, fragments and compiler; ``kernel`` holds the build, keyed by what
 decides its bits: patched tree, final ``.config``, compiler, settings. Both keys are computed
 without unpacking anything, so a kernel that is there costs two look-ups; and a change that does
-not change the bits (a patch's message, a fragment's comment) builds nothing.
+not change the bits (a patch's message, a fragment's comment) builds nothing. Trees that differ in
+other files than those that decide the ``.config`` share it, as a ``dot-config``.
 
 A miss works in a kept folder per profile. Its work tree is moved from one commit to another, which
 touches only files that differ, and ``make`` does the rest.
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -36,7 +38,7 @@ from harness.artefacts.series import (
     touched_files,
 )
 from harness.artefacts.sources import describe_source, fetch_source, identify_source
-from harness.artefacts.store import Entry, Store
+from harness.artefacts.store import JSON, Entry, Store
 from harness.artefacts.toolchain import kernel_tools
 from harness.errors import BuildError
 from harness.progress import Progress
@@ -48,6 +50,9 @@ _TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 #: the base configuration: 584 options, 1659 lines that name something made, host tools and
 #: generated headers included. Later builds use the count of the last one.
 _STEPS_PER_OPTION = 2.8
+
+#: What ``make olddefconfig`` reads of a tree or runs: Kconfig asks the compiler by scripts.
+_DECIDES_CONFIG = re.compile(r"(?:^|/)(?:Kconfig|Kbuild|Makefile)[^/]*$|^scripts/|/configs/|\.sh$")
 
 
 def build_kernel(
@@ -169,9 +174,7 @@ class _Builder:
             with self.store.workspace(self.folder) as path:
                 kept = _Kept(path)
                 commit = self._patched(kept)
-                with self.progress.step(f"configure {self.profile.name}"):
-                    text = self._configure(kept, options)
-                (folder / "config").write_text(text)
+                (folder / "config").write_text(self._dotconfig(kept, commit, options, inputs))
                 (folder / "tree").write_text(kept.repository.tree_of(commit) + "\n")
 
         return self.store.get("kernel-config", inputs, build)
@@ -195,6 +198,27 @@ class _Builder:
             )
             kept.repository.check_out(commit)
         return commit
+
+    def _dotconfig(
+        self,
+        kept: _Kept,
+        commit: str,
+        options: dict[str, kconfig.Option],
+        inputs: Mapping[str, JSON],
+    ) -> str:
+        """Return the final ``.config``, found by what decides it: hardly a patch changes that."""
+        files = kept.repository.files_of(commit)
+        decisive = sorted(item for item in files.items() if _DECIDES_CONFIG.search(item[0]))
+        asked: dict[str, JSON] = {
+            **{name: inputs[name] for name in inputs if name not in {"source", "patches"}},
+            "files": sha256(json.dumps(decisive).encode()).hexdigest(),
+        }
+
+        def build(folder: Path) -> None:
+            with self.progress.step(f"configure {self.profile.name}"):
+                (folder / "config").write_text(self._configure(kept, options))
+
+        return (self.store.get("dot-config", asked, build).path / "config").read_text()
 
     def _configure(self, kept: _Kept, options: dict[str, kconfig.Option]) -> str:
         """Return the final ``.config``: tinyconfig, the fragments over it, checked."""

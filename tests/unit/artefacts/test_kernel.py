@@ -113,6 +113,26 @@ def test_a_changed_patch_rebuilds_what_it_touches(
     assert build(profile, store) == plain
 
 
+def test_only_what_decides_a_configuration_is_configured_anew(
+    profile: KernelProfile, store: Store, toy: Path, tmp_path: Path
+) -> None:
+    make_checkout(toy)
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "series").write_text("one.patch\n")
+    with_series = profile.model_copy(update={"series": FolderSeries(path=series)})
+
+    def configurations_with(path: str, added: str) -> int:
+        text = (toy / path).read_text() + added
+        (series / "one.patch").write_text(make_patch(toy, "Change", **{path: text}))
+        build(with_series, store)
+        return len(list((store.root / "dot-config").glob("*/config")))
+
+    assert configurations_with("kernel/fork.c", "int one;\n") == 1
+    assert configurations_with("kernel/fork.c", "int two;\n") == 1
+    assert configurations_with("arch/x86/Kconfig", "\nconfig MORE\n\tdef_bool y\n") == 2
+
+
 def test_a_patch_may_add_an_option_that_a_fragment_asks_for(
     profile: KernelProfile, store: Store, toy: Path, tmp_path: Path, fragments: Path
 ) -> None:
