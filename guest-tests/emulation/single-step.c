@@ -228,6 +228,9 @@ static void by_a_debugger(void)
 			    "step %u: wait status 0x%x", steps, status);
 		ktap_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
 		if (regs.rip >= (uintptr_t)step_first && regs.rip < (uintptr_t)step_end) {
+			/* A fault sets it, and an instruction's end clears it. */
+			ktap_check(!(regs.eflags & 1UL << 16), "RF is set at +%ld",
+				   (long)(regs.rip - (uintptr_t)step_first));
 			if (n < 64)
 				rips[n++] = regs.rip;
 		} else if (n) {
