@@ -65,6 +65,30 @@ static void uif_starts_clear(void)
 	ktap_check(hits == 0, "delivered with UIF clear");
 }
 
+static void its_flag_is_clear(void *what)
+{
+	ktap_check(!_testui(), "UIF is set in a new %s", (const char *)what);
+}
+
+static void *thread_with_a_clear_flag(void *unused)
+{
+	(void)unused;
+	its_flag_is_clear("thread");
+	return NULL;
+}
+
+/* Whatever that of its parent is, and whether or not the parent has a handler. */
+static void uif_is_not_inherited(void)
+{
+	_stui();
+	child_passes(child_start(its_flag_is_clear, "process"));
+	thread_join(thread_start(thread_with_a_clear_flag, NULL));
+	receiver(0);
+	child_passes(child_start(its_flag_is_clear, "process"));
+	thread_join(thread_start(thread_with_a_clear_flag, NULL));
+	ktap_check(_testui(), "UIF of the parent is clear");
+}
+
 static void stui_and_clui_set_uif(void)
 {
 	ktap_ok(uintr_register_handler(count_hit, 0));
@@ -379,6 +403,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(while_running_user_code, TASK-1, POST-8),
 	KTAP_CASE(to_itself, TASK-3, POST-8),
 	KTAP_CASE(uif_starts_clear, TASK-4, DELIVERY-2, HANDLER-15),
+	KTAP_CASE(uif_is_not_inherited, TASK-4, TASK-5),
 	KTAP_CASE(stui_and_clui_set_uif, INSN-17, TASK-6),
 	KTAP_CASE(masked_until_stui, DELIVERY-2),
 	KTAP_CASE(uif_is_clear_in_handler_and_set_after, FRAME-8, UIRET-1),
