@@ -201,6 +201,8 @@ def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> lis
         *("--jobs", str(proof.jobs)),
         *(("-k", select) if select else ()),
         *(("-x",) if exit_first else ()),
+        # A kernel that has oopsed is as good as dead, and its programs wait for what never comes.
+        *(("--cmdline", "oops=panic") if exit_first and proof.of == "kernel" else ()),
         *("--out", str(out)),
     ]
 

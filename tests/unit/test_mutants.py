@@ -195,6 +195,8 @@ def test_the_command_of_each_kind() -> None:
         *("--cpu", "exposed,hidden", "--smp", "4", "--cc", "clang", "--accel", "tcg"),
         *("--jobs", "2", "-k", "api", "--out", "/o"),
     ]
+    argv = run_argv(proof, Path("/m/linux-6.12.toml"), Path("/o"), exit_first=True)
+    assert argv[-5:] == ["-x", "--cmdline", "oops=panic", "--out", "/o"]
 
 
 # --- verdicts -----------------------------------------------------------------------------------
