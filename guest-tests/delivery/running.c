@@ -10,6 +10,9 @@
 #include "task.h"
 #include "uintr.h"
 
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
 /* So many, or as many as a slow machine makes in ENOUGH_MS. */
 #define ROUNDS		200
 #define ENOUGH_MS	3000
@@ -267,6 +270,7 @@ struct at_once {
 	int fd;
 	int cpu;
 	pid_t receiver;
+	int event;			/* tied to the vector, or -1 */
 	int interrupts, signals;	/* that came without a tick */
 	int rounds;			/* that so many signals took */
 	bool done;
@@ -283,13 +287,16 @@ static void count_signal(int sig)
 /* How many of at most AT_ONCE_ROUNDS notifications come while a CPU has no tick. */
 static int without_tick(struct at_once *a, int index, volatile unsigned long *had, int *rounds)
 {
+	uint64_t one = 1;
 	unsigned long i;
 	int count = 0;
 	long before;
 
 	for (i = 1; i <= AT_ONCE_ROUNDS && count < AT_ONCE_ENOUGH; i++) {
 		before = timer_interrupts(a->cpu);
-		if (index >= 0)
+		if (index >= 0 && a->event >= 0)
+			ktap_ok(write(a->event, &one, sizeof(one)));
+		else if (index >= 0)
 			_senduipi(index);
 		else
 			ktap_ok(syscall(SYS_tgkill, getpid(), a->receiver, SIGUSR1));
@@ -321,9 +328,9 @@ static void *counts_ticks(void *arg)
  * rare as signals, which are known to arrive at once. Where signals never come without a tick
  * either, the machine is too slow to tell.
  */
-static void at_once_and_not_with_the_tick(void)
+static void at_once_from(bool kernel)
 {
-	struct at_once a = {};
+	struct at_once a = { .event = -1 };
 	pthread_t thread;
 
 	if (cpu_count() < 2)
@@ -337,6 +344,15 @@ static void at_once_and_not_with_the_tick(void)
 	if (timer_interrupts(a.cpu) < 0)
 		ktap_skip("/proc/interrupts does not tell the timer interrupts");
 	ktap_ok(signal(SIGUSR1, count_signal) == SIG_ERR ? -1 : 0);
+#ifdef UINTR_FD_ATTACH
+	if (kernel) {
+		a.event = ktap_ok(eventfd(0, EFD_CLOEXEC));
+		ktap_ok(ioctl(a.fd, UINTR_FD_ATTACH, a.event));
+	}
+#else
+	if (kernel)
+		ktap_skip("the kernel's ABI has no UINTR_FD_ATTACH");
+#endif
 	_stui();
 	tsc_per_ms();
 	thread = thread_start(counts_ticks, &a);
@@ -351,6 +367,17 @@ static void at_once_and_not_with_the_tick(void)
 		ktap_skip("a round takes longer than a tick, with signals as well");
 	ktap_check(a.interrupts * 4 * a.rounds >= a.signals * AT_ONCE_ROUNDS,
 		   "only %d came without a timer tick", a.interrupts);
+}
+
+static void at_once_and_not_with_the_tick(void)
+{
+	at_once_from(false);
+}
+
+/* The same of what an eventfd's write has the kernel send. */
+static void at_once_when_the_kernel_sends(void)
+{
+	at_once_from(true);
 }
 
 static volatile unsigned long hits_elsewhere;
@@ -412,6 +439,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(while_it_migrates, TASK-7),
 	KTAP_CASE(while_it_is_preempted, TASK-8),
 	KTAP_CASE(at_once_and_not_with_the_tick, TASK-2),
+	KTAP_CASE(at_once_when_the_kernel_sends, TASK-2, EVENTFD-1),
 	KTAP_CASE(only_to_the_thread_that_registered, HANDOVER-7),
 };
 
