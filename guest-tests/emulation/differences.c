@@ -3,15 +3,14 @@
  * What an emulated delivery does otherwise than the processor's, because it goes through the
  * kernel: a debugger's step ends in the handler, and a restartable sequence is aborted.
  */
+#include "debugger.h"
 #include "ktap.h"
-#include "raw.h"
 #include "peer.h"
+#include "raw.h"
 #include "task.h"
 #include "uintr.h"
 #include "which.h"
 
-#include <sys/ptrace.h>
-#include <sys/user.h>
 #if __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
 #endif
@@ -51,8 +50,7 @@ static void traced(void *arg)
 	ktap_ok(uintr_register_handler(raw_entry, 0));
 	index = sender_to(ktap_ok(uintr_create_fd(0, 0)));
 	have_one_pending(index);
-	ktap_ok(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-	raise(SIGSTOP);
+	debugger_wait();
 	let_in();
 	ktap_check(raw_count == 1, "%lu interrupts", raw_count);
 }
@@ -60,19 +58,12 @@ static void traced(void *arg)
 static void a_debuggers_step_to_a_delivery(void)
 {
 	bool emulated = which_emulated();
-	pid_t pid = child_start(traced, NULL);
+	pid_t pid = debugger_start(traced);
 	unsigned int steps, inside = 0;
 	struct user_regs_struct regs;
-	int status;
 
-	ktap_ok(waitpid(pid, &status, 0));
-	ktap_assert(WIFSTOPPED(status), "wait status 0x%x", status);
-	for (steps = 0; steps < 10000; steps++) {
-		ktap_ok(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL));
-		ktap_ok(waitpid(pid, &status, 0));
-		ktap_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
-			    "step %u: wait status 0x%x", steps, status);
-		ktap_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+	for (steps = 0; steps < DEBUGGER_STEPS; steps++) {
+		debugger_step(pid, &regs);
 		if (regs.rip == (uintptr_t)let_in_end)
 			break;
 		inside += regs.rip >= (uintptr_t)raw_entry && regs.rip <= (uintptr_t)raw_uiret;
@@ -82,8 +73,7 @@ static void a_debuggers_step_to_a_delivery(void)
 		ktap_check(inside > 20, "%u steps in the handler", inside);
 	else
 		ktap_check(inside == 0, "%u steps in the handler", inside);
-	ktap_ok(ptrace(PTRACE_CONT, pid, NULL, NULL));
-	child_passes(pid);
+	debugger_let_go(pid);
 }
 
 /*

@@ -3,15 +3,13 @@
  * Single-stepping over the instructions, by TF and by a debugger: one trap after each of them,
  * like after any other instruction.
  */
+#include "debugger.h"
 #include "ktap.h"
 #include "peer.h"
 #include "raw.h"
 #include "task.h"
 #include "uintr.h"
 #include "wait.h"
-
-#include <sys/ptrace.h>
-#include <sys/user.h>
 
 /*
  * Every instruction from step_first to step_end has a place in step_rips, which the assembler
@@ -204,8 +202,7 @@ static void traced(void *arg)
 	uint64_t index = sender_to(receiver(0));
 
 	(void)arg;
-	ktap_ok(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-	raise(SIGSTOP);
+	debugger_wait();
 	stepped(index);
 	_stui();
 	ktap_assert(spin_until(hits == 1), "what was sent is lost");
@@ -213,20 +210,13 @@ static void traced(void *arg)
 
 static void by_a_debugger(void)
 {
-	pid_t pid = child_start(traced, NULL);
+	pid_t pid = debugger_start(traced);
 	struct user_regs_struct regs;
 	unsigned int n = 0, steps;
 	uint64_t rips[64];
-	int status;
 
-	ktap_ok(waitpid(pid, &status, 0));
-	ktap_assert(WIFSTOPPED(status), "wait status 0x%x", status);
-	for (steps = 0; steps < 10000; steps++) {
-		ktap_ok(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL));
-		ktap_ok(waitpid(pid, &status, 0));
-		ktap_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
-			    "step %u: wait status 0x%x", steps, status);
-		ktap_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+	for (steps = 0; steps < DEBUGGER_STEPS; steps++) {
+		debugger_step(pid, &regs);
 		if (regs.rip >= (uintptr_t)step_first && regs.rip < (uintptr_t)step_end) {
 			/* A fault sets it, and an instruction's end clears it. */
 			ktap_check(!(regs.eflags & 1UL << 16), "RF is set at +%ld",
@@ -238,8 +228,7 @@ static void by_a_debugger(void)
 		}
 	}
 	compare(rips, n);
-	ktap_ok(ptrace(PTRACE_CONT, pid, NULL, NULL));
-	child_passes(pid);
+	debugger_let_go(pid);
 }
 
 /*

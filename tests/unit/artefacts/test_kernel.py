@@ -85,14 +85,19 @@ def test_nothing_of_this_machine_is_in_a_kernel(
     assert b"2021-09-13" in first.vmlinux.read_bytes()
 
 
+def with_one_patch(profile: KernelProfile, tmp_path: Path) -> tuple[KernelProfile, Path]:
+    """Return the profile with a series, and its folder: ``one.patch`` is to be written."""
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "series").write_text("one.patch\n")
+    return profile.model_copy(update={"series": FolderSeries(path=series)}), series
+
+
 def test_a_changed_patch_rebuilds_what_it_touches(
     profile: KernelProfile, store: Store, toy: Path, tmp_path: Path
 ) -> None:
     make_checkout(toy)
-    series = tmp_path / "series"
-    series.mkdir()
-    (series / "series").write_text("one.patch\n")
-    with_series = profile.model_copy(update={"series": FolderSeries(path=series)})
+    with_series, series = with_one_patch(profile, tmp_path)
 
     def patch(subject: str, value: int) -> None:
         text = (toy / "kernel/fork.c").read_text().replace("++", f" += {value}")
@@ -117,10 +122,7 @@ def test_only_what_decides_a_configuration_is_configured_anew(
     profile: KernelProfile, store: Store, toy: Path, tmp_path: Path
 ) -> None:
     make_checkout(toy)
-    series = tmp_path / "series"
-    series.mkdir()
-    (series / "series").write_text("one.patch\n")
-    with_series = profile.model_copy(update={"series": FolderSeries(path=series)})
+    with_series, series = with_one_patch(profile, tmp_path)
 
     def configurations_with(path: str, added: str) -> int:
         text = (toy / path).read_text() + added
