@@ -16,10 +16,10 @@ from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
 from harness.guest.command import Interrupted
 from harness.guest.deadlines import CALIBRATION, Deadline
-from harness.guest.diagnose import diagnose
-from harness.guest.failure import Completed, GuestFailure, Verdict, ending
+from harness.guest.failure import Completed, GuestFailure, Verdict
 from harness.guest.machine import Machine
 from harness.guest.portmap import forwarded_port
+from harness.guest.postmortem import Postmortem
 from harness.guest.pulse import Heart, greets, has_pulse
 from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.snapshot import Snapshot
@@ -30,10 +30,6 @@ from harness.guest.stall import wait_for
 from harness.values import Value
 
 T = TypeVar("T")
-#: Console lines in an error.
-TAIL = 30
-#: QEMU needs this to end after a panic, and a broken connection to be explained by one.
-SETTLE_S = 3.0
 
 
 class State(Enum):
@@ -71,12 +67,10 @@ class Guest:
     ) -> None:
         self.spec = spec
         self.folder = folder
-        self.state = State.STARTING
+        self._state = State.STARTING
         self._stack = stack
         self._alarm = Alarm()
         stack.callback(self._alarm.close)
-        self._failure: GuestFailure | None = None
-        self._diagnosed = False
         self._boot: BootReport | None = None
         self._heart: Heart | None = None
         #: Why the guest's state could not be saved, if so.
@@ -92,24 +86,14 @@ class Guest:
             stack,
             incoming=snapshot is not None,
         )
+        self._postmortem = Postmortem(spec, folder, self._machine, self._alarm)
         try:
             self._machine.connect()
         except MonitorError as error:
-            raise self._refused(error) from error
-        self.state = State.BOOTING
+            raise self._postmortem.refused(error) from error
+        self._state = State.BOOTING
 
     # --- start and boot --------------------------------------------------------------------
-
-    def _refused(self, error: MonitorError) -> GuestError:
-        """Return why QEMU did not start."""
-        self._machine.process.wait(1.0)
-        said = self._machine.process.stderr_text()
-        user = cpu.refusal(said, self.spec.cpu, self.spec.emulator)
-        if user is not None:
-            raise user from error
-        code = self._machine.process.returncode
-        ending = f"ended with exit code {code}" if code is not None else error.what
-        return self._fail("qemu-died", f"QEMU did not start: {ending}", detail=said[-2000:])
 
     def boot_up(self, save: Path | None = None) -> None:
         """Wait until the guest is ready, phase by phase.
@@ -155,9 +139,7 @@ class Guest:
         try:
             snapshot_file.load(self._machine.monitor, snapshot.state, deadline)
         except MonitorError as error:
-            self._machine.process.wait(SETTLE_S)  # it says more on its way out
-            said = self._machine.process.stderr_text()[-2000:]
-            raise self._fail("not-restored", error.what, detail=said) from error
+            raise self._postmortem.not_restored(error) from error
         self._machine.console.phases["restored"] = self._machine.clock()
         self._ask(lambda: self._machine.monitor.command("cont"))
         self._log_in()
@@ -171,7 +153,7 @@ class Guest:
         )
         differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self.spec.cpu))
         if differ:
-            raise self._mismatch("by QMP", differ)
+            raise self._postmortem.mismatch("by QMP", differ)
         return port
 
     def _save(self, state: Path) -> None:
@@ -195,7 +177,7 @@ class Guest:
         self._boot = BootReport(boot_s=boot_s, phases=dict(phases), restored=restored)
         self._heart = Heart(self._ssh.address, CALIBRATION.scale(self.spec), self._alarm.trip)
         self._stack.callback(self._heart.close)
-        self.state = State.READY
+        self._state = State.READY
 
     def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
         deadline = CALIBRATION.deadline(self.spec, name)
@@ -207,13 +189,13 @@ class Guest:
         if until():
             return
         if greets((HOST_IP, self._port), CALIBRATION.probe(self.spec)):
-            raise self._fail(
+            raise self._postmortem.fail(
                 "no-console",
                 "the SSH server answers, but the console does not show that it was started",
                 hint="see that the kernel has a driver for the serial console "
                 "(CONFIG_SERIAL_8250_CONSOLE); splats could not be seen without it",
             )
-        raise self._fail(verdict, f"{what} ({in_vain})")
+        raise self._postmortem.fail(verdict, f"{what} ({in_vain})")
 
     def _log_in(self) -> None:
         deadline = CALIBRATION.deadline(self.spec, "SSH login")
@@ -225,7 +207,7 @@ class Guest:
         except Interrupted as error:
             raise self._explain() from error
         except ConnectionLost as error:
-            raise self._fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
+            raise self._postmortem.fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
         self._machine.console.phases["login"] = self._machine.clock()
 
     def _check_cpu(self, first: Sequence[str] = ("true",)) -> None:
@@ -240,13 +222,20 @@ class Guest:
         text = done.stdout.decode(errors="replace")
         if done.returncode != 0 or mark not in text:
             said = done.stderr.decode(errors="replace").strip() or "no answer"
-            raise self._mismatch("in the guest", [f"the CPU check did not run: {said}"])
+            raise self._postmortem.mismatch("in the guest", [f"the CPU check did not run: {said}"])
         cpuid, _, cpuinfo = text.partition(mark)
         differ = cpu.disagreements_in_guest(cpuid, cpuinfo, self.spec.cpu, self.spec.smp)
         if differ:
-            raise self._mismatch("in the guest", differ)
+            raise self._postmortem.mismatch("in the guest", differ)
 
     # --- what a guest is for ---------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the guest is in its life."""
+        if self._state is not State.CLOSED and self._postmortem.failure is not None:
+            return State.FAILED
+        return self._state
 
     @property
     def boot(self) -> BootReport:
@@ -360,14 +349,14 @@ class Guest:
 
     def close(self) -> None:
         """End the guest; twice is as good as once."""
-        self.state = State.CLOSED
+        self._state = State.CLOSED
         self._stack.close()
 
     # --- failing ---------------------------------------------------------------------------
 
     def _must_be_ready(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self._postmortem.failure is not None:
+            raise self._postmortem.failure
         if self.state is not State.READY:
             raise GuestError(f"the guest is {self.state.value}", where=self.folder)
         if self._alarm.tripped:
@@ -377,7 +366,7 @@ class Guest:
         try:
             return question()
         except MonitorError as error:
-            if self._machine.process.wait(SETTLE_S):
+            if self._postmortem.died():
                 raise self._explain() from error
             raise
 
@@ -406,81 +395,25 @@ class Guest:
         except Unresponsive as error:
             if self._alarm.tripped:
                 raise self._explain(error.partial) from error
-            raise self._fail(
+            raise self._postmortem.fail(
                 "hang", "the guest does not answer any more", partial=error.partial
             ) from error
         except ConnectionLost as error:
             raise self._explain(why=str(error)) from error
 
     def _explain(self, partial: Completed | None = None, why: str = "it broke") -> GuestFailure:
-        """Return why the guest, or the way to it, ended."""
-        machine = self._machine
-        self._alarm.wait(lambda: self._alarm.tripped, Deadline("explanation", SETTLE_S))
-        if machine.console.panic is not None:
-            machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
-        if machine.process.ended.is_set():
-            machine.console.settle()
-        elif self._heart is not None and self._heart.stopped and machine.console.panic is None:
-            what = f"the guest does not answer any more: {self._heart.stopped}"
-            return self._fail("hang", what, partial=partial)
-        elif self._silent():
-            what = f"the SSH connection broke, and the guest does not answer any more: {why}"
-            return self._fail("hang", what, partial=partial)
-        shutdown = machine.monitor.event("SHUTDOWN") or {}
-        died = machine.process.ended.is_set()
-        end = ending(
-            panic=machine.console.panic,
-            in_user_space=not machine.console.phases.keys().isdisjoint({"init", "restored"}),
-            ended=died,
-            returncode=machine.process.returncode,
-            shutdown=shutdown.get("data", {}).get("reason", ""),
-            why=why,
-        )
-        said = machine.process.stderr_text()[-2000:] if end.verdict == "qemu-died" else ""
-        return self._fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
+        return self._postmortem.explain(lambda: self._hung(why), partial, why)
 
-    def _silent(self) -> bool:
-        """Whether a guest that had an SSH server, and has not panicked, hangs."""
-        if self.state is not State.READY or self._machine.console.panic is not None:
-            return False
-        return not has_pulse(self._ssh.address, CALIBRATION.probe(self.spec))
-
-    def _mismatch(self, where: str, differ: list[str]) -> GuestFailure:
-        return self._fail(
-            "cpu-mismatch",
-            f"the CPU {self.spec.cpu.name!r} is not what its profile promises, asked {where}",
-            detail="\n".join(differ),
-            hint="mend the CPU profile, or use a QEMU that does what it says",
-        )
-
-    def _fail(
-        self,
-        verdict: Verdict,
-        what: str,
-        *,
-        partial: Completed | None = None,
-        detail: str = "",
-        hint: str | None = None,
-    ) -> GuestFailure:
-        machine = self._machine
-        self.state = State.FAILED
-        tail = machine.console.tail(TAIL)
-        phase = machine.console.phase
-        if verdict in {"silent", "hang-in-init", "no-ssh", "hang"} and not self._diagnosed:
-            self._diagnosed = True
-            diagnose(self.folder / "diagnosis", machine.monitor, machine.process, machine.console)
-            hint = hint or f"the guest was asked for its state: {self.folder / 'diagnosis'}"
-        self._failure = GuestFailure(
-            verdict,
-            f"{verdict}: {what}",
-            phase=phase,
-            console_tail=tail,
-            detail=detail,
-            where=str(self.folder / "console.log"),
-            hint=hint,
-            partial=partial,
-        )
-        return self._failure
+    def _hung(self, why: str) -> str | None:
+        """Return how a guest that had an SSH server hangs, None if it does not."""
+        gone = "the guest does not answer any more"
+        if self._heart is not None and self._heart.stopped:
+            return f"{gone}: {self._heart.stopped}"
+        if self.state is not State.READY:
+            return None
+        if has_pulse(self._ssh.address, CALIBRATION.probe(self.spec)):
+            return None
+        return f"the SSH connection broke, and {gone}: {why}"
 
 
 @contextlib.contextmanager

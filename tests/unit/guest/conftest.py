@@ -22,7 +22,7 @@ def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runtime folders of the test's own, and no waiting for what a fake has said at once."""
     monkeypatch.setattr("harness.guest.diagnose.QUIET_S", 0.06)
     monkeypatch.setattr("harness.guest.diagnose.BETWEEN_LOOKS_S", 0.0)
-    monkeypatch.setattr("harness.guest.vm.SETTLE_S", 0.5)
+    monkeypatch.setattr("harness.guest.postmortem.SETTLE_S", 0.5)
     # A fake is at its next phase at once; each of these waits is one for nothing.
     monkeypatch.setitem(LIMITS_S, "start of the init", LIMITS_S["first console output"])
     (tmp_path / "run").mkdir()
