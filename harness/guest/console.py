@@ -112,12 +112,18 @@ class Console:
         self._write(b"[%10.3f] %s\n" % (stamp, line))
         if not self._muted:
             self._scanner.feed(line)
-        for phase, marks in MARKS.items():
-            if phase not in self.phases and any(mark in line for mark in marks):
-                self.phases[phase] = self._clock()
+        self._look_for_marks(line)
         if self.panic is None and PANIC in line:
             self.panic = line[line.index(PANIC) :].decode(errors="replace")
             self._alarm.trip()
+
+    def _look_for_marks(self, line: bytes) -> None:
+        # Marks come twice, and a guest may have been saved between the two of the last one.
+        if "restored" in self.phases:
+            return
+        for phase, marks in MARKS.items():
+            if phase not in self.phases and any(mark in line for mark in marks):
+                self.phases[phase] = self._clock()
 
     def _write(self, data: bytes) -> None:
         if self._logged >= MAX_LOG:

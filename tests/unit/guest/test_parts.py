@@ -267,6 +267,13 @@ def test_a_mark_in_two_pieces_is_a_mark(tmp_path: Path) -> None:
     assert "init" in one.phases
 
 
+def test_what_is_left_of_a_mark_is_none_of_a_restored_guest(tmp_path: Path) -> None:
+    one = console(tmp_path)
+    one.phases["restored"] = 0.0
+    one.feed(b"uintr-harness: sshd\n")
+    assert list(one.phases) == ["restored"]
+
+
 def test_a_panic_trips_the_alarm(tmp_path: Path) -> None:
     alarm = Alarm()
     one = Console(tmp_path / "console.log", alarm)
