@@ -12,7 +12,7 @@ from harness.cli.options import cell_options
 from harness.cli.show import shown
 
 if TYPE_CHECKING:
-    from harness.bisect import Line
+    from harness.bisectline import Line
     from harness.progress import Progress
     from harness.request import Request
     from harness.results.bisection import Bisection, Step
@@ -100,7 +100,7 @@ def _commits(
     profile: KernelProfile, tree: Path, good: str | None, bad: str | None, first_parent: bool
 ) -> tuple[Line, tuple[str, str]]:
     from harness.artefacts.commits import Commits
-    from harness.bisect import CommitLine
+    from harness.bisectline import CommitLine
 
     if good is None:
         raise click.UsageError("--good is missing: a commit of the tree that passes")
@@ -114,7 +114,7 @@ def _patches(
 ) -> tuple[Line, tuple[str, str]]:
     from harness.artefacts.series import fetch_series
     from harness.artefacts.store import Store
-    from harness.bisect import PatchLine
+    from harness.bisectline import PatchLine
     from harness.errors import UserError
 
     patches = fetch_series(profile.series, Store.open(progress), progress)

@@ -16,7 +16,8 @@ from harness.artefacts.kernel import build_kernel
 from harness.artefacts.series import apply_series, fetch_series
 from harness.artefacts.sources import fetch_source
 from harness.artefacts.store import Store
-from harness.bisect import BisectOptions, CommitLine, bisect, judge, run_argv
+from harness.bisect import BisectOptions, bisect, judge, run_argv
+from harness.bisectline import CommitLine
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.profiles import KernelOverrides, load_kernel
 from harness.progress import Silent
