@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import UserError
 from harness.guest.argv import base_argv
+from harness.guest.failure import Completed
 from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.session import monitored
 from harness.values import CpuProfile, Emulator
@@ -20,6 +22,9 @@ UINTR_HINT = (
     "no released QEMU models user interrupts: --qemu bundled builds one that does; or test the "
     "kernel's emulation with --cpu hidden"
 )
+
+#: Between the two halves of what a guest says of its CPUs.
+_MARK = "-- cpuinfo --"
 
 _UNKNOWN_MODEL = re.compile(r"unable to find CPU model '([^']*)'")
 _UNKNOWN_PROPERTY = re.compile(r"Property '([\w-]+)\.([\w.-]+)' not found")
@@ -143,6 +148,21 @@ def parse_vendors(cpuinfo: str) -> frozenset[str]:
         for line in cpuinfo.splitlines()
         if line.startswith("vendor_id")
     )
+
+
+def question_to_guest(first: Sequence[str]) -> list[str]:
+    """Return the command that asks a guest for its CPUs, after ``first`` has been done."""
+    return ["sh", "-c", f"{shlex.join(first)} && cpuid 7 0 && echo '{_MARK}' && cat /proc/cpuinfo"]
+
+
+def disagreements_of_answer(done: Completed, profile: CpuProfile, smp: int) -> list[str]:
+    """Return in what the answer to :func:`question_to_guest` differs from the profile."""
+    text = done.stdout.decode(errors="replace")
+    if done.returncode != 0 or _MARK not in text:
+        said = done.stderr.decode(errors="replace").strip() or "no answer"
+        return [f"the CPU check did not run: {said}"]
+    cpuid, _, cpuinfo = text.partition(_MARK)
+    return disagreements_in_guest(cpuid, cpuinfo, profile, smp)
 
 
 def disagreements_in_guest(

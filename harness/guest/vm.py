@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.guest import cpu, keys
 from harness.guest import snapshot as snapshot_file
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
+from harness.guest.bootreport import BootReport
 from harness.guest.command import Interrupted
 from harness.guest.deadlines import CALIBRATION, Deadline
 from harness.guest.failure import Completed, GuestFailure, Verdict
@@ -27,7 +27,6 @@ from harness.guest.spec import GuestSpec
 from harness.guest.splats import Splat
 from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
 from harness.guest.stall import wait_for
-from harness.values import Value
 
 T = TypeVar("T")
 
@@ -40,19 +39,6 @@ class State(Enum):
     READY = "ready"
     FAILED = "failed"
     CLOSED = "closed"
-
-
-class BootReport(Value):
-    """How a boot went."""
-
-    #: Seconds from QEMU's start to the end of the first SSH command.
-    boot_s: float
-    #: Phase → seconds from QEMU's start to its mark: firmware (first byte on the console),
-    #: decompress, kernel (first printk), init, sshd, login, ready (first command done); of a
-    #: restored guest: restored, login, ready.
-    phases: dict[str, float]
-    #: Whether the guest was restored from the state that another one had saved after its boot.
-    restored: bool = False
 
 
 class Guest:
@@ -216,15 +202,8 @@ class Guest:
         :param first: what has to be done before anything else.
         """
         deadline = CALIBRATION.deadline(self.spec, "SSH login")
-        mark = "-- cpuinfo --"
-        script = f"{shlex.join(first)} && cpuid 7 0 && echo '{mark}' && cat /proc/cpuinfo"
-        done = self._run(["sh", "-c", script], deadline)
-        text = done.stdout.decode(errors="replace")
-        if done.returncode != 0 or mark not in text:
-            said = done.stderr.decode(errors="replace").strip() or "no answer"
-            raise self._postmortem.mismatch("in the guest", [f"the CPU check did not run: {said}"])
-        cpuid, _, cpuinfo = text.partition(mark)
-        differ = cpu.disagreements_in_guest(cpuid, cpuinfo, self.spec.cpu, self.spec.smp)
+        done = self._run(cpu.question_to_guest(first), deadline)
+        differ = cpu.disagreements_of_answer(done, self.spec.cpu, self.spec.smp)
         if differ:
             raise self._postmortem.mismatch("in the guest", differ)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 from harness.errors import HarnessError
+from harness.guest.bootreport import BootReport
 from harness.guest.counted import run_counted
 from harness.guest.deadlines import CALIBRATION
 from harness.guest.failure import Completed
-from harness.guest.vm import BootReport
 from harness.results.ktap import CaseResult
 from harness.results.ktap_exit import EXIT_SKIP
 from harness.runfolder import attempt_name

@@ -24,9 +24,9 @@ from harness.results.records import (
 from harness.runfolder import CellSetup, RunFolder
 
 if TYPE_CHECKING:
+    from harness.guest.bootreport import BootReport
     from harness.guest.failure import Completed
     from harness.guest.splats import Splat
-    from harness.guest.vm import BootReport
     from harness.results.ktap import KtapReader
     from harness.results.selftest import SelftestReader
 

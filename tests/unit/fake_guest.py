@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from harness.guest import keys, vm
+from harness.guest.bootreport import BootReport
 from harness.guest.failure import Completed, GuestFailure
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
@@ -42,7 +43,7 @@ class FakeGuest:
         self.factor = 1.0
         self.qemu_pid = os.getpid()
         self.restored = snapshot is not None
-        self.boot = vm.BootReport(boot_s=0.1, phases={"ready": 0.1}, restored=self.restored)
+        self.boot = BootReport(boot_s=0.1, phases={"ready": 0.1}, restored=self.restored)
         self.snapshot = snapshot
         self.unsaved: str | None = None
         self.console = b""
