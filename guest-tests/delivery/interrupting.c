@@ -6,6 +6,7 @@
  */
 #include "ktap.h"
 #include "peer.h"
+#include "ring.h"
 #include "task.h"
 #include "uintr.h"
 
@@ -153,6 +154,19 @@ static void in_pause(void)
 	thread_join(thread);
 }
 
+/* Whose wait clears part of what an interruption is made of, and goes on. */
+static void in_io_uring_enter(void)
+{
+	struct scene scene = {};
+	pthread_t thread;
+	struct ring ring;
+
+	ring_open(&ring);
+	thread = scene_start(&scene);
+	expect_eintr(ring_wait(&ring, NULL));
+	thread_join(thread);
+}
+
 static void in_uintr_wait(void)
 {
 	struct scene scene = {};
@@ -258,17 +272,28 @@ static void the_flag_ends_with_the_registration(void)
 
 enum { ROUNDS = 1000 };
 
-static unsigned long ready;	/* rounds in which the receiver is about to call read() */
+/* A call to block in, and what lets one go on. */
+struct call {
+	long (*block)(struct scene *scene);	/* -1 if it failed */
+	void (*let_go_on)(struct scene *scene);
+};
+
+static unsigned long ready;	/* rounds in which the receiver is about to block */
+
+struct meeting_point {
+	struct scene scene;
+	const struct call *call;
+};
 
 /* Send around the time at which the receiver blocks; only what was handled lets it go on. */
 static void *meet(void *arg)
 {
-	struct scene *scene = arg;
+	struct meeting_point *point = arg;
 	int index;
 	unsigned long i;
 
 	pin_to(1);
-	index = sender_to(scene->fd);
+	index = sender_to(point->scene.fd);
 	for (i = 1; i <= ROUNDS; i++) {
 		unsigned long spin;
 
@@ -277,36 +302,86 @@ static void *meet(void *arg)
 			__builtin_ia32_pause();
 		_senduipi(index);
 		ktap_assert(yield_until(load(&hits) >= i), "round %lu is missed", i);
-		ktap_ok(write(scene->pipe[1], "x", 1));
+		point->call->let_go_on(&point->scene);
 	}
 	return NULL;
+}
+
+static void expect_none_missed(const struct call *call)
+{
+	struct meeting_point point = { .call = call };
+	unsigned long i, ended = 0;
+	pthread_t thread;
+	long n;
+
+	pin_to(0);
+	point.scene.fd = interruptible_receiver(1);
+	ktap_ok(pipe(point.scene.pipe));
+	_stui();
+	thread = thread_start(meet, &point);
+	for (i = 1; i <= ROUNDS; i++) {
+		store(&ready, i);
+		n = call->block(&point.scene);
+		if (n == -1 && errno == EINTR) {
+			ended++;
+			n = call->block(&point.scene);
+		}
+		ktap_assert(n >= 0, "the call gave %s", ktap_errno(errno));
+	}
+	thread_join(thread);
+	ktap_check(hits == ROUNDS, "%lu of %d", hits, ROUNDS);
+	ktap_check(ended > 0, "no call was ended");
+}
+
+static long block_in_read(struct scene *scene)
+{
+	char byte;
+
+	return read(scene->pipe[0], &byte, 1);
+}
+
+static void write_a_byte(struct scene *scene)
+{
+	ktap_ok(write(scene->pipe[1], "x", 1));
 }
 
 /* Nothing is missed however the send and the way into the call meet. */
 static void none_is_missed(void)
 {
-	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
-	unsigned long i, ended = 0;
-	pthread_t thread;
-	char byte;
-	ssize_t n;
+	static const struct call call = { block_in_read, write_a_byte };
 
-	pin_to(0);
-	ktap_ok(pipe(scene.pipe));
-	_stui();
-	thread = thread_start(meet, &scene);
-	for (i = 1; i <= ROUNDS; i++) {
-		store(&ready, i);
-		n = read(scene.pipe[0], &byte, 1);
-		if (n == -1 && errno == EINTR) {
-			ended++;
-			n = read(scene.pipe[0], &byte, 1);
-		}
-		ktap_assert(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
-	}
-	thread_join(thread);
-	ktap_check(hits == ROUNDS, "%lu of %d", hits, ROUNDS);
-	ktap_check(ended > 0, "no call was ended");
+	expect_none_missed(&call);
+}
+
+static struct ring the_ring;
+
+/* The call blocks a signal, and looks whether others are pending, before it sleeps. */
+static long block_in_io_uring_enter(struct scene *scene)
+{
+	sigset_t blocked;
+	long n;
+
+	(void)scene;
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	n = ring_wait(&the_ring, &blocked);
+	if (n >= 0)
+		ring_see(&the_ring);
+	return n;
+}
+
+static void complete_an_operation(struct scene *scene)
+{
+	(void)scene;
+	ring_nop(&the_ring);
+}
+
+static void none_is_missed_in_io_uring_enter(void)
+{
+	static const struct call call = { block_in_io_uring_enter, complete_an_operation };
+
+	ring_open(&the_ring);
+	expect_none_missed(&call);
 }
 
 static bool signalled;
@@ -488,12 +563,14 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(in_nanosleep, BLOCKED-3, BLOCKED-5),
 	KTAP_CASE(in_waitpid, BLOCKED-3),
 	KTAP_CASE(in_pause, BLOCKED-3),
+	KTAP_CASE(in_io_uring_enter, BLOCKED-3),
 	KTAP_CASE(in_uintr_wait, BLOCKED-3, WAIT-4),
 	KTAP_CASE(not_while_masked, BLOCKED-6),
 	KTAP_CASE(not_what_a_signal_would_not_end, BLOCKED-11),
 	KTAP_CASE(not_without_the_flag, BLOCKED-1),
 	KTAP_CASE(the_flag_ends_with_the_registration, BLOCKED-7),
 	KTAP_CASE(none_is_missed, BLOCKED-8),
+	KTAP_CASE(none_is_missed_in_io_uring_enter, BLOCKED-8),
 	KTAP_CASE(signals_restart_as_before, BLOCKED-9),
 	KTAP_CASE(signals_restart_after_an_interruption, BLOCKED-9),
 	KTAP_CASE(not_restarted_by_a_signal_after_it, BLOCKED-10),

@@ -296,8 +296,9 @@ static void vmxon_is_not_senduipi(void)
  */
 void in_32bit(void *low_stack, void *code32);
 extern char code32_testui[], code32_clui[], code32_stui[], code32_uiret[], code32_senduipi[];
-extern char code32_spin[], code32_empty[];
+extern char code32_spin[], code32_read[], code32_empty[];
 extern volatile uint32_t spin32_in, spin32_out;
+extern volatile int32_t read32_fd, read32_result;
 extern uint64_t low_saved_rsp;
 
 #define CODE32(name, bytes)	name ":\n	" bytes "\n	ljmp $0x33, $in_32bit_back\n"
@@ -308,6 +309,9 @@ asm(
 "low_saved_rsp:	.skip 8\n"
 "spin32_in:	.skip 4\n"
 "spin32_out:	.skip 4\n"
+"read32_fd:	.skip 4\n"
+"read32_result:	.skip 4\n"
+"read32_byte:	.skip 4\n"
 "	.popsection\n"
 "	.pushsection .text\n"
 "	.type in_32bit, @function\n"
@@ -345,6 +349,12 @@ CODE32("code32_spin", "movl $1, spin32_in\n"
 	"1:	pause\n"
 	"	cmpl $0, spin32_out\n"
 	"	je 1b\n")
+CODE32("code32_read", "movl $3, %eax\n"
+	"	movl read32_fd, %ebx\n"
+	"	movl $read32_byte, %ecx\n"
+	"	movl $1, %edx\n"
+	"	int $0x80\n"
+	"	movl %eax, read32_result\n")
 "	.code64\n"
 "	.popsection\n"
 );
@@ -433,6 +443,49 @@ static void no_delivery_in_32bit_code(void)
 		   raw_log[0].rip);
 }
 
+struct blocked_in_32bit {
+	struct from_64bit from;
+	pid_t receiver;
+	int pipe;
+};
+
+static void *sends_to_32bit_read(void *arg)
+{
+	struct blocked_in_32bit *blocked = arg;
+	int index = sender_to(blocked->from.fd);
+
+	ktap_check(task_reaches(getpid(), blocked->receiver, 'S'), "32-bit code does not block");
+	_senduipi(index);
+	sleep_ms(NEVER_MS);
+	blocked->from.early = load(&hits);
+	ktap_ok(write(blocked->pipe, "x", 1));
+	return NULL;
+}
+
+/* What cannot be delivered yet ends no call: it would end the next one, too. */
+static void no_call_of_32bit_code_is_ended(void)
+{
+	struct blocked_in_32bit blocked = { .receiver = task_tid() };
+	pthread_t thread;
+	int pipes[2];
+
+	need_32bit();
+	ktap_ok(pipe(pipes));
+	read32_fd = -1;
+	if (fault_of(call_32bit, code32_read).sig || read32_result != -EBADF)
+		ktap_skip("the kernel has no system calls of 32-bit code");
+	read32_fd = pipes[0];
+	blocked.pipe = pipes[1];
+	blocked.from.fd = receiver_with(0, UINTR_HANDLER_FLAG_WAITING_ANY);
+	_stui();
+	thread = thread_start(sends_to_32bit_read, &blocked);
+	call_32bit(code32_read);
+	ktap_check(read32_result == 1, "read() gave %d", read32_result);
+	ktap_check(spin_until(hits == 1), "not delivered in 64-bit code");
+	ktap_check(blocked.from.early == 0, "delivered in 32-bit code");
+	thread_join(thread);
+}
+
 /* The sender has nothing to do with the receiver when its thread leaves 32-bit code. */
 static void *sends_and_leaves(void *arg)
 {
@@ -516,6 +569,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(vmxon_is_not_senduipi, INSN-25),
 	KTAP_CASE(undefined_in_32bit_code, INSN-5, INSN-10),
 	KTAP_CASE(no_delivery_in_32bit_code, TASK-16, DELIVERY-5),
+	KTAP_CASE(no_call_of_32bit_code_is_ended, BLOCKED-13),
 	KTAP_CASE(handler_goes_with_one_held_back, TASK-16, HANDLER-14),
 	KTAP_CASE(work_under_strict_seccomp, TASK-15),
 };

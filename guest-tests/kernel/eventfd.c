@@ -5,6 +5,7 @@
  */
 #include "ktap.h"
 #include "peer.h"
+#include "ring.h"
 #include "task.h"
 #include "uintr.h"
 
@@ -144,6 +145,23 @@ static void completion_of_a_read(void)
 	ktap_check(done.res == 4 && !memcmp(data, "\177ELF", 4), "read %lld", (long long)done.res);
 }
 
+static void completions_of_a_ring(void)
+{
+	int fd = receiver(5), event = event_fd();
+	struct ring ring;
+	unsigned long i;
+
+	ring_open(&ring);
+	ktap_ok(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_EVENTFD, &event, 1));
+	ktap_ok(ioctl(fd, UINTR_FD_ATTACH, event));
+	_stui();
+	for (i = 0; i < 100; i++) {
+		ring_nop(&ring);
+		ktap_assert(spin_until(hits == i + 1), "completion %lu is missing", i);
+		ring_see(&ring);
+	}
+}
+
 static void detaches(void)
 {
 	int fd = receiver(5), event = event_fd();
@@ -278,6 +296,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(another_process_signals, EVENTFD-2),
 	KTAP_CASE(ends_uintr_wait, EVENTFD-17, WAIT-8),
 	KTAP_CASE(completion_of_a_read, EVENTFD-3),
+	KTAP_CASE(completions_of_a_ring, EVENTFD-3),
 	KTAP_CASE(detaches, EVENTFD-6, EVENTFD-7),
 	KTAP_CASE(one_eventfd_at_a_time, EVENTFD-8, EVENTFD-9),
 	KTAP_CASE(wrong_files, EVENTFD-10, EVENTFD-11, EVENTFD-12),

@@ -8,43 +8,14 @@
  */
 #include "ktap.h"
 #include "peer.h"
+#include "ring.h"
 #include "task.h"
 #include "uintr.h"
 
-#include <linux/io_uring.h>
 #include <sys/eventfd.h>
 
 #define REGISTER_UINTR		31
 #define UNREGISTER_UINTR	32
-
-struct ring {
-	int fd;
-	struct io_uring_params params;
-	char *queues;		/* submissions and completions */
-	struct io_uring_sqe *entries;
-};
-
-static void *ring_map(const struct ring *ring, size_t size, uint64_t what)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd, what);
-
-	ktap_assert(p != MAP_FAILED, "mmap of the ring: %s", ktap_errno(errno));
-	return p;
-}
-
-static void ring_open(struct ring *ring)
-{
-	*ring = (struct ring){};
-	ring->fd = syscall(SYS_io_uring_setup, 4, &ring->params);
-	if (ring->fd < 0)
-		ktap_skip("there is no io_uring (%s)", ktap_errno(errno));
-	ktap_assert(ring->params.features & IORING_FEAT_SINGLE_MMAP, "two mappings");
-	ring->queues = ring_map(ring, ring->params.cq_off.cqes +
-				ring->params.cq_entries * sizeof(struct io_uring_cqe),
-				IORING_OFF_SQ_RING);
-	ring->entries = ring_map(ring, ring->params.sq_entries * sizeof(*ring->entries),
-				 IORING_OFF_SQES);
-}
 
 static int ring_register(const struct ring *ring, int fd)
 {
@@ -66,19 +37,6 @@ static void ring_attach(const struct ring *ring, int fd)
 	if (errno == EINVAL)
 		ktap_skip("this io_uring notifies no vectors (EINVAL)");
 	ktap_assert(false, "registering a vector gave %s", ktap_errno(errno));
-}
-
-/* An operation that does nothing and completes. */
-static void ring_nop(const struct ring *ring)
-{
-	uint32_t *tail = (uint32_t *)(ring->queues + ring->params.sq_off.tail);
-	uint32_t *array = (uint32_t *)(ring->queues + ring->params.sq_off.array);
-	uint32_t place = *tail % ring->params.sq_entries;
-
-	ring->entries[place] = (struct io_uring_sqe){ .opcode = IORING_OP_NOP };
-	array[place] = place;
-	store(tail, *tail + 1);
-	ktap_ok(syscall(SYS_io_uring_enter, ring->fd, 1, 0, 0, NULL, 0));
 }
 
 static void each_completion_notifies(void)
