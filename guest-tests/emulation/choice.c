@@ -37,9 +37,22 @@ static void the_command_line_decides(void)
 		   "%s was asked for, and the log says: %s", choice, said);
 }
 
+/* The processor would not find its tables there. */
+static void not_the_processor_s_with_page_table_isolation(void)
+{
+	char said[128] = "";
+
+	if (!strstr(which_log(), "page tables isolation: enabled"))
+		ktap_skip("page tables are not isolated");
+	which_says(said, sizeof(said));
+	ktap_check(!strcmp(said, "emulated") || !strncmp(said, "off", 3),
+		   "page tables are isolated, and the log says: %s", said);
+}
+
 static const struct ktap_case cases[] = {
 	KTAP_CASE(the_log_says_which, SYSTEM-4),
 	KTAP_CASE(the_command_line_decides, SYSTEM-5),
+	KTAP_CASE(not_the_processor_s_with_page_table_isolation, SYSTEM-8),
 };
 
 KTAP_MAIN(cases, UINTR_ABI_STATES_MORE ? NULL : "the kernel's ABI does not say what is logged")

@@ -13,20 +13,27 @@
 #define WHICH_READ_ALL	3
 #define WHICH_PREFIX	"x86/uintr: "
 
-/* What follows the prefix in the log, the last time, and how often it is there. */
-static inline unsigned int which_says(char *said, size_t size)
+/* The kernel's log from the boot on. */
+static inline const char *which_log(void)
 {
 	static char log[1 << 20];
 	int n = klogctl(WHICH_READ_ALL, log, sizeof(log) - 1);
-	unsigned int count = 0;
-	char *at;
 
 	if (n < 0)
 		ktap_skip("the log cannot be read (%s)", ktap_errno(errno));
 	log[n] = '\0';
 	if (!strstr(log, "Linux version"))
 		ktap_skip("the log does not go back to the boot any more");
-	for (at = log; (at = strstr(at, WHICH_PREFIX)); count++) {
+	return log;
+}
+
+/* What follows the prefix in the log, the last time, and how often it is there. */
+static inline unsigned int which_says(char *said, size_t size)
+{
+	const char *at = which_log();
+	unsigned int count = 0;
+
+	for (; (at = strstr(at, WHICH_PREFIX)); count++) {
 		at += strlen(WHICH_PREFIX);
 		snprintf(said, size, "%.*s", (int)strcspn(at, "\n"), at);
 	}

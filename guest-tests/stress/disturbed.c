@@ -264,19 +264,24 @@ static void single_stepped(void)
 	disturb(step);
 }
 
+static bool tell(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return done;
+}
+
 static bool cpu_online(int cpu, bool online)
 {
 	char path[64];
-	bool done;
-	int fd;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	done = write(fd, online ? "1" : "0", 1) == 1;
-	close(fd);
-	return done;
+	return tell(path, online ? "1" : "0");
 }
 
 static int last_cpu;
@@ -303,6 +308,67 @@ static void on_cpus_that_come_and_go(void)
 		ktap_skip("CPUs cannot be taken offline here");
 	last_cpu = get_nprocs() - 1;
 	disturb(unplug);
+}
+
+#define POWER_STATE	"/sys/power/state"
+#define WAKE_ALARM	"/sys/class/rtc/rtc0/wakealarm"
+
+static void need_suspend(void)
+{
+	char states[64] = "";
+	int fd = open(POWER_STATE, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, states, sizeof(states) - 1) <= 0 || !strstr(states, "mem"))
+		ktap_skip("the machine cannot be suspended");
+	close(fd);
+	if (access(WAKE_ALARM, W_OK))
+		ktap_skip("nothing would wake the machine up");
+}
+
+/* Long enough for the machine to be asleep by then. */
+static void suspend(pid_t child, unsigned long round)
+{
+	(void)child;
+	(void)round;
+	if (!tell(WAKE_ALARM, "0") || !tell(WAKE_ALARM, "+5") || !tell(POWER_STATE, "mem"))
+		scene->faults++;
+}
+
+static void over_a_suspend(void)
+{
+	need_suspend();
+	disturb(suspend);
+}
+
+static volatile unsigned long own_hits;
+
+static UINTR_HANDLER void own_hit(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)frame;
+	(void)vector;
+	own_hits++;
+}
+
+/* The thread that has the machine suspended is not frozen: its state is in the processor. */
+static void of_the_thread_that_suspends(void)
+{
+	int index, i;
+
+	need_suspend();
+	scene = shared_memory(sizeof(*scene));
+	ktap_ok(uintr_register_handler(own_hit, 0));
+	index = ktap_ok(uintr_register_sender(ktap_ok(uintr_create_fd(3, 0)), 0));
+	suspend(0, 0);
+	ktap_assert(!scene->faults, "the machine was not suspended");
+	_senduipi(index);
+	ktap_check(own_hits == 0, "delivered with the flag clear");
+	_stui();
+	ktap_check(yield_until(own_hits == 1), "the first is lost");
+	suspend(0, 0);
+	for (i = 2; i < 10; i++) {
+		_senduipi(index);
+		ktap_check(yield_until(own_hits == (unsigned long)i), "%d is lost", i);
+	}
 }
 
 /* Half of what is free, so that the kernel has to look for more, and nobody is killed. */
@@ -335,6 +401,8 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(attached_to_and_let_go, TRACE-4),
 	KTAP_CASE(single_stepped, TRACE-4),
 	KTAP_CASE(on_cpus_that_come_and_go, TASK-9),
+	KTAP_CASE(over_a_suspend, TASK-10),
+	KTAP_CASE(of_the_thread_that_suspends, TASK-10),
 	KTAP_CASE(short_of_memory, TASK-11),
 };
 

@@ -139,7 +139,7 @@ KERNEL_OPTIONS = (
         FRAGMENT,
         "name",
         None,
-        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov.",
+        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti.",
     ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
