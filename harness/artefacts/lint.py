@@ -86,6 +86,8 @@ def check_patch(tree: Path, patch: Path) -> Checkpatch | None:
     if not (tree / CHECKPATCH).is_file():
         return None
     done = capture(checkpatch_argv(tree, patch), cwd=tree)
+    if done.returncode == 0 and not done.text.strip():
+        return Checkpatch(errors=0, warnings=0, checks=0, lines=())  # terse of a clean patch
     found = parse_checkpatch(done.text)
     if found is None:
         raise BuildError(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from harness.artefacts import lint
 from harness.artefacts.series import Patch, touched_files
+from harness.errors import BuildError
 
 #: As the kernel's own checkpatch (6.12) prints it.
 TERSE = """\
@@ -25,6 +28,23 @@ def test_what_checkpatch_says() -> None:
     assert len(found.lines) == 3
     assert lint.parse_checkpatch("") is None
     assert lint.parse_checkpatch("Must be run from the top-level dir. of a kernel tree\n") is None
+
+
+def checkpatch_that(tmp_path: Path, script: str) -> Path:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / lint.CHECKPATCH).write_text(script, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_patch_that_checkpatch_says_nothing_of_is_clean(tmp_path: Path) -> None:
+    found = lint.check_patch(checkpatch_that(tmp_path, "exit 0;"), tmp_path / "0001-a.patch")
+    assert found == lint.Checkpatch(errors=0, warnings=0, checks=0, lines=())
+
+
+@pytest.mark.parametrize("script", ["exit 2;", 'print "No such file\\n"; exit 0;'])
+def test_checkpatch_that_does_not_get_to_its_end(tmp_path: Path, script: str) -> None:
+    with pytest.raises(BuildError, match="no result"):
+        lint.check_patch(checkpatch_that(tmp_path, script), tmp_path / "0001-a.patch")
 
 
 def test_what_compilers_and_sparse_say() -> None:
