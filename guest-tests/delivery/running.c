@@ -287,8 +287,8 @@ static void count_signal(int sig)
 /* How many of at most AT_ONCE_ROUNDS notifications come while a CPU has no tick. */
 static int without_tick(struct at_once *a, int index, volatile unsigned long *had, int *rounds)
 {
+	unsigned long i, start = *had;
 	uint64_t one = 1;
-	unsigned long i;
 	int count = 0;
 	long before;
 
@@ -300,7 +300,7 @@ static int without_tick(struct at_once *a, int index, volatile unsigned long *ha
 			_senduipi(index);
 		else
 			ktap_ok(syscall(SYS_tgkill, getpid(), a->receiver, SIGUSR1));
-		ktap_assert(spin_until(*had >= i), "notification %lu is lost", i);
+		ktap_assert(spin_until(*had >= start + i), "notification %lu is lost", i);
 		count += timer_interrupts(a->cpu) == before;
 	}
 	*rounds = i - 1;
@@ -310,12 +310,18 @@ static int without_tick(struct at_once *a, int index, volatile unsigned long *ha
 static void *counts_ticks(void *arg)
 {
 	struct at_once *a = arg;
-	int rounds;
+	int index, rounds, again;
 
 	pin_to(1);
-	a->interrupts = without_tick(a, sender_to(a->fd), &hits, &rounds);
-	if (a->interrupts < AT_ONCE_ENOUGH)
+	index = sender_to(a->fd);
+	a->interrupts = without_tick(a, index, &hits, &rounds);
+	if (a->interrupts < AT_ONCE_ENOUGH) {
 		a->signals = without_tick(a, -1, &signals_had, &a->rounds);
+		/* The machine may have been busier before than it was with signals. */
+		again = without_tick(a, index, &hits, &rounds);
+		if (again > a->interrupts)
+			a->interrupts = again;
+	}
 	store(&a->done, true);
 	return NULL;
 }
@@ -325,8 +331,8 @@ static void *counts_ticks(void *arg)
  * for another reason, which is mostly the timer tick. So some interrupts must come in rounds where
  * that CPU had no tick. A few are a low bar; how long a round takes is not judged. A machine that
  * is busy with other things has ticks in most rounds: there, such interrupts may be four times as
- * rare as signals, which are known to arrive at once. Where signals never come without a tick
- * either, the machine is too slow to tell.
+ * rare as signals, which are known to arrive at once, before or after these. Where signals never
+ * come without a tick either, the machine is too slow to tell.
  */
 static void at_once_from(bool kernel)
 {
