@@ -63,7 +63,7 @@ static inline void ring_see(const struct ring *ring)
 	store(head, load(tail));
 }
 
-/* Wait for a completion, with these signals blocked meanwhile unless NULL; gives what the call gave. */
+/* Wait for a completion, with these signals blocked unless NULL; gives what the call gave. */
 static inline int ring_wait(const struct ring *ring, const sigset_t *blocked)
 {
 	return syscall(SYS_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, blocked,
