@@ -349,7 +349,7 @@ static UINTR_HANDLER void own_hit(struct __uintr_frame *frame, unsigned long lon
 	own_hits++;
 }
 
-/* The thread that has the machine suspended is not frozen: its state is in the processor. */
+/* The thread that has the machine suspended is not frozen with the others. */
 static void of_the_thread_that_suspends(void)
 {
 	int index, i;
@@ -365,6 +365,7 @@ static void of_the_thread_that_suspends(void)
 	_stui();
 	ktap_check(yield_until(own_hits == 1), "the first is lost");
 	suspend(0, 0);
+	ktap_assert(!scene->faults, "the machine was not suspended again");
 	for (i = 2; i < 10; i++) {
 		_senduipi(index);
 		ktap_check(yield_until(own_hits == (unsigned long)i), "%d is lost", i);
