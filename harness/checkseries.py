@@ -19,7 +19,9 @@ from harness.artefacts.kernel import build_kernel, laid_out
 from harness.artefacts.series import (
     DoesNotApplyError,
     Patch,
+    added_files,
     fetch_series,
+    removed_files,
     slug,
     subject_of,
     touched_files,
@@ -173,8 +175,10 @@ class _Checker:
     def _looked_through(self, step: StepResult, profile: KernelProfile, folder: Path) -> StepResult:
         """Add what checkpatch says of a patch, and what is new to the compiler and sparse."""
         newest = max((folder / "series").glob("*.patch"))
+        patch = self.patches[step.number - 1 : step.number]
+        added = () if removed_files(patch) else added_files(patch)
         with laid_out(profile, self.store, self.progress, apart=APART) as place:
-            style = lint.check_patch(place.tree, newest)
+            style = lint.check_patch(place.tree, newest, added)
         step = step.model_copy(update={"checkpatch": style})
         if not step.builds:
             return step
@@ -199,7 +203,8 @@ class _Checker:
                 read = None
                 if self.sparse:
                     log = folder / "sparse.log"
-                    read = lint.find(place, objects, profile.toolchain, jobs, log, sparse=True)
+                    said = lint.find(place, objects, profile.toolchain, jobs, log, sparse=True)
+                    read = lint.within(said, self.files)
         return found, read
 
     # --- guests ------------------------------------------------------------------------------

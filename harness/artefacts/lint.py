@@ -21,6 +21,12 @@ from harness.values import Compiler, Value
 
 #: Of the kernel tree. Its exit status says the same as its last line.
 CHECKPATCH = "scripts/checkpatch.pl"
+#: Of the kernel tree: who is to be told of a change, by MAINTAINERS.
+GET_MAINTAINER = "scripts/get_maintainer.pl"
+#: The section of MAINTAINERS that matches every file.
+_THE_REST = "THE REST"
+#: What checkpatch asks of every patch that adds, moves or deletes a file.
+_MAINTAINERS_QUESTION = "WARNING:FILE_PATH_CHANGES:"
 
 #: The file that a complaint is about, its line and column if they are known, and the text.
 _FINDING = re.compile(r"^(?P<file>[^\s:]+)(?::\d+){0,2}: (?P<text>(?:warning|error): .*)$")
@@ -78,9 +84,29 @@ def parse_checkpatch(text: str) -> Checkpatch | None:
     )
 
 
-def check_patch(tree: Path, patch: Path) -> Checkpatch | None:
+def maintainer_argv(tree: Path, name: str) -> list[str]:
+    """Return the command line that prints those who maintain a file, and MAINTAINERS' sections."""
+    options = ("--no-git", "--no-git-fallback", "--no-rolestats", "--no-l", "--subsystem")
+    return ["perl", str(tree / GET_MAINTAINER), *options, "-f", name]
+
+
+def is_maintained(tree: Path, name: str) -> bool:
+    """Tell whether a section of the tree's MAINTAINERS is about a file in it."""
+    if not (tree / GET_MAINTAINER).is_file():
+        return False
+    done = capture(maintainer_argv(tree, name), cwd=tree)
+    said = {line.strip() for line in done.text.splitlines()}
+    return done.returncode == 0 and bool(said - {_THE_REST, ""})
+
+
+def check_patch(tree: Path, patch: Path, added: Sequence[str] = ()) -> Checkpatch | None:
     """Run the tree's checkpatch on a patch; None if the tree has none.
 
+    checkpatch asks whether MAINTAINERS needs updating and does not look. If it has a section for
+    each new file already, the question is answered and left out.
+
+    :param tree: with the patch applied.
+    :param added: the patch's new files, relative to the tree; none if it moves or deletes files.
     :raise BuildError: it does not run.
     """
     if not (tree / CHECKPATCH).is_file():
@@ -95,7 +121,15 @@ def check_patch(tree: Path, patch: Path) -> Checkpatch | None:
             where=patch,
             detail="\n".join((done.text, done.complaint)).strip()[-2000:],
         )
+    if added and all(is_maintained(tree, name) for name in added):
+        return _without_question(found)
     return found
+
+
+def _without_question(found: Checkpatch) -> Checkpatch:
+    lines = tuple(line for line in found.lines if _MAINTAINERS_QUESTION not in line)
+    warnings = found.warnings - (len(found.lines) - len(lines))
+    return found.model_copy(update={"lines": lines, "warnings": warnings})
 
 
 def objects_of(files: Iterable[str], laid_out: LaidOut) -> tuple[str, ...]:
@@ -142,6 +176,16 @@ def parse_findings(lines: Iterable[str], tree: Path) -> Findings:
             name = match["file"].removeprefix(f"{tree}/")
             found[name, _OFFSET.sub("+…", match["text"])] += 1
     return found
+
+
+def within(found: Findings, files: Iterable[str]) -> Findings:
+    """Return the complaints that are about those files.
+
+    Sparse reads an inline function of a header by itself, whoever calls it, but complains of it
+    only where it is called: a complaint of a header that a series leaves alone is the tree's.
+    """
+    names = frozenset(files)
+    return Counter({key: count for key, count in found.items() if key[0] in names})
 
 
 def fresh(now: Findings, before: Findings) -> tuple[str, ...]:

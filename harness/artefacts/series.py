@@ -194,6 +194,16 @@ def added_files(patches: Iterable[Patch]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(file.path for file in _files(patches) if file.is_added_file))
 
 
+def removed_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that are no more at their place after the patches, each once."""
+    found = [
+        file.source_file.removeprefix("a/")
+        for file in _files(patches)
+        if file.is_removed_file or file.is_rename
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
     for patch in patches:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts import lint
-from harness.artefacts.series import Patch, touched_files
+from harness.artefacts.series import Patch, added_files, removed_files, touched_files
 from harness.errors import BuildError
 
 #: As the kernel's own checkpatch (6.12) prints it.
@@ -47,6 +47,41 @@ def test_checkpatch_that_does_not_get_to_its_end(tmp_path: Path, script: str) ->
         lint.check_patch(checkpatch_that(tmp_path, script), tmp_path / "0001-a.patch")
 
 
+#: Knows of arch/x86 as 6.12's get_maintainer.pl does; the options before the file are not read.
+KNOWS_X86 = """\
+print "X86 <x86@kernel.invalid>\\nX86 ARCHITECTURE\\n" if $ARGV[-1] =~ m{^arch/x86/};
+print "THE REST\\n";
+"""
+ASKS = """\
+print "$ARGV[-1]:94: WARNING:FILE_PATH_CHANGES: does MAINTAINERS need updating?\\n";
+print "$ARGV[-1]:99: WARNING:SPACING: space prohibited\\n";
+print "total: 0 errors, 2 warnings, 0 checks, 179 lines checked\\n";
+exit 1;
+"""
+
+
+@pytest.mark.parametrize(
+    ("added", "knows", "warnings"),
+    [
+        (["arch/x86/new.c", "arch/x86/new.h"], KNOWS_X86, 1),
+        (["arch/x86/new.c", "drivers/new.c"], KNOWS_X86, 2),
+        ([], KNOWS_X86, 2),
+        (["arch/x86/new.c"], "exit 2;", 2),
+        (["arch/x86/new.c"], "", 2),
+    ],
+)
+def test_the_question_of_maintainers_is_answered(
+    tmp_path: Path, added: list[str], knows: str, warnings: int
+) -> None:
+    tree = checkpatch_that(tmp_path, ASKS)
+    if knows:
+        (tree / lint.GET_MAINTAINER).write_text(knows, encoding="utf-8")
+    found = lint.check_patch(tree, tmp_path / "0001-a.patch", added)
+    assert found is not None
+    assert (found.warnings, len(found.lines)) == (warnings, warnings)
+    assert found.lines[-1] == "99: WARNING:SPACING: space prohibited"
+
+
 def test_what_compilers_and_sparse_say() -> None:
     found = lint.parse_findings(
         [
@@ -81,6 +116,11 @@ def test_only_what_is_new_counts() -> None:
     assert lint.fresh(before, before) == ()
 
 
+def test_what_sparse_says_of_a_header_that_is_left_alone_is_not_the_series_fault() -> None:
+    found = Counter({("a.c", "warning: x"): 2, ("include/linux/b.h", "warning: y"): 1})
+    assert lint.within(found, ["a.c"]) == Counter({("a.c", "warning: x"): 2})
+
+
 def test_files_that_patches_touch() -> None:
     diff = (
         b"--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1 +1 @@\n-a\n+b\n"
@@ -89,3 +129,14 @@ def test_files_that_patches_touch() -> None:
     )
     twice = [Patch("1", diff), Patch("2", diff), Patch("3", b"no diff")]
     assert touched_files(twice) == ("kernel/fork.c", "lib/new.c")
+    assert added_files(twice) == ("lib/new.c",)
+    assert removed_files(twice) == ("lib/old.c",)
+
+
+def test_a_file_that_is_moved_is_gone_from_its_place() -> None:
+    moved = (
+        b"diff --git a/lib/a.c b/lib/b.c\nsimilarity index 90%\n"
+        b"rename from lib/a.c\nrename to lib/b.c\n"
+        b"--- a/lib/a.c\n+++ b/lib/b.c\n@@ -1 +1 @@\n-a\n+b\n"
+    )
+    assert removed_files([Patch("1", moved)]) == ("lib/a.c",)
