@@ -2,6 +2,7 @@
 /*
  * Nothing is kept when the last of receiver, fd and sender is gone. What the kernel holds and
  * cannot give back is looked at before and after many rounds: a few dozen bytes for each would show.
+ * Caches of each CPU fill up at some time and look the same, but not again and again.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -41,10 +42,24 @@ static bool keeps_what_is_freed(void)
 	return found;
 }
 
+/* What the kernel holds more of after so many rounds, in KiB; less than a limit if it may be. */
+static long left_of(void (*round)(void), unsigned int rounds, long limit)
+{
+	long before = kernel_memory(), now = 0;
+	unsigned int i;
+
+	for (i = 0; i < rounds; i++)
+		round();
+	/* Some things are freed a while later. */
+	yield_until((now = kernel_memory() - before) < limit);
+	ktap_diag("%ld KiB after %u rounds", now, rounds);
+	return now;
+}
+
 /* No round may leave so many bytes; what rounds have in common is there before. */
 static void leaves_less_than(unsigned int bytes, void (*round)(void), unsigned int rounds)
 {
-	long before, limit = (long)rounds * bytes / 1024, now = 0;
+	long limit = (long)rounds * bytes / 1024, left = limit;
 	unsigned int i;
 
 	if (kernel_memory() < 0)
@@ -54,13 +69,9 @@ static void leaves_less_than(unsigned int bytes, void (*round)(void), unsigned i
 	for (i = 0; i < rounds / 10; i++)
 		round();
 	sleep_ms(100);
-	before = kernel_memory();
-	for (i = 0; i < rounds; i++)
-		round();
-	/* Some things are freed a while later. */
-	ktap_check(yield_until((now = kernel_memory() - before) < limit),
-		   "%ld KiB are left of %u rounds", now, rounds);
-	ktap_diag("%ld KiB after %u rounds", now, rounds);
+	for (i = 0; i < 3 && left >= limit; i++)
+		left = left_of(round, rounds, limit);
+	ktap_check(left < limit, "%ld KiB are left of each %u rounds", left, rounds);
 }
 
 static void receive_and_end(void)
