@@ -121,15 +121,11 @@ def check_patch(tree: Path, patch: Path, added: Sequence[str] = ()) -> Checkpatc
             where=patch,
             detail="\n".join((done.text, done.complaint)).strip()[-2000:],
         )
-    if added and all(is_maintained(tree, name) for name in added):
-        return _without_question(found)
-    return found
-
-
-def _without_question(found: Checkpatch) -> Checkpatch:
     lines = tuple(line for line in found.lines if _MAINTAINERS_QUESTION not in line)
-    warnings = found.warnings - (len(found.lines) - len(lines))
-    return found.model_copy(update={"lines": lines, "warnings": warnings})
+    questions = len(found.lines) - len(lines)
+    if not questions or not added or not all(is_maintained(tree, name) for name in added):
+        return found
+    return found.model_copy(update={"lines": lines, "warnings": found.warnings - questions})
 
 
 def objects_of(files: Iterable[str], laid_out: LaidOut) -> tuple[str, ...]:

@@ -167,7 +167,11 @@ def test_what_the_tree_complained_of_before_is_not_the_series_fault(
 def test_sparse_reads_what_the_series_touches(
     commit: Commit, request_of: Callable[[], Request], tmp_path: Path, stub: Callable[..., Path]
 ) -> None:
-    stub("sparse", 'grep -n __user "$1" | sed "s,\\([0-9]*\\):.*,$1:\\1:1: warning: address,"')
+    stub(
+        "sparse",
+        'grep -q __user "$1" && echo "include/linux/alone.h:1:1: warning: who calls this"\n'
+        'grep -n __user "$1" | sed "s,\\([0-9]*\\):.*,$1:\\1:1: warning: address,"',
+    )
     commit("One", {"kernel/fork.c+": "/* __user */\n"})
     commit("Two", {"kernel/fork.c+": "int two;\n"})
     one, two = check(request_of(), tmp_path / "out", sparse=True).patches
