@@ -20,7 +20,7 @@ DEFAULT_COMPILER: Final = "gcc"
 
 #: What ``--series`` takes to say: the tree as it is.
 NO_SERIES = "none"
-#: What ``--cpu`` takes for every CPU model of ``harness/cpus``.
+#: What ``--cpu`` takes for every CPU model of ``kernel-config/cpus``.
 ALL_CPUS = "all"
 
 
@@ -30,12 +30,12 @@ def kernel_names() -> list[str]:
 
 
 def cpu_names() -> list[str]:
-    """Return the names of the CPU models in ``harness/cpus``."""
+    """Return the names of the CPU models in ``kernel-config/cpus``."""
     return _names(paths.CPUS, ".toml")
 
 
 def emulator_names() -> list[str]:
-    """Return the names of the emulators in ``harness/emulators``."""
+    """Return the names of the emulators in ``kernel-config/emulators``."""
     return _names(paths.EMULATORS, ".toml")
 
 

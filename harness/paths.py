@@ -18,8 +18,8 @@ FRAGMENTS = ROOT / "kernel-config" / "fragments"
 PATCHES = ROOT / "patches"
 GUEST_TESTS = ROOT / "guest-tests"
 IMAGES = ROOT / "images"
-CPUS = Path(__file__).resolve().parent / "cpus"
-EMULATORS = Path(__file__).resolve().parent / "emulators"
+CPUS = ROOT / "kernel-config" / "cpus"
+EMULATORS = ROOT / "kernel-config" / "emulators"
 
 CACHE_ENV = "UINTR_HARNESS_CACHE"
 

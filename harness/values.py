@@ -120,13 +120,13 @@ class KernelProfile(Value):
 
 
 class EmulatorProfile(Value):
-    """``harness/emulators/NAME.toml``: all that decides a QEMU that the harness builds."""
+    """``kernel-config/emulators/NAME.toml``: all that decides a QEMU that the harness builds."""
 
     name: Name
     description: str = ""
     source: Source
     series: Series | None = None
-    #: File in ``harness/emulators`` with the devices that are built in, in QEMU's Kconfig form.
+    #: File in ``kernel-config/emulators`` with the built-in devices, in QEMU's Kconfig form.
     devices: str = Field(pattern=r"^[a-z0-9-]+\.mak$")
 
 
@@ -134,7 +134,7 @@ class EmulatorProfile(Value):
 
 
 class CpuProfile(Value):
-    """``harness/cpus/NAME.toml``: a CPU model and what the guest must see of it."""
+    """``kernel-config/cpus/NAME.toml``: a CPU model and what the guest must see of it."""
 
     name: Name
     description: str = ""

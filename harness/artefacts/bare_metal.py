@@ -13,11 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness import paths
-from harness.artefacts.command import Captured, capture
 from harness.artefacts.programs import Unit, find_units, judge
 from harness.artefacts.store import Store
 from harness.artefacts.toolchain import identify
 from harness.errors import UserError
+from harness.lib.process import Captured, capture
 from harness.progress import Progress
 from harness.values import Compiler, Program
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
-from harness import cpio, paths
+from harness import paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError
+from harness.lib import cpio
 from harness.progress import Progress
 from harness.values import ImageArtefact, Value
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.artefacts.command import Captured, capture, disk_full, says_disk_full
 from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import require_uintr
 from harness.errors import BuildError, UserError
+from harness.lib.process import Captured, capture, disk_full, says_disk_full
 from harness.progress import Progress, Step
 from harness.values import Compiler, KernelArtefact, Program, ProgramsArtefact
 

@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 from elftools.common.exceptions import ELFError
 
-from harness.artefacts import kbuild
-from harness.artefacts.command import Captured, capture, disk_full, require, says_disk_full
 from harness.artefacts.image import needed_libraries
-from harness.artefacts.kernel import laid_out, patched_tree
+from harness.artefacts.kernel import kbuild
+from harness.artefacts.kernel.build import laid_out, patched_tree
 from harness.artefacts.programs import digest_folder
 from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import identify
 from harness.errors import BuildError, UserError
+from harness.lib.process import Captured, capture, disk_full, require, says_disk_full
 from harness.progress import Progress
 from harness.values import Compiler, KernelArtefact, KernelProfile, Program
 
@@ -94,7 +94,7 @@ class SelftestTree(NamedTuple):
 def find_selftests(profile: KernelProfile, store: Store, progress: Progress) -> SelftestTree:
     """Return what selftests a profile's patched tree has; nothing is built.
 
-    :raise: as :func:`harness.artefacts.kernel.build_kernel`.
+    :raise: as :func:`harness.artefacts.kernel.build.build_kernel`.
     """
     tree = patched_tree(profile, store, progress)
 

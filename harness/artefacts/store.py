@@ -37,8 +37,8 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from harness import paths
-from harness.artefacts.command import host_error
 from harness.errors import GuestError
+from harness.lib.process import host_error
 from harness.progress import Progress, Silent
 
 #: What ``inputs`` may hold: anything that JSON can say. (mypy has recursive aliases, pydantic

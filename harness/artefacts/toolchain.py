@@ -10,8 +10,8 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from harness.artefacts.command import capture
 from harness.errors import BuildError
+from harness.lib.process import capture
 from harness.values import Compiler, Value
 
 _HINT = "`ci/bootstrap run` installs what is missing"

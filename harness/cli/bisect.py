@@ -12,9 +12,9 @@ from harness.cli.options import cell_options
 from harness.cli.show import shown
 
 if TYPE_CHECKING:
-    from harness.bisectline import Line
+    from harness.campaigns.bisect_range import Line
     from harness.progress import Progress
-    from harness.request import Request
+    from harness.request.request import Request
     from harness.results.bisection import Bisection, Step
     from harness.values import KernelProfile
 
@@ -78,8 +78,8 @@ def command(
     build or boot is skipped. With --tree alone commits are searched, else the series' patches. The
     exit code is 0 if it was found, 3 or 4 if skips hide it among others.
     """
-    from harness.bisect import BisectOptions, bisect  # with the engine, after --help
-    from harness.unattended import start_command
+    from harness.campaigns.bisect import BisectOptions, bisect  # with the engine, after --help
+    from harness.campaigns.child_runs import start_command
 
     profile = request.kernel_profile("one kernel is searched at a time")
     with shown() as progress:
@@ -99,8 +99,8 @@ def command(
 def _commits(
     profile: KernelProfile, tree: Path, good: str | None, bad: str | None, first_parent: bool
 ) -> tuple[Line, tuple[str, str]]:
-    from harness.artefacts.commits import Commits
-    from harness.bisectline import CommitLine
+    from harness.artefacts.source.commits import Commits
+    from harness.campaigns.bisect_range import CommitLine
 
     if good is None:
         raise click.UsageError("--good is missing: a commit of the tree that passes")
@@ -112,9 +112,9 @@ def _commits(
 def _patches(
     profile: KernelProfile, good: str | None, bad: str | None, progress: Progress
 ) -> tuple[Line, tuple[str, str]]:
-    from harness.artefacts.series import fetch_series
+    from harness.artefacts.source.series import fetch_series
     from harness.artefacts.store import Store
-    from harness.bisectline import PatchLine
+    from harness.campaigns.bisect_range import PatchLine
     from harness.errors import UserError
 
     patches = fetch_series(profile.series, Store.open(progress), progress)

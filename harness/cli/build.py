@@ -13,7 +13,7 @@ from harness.cli.options import EMULATOR, cell_options
 from harness.cli.show import shown
 
 if TYPE_CHECKING:
-    from harness.request import Request
+    from harness.request.request import Request
     from harness.values import Compiler
 
 #: Options that mean something for an artefact; all others are about what `--check-series` does.
@@ -85,7 +85,7 @@ def command(
 
 
 def _check_series(request: Request, out: Path | None, *, boot: bool, sparse: bool) -> int:
-    from harness.checkseries import CheckOptions, check_series
+    from harness.campaigns.series_check import CheckOptions, check_series
     from harness.report.console import make_console
     from harness.report.series import print_series
 
@@ -97,9 +97,9 @@ def _check_series(request: Request, out: Path | None, *, boot: bool, sparse: boo
 
 
 def _build(what: str, request: Request, emulator: str | None) -> None:
-    from harness.artefacts.emulator import OURS, build_emulator  # each only when asked
+    from harness.artefacts.emulator.choice import OURS, build_emulator  # each only when asked
     from harness.artefacts.image import build_image
-    from harness.artefacts.kernel import build_kernel
+    from harness.artefacts.kernel.build import build_kernel
     from harness.artefacts.programs import build_programs
     from harness.artefacts.store import Store
 

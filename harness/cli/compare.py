@@ -48,9 +48,9 @@ def command(runs: tuple[Path, ...], floor: float | None, form: str | None) -> in
 
     Exit codes: 0 nothing got worse, 1 a latency is worse or something newly fails, 2 wrong usage.
     """
-    from harness.baseline import load_baseline
-    from harness.results.comparison import compare
-    from harness.results.judge import Floors
+    from harness.results.compare.comparison import compare
+    from harness.results.compare.judge import Floors
+    from harness.results.compare.measured import load_baseline
 
     if len(runs) < 2:
         raise UserError("a comparison takes two runs", hint="uintr-harness compare BASE RUN")

@@ -22,8 +22,8 @@ def command(run: Path | None, holes: bool, form: str | None) -> None:
     """
     from harness.report import contract as report
     from harness.results.contract import coverage, read_claims, read_contract
+    from harness.results.folder import RunFolder
     from harness.results.records import CaseRecord, read_records
-    from harness.runfolder import RunFolder
 
     cases: list[CaseRecord] = []
     cells: list[str] = []

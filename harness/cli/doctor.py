@@ -11,7 +11,7 @@ from harness.cli import Command
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
-    from harness.doctor import Finding
+    from harness.run.doctor import Finding
 
 _MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "red")}
 
@@ -23,7 +23,7 @@ def command(as_json: bool) -> int:
 
     The exit code is 4 if something keeps the default run from working, else 0.
     """
-    from harness.doctor import examine
+    from harness.run.doctor import examine
 
     findings: list[Finding] = []
     for finding in examine():

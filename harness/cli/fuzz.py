@@ -16,9 +16,9 @@ from harness.cli.show import shown
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.fuzz.campaign import Campaign, Finding, Report
+    from harness.campaigns.fuzz.campaign import Campaign, Finding, Report
     from harness.progress import Progress
-    from harness.request import Request
+    from harness.request.request import Request
 
 
 @click.command("fuzz", cls=Command)
@@ -60,7 +60,7 @@ def command(
     What differs, what crashes and what a kernel complains of is shrunk and kept for --replay. The
     exit code is 1 if there was anything.
     """
-    from harness.fuzz.script import read_script
+    from harness.campaigns.fuzz.script import read_script
 
     given = [read_script(path) for path in replay]
     seed = secrets.randbelow(1 << 31) if seed is None else seed
@@ -76,13 +76,13 @@ def _campaign(
 ) -> Iterator[tuple[Campaign, Path]]:
     """Build everything, and give a search whose guests end with the context."""
     from harness.artefacts.store import Store
-    from harness.fuzz.campaign import FUZZ_FILE, Campaign
-    from harness.fuzz.cell import CellPlayer
-    from harness.guest.known_splats import load_known_splats
-    from harness.prepare import choose_machine, prepare
-    from harness.runfolder import RunFolder, make_results_folder
-    from harness.testing.cellguest import CellGuest
-    from harness.testing.journal import Journal, ResultsLost
+    from harness.campaigns.fuzz.campaign import FUZZ_FILE, Campaign
+    from harness.campaigns.fuzz.cell import CellPlayer
+    from harness.guest.verdict.known_splats import load_known_splats
+    from harness.results.folder import RunFolder, make_results_folder
+    from harness.run.cellguest import CellGuest
+    from harness.run.journal import Journal, ResultsLost
+    from harness.run.prepare import choose_machine, prepare
 
     plan = request.plan()
     if len(plan.cells) == 1:
@@ -119,7 +119,7 @@ def _show(finding: Finding, text: str) -> None:
 
 
 def _show_totals(report: Report, folder: Path) -> None:
-    from harness.fuzz.campaign import FUZZ_FILE
+    from harness.campaigns.fuzz.campaign import FUZZ_FILE
 
     of = "" if report.seed is None else f" of seed {report.seed}"
     click.echo(

@@ -15,7 +15,7 @@ from harness.cli.options import CPU, PROGRAMS, List, flat
 from harness.cli.show import shown
 
 if TYPE_CHECKING:
-    from harness.mutants import Report, Result
+    from harness.campaigns.mutants import Report, Result
 
 _COLOURS = {"killed": "green", "excused": "yellow"}
 _SHOWN = 100
@@ -74,7 +74,7 @@ def command(out: Path | None, **options: Any) -> int:
     is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
     """
     from harness.artefacts.store import Store
-    from harness.mutants import Proof, exit_code, prove
+    from harness.campaigns.mutants import Proof, exit_code, prove
 
     proof = Proof(**options)
     stamp = f"mutants-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -96,7 +96,7 @@ def _show(result: Result) -> None:
 
 
 def _show_totals(report: Report, where: Path) -> None:
-    from harness.mutants import MUTANTS_FILE
+    from harness.campaigns.mutants import MUTANTS_FILE
 
     totals = ", ".join(f"{count} {status}" for status, count in sorted(report.totals.items()))
     click.echo(f"{report.chosen} mutants of {report.profile}: {totals}")

@@ -1,4 +1,4 @@
-"""Options that several commands share, read into one :class:`~harness.request.Request`."""
+"""Options that several commands share, read into one :class:`~harness.request.request.Request`."""
 
 from __future__ import annotations
 
@@ -257,8 +257,10 @@ def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]
         toolchain: Any,
         **rest: Any,
     ) -> Any:
-        from harness.profiles import KernelOverrides  # pydantic, which --help can do without
-        from harness.request import Request
+        from harness.request.profiles import (
+            KernelOverrides,  # pydantic, which --help can do without
+        )
+        from harness.request.request import Request
 
         fields: dict[str, Any] = {
             "kernels": kernel,

@@ -10,8 +10,8 @@ from harness.cli import Command
 from harness.cli.options import run_options
 
 if TYPE_CHECKING:
-    from harness.plan import Format
-    from harness.request import Request
+    from harness.request.plan import Format
+    from harness.request.request import Request
 
 
 @click.command("plan", cls=Command)
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 def command(request: Request, form: Format) -> None:
     """Print the cells that `run` would run with the same options."""
-    from harness.plan import render
+    from harness.request.plan import render
 
     plan = request.plan()
     click.echo(render(plan, form, request.cell_options(plan)))

@@ -23,8 +23,8 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
 
     The exit code is what the recorded results say: 0, 1 or 4.
     """
-    from harness.render import render_run, show_run
-    from harness.runfolder import RunFolder
+    from harness.report.render import render_run, show_run
+    from harness.results.folder import RunFolder
 
     folder = RunFolder(run)
     outcome = render_run(folder)

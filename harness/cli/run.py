@@ -14,8 +14,8 @@ from harness.cli.show import shown
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.request import Request
-    from harness.session import RunOptions
+    from harness.request.request import Request
+    from harness.run.session import RunOptions
 
 
 class Jobs(click.ParamType[int | None]):
@@ -100,7 +100,7 @@ def command(request: Request, watch: bool, **options: Any) -> int:
 
     Arguments after -- go to pytest as they are.
     """
-    from harness.session import RunOptions, run  # the engine, after --help
+    from harness.run.session import RunOptions, run  # the engine, after --help
 
     if watch:
         return _watch(request, RunOptions(**options))
@@ -109,7 +109,11 @@ def command(request: Request, watch: bool, **options: Any) -> int:
 
 
 def _watch(request: Request, options: RunOptions) -> int:
-    from harness.watch import run_and_watch, run_once, watched  # watchfiles, only for this
+    from harness.campaigns.watch import (  # watchfiles, only for this
+        run_and_watch,
+        run_once,
+        watched,
+    )
 
     if options.out:
         raise UserError(

@@ -21,8 +21,8 @@ from harness.errors import GuestError, UserError
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
     from harness.report.progress import RichProgress
-    from harness.request import Request
-    from harness.runfolder import CellSetup
+    from harness.request.request import Request
+    from harness.results.folder import CellSetup
     from harness.values import KernelArtefact
 
 
@@ -70,7 +70,7 @@ def command(request: Request, gdb: bool, console: bool) -> int:
     same guest, and for gdb, are there as long as it runs: their paths are printed first.
     """
     from harness.artefacts.store import Store
-    from harness.prepare import choose_machine, prepare
+    from harness.run.prepare import choose_machine, prepare
 
     if gdb and console:
         raise UserError("gdb and the console need a terminal each", where="--gdb --console")
@@ -102,10 +102,10 @@ def command(request: Request, gdb: bool, console: bool) -> int:
 
 def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
     """Boot with the programs in the root file system, because nothing else may get in."""
-    from harness import cpio
     from harness.guest.argv import console_argv
     from harness.guest.cpu import knows_property
     from harness.guest.process import death_argv
+    from harness.lib import cpio
 
     spec = setup.guest_spec()
     programs = [one for one in setup.programs.programs if one.kind == "linux"]

@@ -18,9 +18,9 @@ from typing import Literal
 
 from harness.errors import GuestError, UserError
 from harness.guest.argv import base_argv
-from harness.guest.qmp import Monitor, MonitorError
-from harness.guest.session import monitored
-from harness.guest.trial import HALTED_AT, image
+from harness.guest.probe_guest import HALTED_AT, image
+from harness.guest.query import monitored
+from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.values import Accel, Emulator, Value
 
 KVM = Path("/dev/kvm")
@@ -95,7 +95,7 @@ def trial_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
 
 
 def trial(emulator: Emulator, accel: Accel) -> str | None:
-    """Run the guest of :mod:`harness.guest.trial`; return why it did not run, or ``None``."""
+    """Run the guest of :mod:`harness.guest.probe_guest`; return why it did not run, or ``None``."""
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
         kernel = Path(scratch) / "trial.elf"
         kernel.write_bytes(image())

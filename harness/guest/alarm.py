@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from harness.guest.deadlines import Deadline
+from harness.guest.verdict.deadlines import Deadline
 
 #: How often a state is looked at that nobody announces.
 POLL_S = 0.02

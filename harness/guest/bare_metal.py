@@ -20,13 +20,13 @@ from pathlib import Path
 from pydantic import Field
 
 from harness.guest.argv import MACHINES, base_argv, cpu_argument
-from harness.guest.command import Bounded
 from harness.guest.cpu import knows_property
-from harness.guest.deadlines import Deadline
-from harness.guest.failure import Completed
 from harness.guest.process import Process
-from harness.guest.qmp import Monitor, MonitorError
-from harness.guest.session import start
+from harness.guest.query import start
+from harness.guest.transport.command import Bounded
+from harness.guest.transport.qmp import Monitor, MonitorError
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.failure import Completed
 from harness.values import Accel, CpuProfile, Emulator, Value
 
 _START_S = 30.0

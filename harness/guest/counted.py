@@ -20,17 +20,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import cpio, paths
+from harness import paths
 from harness.guest.argv import base_argv, boot_argv, machine_argv
-from harness.guest.console import PANIC
 from harness.guest.cpu import knows_property
-from harness.guest.deadlines import Deadline
-from harness.guest.failure import Completed, GuestFailure, ending
-from harness.guest.qmp import MonitorError
+from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
-from harness.guest.session import start
 from harness.guest.spec import GuestSpec
-from harness.guest.splats import Splat, scan
+from harness.guest.transport.console import PANIC
+from harness.guest.transport.qmp import MonitorError
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.failure import Completed, GuestFailure, ending
+from harness.guest.verdict.splats import Splat, scan
+from harness.lib import cpio
 from harness.values import Value
 
 #: An instruction is 2**SHIFT nanoseconds of the guest's time, and so a tick of its counter.

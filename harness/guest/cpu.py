@@ -10,9 +10,9 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.guest.argv import base_argv
-from harness.guest.failure import Completed
-from harness.guest.qmp import Monitor, MonitorError
-from harness.guest.session import monitored
+from harness.guest.query import monitored
+from harness.guest.transport.qmp import Monitor, MonitorError
+from harness.guest.verdict.failure import Completed
 from harness.values import CpuProfile, Emulator
 
 #: CPUID.(EAX=7,ECX=0):EDX[5], by the Intel SDM, volume 1, chapter "User interrupts".

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import psutil
 
-from harness import cpio
 from harness.errors import GuestError
 from harness.guest import cpu
 from harness.guest.alarm import Alarm
 from harness.guest.argv import Runtime, as_script, guest_argv
-from harness.guest.console import Console
 from harness.guest.process import Process
-from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.runtime import PIDFILE, runtime_folder
 from harness.guest.spec import GuestSpec
+from harness.guest.transport.console import Console
+from harness.guest.transport.qmp import Monitor, MonitorError
+from harness.lib import cpio
 
 QUIT_S = 2.0
 START_S = 30.0

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.guest.deadlines import Deadline
-from harness.guest.keys import Keys
-from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.spec import GuestSpec
+from harness.guest.transport.keys import Keys
+from harness.guest.transport.qmp import Monitor, MonitorError
+from harness.guest.verdict.deadlines import Deadline
 
 #: The state is as large as what the guest has written of its memory; nothing should slow it down.
 _BYTES_PER_S = 1 << 40

@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.errors import GuestError
-from harness.guest import cpu, keys
+from harness.guest import cpu
 from harness.guest import snapshot as snapshot_file
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
 from harness.guest.bootreport import BootReport
-from harness.guest.command import Interrupted
-from harness.guest.deadlines import CALIBRATION, Deadline
-from harness.guest.failure import Completed, GuestFailure, Verdict
 from harness.guest.machine import Machine
-from harness.guest.portmap import forwarded_port
-from harness.guest.postmortem import Postmortem
-from harness.guest.pulse import Heart, greets, has_pulse
-from harness.guest.qmp import Monitor, MonitorError
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
-from harness.guest.splats import Splat
-from harness.guest.ssh import ConnectionLost, Ssh, Unresponsive
-from harness.guest.stall import wait_for
+from harness.guest.transport import keys
+from harness.guest.transport.command import Interrupted
+from harness.guest.transport.portmap import forwarded_port
+from harness.guest.transport.qmp import Monitor, MonitorError
+from harness.guest.transport.ssh import ConnectionLost, Ssh, Unresponsive
+from harness.guest.verdict.deadlines import CALIBRATION, Deadline
+from harness.guest.verdict.failure import Completed, GuestFailure, Verdict
+from harness.guest.verdict.liveness import Heart, greets, has_pulse
+from harness.guest.verdict.postmortem import Postmortem
+from harness.guest.verdict.splats import Splat
+from harness.guest.verdict.stall import wait_for
 
 T = TypeVar("T")
 

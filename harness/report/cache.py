@@ -10,9 +10,9 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from harness.artefacts.prune import WORK, Kept
+from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.report.table import sheet_table
-from harness.results.text import clean_line
 
 _COLUMNS = (
     Column("kind"),

@@ -13,10 +13,10 @@ from typing import NamedTuple, get_args
 
 from hdrh.histogram import HdrHistogram
 
+from harness.lib.text import clean_line
 from harness.report.figures import quantity, seconds, times
 from harness.results.records import BootRecord, LatencyRecord, Mechanism
 from harness.results.summary import LatencySummary, Outcome
-from harness.results.text import clean_line
 
 #: Styles that the page has for series: colour, and dashes for who sees no colours.
 STYLES = 8

@@ -5,12 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from harness.lib.text import clean_line
 from harness.report.figures import quantity, times
 from harness.report.markdown import code, sheet_markdown
 from harness.report.rows import Column, Sheet
 from harness.report.table import sheet_table
-from harness.results.comparison import CaseChange, Comparison, LatencyChange
-from harness.results.text import clean_line
+from harness.results.compare.comparison import CaseChange, Comparison, LatencyChange
 
 #: What a reader must act on first.
 _ORDER = ("worse", "unsure", "refused", "better", "gone", "new", "same")

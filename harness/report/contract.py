@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.results.contract import Checked, Coverage
-from harness.results.text import clean_line
 
 #: What a cell of the matrix says, in the order of the totals.
 Mark = Literal["passed", "FAIL", "skipped", "not run", "no case", "-"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.results.coverage import COVERAGE_FILE, Coverage, FileCoverage
-from harness.results.text import clean_line
 
 _FIGURES = ("lines", "reached", "of them", "branches", "taken", "of them")
 

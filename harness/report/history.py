@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.lib.text import clean_line
 from harness.report.figures import quantity, span, times
 from harness.report.rows import Column, Sheet
 from harness.results.history import HistoryRow, ProgramRow
-from harness.results.text import clean_line
 
 _COLUMNS = (
     Column("latency"),

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-from harness.artefacts.sources import describe_source
-from harness.baseline import patches_of, read_setups
+from harness.artefacts.source.trees import describe_source
 from harness.errors import UserError
+from harness.results.compare.measured import patches_of, read_setups
+from harness.results.folder import CellSetup, RunFolder
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -25,7 +26,6 @@ from harness.results.records import (
     SplatRecord,
     read_records,
 )
-from harness.runfolder import CellSetup, RunFolder
 from harness.values import GitSource, TreeSource
 
 VERSION = {"major": 5, "minor": 3}

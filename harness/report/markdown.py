@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness.lib.text import clean_line
 from harness.report import coverage, rows
 from harness.report.published import published
 from harness.results.summary import Outcome
-from harness.results.text import clean_line
 
 #: Troubles that are shown in full; comments have a size limit (65,536 characters on GitHub).
 MAX_TROUBLES = 30

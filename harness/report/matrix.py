@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from harness.lib.text import clean_line
 from harness.results.summary import Outcome
-from harness.results.text import clean_line
 
 
 class Entry(NamedTuple):

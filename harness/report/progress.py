@@ -27,10 +27,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from harness.lib.text import clean_line
 from harness.report.console import is_terminal, make_console
 from harness.report.figures import seconds
 from harness.report.table import ResultsTable
-from harness.results.text import clean_line
 
 #: Longest silence in a log, in seconds.
 HEARTBEAT_S = 30.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.lib.text import clean_line
 from harness.report.figures import quantity, times
 from harness.report.rows import Column, Sheet
 from harness.results.summary import LatencySummary, Outcome
-from harness.results.text import clean_line
 
 TALK, FAIR, BLOCKED = "ping-pong-talk", "ping-pong-fair", "ping-pong-blocked"
 

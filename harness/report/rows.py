@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.lib.text import clean_line, excerpt
 from harness.report.figures import quantity, ratio, seconds, span, times
 from harness.results.hostload import disturbed
 from harness.results.records import CaseRecord
 from harness.results.reproducer import script_path
 from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
-from harness.results.text import clean_line, excerpt
 
 #: Lines of a case's diagnostics, of a complaint and of a console that a report shows.
 DIAGNOSTICS, SPLAT, CONSOLE = 8, 12, 15

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.lib.text import clean_line
 from harness.report.figures import seconds
 from harness.report.rows import Column, Sheet
 from harness.report.table import sheet_table
 from harness.results.series import SeriesResult, StepResult
-from harness.results.text import clean_line
 
 #: Findings of one patch that are printed; ``series.json`` has all.
 MAX_FINDINGS = 12

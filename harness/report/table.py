@@ -13,12 +13,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.lib.text import clean_line
 from harness.report import coverage, rows
 from harness.report.coverage import read_coverage
 from harness.report.figures import seconds
 from harness.report.published import published
 from harness.results.summary import Outcome
-from harness.results.text import clean_line
 
 #: Troubles that are printed; a kernel that fails everything must not bury the verdict's reason.
 MAX_TROUBLES = 40

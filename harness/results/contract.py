@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, computed_field
 
 from harness import paths
 from harness.errors import UserError
-from harness.results.ktap_lines import Status
+from harness.results.ktap.lines import Status
 from harness.results.records import CaseRecord
 from harness.values import Value
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.results.bootstrap import MEDIAN, SLOW, Estimate, Interval
+from harness.results.blocks import Sketch, cut
+from harness.results.compare.resampling import MEDIAN, SLOW, Estimate, Interval
 from harness.results.latency import decode
 from harness.results.records import HostLoad, LatencyRecord, Unit
-from harness.results.sketch import Sketch, cut
 from harness.results.summary import LatencySummary, RatioSummary, Summary
 from harness.values import Value
 

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.errors import GuestError
-from harness.results.ktap_lines import Status
+from harness.results.ktap.lines import Status
 from harness.values import Accel, Clock, Compiler, Name, Value
 
 RESULTS_FILE = "results.jsonl"
@@ -64,7 +64,7 @@ class ProgramRecord(_Record):
     signal: str | None = None
     seconds: float = 0.0
     attempt: int = 1
-    #: Output around the cases (:attr:`harness.results.ktap.KtapReader.stray`).
+    #: Output around the cases (:attr:`harness.results.ktap.reader.KtapReader.stray`).
     stray: str = ""
     stderr: str = ""
     #: Remarks on the form of the KTAP.

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import GuestError
-from harness.results.text import clean_line
+from harness.lib.text import clean_line
 from harness.values import Cell, Sha256, Value
 
 #: The folder of a cell that holds the scripts.

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from harness.artefacts.lint import Checkpatch
+from harness.artefacts.kernel.lint import Checkpatch
 from harness.errors import ExitCode
 from harness.results.summary import Outcome, Verdict, write_atomically
 from harness.values import Compiler, Value

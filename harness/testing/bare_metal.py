@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from harness.errors import HarnessError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
-from harness.guest.deadlines import CALIBRATION
-from harness.runfolder import attempt_name, bare_metal_script
+from harness.guest.verdict.deadlines import CALIBRATION
+from harness.results.folder import attempt_name, bare_metal_script
 from harness.testing.itemrun import ItemRun
 
 

@@ -7,13 +7,13 @@ import shutil
 from harness.errors import HarnessError
 from harness.guest.bootreport import BootReport
 from harness.guest.counted import run_counted
-from harness.guest.deadlines import CALIBRATION
-from harness.guest.failure import Completed
-from harness.results.ktap import CaseResult
-from harness.results.ktap_exit import EXIT_SKIP
-from harness.runfolder import attempt_name
+from harness.guest.verdict.deadlines import CALIBRATION
+from harness.guest.verdict.failure import Completed
+from harness.results.folder import attempt_name
+from harness.results.ktap.exit_status import EXIT_SKIP
+from harness.results.ktap.reader import CaseResult
+from harness.run.journal import SAMPLES
 from harness.testing.itemrun import ItemRun
-from harness.testing.journal import SAMPLES
 
 
 class CountedRun(ItemRun):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.results.ktap import CaseResult, KtapReader
-from harness.results.selftest import SelftestReader
-from harness.runfolder import attempt_name
-from harness.testing.cellguest import CellGuest
-from harness.testing.journal import Journal
+from harness.results.folder import attempt_name
+from harness.results.ktap.reader import CaseResult, KtapReader
+from harness.results.ktap.selftest import SelftestReader
+from harness.run.cellguest import CellGuest
+from harness.run.journal import Journal
 from harness.values import Program
 
 #: Called with each case as it happens.

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.progress import Progress
-from harness.testing.journal import ResultsLost
+from harness.run.journal import ResultsLost
 
 CELL = "cell"
 

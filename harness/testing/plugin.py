@@ -15,10 +15,10 @@ import pytest
 
 from harness.artefacts.store import Hold, hold_all
 from harness.errors import HarnessError
-from harness.guest.known_splats import KnownSplat, load_known_splats
-from harness.runfolder import CellSetup, RunFolder
-from harness.testing.cellguest import CellGuest
-from harness.testing.journal import Journal
+from harness.guest.verdict.known_splats import KnownSplat, load_known_splats
+from harness.results.folder import CellSetup, RunFolder
+from harness.run.cellguest import CellGuest
+from harness.run.journal import Journal
 from harness.values import Program
 
 RUN = pytest.StashKey[RunFolder]()
@@ -327,6 +327,6 @@ def _prepared(config: pytest.Config) -> str | None:
     }
     if not given:
         return None
-    from harness.testing.byhand import prepare_by_hand  # pulls the builders in
+    from harness.run.standalone import prepare_by_hand  # pulls the builders in
 
     return str(prepare_by_hand(config, given).path)

@@ -7,10 +7,10 @@ import shutil
 
 from harness.errors import HarnessError
 from harness.results.hostload import Watch
-from harness.results.ktap import CaseResult
-from harness.results.ktap_exit import EXIT_SKIP
+from harness.results.ktap.exit_status import EXIT_SKIP
+from harness.results.ktap.reader import CaseResult
+from harness.run.journal import SAMPLES
 from harness.testing.itemrun import ItemRun
-from harness.testing.journal import SAMPLES
 
 #: Where a program that measures writes its raw samples in the guest.
 REMOTE_SAMPLES = "/tmp/uintr-samples"  # noqa: S108  # the guest's own tmpfs

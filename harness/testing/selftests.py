@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.results.ktap import PROGRAM, CaseResult
-from harness.results.selftest import SelftestReader
+from harness.results.ktap.reader import PROGRAM, CaseResult
+from harness.results.ktap.selftest import SelftestReader
 from harness.testing.itemrun import ItemRun
 from harness.testing.programs import ProgramRun
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.testing.cellguest import CellGuest
+    from harness.run.cellguest import CellGuest
 
 
 def test_boot(guest: CellGuest) -> None:

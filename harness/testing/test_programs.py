@@ -14,9 +14,9 @@ from harness.testing.programs import ProgramRun
 from harness.testing.selftests import MissingRun, SelftestRun
 
 if TYPE_CHECKING:
-    from harness.results.ktap import CaseResult
-    from harness.testing.cellguest import CellGuest
-    from harness.testing.journal import Journal
+    from harness.results.ktap.reader import CaseResult
+    from harness.run.cellguest import CellGuest
+    from harness.run.journal import Journal
     from harness.values import Program
 
 

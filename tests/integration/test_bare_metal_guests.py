@@ -14,13 +14,13 @@ import pytest
 
 from harness import paths
 from harness.artefacts.bare_metal import build_bare_metal
-from harness.artefacts.emulator import build_emulator, find_emulator
+from harness.artefacts.emulator.choice import build_emulator, find_emulator
 from harness.artefacts.store import Store
 from harness.guest.bare_metal import BareMetalSpec, bare_metal_argv, run_bare_metal
-from harness.guest.failure import Completed
-from harness.guest.session import start
-from harness.profiles import load_cpu
+from harness.guest.query import start
+from harness.guest.verdict.failure import Completed
 from harness.progress import Silent
+from harness.request.profiles import load_cpu
 from harness.values import Emulator
 
 pytestmark = pytest.mark.guest

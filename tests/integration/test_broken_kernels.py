@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from harness.artefacts.emulator import find_emulator
+from harness.artefacts.emulator.choice import find_emulator
 from harness.artefacts.image import build_image
-from harness.artefacts.kernel import build_kernel
-from harness.artefacts.series import Patch, fetch_series, write_series
+from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.source.series import Patch, fetch_series, write_series
 from harness.artefacts.store import Store
-from harness.guest.failure import Completed, GuestFailure
 from harness.guest.spec import GuestSpec
-from harness.guest.splats import Splat
+from harness.guest.verdict.failure import Completed, GuestFailure
+from harness.guest.verdict.splats import Splat
 from harness.guest.vm import start_guest
 from harness.names import DEFAULT_KERNEL
-from harness.profiles import load_cpu, load_kernel
 from harness.progress import Silent
+from harness.request.profiles import load_cpu, load_kernel
 from harness.values import FolderSeries
 
 #: The first one builds the kernel, or what of it the patch changes.

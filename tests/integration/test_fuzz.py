@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.fuzz.campaign import FUZZ_FILE
-from harness.fuzz.script import parse_script
+from harness.campaigns.fuzz.campaign import FUZZ_FILE
+from harness.campaigns.fuzz.script import parse_script
 
 pytestmark = pytest.mark.guest
 

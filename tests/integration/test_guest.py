@@ -22,22 +22,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import cpio
-from harness.artefacts.emulator import find_emulator
+from harness.artefacts.emulator.choice import find_emulator
 from harness.artefacts.image import build_image
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.store import Store
 from harness.errors import UserError
 from harness.guest.accel import probe_accel
-from harness.guest.deadlines import CALIBRATION, LIMITS_S
-from harness.guest.failure import GuestFailure
 from harness.guest.runtime import runtime_root
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
+from harness.guest.verdict.deadlines import CALIBRATION, LIMITS_S
+from harness.guest.verdict.failure import GuestFailure
 from harness.guest.vm import Guest, start_guest
+from harness.lib import cpio
 from harness.names import DEFAULT_KERNEL
-from harness.profiles import load_kernel
 from harness.progress import Silent
+from harness.request.profiles import load_kernel
 from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact
 
 #: Fixtures are not timed: the first one may build a kernel, and a boot has deadlines of its own.
@@ -515,10 +515,10 @@ def test_ssh_cut_between_commands_is_mended(fresh: Guest) -> None:
 
 
 def test_a_foreign_server_on_the_port_is_not_trusted(fresh: Guest, spec: GuestSpec) -> None:
-    from harness.guest import keys
     from harness.guest.alarm import Alarm
-    from harness.guest.deadlines import Deadline
-    from harness.guest.ssh import ConnectionLost, Ssh
+    from harness.guest.transport import keys
+    from harness.guest.transport.ssh import ConnectionLost, Ssh
+    from harness.guest.verdict.deadlines import Deadline
 
     stranger = Ssh(("127.0.0.1", fresh.ssh_port), keys.generate(), Alarm())
     with pytest.raises(ConnectionLost, match="host key"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.mutants import MUTANTS_FILE
+from harness.campaigns.mutants import MUTANTS_FILE
 
 pytestmark = pytest.mark.guest
 

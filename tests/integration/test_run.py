@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from harness import paths
+from harness.results.folder import RunFolder
 from harness.results.records import BootRecord, CaseRecord, GuestFailureRecord, read_records
 from harness.results.summary import Summary
-from harness.runfolder import RunFolder
 
 pytestmark = pytest.mark.guest
 

@@ -1,7 +1,7 @@
 """The kernel's own selftests for XSTATE and signal frames on a CPU that exposes user interrupts.
 
 They are the other users of what the series for QEMU adds to XSAVE, and of what the one for Linux
-changes in it. ``tests/regression/selftests.py`` runs all of them, on a kernel without a series,
+changes in it. ``tools/selftests.py`` runs all of them, on a kernel without a series,
 and compares with a QEMU without one.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness.artefacts.emulator import build_emulator
+from harness.artefacts.emulator.choice import build_emulator
 from harness.artefacts.image import build_image
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.store import Store
 from harness.names import DEFAULT_KERNEL
-from harness.profiles import load_cpu, load_kernel
 from harness.progress import Silent
-from tests.regression.selftests import Boot, archive_of, boot, build
+from harness.request.profiles import load_cpu, load_kernel
+from tools.selftests import Boot, archive_of, boot, build
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(600, func_only=True)]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.programs import compile_argv, find_programs
 from harness.artefacts.store import Store
 from harness.names import DEFAULT_KERNEL
-from harness.profiles import load_kernel
 from harness.progress import Silent
+from harness.request.profiles import load_kernel
 from harness.values import Compiler
 from tests.later_abi.headers import make_headers
 

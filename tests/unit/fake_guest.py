@@ -23,16 +23,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest import keys, vm
+from harness.guest import vm
 from harness.guest.bootreport import BootReport
-from harness.guest.failure import Completed, GuestFailure
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
-from harness.guest.splats import Splat, scan
+from harness.guest.transport import keys
+from harness.guest.verdict.failure import Completed, GuestFailure
+from harness.guest.verdict.splats import Splat, scan
 
 
 class FakeGuest:
-    """Has what :class:`harness.testing.cellguest.CellGuest` uses of a guest."""
+    """Has what :class:`harness.run.cellguest.CellGuest` uses of a guest."""
 
     def __init__(
         self, spec: GuestSpec, folder: Path, root: Path, snapshot: Snapshot | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.runfolder import CellSetup, RunArtefacts, RunFolder
+from harness.results.folder import CellSetup, RunArtefacts, RunFolder
 from harness.values import (
     Cell,
     CpuProfile,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.baseline import load_baseline, series_hash
 from harness.errors import UserError
-from harness.render import render_run
+from harness.report.render import render_run
+from harness.results.compare.measured import load_baseline, series_hash
 from harness.results.records import Recorder
 from harness.values import KernelArtefact
 from tests.unit.results import make

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.doctor import missing_packages
+from harness.run.doctor import missing_packages
 
 SCRIPT = paths.ROOT / "ci" / "bootstrap"
 LOG = """#!/bin/sh

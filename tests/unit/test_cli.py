@@ -16,12 +16,13 @@ import pytest
 # Imported here although unused: see test_plugin.
 import harness.results.latency
 import harness.testing.plugin  # noqa: F401
-from harness import cli, session
+from harness import cli
 from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
-from harness.prepare import Preparation
+from harness.results.folder import RunArtefacts, RunFolder
 from harness.results.records import Recorder
-from harness.runfolder import RunArtefacts, RunFolder
+from harness.run import session
+from harness.run.prepare import Preparation
 from harness.values import Emulator, Plan
 from tests.unit import fake_guest
 from tests.unit.runs import prepared

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts import gcov
-from harness.coverage import read, write_coverage
+from harness.artefacts.kernel import gcov
 from harness.errors import BuildError
 from harness.guest.counters import KEPT
 from harness.report.coverage import read_coverage, sheet
 from harness.results.coverage import Coverage, FileCoverage
+from harness.run.coverage import read, write_coverage
 from tests.unit.runs import prepared
 
 SOURCE = """\

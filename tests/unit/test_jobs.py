@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.run import Jobs
-from harness.jobs import OVERHEAD_MIB, RESERVE_MIB, Room, jobs_for, look_around
+from harness.run.capacity import OVERHEAD_MIB, RESERVE_MIB, Room, jobs_for, look_around
 from tests.unit.runs import cell
 
 #: Of one guest.

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, mutants, paths
-from harness.artefacts.series import fetch_series
+from harness import cli, paths
+from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
-from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
-from harness.mutants import (
+from harness.campaigns import mutants
+from harness.campaigns.child_runs import to_toml, write_profile
+from harness.campaigns.mutants import (
     MUTANTS_FILE,
     Proof,
     Result,
@@ -26,11 +27,11 @@ from harness.mutants import (
     read_mutant,
     run_argv,
 )
-from harness.profiles import load_emulator, load_kernel
+from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.progress import Silent
+from harness.request.profiles import load_emulator, load_kernel
+from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
-from harness.runfolder import RunFolder
-from harness.unattended import to_toml, write_profile
 
 CELL = "linux-6.12-exposed-smp1-gcc"
 PATCH = """\

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.plan import make_plan, render
-from harness.profiles import KernelOverrides
-from harness.request import Request
+from harness.request.plan import make_plan, render
+from harness.request.profiles import KernelOverrides
+from harness.request.request import Request
 from harness.values import Plan
 from tests.unit.runs import cell
 

@@ -15,11 +15,13 @@ import harness.testing.counted
 import harness.testing.plugin
 import harness.testing.schedule  # noqa: F401
 from harness import paths
-from harness.guest import leaks, vm
+from harness.guest import vm
 from harness.guest.counted import Counted
-from harness.guest.failure import Completed
 from harness.guest.runtime import runtime_root
-from harness.guest.splats import scan
+from harness.guest.verdict import leaks
+from harness.guest.verdict.failure import Completed
+from harness.guest.verdict.splats import scan
+from harness.results.folder import RunFolder
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -31,7 +33,6 @@ from harness.results.records import (
     read_records,
 )
 from harness.results.summary import flaky_programs, fold
-from harness.runfolder import RunFolder
 from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from tests.unit import fake_guest
 from tests.unit.runs import KEY, cell, prepared
@@ -497,7 +498,7 @@ def test_workers_run_what_was_prepared_by_hand(
         asked.append(given)
         return run
 
-    monkeypatch.setattr("harness.testing.byhand.prepare_by_hand", prepare_by_hand)
+    monkeypatch.setattr("harness.run.standalone.prepare_by_hand", prepare_by_hand)
     mine = pytester.makepyfile(mine="def test_x(guest): assert guest.run(['true']).returncode == 0")
     result = pytester.runpytest_inprocess(
         *("--disable-plugin-autoload", "-p", "harness.testing.plugin"),

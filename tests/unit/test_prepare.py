@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import prepare
 from harness.errors import UserError
 from harness.guest.accel import AccelChoice
-from harness.plan import make_plan
+from harness.request.plan import make_plan
+from harness.run import prepare
 from harness.values import CpuProfile, Emulator, Plan
 from tests.unit.runs import cell
 

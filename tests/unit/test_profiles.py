@@ -7,7 +7,7 @@ import pytest
 from harness import paths
 from harness.errors import UserError
 from harness.names import cpu_names
-from harness.profiles import (
+from harness.request.profiles import (
     KernelOverrides,
     expand_cpus,
     load_cpu,

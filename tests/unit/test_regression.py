@@ -1,4 +1,4 @@
-"""What the comparisons of ``tests/regression`` conclude from what they measured."""
+"""What the comparisons of ``tools`` conclude from what they measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from harness.errors import GuestError
 from harness.progress import Silent
-from tests.regression import boot
-from tests.regression.own_tests import read_junit, worse
-from tests.regression.selftests import Boot, Outcome, compare, read_console
-from tests.regression.speed import BOOT, KINDS, Ratio, Round, Time, ratio, report, verdict
+from tools import boot
+from tools.own_tests import read_junit, worse
+from tools.selftests import Boot, Outcome, compare, read_console
+from tools.speed import BOOT, KINDS, Ratio, Round, Time, ratio, report, verdict
 
 # --- speed ---------------------------------------------------------------------------------
 

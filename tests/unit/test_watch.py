@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness import paths
+from harness.campaigns.watch import run_and_watch, run_once, watched
 from harness.cli import invoke
-from harness.profiles import KernelOverrides
-from harness.request import Request
-from harness.watch import run_and_watch, run_once, watched
+from harness.request.profiles import KernelOverrides
+from harness.request.request import Request
 
 #: Nothing here takes longer but on a machine that stands still.
 LIMIT_S = 60.0
@@ -117,7 +117,7 @@ def test_the_command_of_a_run_is_this_one_without_watching(
         code = f"import os, signal; os.kill({os.getpid()}, {int(signal.SIGINT)}); os._exit(3)"
         return popen([sys.executable, "-c", code])
 
-    monkeypatch.setattr("harness.watch.subprocess.Popen", instead)
+    monkeypatch.setattr("harness.campaigns.watch.subprocess.Popen", instead)
     assert run_once(["x", "run", "--watch", "-k", "api"]) == 3
     assert seen == [[sys.executable, "-m", "harness", "run", "-k", "api"]]
 

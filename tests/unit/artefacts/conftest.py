@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts import toolchain
-from harness.artefacts.git import own_environment
+from harness.artefacts.source.git import own_environment
 from harness.artefacts.store import Store
 from harness.values import KernelProfile, TreeSource
 

@@ -9,23 +9,24 @@ from typing import Any
 
 import pytest
 
-from harness import cli, unattended
-from harness.artefacts.commits import Commits
-from harness.artefacts.git import Repository
-from harness.artefacts.kernel import build_kernel
-from harness.artefacts.series import apply_series, fetch_series
-from harness.artefacts.sources import fetch_source
+from harness import cli
+from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.source.commits import Commits
+from harness.artefacts.source.git import Repository
+from harness.artefacts.source.series import apply_series, fetch_series
+from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
-from harness.bisect import BisectOptions, bisect, judge, run_argv
-from harness.bisectline import CommitLine
+from harness.campaigns import child_runs
+from harness.campaigns.bisect import BisectOptions, bisect, judge, run_argv
+from harness.campaigns.bisect_range import CommitLine
+from harness.campaigns.child_runs import Ran
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
-from harness.profiles import KernelOverrides, load_kernel
 from harness.progress import Silent
-from harness.request import Request
+from harness.request.profiles import KernelOverrides, load_kernel
+from harness.request.request import Request
 from harness.results.bisection import BISECT_FILE, Bisection, Point, Step
+from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
-from harness.runfolder import RunFolder
-from harness.unattended import Ran
 from harness.values import KernelProfile
 
 from .conftest import git, make_checkout, snapshot
@@ -140,7 +141,7 @@ def make_series(toy: Path, tmp_path: Path, texts: Sequence[str]) -> Request:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, looks: Looks, *args: str) -> int:
-    monkeypatch.setattr(unattended, "start_command", looks)
+    monkeypatch.setattr(child_runs, "start_command", looks)
     return cli.invoke(["bisect", *args])
 
 

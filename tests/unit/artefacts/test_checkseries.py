@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from harness import checkseries, cli
-from harness.artefacts.kernel import build_kernel
+from harness import cli
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.store import Store
-from harness.checkseries import CheckOptions, check_series
+from harness.campaigns import series_check
+from harness.campaigns.series_check import CheckOptions, check_series
 from harness.errors import BuildError, ExitCode, UserError
-from harness.prepare import Machine, Preparation
-from harness.profiles import KernelOverrides
 from harness.progress import Silent
 from harness.report.console import make_console
 from harness.report.series import print_series
-from harness.request import Request
+from harness.request.profiles import KernelOverrides
+from harness.request.request import Request
+from harness.results.folder import CellSetup, RunArtefacts
 from harness.results.series import SeriesResult, StepCell, StepResult
-from harness.runfolder import CellSetup, RunArtefacts
-from harness.session import pytest_argv
+from harness.run.prepare import Machine, Preparation
+from harness.run.session import pytest_argv
 from harness.values import Emulator, ImageArtefact, Plan, Program, ProgramsArtefact
 
 from .conftest import git, make_checkout
@@ -224,7 +225,7 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         def prepare(plan: Plan, *_: object, options: dict[str, tuple[str, ...]], **__: object):  # type: ignore[no-untyped-def]
             cells = []
             for cell in plan.cells:
-                kernel = build_kernel(cell.kernel, Store.open(), Silent(), apart=checkseries.APART)
+                kernel = build_kernel(cell.kernel, Store.open(), Silent(), apart=series_check.APART)
                 setup = CellSetup(
                     cell=cell,
                     emulator=emulator,
@@ -244,10 +245,10 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             return Preparation(RunArtefacts(cells=tuple(cells)))
 
         real = pytest_argv
-        monkeypatch.setattr(checkseries, "choose_machine", lambda *_: Machine(emulator, None))  # type: ignore[arg-type]
-        monkeypatch.setattr(checkseries, "prepare", prepare)
+        monkeypatch.setattr(series_check, "choose_machine", lambda *_: Machine(emulator, None))  # type: ignore[arg-type]
+        monkeypatch.setattr(series_check, "prepare", prepare)
         monkeypatch.setattr(
-            checkseries,
+            series_check,
             "pytest_argv",
             lambda *args: ["-p", "tests.unit.fake_guest", *real(*args)],
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.artefacts.command import capture, require, says_disk_full, stream
 from harness.errors import BuildError
+from harness.lib.process import capture, require, says_disk_full, stream
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -73,7 +73,7 @@ def test_an_exception_ends_the_whole_group(tmp_path: Path) -> None:
 def test_a_command_ends_when_the_harness_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = (
-        "from harness.artefacts.command import stream\n"
+        "from harness.lib.process import stream\n"
         f"stream(['sh', '-c', 'echo $$ > {pid}; exec sleep 60'])\n"
     )
     harness = subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts.debian_archive import (
+from harness.artefacts.source.debian_archive import (
     AptFolder,
     archive_tarball,
     archive_version,

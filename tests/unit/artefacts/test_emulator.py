@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import prepare
-from harness.artefacts.emulator import find_emulator
+from harness.artefacts.emulator.choice import find_emulator
 from harness.artefacts.store import Store
 from harness.errors import UserError
-from harness.plan import make_plan
 from harness.progress import Silent
+from harness.request.plan import make_plan
+from harness.run import prepare
 from harness.values import CpuProfile, Emulator, KernelProfile, Plan, TreeSource
 
 from .conftest import MakeStub
@@ -71,10 +71,10 @@ def choose(monkeypatch: pytest.MonkeyPatch, stub: MakeStub, store: Store) -> Cal
     def build(_store: Store, _progress: Silent, name: str = "ours") -> Emulator:
         return ours.model_copy(update={"binary": Path("/") / Path(name).stem})
 
-    monkeypatch.setattr("harness.artefacts.emulator.build_emulator", build)
+    monkeypatch.setattr("harness.artefacts.emulator.choice.build_emulator", build)
 
     def choose(plan: Plan, option: str | None = None, *, knows: bool = False) -> str:
-        monkeypatch.setattr("harness.prepare.knows_property", lambda *_: knows)
+        monkeypatch.setattr("harness.run.prepare.knows_property", lambda *_: knows)
         return prepare.choose_emulator(plan, option, store, Silent()).binary.name
 
     return choose
@@ -101,7 +101,7 @@ def test_the_user_may_choose(
 
 
 def test_a_host_without_qemu(choose: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.artefacts.emulator._SYSTEM_BINARY", "no-such-qemu")
+    monkeypatch.setattr("harness.artefacts.emulator.choice._SYSTEM_BINARY", "no-such-qemu")
     monkeypatch.setenv("PATH", "/nowhere")
     assert choose(plan(True)) == "ours"
     with pytest.raises(UserError, match="no such emulator"):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.artefacts import qemu_build
-from harness.artefacts.emulator import build_emulator, is_built
+from harness.artefacts.emulator import qemu_build
+from harness.artefacts.emulator.choice import build_emulator, is_built
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
-from harness.profiles import load_emulator
 from harness.progress import Silent
+from harness.request.profiles import load_emulator
 
 from .conftest import git, make_checkout
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import paths
-from harness.artefacts import kconfig, kconfig_expr
-from harness.artefacts.kconfig import Option, parse_config, parse_fragment
-from harness.artefacts.kconfig_expr import Compare, Either, Every, Expression, Not, Symbol
-from harness.artefacts.kconfig_reader import KconfigReader, explain
+from harness.artefacts.kernel import kconfig, kconfig_expr
+from harness.artefacts.kernel.kconfig import Option, parse_config, parse_fragment
+from harness.artefacts.kernel.kconfig_expr import Compare, Either, Every, Expression, Not, Symbol
+from harness.artefacts.kernel.kconfig_reader import KconfigReader, explain
 from harness.errors import BuildError, UserError
 
 

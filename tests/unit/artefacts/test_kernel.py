@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.artefacts import kbuild
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel import kbuild
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.store import Store
 from harness.errors import BuildError, GuestError, UserError
 from harness.progress import Silent
@@ -234,7 +234,7 @@ def test_a_tool_that_is_missing(
 ) -> None:
     have = shutil.which
     monkeypatch.setattr(
-        "harness.artefacts.command.shutil.which",
+        "harness.lib.process.shutil.which",
         lambda name, **kw: None if name == "rsync" else have(name, **kw),
     )
     with pytest.raises(BuildError, match="a kernel build needs rsync") as caught:
@@ -247,7 +247,7 @@ def test_two_processes_at_once_build_one_kernel(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from harness import paths\n"
-        "from harness.artefacts.kernel import build_kernel\n"
+        "from harness.artefacts.kernel.build import build_kernel\n"
         "from harness.artefacts.store import Store\n"
         "from harness.progress import Silent; from harness.values import KernelProfile\n"
         "paths.FRAGMENTS = Path(sys.argv[2])\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.prune import Kept, choose, contents, prune
 from harness.artefacts.store import Hold, Store, hold_all
 from harness.errors import ExitCode

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts.kernel import build_kernel
+from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.selftests import (
     SelftestTree,
     build_selftests,

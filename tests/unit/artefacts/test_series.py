@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts.git import Repository
-from harness.artefacts.series import Patch, apply_series, fetch_series, parse_series_file
-from harness.artefacts.sources import fetch_source
+from harness.artefacts.source.git import Repository
+from harness.artefacts.source.series import Patch, apply_series, fetch_series, parse_series_file
+from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.progress import Silent
@@ -134,7 +134,7 @@ def test_lore_that_cannot_be_reached(store: Store, stub: MakeStub) -> None:
 
 
 def test_b4_comes_with_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from harness.artefacts import series
+    from harness.artefacts.source import series
 
     (tmp_path / "b4").write_text("#!/bin/sh\n")
     (tmp_path / "b4").chmod(0o755)

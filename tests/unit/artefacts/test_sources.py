@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts.git import Repository
-from harness.artefacts.sources import BaseTree, fetch_source, identify_source
+from harness.artefacts.source.git import Repository
+from harness.artefacts.source.trees import BaseTree, fetch_source, identify_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, GuestError, HarnessError, UserError
 from harness.progress import Silent

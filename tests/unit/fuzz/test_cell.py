@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from harness.fuzz.cell import CellPlayer
-from harness.fuzz.script import Script
-from harness.guest.failure import Completed, GuestFailure, Verdict
-from harness.testing.cellguest import CellGuest
+from harness.campaigns.fuzz.cell import CellPlayer
+from harness.campaigns.fuzz.script import Script
+from harness.guest.verdict.failure import Completed, GuestFailure, Verdict
+from harness.run.cellguest import CellGuest
 
 WELL = "1: 0 stui: 0 | 0:1\nend {}: exited 0\n"
 

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.cli import invoke
-from harness.errors import ExitCode, UserError
-from harness.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, Report
-from harness.fuzz.generate import generate
-from harness.fuzz.script import (
+from harness.campaigns.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, Report
+from harness.campaigns.fuzz.generate import generate
+from harness.campaigns.fuzz.script import (
     Play,
     Script,
     batch_text,
@@ -23,7 +21,9 @@ from harness.fuzz.script import (
     read_plays,
     read_script,
 )
-from harness.fuzz.shrink import shrink
+from harness.campaigns.fuzz.shrink import shrink
+from harness.cli import invoke
+from harness.errors import ExitCode, UserError
 from harness.progress import Silent
 
 

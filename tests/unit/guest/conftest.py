@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest.deadlines import LIMITS_S
 from harness.guest.spec import GuestSpec
+from harness.guest.verdict.deadlines import LIMITS_S
 from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
@@ -20,9 +20,9 @@ MakeSpec = Callable[..., GuestSpec]
 @pytest.fixture(autouse=True)
 def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runtime folders of the test's own, and no waiting for what a fake has said at once."""
-    monkeypatch.setattr("harness.guest.diagnose.QUIET_S", 0.06)
-    monkeypatch.setattr("harness.guest.diagnose.BETWEEN_LOOKS_S", 0.0)
-    monkeypatch.setattr("harness.guest.postmortem.SETTLE_S", 0.5)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.QUIET_S", 0.06)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr("harness.guest.verdict.postmortem.SETTLE_S", 0.5)
     # A fake is at its next phase at once; each of these waits is one for nothing.
     monkeypatch.setitem(LIMITS_S, "start of the init", LIMITS_S["first console output"])
     (tmp_path / "run").mkdir()

@@ -27,7 +27,7 @@ from typing import Any
 
 script = json.loads(Path(os.environ["FAKE_QEMU"]).read_text())
 
-#: The guest of harness.guest.trial, which is no guest to play the script for.
+#: The guest of harness.guest.probe_guest, which is no guest to play the script for.
 TRIAL = any(word.endswith("trial.elf") for word in sys.argv)
 GUEST = "-kernel" in sys.argv and not TRIAL
 

@@ -11,8 +11,8 @@ import pytest
 
 from harness.guest import counted
 from harness.guest.counted import counted_argv, run_counted
-from harness.guest.failure import GuestFailure
 from harness.guest.spec import GuestSpec
+from harness.guest.verdict.failure import GuestFailure
 
 MakeSpec = Callable[..., GuestSpec]
 BOOT = "Linux version 6.12\r\nuintr-harness: init\r\n"

@@ -18,15 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import GuestError, UserError
-from harness.guest import accel, argv, cpu, deadlines, keys, runtime, trial
+from harness.guest import accel, argv, cpu, probe_guest, runtime
 from harness.guest.alarm import Alarm
-from harness.guest.command import Bounded, remote_command
-from harness.guest.console import Console
-from harness.guest.deadlines import Calibration, Deadline
-from harness.guest.portmap import forwarded_port
 from harness.guest.process import Process, death_argv
-from harness.guest.qmp import MonitorError
 from harness.guest.spec import GuestSpec
+from harness.guest.transport import keys
+from harness.guest.transport.command import Bounded, remote_command
+from harness.guest.transport.console import Console
+from harness.guest.transport.portmap import forwarded_port
+from harness.guest.transport.qmp import MonitorError
+from harness.guest.verdict import deadlines
+from harness.guest.verdict.deadlines import Calibration, Deadline
 from harness.values import CpuProfile, Emulator
 
 MakeSpec = Callable[..., GuestSpec]
@@ -199,17 +201,17 @@ def test_kvm_that_interprets(
 
 
 def test_the_trial_guest_is_what_its_source_says(tmp_path: Path) -> None:
-    source = Path(trial.__file__).with_suffix(".S")
+    source = Path(probe_guest.__file__).with_suffix(".S")
     made = tmp_path / "trial.o"
     subprocess.run(["gcc", "-c", source, "-o", made], check=True, timeout=60)
     with made.open("rb") as file:
         text = ELFFile(file).get_section_by_name(".text")
         assert text is not None
-        assert text.data() == trial.CODE
-    elf = ELFFile(io.BytesIO(trial.image()))
+        assert text.data() == probe_guest.CODE
+    elf = ELFFile(io.BytesIO(probe_guest.image()))
     (load,) = [one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD"]
-    assert load.data() == trial.CODE
-    assert (load["p_vaddr"], elf["e_entry"]) == (trial.LOAD, trial.LOAD)
+    assert load.data() == probe_guest.CODE
+    assert (load["p_vaddr"], elf["e_entry"]) == (probe_guest.LOAD, probe_guest.LOAD)
 
 
 def test_no_kvm(fake_qemu: MakeQemu, kvm_device: Path) -> None:

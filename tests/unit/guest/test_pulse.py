@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from harness.guest import pulse
-from harness.guest.deadlines import CALIBRATION, MAX_PROBE_S, Deadline
-from harness.guest.pulse import cut_at, has_pulse
+from harness.guest.verdict import liveness
+from harness.guest.verdict.deadlines import CALIBRATION, MAX_PROBE_S, Deadline
+from harness.guest.verdict.liveness import cut_at, has_pulse
 from tests.unit.guest.conftest import MakeSpec
 
 
@@ -24,14 +24,14 @@ class Line:
 
 
 def test_a_wait_is_cut_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "GRACE_S", 0.01)
+    monkeypatch.setattr(liveness, "GRACE_S", 0.01)
     line = Line()
     with cut_at(Deadline("test", 0.01), line):
         assert line.closed.wait(30)
 
 
 def test_what_ends_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "GRACE_S", 0.2)
+    monkeypatch.setattr(liveness, "GRACE_S", 0.2)
     line = Line()
     with cut_at(Deadline("test", 0.0), line):
         pass

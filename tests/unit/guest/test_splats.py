@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.guest.known_splats import KNOWN_SPLATS, load_known_splats, unexcused
-from harness.guest.splats import MAX_SPLATS, Splat, scan
+from harness.guest.verdict.known_splats import KNOWN_SPLATS, load_known_splats, unexcused
+from harness.guest.verdict.splats import MAX_SPLATS, Splat, scan
 
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = datetime.date(2026, 11, 22)

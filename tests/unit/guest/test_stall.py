@@ -10,10 +10,10 @@ from itertools import count
 
 import pytest
 
-from harness.guest import pulse
-from harness.guest.deadlines import Deadline
-from harness.guest.pulse import Heart, greets
-from harness.guest.stall import BETWEEN_S, LOOKS, SPIN_S, WAIT_S, Stall, read_cpus
+from harness.guest.verdict import liveness
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.liveness import Heart, greets
+from harness.guest.verdict.stall import BETWEEN_S, LOOKS, SPIN_S, WAIT_S, Stall, read_cpus
 
 IF = 0x202
 #: Between two looks, on the tests' clock.
@@ -146,14 +146,14 @@ def test_a_greeting_is_told_from_an_answer(port: socket.socket) -> None:
     assert greets(address, Deadline("test", 5))
     with socket.create_server(("127.0.0.1", 0)) as other:
         serve(other, b"")
-        assert pulse.has_pulse(other.getsockname(), Deadline("test", 5))
+        assert liveness.has_pulse(other.getsockname(), Deadline("test", 5))
         assert not greets(other.getsockname(), Deadline("test", 5))
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "PERIOD_S", 0.1)
-    monkeypatch.setattr(pulse, "BEAT_S", 0.1)
+    monkeypatch.setattr(liveness, "PERIOD_S", 0.1)
+    monkeypatch.setattr(liveness, "BEAT_S", 0.1)
 
 
 @pytest.mark.usefixtures("quick")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import GuestError, UserError
-from harness.guest.failure import GuestFailure
 from harness.guest.runtime import runtime_root
 from harness.guest.spec import GuestSpec
+from harness.guest.verdict.failure import GuestFailure
 from harness.guest.vm import start_guest
 from harness.values import CpuProfile
 
@@ -84,7 +84,7 @@ def test_a_hang_is_diagnosed_and_a_panic_is_not(make_spec: MakeSpec, tmp_path: P
 def test_a_monitor_that_is_deaf_does_not_stop_the_diagnosis(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.guest.diagnose.STEP_S", 0.2)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.STEP_S", 0.2)
     fail(
         make_spec,
         tmp_path / "cell",
@@ -101,8 +101,8 @@ def test_a_monitor_that_is_deaf_does_not_stop_the_diagnosis(
 def test_a_monitor_that_answers_nothing_is_waited_for_once(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.guest.diagnose.STEP_S", 0.4)
-    monkeypatch.setattr("harness.guest.diagnose.LAST_S", 0.1)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.STEP_S", 0.4)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.LAST_S", 0.1)
     deaf = ["query-status", "chardev-send-break", "inject-nmi"]
     fail(make_spec, tmp_path / "cell", patience=0.02, console=[[0, KERNEL]], deaf=deaf)
     diagnosis = tmp_path / "cell" / "diagnosis"

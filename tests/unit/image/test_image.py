@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cpio, paths
+from harness import paths
 from harness.artefacts import image
 from harness.errors import BuildError
+from harness.lib import cpio
 
 SHOW = """\
 Package: dropbear-bin

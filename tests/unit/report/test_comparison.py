@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from harness.report.comparison import comparison_markdown, print_comparison
 from harness.report.console import make_console
-from harness.results.comparison import Comparison, compare
+from harness.results.compare.comparison import Comparison, compare
 from tests.unit.report.conftest import HOSTILE
 from tests.unit.results.test_comparison import CELL, cell, measured, side
 

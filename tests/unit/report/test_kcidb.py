@@ -14,6 +14,7 @@ from kcidb_io.schema import V5_3
 from harness import cli
 from harness.errors import UserError
 from harness.report.kcidb import render_kcidb
+from harness.results.folder import RunArtefacts, RunFolder
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -24,7 +25,6 @@ from harness.results.records import (
     Recorder,
     SplatRecord,
 )
-from harness.runfolder import RunArtefacts, RunFolder
 from tests.unit.runs import cell, prepared
 
 NAME = "k-hidden-smp1-gcc"

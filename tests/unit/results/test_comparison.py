@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.results.baseline import Baseline, BaselineCell
-from harness.results.comparison import compare
-from harness.results.judge import Floors
+from harness.results.blocks import cut
+from harness.results.compare.baseline import Baseline, BaselineCell
+from harness.results.compare.comparison import compare
+from harness.results.compare.judge import Floors
 from harness.results.measurements import Measurement
-from harness.results.sketch import cut
 
 CELL = "linux-6.12-hidden-smp2-gcc"
 

@@ -19,7 +19,7 @@ from harness.results.contract import (
     read_claims,
     read_contract,
 )
-from harness.results.ktap import KtapReader
+from harness.results.ktap.reader import KtapReader
 from tests.unit.results import make
 
 STATEMENTS = read_contract()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.ktap import MAX_DEPTH, PROGRAM, CaseResult, KtapReader
-from harness.results.ktap_lines import Result, checks_of, classify, decode
+from harness.results.ktap.lines import Result, checks_of, classify, decode
+from harness.results.ktap.reader import MAX_DEPTH, PROGRAM, CaseResult, KtapReader
 
 FRAGMENTS = [
     b"KTAP version 1", b"TAP version 13", b"TAP version 14", b"1..2", b"1..0 # SKIP no", b"1..1",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results.ktap import KtapReader
+from harness.results.ktap.reader import KtapReader
 
 LOGS = sorted((Path(__file__).parent / "ktap").glob("*.ktap"))
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.ktap import PROGRAM, CaseResult, KtapReader
-from harness.results.selftest import SelftestReader
+from harness.results.ktap.reader import PROGRAM, CaseResult, KtapReader
+from harness.results.ktap.selftest import SelftestReader
 
 X86 = b"""setting up
 [RUN]\tfirst thing

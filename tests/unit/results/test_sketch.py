@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.results.bootstrap import FAST, MEDIAN, SLOW, Estimate
-from harness.results.sketch import BLOCKS, KEPT, Sketch, cut
+from harness.results.blocks import BLOCKS, KEPT, Sketch, cut
+from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=700))

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.text import clean, clean_line, excerpt
+from harness.lib.text import clean, clean_line, excerpt
 
 
 def test_escape_sequences_are_shown() -> None:

@@ -1,0 +1,247 @@
+"""Which QEMU starts the guests: one that is there, or ours, built like a kernel.
+
+Ours is the profile ``kernel-config/emulators/qemu-10.0.toml``: QEMU's source, the series in
+``patches/qemu-10.0`` that models user interrupts in TCG, and few devices. It is one entry of the
+store, keyed by what decides its bits and by the firmware that goes with it, so that it runs with
+nothing but itself. A miss works in a kept folder, where a changed patch rebuilds what depends on
+it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from harness import paths
+from harness.artefacts.emulator import qemu_build
+from harness.artefacts.emulator.qemu_subprojects import add_subprojects
+from harness.artefacts.source.git import Repository
+from harness.artefacts.source.series import apply_series, fetch_series
+from harness.artefacts.source.tree_kind import QEMU_TREE
+from harness.artefacts.source.trees import describe_source, fetch_source, identify_source
+from harness.artefacts.store import JSON, Store
+from harness.artefacts.toolchain import identify
+from harness.errors import BuildError, UserError
+from harness.lib.process import capture, disk_full, require, says_disk_full, stream
+from harness.progress import Progress, Step
+from harness.request.profiles import load_emulator
+from harness.values import Emulator, EmulatorProfile
+
+EMULATOR_ENV = "UINTR_HARNESS_QEMU"
+#: What ``--qemu`` and the variable take besides the path of a binary or a profile.
+AUTO, SYSTEM, BUNDLED = "auto", "system", "bundled"
+#: The profile that ``bundled`` means.
+OURS = "qemu-10.0"
+
+_SYSTEM_BINARY = "qemu-system-x86_64"
+_TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
+#: Libraries that the binary is linked with, by their names in pkg-config.
+_LIBRARIES = ("glib-2.0", "slirp")
+_REPORT_EVERY_S = 0.2
+
+_HINT = f"install qemu-system-x86, or name a binary with {EMULATOR_ENV}"
+
+
+def wanted_emulator(option: str | None) -> str:
+    """Return what the user wants: the option, else ``$UINTR_HARNESS_QEMU``, else ``auto``."""
+    return option or os.environ.get(EMULATOR_ENV) or AUTO
+
+
+def find_emulator(named: str | None = None) -> Emulator:
+    """Return a QEMU that is there, by its path or its name on the PATH; the host's by default.
+
+    :raise UserError: there is none, or it does not answer ``--version``.
+    """
+    wanted = named or _SYSTEM_BINARY
+    found = shutil.which(wanted)
+    if found is None:
+        raise UserError("no such emulator (or it is not executable)", where=wanted, hint=_HINT)
+    return Emulator(binary=Path(found).absolute(), version=_version(found))
+
+
+def _version(binary: str) -> str:
+    try:
+        answer = capture([binary, "--version"], timeout_s=30)
+    except BuildError as error:
+        raise UserError(
+            f"the emulator does not answer: {error.what}", where=binary, hint=_HINT
+        ) from error
+    first = answer.text.partition("\n")[0]
+    prefix = "QEMU emulator version "
+    if answer.returncode != 0 or not first.startswith(prefix):
+        raise UserError(
+            f"this is no QEMU: --version ended with {answer.returncode}",
+            where=binary,
+            hint=_HINT,
+            detail=answer.complaint or first,
+        )
+    return first.removeprefix(prefix)
+
+
+def build_emulator(store: Store, progress: Progress, name: str = OURS) -> Emulator:
+    """Return a profile's QEMU, building it if it is not in the store.
+
+    :raise UserError: the profile, or what it names, is not there.
+    :raise BuildError: a patch does not apply, or the build fails.
+    :raise GuestError: the disk is full.
+    """
+    builder = _Builder(load_emulator(name), store, progress)
+    entry = store.get("emulator", builder.inputs(), builder.build)
+    if entry.hit:
+        progress.note(f"emulator {name}: already built ({entry.key[:12]})")
+    binary = entry.path / "bin" / qemu_build.TARGET
+    return Emulator(
+        binary=binary,
+        version=(entry.path / "version").read_text().strip(),
+        firmware=(entry.path / "share",),
+        key=entry.key,
+    )
+
+
+def is_built(store: Store, name: str = OURS) -> bool:
+    """Tell whether a profile's QEMU is in the store, without fetching or building anything.
+
+    :raise UserError: the profile, or what it names, is not there.
+    """
+    source = load_emulator(name).source
+    if source.kind == "debian-archive" and not store.find(
+        "debian-archive", {"package": source.package, "suite": source.suite}
+    ):
+        return False
+    try:
+        inputs = _Builder(load_emulator(name), store, store.progress).inputs()
+    except BuildError:  # a tool or a library is missing
+        return False
+    return store.find("emulator", inputs) is not None
+
+
+class _Builder:
+    """What one call of :func:`build_emulator` knows."""
+
+    def __init__(self, profile: EmulatorProfile, store: Store, progress: Progress) -> None:
+        self.profile = profile
+        self.store = store
+        self.progress = progress
+        self.patches = fetch_series(profile.series, store, progress)
+        devices = paths.EMULATORS / profile.devices
+        if not devices.is_file():
+            raise UserError("there is no such list of devices", where=devices)
+        self.devices = devices.read_bytes()
+
+    def inputs(self) -> dict[str, JSON]:
+        """Return everything that decides the artefact."""
+        return {
+            "source": identify_source(self.profile.source, self.store, QEMU_TREE),
+            "patches": [patch.identity for patch in self.patches],
+            "devices": sha256(self.devices).hexdigest(),
+            "tools": [identify(tool).model_dump() for tool in ("cc", "ld")],
+            "libraries": {name: _library_version(name) for name in _LIBRARIES},
+            "host-firmware": {
+                name: sha256(path.read_bytes()).hexdigest()
+                for name, path in qemu_build.host_firmware().items()
+            },
+            "settings": qemu_build.settings(),
+        }
+
+    def build(self, folder: Path) -> None:
+        """Fill an empty folder with the artefact."""
+        require(*_TOOLS, needed_for="a QEMU build")
+        with self.store.workspace(f"emulator-{self.profile.name}") as kept:
+            tree, out = kept / "tree", kept / "out"
+            self._lay_out(kept, tree)
+            log = self.store.log(f"emulator-{self.profile.name}")
+            with self.progress.step(f"build emulator {self.profile.name}") as step:
+                self._configure(tree, out, log, step)
+                self._run(qemu_build.ninja_argv(os.cpu_count() or 1), out, log, step)
+            self._collect(tree, out, log, folder)
+
+    def _lay_out(self, kept: Path, tree: Path) -> None:
+        """Put source, series and our own files into the kept work tree."""
+        base = fetch_source(self.profile.source, self.store, self.progress, QEMU_TREE)
+        name = describe_source(self.profile.source)
+        tree.mkdir(exist_ok=True)
+        repository = Repository(kept / "repository.git", tree).init()
+        repository.borrow(base.repository)
+        bare = Repository(repository.git_dir)
+        index = kept / "overlay.index"
+        commit = add_subprojects(bare, base.commit, index, self.store, self.progress)
+        title = f"apply {len(self.patches)} patches on {name}"
+        with self.progress.step(title if self.patches else f"lay out {name}"):
+            commit = apply_series(bare, commit, self.patches, name, self.progress)
+            files = qemu_build.overlay(
+                self.devices,
+                lambda path: bare.try_("cat-file", "-e", f"{commit}:{path}").returncode == 0,
+                bare.try_("cat-file", "-p", f"{commit}:pc-bios/meson.build").text,
+            )
+            index.unlink(missing_ok=True)
+            repository.check_out(qemu_build.add_files(bare, commit, files, index))
+
+    def _configure(self, tree: Path, out: Path, log: Path, step: Step) -> None:
+        """Run ``configure``, unless the kept build folder was made by the same command."""
+        argv = qemu_build.configure_argv(tree, Path(sys.executable))
+        said = "\n".join([*argv, qemu_build.environment().get("CC", ""), ""])
+        mark = out / "configured-by"
+        if mark.exists() and mark.read_text() == said and (out / "build.ninja").exists():
+            return
+        step.update("configure")
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        self._run(argv, out, log, step)
+        mark.write_text(said)
+
+    def _run(self, argv: list[str], out: Path, log: Path, step: Step) -> None:
+        told = 0.0
+
+        def on_line(line: str) -> None:
+            nonlocal told
+            found = qemu_build.step_of(line)
+            if found and time.monotonic() - told >= _REPORT_EVERY_S:
+                told = time.monotonic()
+                done, total, name = found
+                step.update(name.rpartition("/")[2], done=done, total=total)
+
+        code = stream(argv, cwd=out, env=qemu_build.environment(), log=log, on_line=on_line)
+        if code == 0:
+            return
+        text = log.read_text(errors="replace")
+        if says_disk_full(text):
+            raise disk_full(self.store.root)
+        raise BuildError(
+            f"the emulator {self.profile.name} does not build "
+            f"({Path(argv[0]).name} ended with {code})",
+            where=log,
+            detail=qemu_build.first_errors(text.splitlines()),
+            hint="the whole output is in that log; `ci/bootstrap run` installs what is missing",
+        )
+
+    def _collect(self, tree: Path, out: Path, log: Path, folder: Path) -> None:
+        """Copy the binary, its firmware and the log into the artefact."""
+        for part in ("bin", "share"):
+            (folder / part).mkdir()
+        binary = folder / "bin" / qemu_build.TARGET
+        shutil.copy2(out / qemu_build.TARGET, binary)
+        for name, path in qemu_build.find_firmware(tree).items():
+            shutil.copy2(path, folder / "share" / name)
+        shutil.copy2(log, folder / "build.log")
+        try:
+            version = _version(str(binary))
+        except UserError as error:
+            raise BuildError(
+                "the QEMU that was built does not start", where=binary, detail=error.detail
+            ) from error
+        (folder / "version").write_text(f"{version}\n")
+
+
+def _library_version(name: str) -> str:
+    result = capture(["pkg-config", "--modversion", name], timeout_s=30)
+    if result.returncode != 0:
+        raise BuildError(
+            f"the library {name} that QEMU is built with is missing",
+            detail=result.complaint,
+            hint="`ci/bootstrap run` installs what is missing",
+        )
+    return result.text

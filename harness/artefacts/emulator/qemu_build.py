@@ -1,0 +1,166 @@
+"""How QEMU's own build is called, and what has to be put into its tree first."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.artefacts.source.git import Repository, clean_environment
+from harness.errors import BuildError
+
+TARGET = "qemu-system-x86_64"
+
+#: Name of the list of devices in QEMU's tree, see ``--with-devices-ARCH`` of its configure.
+_DEVICES = "uintr-harness"
+
+#: All that is not said to be in is out. Slirp is the guests' network.
+_FEATURES = (
+    "--without-default-features",
+    "--without-default-devices",
+    "--enable-tcg",
+    "--enable-kvm",
+    "--enable-slirp",
+    "--disable-docs",
+    "--disable-tools",
+    "--disable-guest-agent",
+    "--disable-install-blobs",
+    "--disable-debug-info",
+    "--disable-werror",
+    "--disable-download",
+)
+
+#: Firmware that guests load: BIOS, its APIC helper, and what boots a kernel of each kind.
+FIRMWARE = (
+    "bios-256k.bin",
+    "kvmvapic.bin",
+    "linuxboot_dma.bin",
+    "multiboot_dma.bin",
+    "pvh.bin",
+)
+
+#: Variables that steer configure, or change how ninja announces its steps.
+_STEERING = {
+    *("CC", "CXX", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CROSS_PREFIX"),
+    *("MESON", "NINJA", "NINJA_STATUS", "PYTHON"),
+}
+
+#: Where Debian's packages qemu-system-data and seabios have them, for a tree without.
+HOST_FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
+
+_STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
+_ERROR = re.compile(r"error:|ERROR:|undefined reference|No such file|not found|Killed")
+_SHOWN_LINES = 24
+_CONTEXT_LINES = 3
+
+
+def settings() -> dict[str, object]:
+    """Return what goes into an emulator's key besides tree, tools and firmware."""
+    return {"features": list(_FEATURES), "target": TARGET}
+
+
+def configure_argv(tree: Path, python: Path) -> list[str]:
+    """Return the command line of ``configure``, to be run in the build folder.
+
+    :param python: the interpreter that has meson and what QEMU's build asks for besides.
+    """
+    return [
+        str(tree / "configure"),
+        "--target-list=x86_64-softmmu",
+        f"--with-devices-x86_64={_DEVICES}",
+        *_FEATURES,
+        f"--python={python}",
+    ]
+
+
+def ninja_argv(jobs: int) -> list[str]:
+    """Return the command line that builds the one binary, to be run in the build folder."""
+    return ["ninja", f"-j{jobs}", TARGET]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a build, with ccache before the compilers where there is one."""
+    kept = {name: value for name, value in clean_environment().items() if name not in _STEERING}
+    if shutil.which("ccache"):
+        kept["CC"] = "ccache cc"
+        # By the compiler's own list of headers: preprocessing each file once more to know whether
+        # it is cached made a first build half as long again.
+        kept["CCACHE_DEPEND"] = "true"
+    return kept
+
+
+def overlay(devices: bytes, has: Callable[[str], bool], meson_build: str) -> dict[str, bytes]:
+    """Return files to add to a tree, by path.
+
+    They are our list of devices, and an empty archive for each EFI image that a repacked tarball
+    lacks: meson wants to see the files of ``pc-bios/meson.build``, which nothing here unpacks.
+
+    :param devices: the list, in QEMU's Kconfig form.
+    :param has: tells whether the tree has a path.
+    :param meson_build: the text of ``pc-bios/meson.build``.
+    """
+    names = re.findall(r"'(edk2-[\w-]+\.fd)'", meson_build)
+    lacking = [path for name in names if not has(path := f"pc-bios/{name}.bz2")]
+    return {
+        f"configs/devices/x86_64-softmmu/{_DEVICES}.mak": devices,
+        **dict.fromkeys(lacking, b""),
+    }
+
+
+def add_files(repository: Repository, commit: str, files: Mapping[str, bytes], index: Path) -> str:
+    """Return a commit with files added.
+
+    :param index: a path for git's index, where nothing is.
+    """
+    env = {"GIT_INDEX_FILE": str(index)}
+    repository.run("read-tree", commit, env=env)
+    for path, content in sorted(files.items()):
+        blob = repository.run("hash-object", "-w", "--stdin", stdin=content)
+        repository.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+    tree = repository.run("write-tree", env=env)
+    return repository.commit(tree, "Add what the harness needs", parent=commit)
+
+
+def host_firmware(folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict[str, Path]:
+    """Return the firmware files that the host's packages have, by name."""
+    return {
+        name: path for name in FIRMWARE for folder in folders if (path := folder / name).is_file()
+    }
+
+
+def find_firmware(tree: Path, folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict[str, Path]:
+    """Return the firmware files by name: from QEMU's tree, else from the host's packages.
+
+    :raise BuildError: one is in neither.
+    """
+    in_tree = {name: path for name in FIRMWARE if (path := tree / "pc-bios" / name).is_file()}
+    found = host_firmware(folders) | in_tree
+    if missing := [name for name in FIRMWARE if name not in found]:
+        raise BuildError(
+            f"QEMU's firmware is missing: {', '.join(missing)}",
+            where=", ".join(map(str, (tree / "pc-bios", *folders))),
+            hint="it is in Debian's packages qemu-system-data and seabios; "
+            "`ci/bootstrap run` installs what is missing",
+        )
+    return found
+
+
+def step_of(line: str) -> tuple[int, int, str] | None:
+    """Return number, total and name of ninja's step, or None for any other line."""
+    match = _STEP.match(line)
+    return (int(match[1]), int(match[2]), match[3].split()[-1]) if match else None
+
+
+def first_errors(lines: list[str]) -> str:
+    """Return the first complaints of a build's output, each with the lines after it."""
+    shown: list[str] = []
+    until = -1
+    for number, line in enumerate(lines):
+        if _ERROR.search(line) and not step_of(line):
+            until = number + _CONTEXT_LINES
+        if number <= until:
+            shown.append(line)
+        if len(shown) >= _SHOWN_LINES:
+            break
+    return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])

@@ -1,0 +1,1 @@
+"""Building a kernel: configuration, compiler, checks of each patch, coverage."""

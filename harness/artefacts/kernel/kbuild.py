@@ -1,0 +1,178 @@
+"""How the kernel's own build is called: make's and tuxmake's command lines, pinned.
+
+``make`` itself configures: tuxmake would merge the fragments with a script that hides which one
+lost, and its own checks cost more than the configuration. tuxmake compiles: it brings the
+wrapper for ccache, ``metadata.json``, and a reproducer that a kernel developer can run.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.artefacts.source.git import clean_environment
+from harness.progress import Step
+from harness.values import Compiler
+
+#: Nothing of when, where and by whom goes into a kernel. The date is that of the RFC's posting.
+PINNED = {
+    "KBUILD_BUILD_TIMESTAMP": "2021-09-13 00:00:00 UTC",
+    "KBUILD_BUILD_USER": "uintr",
+    "KBUILD_BUILD_HOST": "harness",
+    "KBUILD_BUILD_VERSION": "1",
+    # Set and empty: scripts/setlocalversion then adds no "+" for a tree with patches.
+    "LOCALVERSION": "",
+}
+
+#: Paths of this machine that are mapped away: the compiler's working folder, which debug
+#: information names without a final slash, and files; of several that fit, the last one counts.
+_PREFIX_MAPS = ("{tree}=.", "{out}=.", "{tree}/=", "{out}/=")
+
+_STEP = re.compile(r"^  ([A-Z][A-Z0-9_]+)(?: \[M\])?\s+\S")
+_ERROR = re.compile(
+    r"error:|undefined reference|multiple definition|No rule to make target|"
+    r"Segmentation fault|internal compiler error|command not found|Killed"
+)
+
+#: Lines of a log that an error shows at most, and how many follow the first of each complaint.
+_SHOWN_LINES = 24
+_CONTEXT_LINES = 3
+
+#: Shortest time between two reports of how far a build is, in seconds.
+_REPORT_EVERY_S = 0.2
+
+
+def build_settings(cc: Compiler) -> dict[str, object]:
+    """Return what goes into a kernel's key besides tree, configuration and compiler."""
+    return {"make": make_variables(cc), "environment": PINNED, "prefix-maps": list(_PREFIX_MAPS)}
+
+
+def make_variables(cc: Compiler) -> list[str]:
+    """Return the variables that choose the tools."""
+    return ["LLVM=1"] if cc == "clang" else []
+
+
+def environment(tree: Path, out: Path) -> dict[str, str]:
+    """Return the environment of a kernel build.
+
+    Paths of this machine are mapped away, so that the same inputs give the same bytes in any
+    cache folder. ``KBUILD_`` and make variables of the user's shell do not count.
+    """
+    kept = {
+        name: value
+        for name, value in clean_environment().items()
+        if not name.startswith(("KBUILD_", "KCONFIG_", "MAKE", "LLVM", "KCFLAGS", "CROSS_COMPILE"))
+        and name
+        not in {"ARCH", "CC", "LD", "CFLAGS", "LDFLAGS", "CPPFLAGS", "O", "V", "GREP_OPTIONS"}
+    }
+    maps = (text.format(tree=tree, out=out) for text in _PREFIX_MAPS)
+    flags = " ".join(f"-ffile-prefix-map={text}" for text in maps)
+    return {**kept, **PINNED, "KCFLAGS": flags, "KAFLAGS": flags}
+
+
+def config_argv(tree: Path, out: Path, cc: Compiler, target: str) -> list[str]:
+    """Return the command line of a configuration target (``tinyconfig``, ``olddefconfig``)."""
+    return [
+        "make",
+        "--no-print-directory",
+        "--directory",
+        str(tree),
+        f"O={out}",
+        *make_variables(cc),
+        target,
+    ]
+
+
+def release_argv(tree: Path, out: Path, cc: Compiler) -> list[str]:
+    """Return the command line that prints what ``uname -r`` will say."""
+    return ["make", "--silent", *config_argv(tree, out, cc, "kernelrelease")[1:]]
+
+
+def tuxmake_argv(
+    python: Path,
+    tree: Path,
+    out: Path,
+    report: Path,
+    headers: Path,
+    cc: Compiler,
+    jobs: int,
+    env: dict[str, str],
+    variables: Sequence[str] = (),
+) -> list[str]:
+    """Return the command line that builds image and headers.
+
+    :param python: the interpreter that has tuxmake.
+    :param report: folder for tuxmake's log, metadata and reproducer.
+    :param headers: folder that ``headers_install`` fills.
+    :param env: what :func:`environment` gave; what is pinned in it is said again for the
+        reproducer.
+    :param variables: more of make's variables, ``NAME=VALUE``.
+    """
+    said = [*PINNED, "KCFLAGS", "KAFLAGS"]
+    return [
+        str(python),
+        "-m",
+        "tuxmake",
+        "--runtime=null",
+        f"--toolchain={cc}",
+        f"--wrapper={'ccache' if shutil.which('ccache') else 'none'}",
+        f"--directory={tree}",
+        f"--build-dir={out}",
+        f"--output-dir={report}",
+        f"--kconfig={out / '.config'}",
+        f"--jobs={jobs}",
+        "--fail-fast",
+        "--verbose",
+        *(f"--environment={name}={env[name]}" for name in said),
+        "--make-target=bzImage",
+        "--make-target=headers_install",
+        *make_variables(cc),
+        *variables,
+        f"INSTALL_HDR_PATH={headers}",
+        "config",  # and not tuxmake's default targets, modules and archives among them
+    ]
+
+
+def is_step(line: str) -> bool:
+    """Tell whether a line of make's output announces a thing built (``  CC   kernel/fork.o``)."""
+    match = _STEP.match(line)
+    return match is not None and match[1] not in {"HDRINST", "INSTALL", "SYNC"}
+
+
+def first_errors(lines: Sequence[str]) -> str:
+    """Return the first complaints of a build log, each with the lines after it."""
+    shown: list[str] = []
+    until = -1
+    for number, line in enumerate(lines):
+        if _ERROR.search(line):
+            until = number + _CONTEXT_LINES
+        if number <= until:
+            shown.append(line)
+        if len(shown) >= _SHOWN_LINES:
+            break
+    return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])
+
+
+class StepCounter:
+    """Counts what a build makes and tells a step, a few times a second at most."""
+
+    def __init__(self, step: Step, total: float | None) -> None:
+        self.count = 0
+        self._step = step
+        self._total = total
+        self._told = 0.0
+
+    def line(self, line: str) -> None:
+        """Take one line of make's output."""
+        if not is_step(line):
+            return
+        self.count += 1
+        now = time.monotonic()
+        if now - self._told < _REPORT_EVERY_S:
+            return
+        self._told = now
+        total = max(self._total, self.count) if self._total else None
+        self._step.update(line.split()[-1], done=self.count, total=total)

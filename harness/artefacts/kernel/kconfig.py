@@ -1,0 +1,186 @@
+"""Configuration fragments as values: read, merged, and checked against what came out.
+
+Kconfig drops an option with unmet dependencies without a word. Here every option that a fragment
+asks for is looked up in the final ``.config``; one that differs is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.artefacts.kernel.kconfig_reader import explain
+from harness.errors import BuildError, UserError
+from harness.values import Value
+
+_SET = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.*)")
+_UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
+
+#: How a ``.config`` says that an option is off.
+OFF = "n"
+
+
+class Option(Value):
+    """One line of a fragment: what is asked for, and where."""
+
+    name: str
+    #: As in ``.config``: ``y``, ``m``, a number, or a string in its quotes; ``n`` for "not set".
+    value: str
+    fragment: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """``fragments/NAME.config:LINE``."""
+        return f"{self.fragment}.config:{self.line}"
+
+    @property
+    def text(self) -> str:
+        """The line as ``.config`` spells it."""
+        return spell(self.name, self.value)
+
+
+class Fragment(Value):
+    """A ``kernel-config/fragments/NAME.config`` file."""
+
+    name: str
+    options: tuple[Option, ...]
+
+
+class Conflict(Value):
+    """Two fragments that ask for different values of one option; the later one wins."""
+
+    earlier: Option
+    later: Option
+
+    def __str__(self) -> str:
+        """One line for a note."""
+        return (
+            f"{self.later.place} asks for {self.later.text}, "
+            f"over {self.earlier.text} from {self.earlier.place}"
+        )
+
+
+def spell(name: str, value: str) -> str:
+    """Return an option's line in ``.config``."""
+    return f"# CONFIG_{name} is not set" if value == OFF else f"CONFIG_{name}={value}"
+
+
+def parse_line(line: str) -> tuple[str, str] | None:
+    """Return (name, value) of a line of a ``.config`` or fragment; None if it sets nothing."""
+    match = _SET.fullmatch(line)
+    if match:
+        return match[1], match[2]
+    match = _UNSET.fullmatch(line)
+    return (match[1], OFF) if match else None
+
+
+def parse_fragment(text: str, name: str, where: Path | None = None) -> Fragment:
+    """Read a fragment.
+
+    :raise UserError: a line is neither an option, a comment nor blank, or asks twice for the same
+        option.
+    """
+    options: dict[str, Option] = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        found = parse_line(line)
+        if found is None:
+            if line and not line.startswith("#"):
+                raise UserError(
+                    f"{line!r} is no configuration line",
+                    where=f"{where or name}:{number}",
+                    hint="write CONFIG_NAME=value or `# CONFIG_NAME is not set`",
+                )
+            continue
+        option = Option(name=found[0], value=found[1], fragment=name, line=number)
+        if option.name in options:
+            raise UserError(
+                f"CONFIG_{option.name} is asked for twice",
+                where=f"{where or name}:{number}",
+                hint=f"the first is in line {options[option.name].line}",
+            )
+        options[option.name] = option
+    return Fragment(name=name, options=tuple(options.values()))
+
+
+def load_fragments(names: Sequence[str], folder: Path) -> tuple[Fragment, ...]:
+    """Read fragments by name.
+
+    :raise UserError: there is none of that name, or one is malformed.
+    """
+    fragments = []
+    for name in names:
+        path = folder / f"{name}.config"
+        if not path.is_file():
+            known = sorted(found.stem for found in folder.glob("*.config"))
+            raise UserError(
+                f"there is no fragment {name}",
+                where=path,
+                hint=f"the fragments are: {', '.join(known)}",
+            )
+        fragments.append(parse_fragment(path.read_text(encoding="utf-8"), name, path))
+    return tuple(fragments)
+
+
+def merge(fragments: Iterable[Fragment]) -> tuple[dict[str, Option], tuple[Conflict, ...]]:
+    """Put fragments on one another, the later over the earlier; conflicts are told, not refused."""
+    merged: dict[str, Option] = {}
+    conflicts = []
+    for fragment in fragments:
+        for option in fragment.options:
+            before = merged.pop(option.name, None)  # the later one also goes to the end
+            if before and before.value != option.value:
+                conflicts.append(Conflict(earlier=before, later=option))
+            merged[option.name] = option
+    return merged, tuple(conflicts)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Read a ``.config``: every option with its value, ``n`` for those that are off."""
+    return dict(found for line in text.splitlines() if (found := parse_line(line)))
+
+
+def write_config(base: Mapping[str, str], options: Mapping[str, Option]) -> str:
+    """Return the text of a ``.config``: a base with options put over it.
+
+    What was asked for comes last: of two members of a choice that are both y, Kconfig takes
+    the one that it reads last.
+    """
+    values = {name: value for name, value in base.items() if name not in options}
+    values |= {name: option.value for name, option in options.items()}
+    return "".join(f"{spell(name, value)}\n" for name, value in values.items())
+
+
+def dropped(options: Mapping[str, Option], config: Mapping[str, str]) -> tuple[Option, ...]:
+    """Return the options that are not in the configuration as they were asked for."""
+    return tuple(
+        option for option in options.values() if config.get(option.name, OFF) != option.value
+    )
+
+
+def verify(options: Mapping[str, Option], config: Mapping[str, str], tree: Path) -> None:
+    """Check that everything asked for is in the final configuration.
+
+    :param tree: the kernel tree, whose Kconfig files tell why an option was dropped.
+    :raise BuildError: an option is not; option, asked, got, fragment and what is in its way.
+    """
+    lost = dropped(options, config)
+    if not lost:
+        return
+    lines = []
+    for option in lost:
+        got = config.get(option.name)
+        lines.append(f"CONFIG_{option.name} ({option.place})")
+        lines.append(f"  asked: {option.text}")
+        lines.append(f"  got:   {spell(option.name, got) if got else 'nothing'}")
+        lines.extend(f"  {reason}" for reason in explain(tree, option.name, option.value, config))
+    first = lost[0]
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    raise BuildError(
+        f"CONFIG_{first.name}={first.value}{more} did not survive `make olddefconfig`",
+        where=first.place,
+        detail="\n".join(lines),
+        hint="add what it depends on to the fragment, or take the option out of it",
+    )

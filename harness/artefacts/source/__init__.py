@@ -1,0 +1,1 @@
+"""Base trees and the series that are put on them."""

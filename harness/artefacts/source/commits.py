@@ -1,0 +1,88 @@
+"""The history of a git checkout, for a search in it. The checkout is read and never written to.
+
+Which commit halves what is left is git's own answer (``git rev-list --bisect-all``, with which
+``git bisect`` works too), so that merges are treated as its users expect; but what was found good
+or bad is not kept in the checkout, which somebody may be working in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.artefacts.source.git import clean_environment
+from harness.artefacts.source.local_tree import git_dir_of
+from harness.errors import BuildError, UserError
+from harness.lib.process import Captured, capture
+
+
+class Commits:
+    """Questions to a checkout's history.
+
+    :param tree: the top folder of the checkout.
+    :param first_parent: follow only the first parent of a merge.
+    :raise UserError: it is no git checkout.
+    """
+
+    def __init__(self, tree: Path, *, first_parent: bool = False) -> None:
+        self.tree = tree
+        self.first_parent = first_parent
+        self._git_dir = git_dir_of(tree)
+
+    def resolve(self, revision: str) -> str:
+        """Return the commit that a revision names in this checkout.
+
+        :raise UserError: none, or not just one.
+        """
+        # HEAD is that of the checkout, which may be a linked one.
+        found = capture(
+            [
+                *("git", "-C", str(self.tree), "rev-parse", "--verify"),
+                *("--end-of-options", f"{revision}^{{commit}}"),
+            ],
+            env=clean_environment(),
+        )
+        if found.returncode != 0:
+            raise UserError(
+                f"there is no commit {revision!r}",
+                where=self.tree,
+                detail=found.complaint or None,
+                hint="name a commit, a tag or a branch of this checkout",
+            )
+        return found.text
+
+    def subject(self, commit: str) -> str:
+        """Return the first line of a commit's message."""
+        return self._ask("show", "--no-patch", "--format=%s", commit)
+
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
+        """Return ``bad`` and its ancestors that no commit of ``goods`` has, the oldest first."""
+        return self._listed("--topo-order", "--reverse", goods=goods, bad=bad)
+
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
+        """Return the suspects but ``bad``; those come first whose test tells most."""
+        return [one for one in self._listed("--bisect-all", goods=goods, bad=bad) if one != bad]
+
+    def _listed(self, *options: str, goods: Sequence[str], bad: str) -> list[str]:
+        if self.first_parent:
+            options = (*options, "--first-parent")
+        said = self._ask("rev-list", *options, bad, *(f"^{good}" for good in goods), "--")
+        return [line.split(" ", 1)[0] for line in said.splitlines()]
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Tell whether a commit is in another's history, or is that commit."""
+        return self._try("merge-base", "--is-ancestor", old, new).returncode == 0
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the best common ancestors of two commits; none of unrelated ones."""
+        return self._try("merge-base", "--all", one, other).text.split()
+
+    def _ask(self, *args: str) -> str:
+        said = self._try(*args)
+        if said.returncode != 0:
+            raise BuildError(f"git {args[0]} failed", where=self.tree, detail=said.complaint)
+        return said.text
+
+    def _try(self, *args: str) -> Captured:
+        argv = ["git", f"--git-dir={self._git_dir}", *args]
+        return capture(argv, env=clean_environment())

@@ -1,0 +1,170 @@
+"""Source packages of any Debian suite, through a private apt configuration.
+
+Mirror, keys and the way there (proxies, certificates, credentials) are the host's own; suite,
+lists and downloads are in a folder of ours, so that nothing of the host's configuration is changed
+and no root rights are needed. apt checks the archive's signature and, by it, the digest of each
+file.
+
+A package is fetched once and then stays: a suite gets new versions now and then, and a bench
+whose emulator changes by itself is no bench. To take the present version, remove the entries in
+the store's ``debian-archive`` folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.artefacts.source.git import clean_environment
+from harness.artefacts.store import Entry, Store
+from harness.errors import BuildError
+from harness.lib.process import Captured, capture
+from harness.values import DebianArchiveSource
+
+#: Debian's keys for all suites, in the package debian-archive-keyring.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+#: Settings of the host that are about its own suite and its own caches. A default release that is
+#: not the suite asked for hides every package of it; hooks refresh caches of root's, and fail a
+#: download that went well.
+_FORGET = """#clear APT::Default-Release;
+#clear APT::Update;
+"""
+
+_PASSWORD = re.compile(r"//[^/@\s]*@")
+_TARGET_FORMAT = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(COMPONENT)"
+_FETCH_S = 1800.0
+_HINT = (
+    "apt must know a Debian mirror (`apt-get update` as root); elsewhere, name a tarball with its "
+    "SHA-256, a git revision or a tree in an emulator profile of your own"
+)
+
+
+class AptFolder(NamedTuple):
+    """A folder with all that apt would keep under ``/etc`` and ``/var``."""
+
+    path: Path
+
+    def make(self, sources: str) -> None:
+        """Make the folder, with the given text as its ``sources.list``."""
+        for part in ("lists/partial", "cache/archives/partial", "parts"):
+            (self.path / part).mkdir(parents=True)
+        (self.path / "apt.conf").write_text(_FORGET, encoding="utf-8")
+        listing = self.path / "sources.list"
+        listing.touch(mode=0o600)  # a mirror's address may hold a password
+        listing.write_text(sources, encoding="utf-8")
+
+    def options(self) -> list[str]:
+        """Return the options that make apt use this folder."""
+        settings = {
+            "Dir::Etc::SourceList": self.path / "sources.list",
+            "Dir::Etc::SourceParts": self.path / "parts",
+            "Dir::State::Lists": self.path / "lists",
+            "Dir::Cache": self.path / "cache",
+            # The folder is the user's own, where apt's own user may not look into.
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+            # What the host lets pass is not let pass here.
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::AllowWeakRepositories": "false",
+            "APT::Get::AllowUnauthenticated": "false",
+        }
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        return ["-c", str(self.path / "apt.conf"), *options]
+
+
+def parse_mirror(targets: str) -> str | None:
+    """Return the URI of the first Debian mirror in ``apt-get indextargets``' output, or None.
+
+    :param targets: a line ``origin|label|URI|component`` for each of the host's indexes.
+    """
+    for line in targets.splitlines():
+        origin, label, uri, component = (*line.split("|"), "", "", "")[:4]
+        if (origin, label, component) == ("Debian", "Debian", "main"):
+            return uri
+    return None
+
+
+def sources_list(mirror: str, suite: str, keyring: Path | None) -> str:
+    """Return the ``sources.list`` for a suite's source packages.
+
+    :param keyring: None for what apt trusts anyway.
+    """
+    signed = f"[signed-by={keyring}] " if keyring else ""
+    return f"deb-src {signed}{mirror} {suite} main\n"
+
+
+def archive_version(source: DebianArchiveSource, store: Store) -> str:
+    """Return the version of the fetched package, fetching it if need be.
+
+    :raise BuildError: apt cannot bring it.
+    """
+    return (_fetched(source, store).path / "version").read_text().strip()
+
+
+def archive_tarball(source: DebianArchiveSource, store: Store) -> Path:
+    """Return the upstream tarball of the package, fetching it if need be.
+
+    :raise BuildError: apt cannot bring it, or it has none.
+    """
+    found = sorted(_fetched(source, store).path.glob("*.orig.tar.*"))
+    tarballs = [path for path in found if path.suffix not in {".asc", ".sig"}]
+    if len(tarballs) != 1:
+        raise BuildError(
+            f"the source package {source.package} has {len(tarballs)} upstream tarballs, not one",
+            where=f"{source.package} in {source.suite}",
+        )
+    return tarballs[0]
+
+
+def _fetched(source: DebianArchiveSource, store: Store) -> Entry:
+    inputs = {"package": source.package, "suite": source.suite}
+    return store.get("debian-archive", inputs, lambda folder: _fetch(source, folder))
+
+
+def _fetch(source: DebianArchiveSource, folder: Path) -> None:
+    """Download a source package into a folder, with a file ``version`` beside it."""
+    targets = _apt(["indextargets", "--format", _TARGET_FORMAT], source, "tell its mirrors")
+    mirror = parse_mirror(targets.text)
+    if mirror is None:
+        raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
+    apt = AptFolder(folder / "apt")
+    apt.make(sources_list(mirror, source.suite, KEYRING if KEYRING.exists() else None))
+    shown = _PASSWORD.sub("//", mirror)
+    _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {shown}")
+    _apt(
+        [*apt.options(), "source", "--download-only", "--only-source", source.package],
+        source,
+        "download it",
+        cwd=folder,
+    )
+    (folder / "version").write_text(_version(source, folder) + "\n")
+    shutil.rmtree(apt.path, ignore_errors=True)
+
+
+def _version(source: DebianArchiveSource, folder: Path) -> str:
+    descriptions = sorted(folder.glob("*.dsc"))
+    text = descriptions[0].read_text(encoding="utf-8", errors="replace") if descriptions else ""
+    found = re.search(r"^Version: (\S+)$", text, re.MULTILINE)
+    if found is None:
+        raise BuildError(
+            "the source package has no description with a version",
+            where=f"{source.package} in {source.suite}",
+        )
+    return found[1]
+
+
+def _apt(
+    argv: list[str], source: DebianArchiveSource, what: str, *, cwd: Path | None = None
+) -> Captured:
+    result = capture(["apt-get", "-q", *argv], cwd=cwd, env=clean_environment(), timeout_s=_FETCH_S)
+    if result.returncode != 0:
+        raise BuildError(
+            f"apt-get could not {what}",
+            where=f"source package {source.package} of Debian {source.suite}",
+            detail=result.complaint or result.text[-2000:],
+            hint=_HINT,
+        )
+    return result

@@ -1,0 +1,194 @@
+"""A kernel tree on this machine: identified and copied, never written to.
+
+In a git checkout the identity is the tree id of what ``git add --all`` would record: HEAD, changes
+and new files, without what its .gitignore hides (build products). The objects that this makes go
+elsewhere, and the checkout's index is copied first, so nothing is written into the checkout.
+Any other folder is identified by every file's name, size, mode and time of change.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from harness.artefacts.source.git import Repository, clean_environment, own_environment
+from harness.artefacts.source.tree_kind import KERNEL_TREE, TreeKind
+from harness.errors import BuildError, UserError
+from harness.lib.process import capture
+
+#: What an in-tree build or an editor leaves: not part of a tree, and what stops ``make O=``.
+_BUILD_PRODUCTS = (
+    ".config",
+    ".config.old",
+    ".version",
+    ".git",
+    "include/config",
+    "include/generated",
+    "arch/x86/include/generated",
+    "*.o",
+    "*.a",
+    "*.ko",
+    "*.cmd",
+    "*.swp",
+    "vmlinux",
+    "System.map",
+)
+
+
+def identify(tree: Path, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
+    """Return what decides the content of a local tree.
+
+    :raise UserError: it is not there, or is of another kind.
+    """
+    _check(tree, kind)
+    git_dir = _git_dir(tree)
+    if git_dir is None:
+        return {"kind": "tree", "path": str(tree.resolve()), "listing": _listing(tree)}
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        return {"kind": "tree", "tree": _record(tree, git_dir, Path(scratch))}
+
+
+def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) -> str:
+    """Commit a local tree's content to a repository of ours, and return the commit.
+
+    :raise BuildError: the tree changed since it was identified.
+    """
+    git_dir = _git_dir(tree)
+    if git_dir is None:
+        commit = _copy(tree, repository)
+        changed = _listing(tree) != identity.get("listing")
+    else:
+        objects = repository.git_dir / "objects"
+        found = _record(tree, git_dir, objects)
+        changed = found != identity.get("tree")
+        alternates = objects / "info" / "alternates"
+        alternates.write_text(f"{_objects_of(git_dir)}\n")
+        commit = repository.commit(found, str(tree))
+        repository.run("update-ref", "refs/heads/base", commit)
+        # Everything into one pack of our own: the checkout may go away, its objects with it.
+        repository.run("repack", "-a", "-d", "-q", "--window=0")
+        alternates.unlink()
+    if changed:
+        raise BuildError(
+            "the tree was changed while it was being read",
+            where=tree,
+            hint="run again when nothing writes to it",
+        )
+    return commit
+
+
+def identify_commit(tree: Path, commit: str, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
+    """Return what decides the content of a commit; the same as of a checkout of just that.
+
+    :raise UserError: there is no such commit in the checkout, or it holds another kind of tree.
+    """
+    repository = Repository(git_dir_of(tree))
+    if not repository.has(commit):
+        raise UserError("the git checkout has no such commit", where=f"{commit} in {tree}")
+    top = repository.run("ls-tree", "--name-only", commit).splitlines()
+    lacking = [name for name in kind.top if name not in top]
+    if lacking:
+        raise UserError(
+            f"this commit is no {kind.name}: it has no {' and no '.join(lacking)}",
+            where=f"{commit} in {tree}",
+        )
+    return {"kind": "tree", "tree": repository.tree_of(commit)}
+
+
+def git_dir_of(tree: Path) -> Path:
+    """Return the git folder of a checkout; of a linked one, that of the main checkout.
+
+    :raise UserError: this is no git checkout.
+    """
+    git_dir = _git_dir(tree)
+    if git_dir is None:
+        raise UserError("this is no git checkout", where=tree, hint="name the top of one")
+    return _objects_of(git_dir).parent
+
+
+def _check(tree: Path, kind: TreeKind) -> None:
+    if not all((tree / name).is_file() for name in kind.top):
+        raise UserError(
+            f"this is no {kind.name}: it has no {' or no '.join(kind.top)}"
+            if tree.is_dir()
+            else "there is no such folder",
+            where=tree,
+            hint=f"name the folder that holds the tree's top {kind.top[0]}",
+        )
+
+
+def _git_dir(tree: Path) -> Path | None:
+    """Return the git folder of a checkout whose top is ``tree``; None for any other folder."""
+    if shutil.which("git") is None or not (tree / ".git").exists():
+        return None
+    result = capture(
+        ["git", "-C", str(tree), "rev-parse", "--absolute-git-dir"], env=clean_environment()
+    )
+    return Path(result.text) if result.returncode == 0 else None
+
+
+def _objects_of(git_dir: Path) -> Path:
+    """Return a git folder's objects; a linked work tree has them in the main checkout."""
+    common = git_dir / "commondir"
+    main = (git_dir / common.read_text().strip()).resolve() if common.exists() else git_dir
+    return main / "objects"
+
+
+def _record(tree: Path, git_dir: Path, objects: Path) -> str:
+    """Return the tree id of a checkout's content; new objects are written to ``objects``."""
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        index = Path(scratch) / "index"
+        if (git_dir / "index").exists():
+            shutil.copyfile(git_dir / "index", index)  # with it, unchanged files are not read
+        env = {
+            **own_environment(),
+            "GIT_DIR": str(git_dir),
+            "GIT_WORK_TREE": str(tree),
+            "GIT_INDEX_FILE": str(index),
+            "GIT_OBJECT_DIRECTORY": str(objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(_objects_of(git_dir)),
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        text = ""
+        for args in (["add", "--all", "."], ["write-tree"]):
+            result = capture(["git", *args], cwd=tree, env=env, timeout_s=3600)
+            text = result.text
+            if result.returncode != 0:
+                raise BuildError(
+                    f"git {args[0]} cannot read the tree", where=tree, detail=result.complaint
+                )
+        return text
+
+
+def _files(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Give every file below a folder with its status, in a fixed order."""
+    for folder, names, files in os.walk(tree):
+        names[:] = sorted(name for name in names if name != ".git")
+        for name in sorted(files):
+            path = Path(folder) / name
+            yield str(path.relative_to(tree)), path.lstat()
+
+
+def _listing(tree: Path) -> str:
+    digest = sha256()
+    for name, status in _files(tree):
+        line = f"{name}\0{status.st_mode:o}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _copy(tree: Path, repository: Repository) -> str:
+    """Commit a plain folder, without what a build in it left."""
+
+    reader = Repository(repository.git_dir, tree)
+    env = {"GIT_INDEX_FILE": str(repository.git_dir / "import.index")}
+    reader.run("add", "--all", "--force", ".", env=env)
+    patterns = [f":(glob)**/{item}" if "*" in item else item for item in _BUILD_PRODUCTS]
+    reader.run(
+        "rm", "-r", "-q", "--cached", "--force", "--ignore-unmatch", "--", *patterns, env=env
+    )
+    return repository.commit(reader.run("write-tree", env=env), str(tree))

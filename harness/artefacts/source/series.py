@@ -1,0 +1,368 @@
+"""Patch series: from a quilt folder, an mbox or lore, and put on a tree.
+
+Patches are applied to a git index, not to files: nothing is half-patched when one does not fit,
+and no ``.rej`` or ``.orig`` is left anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from unidiff.errors import UnidiffParseError
+from unidiff.patch import PatchedFile, PatchSet
+
+from harness.artefacts.source.git import Repository, clean_environment, own_environment
+from harness.artefacts.store import Store
+from harness.errors import BuildError, UserError
+from harness.lib.process import Captured, capture, host_error
+from harness.progress import Progress
+from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
+
+#: Longest hunk that an error shows, in lines.
+_HUNK_LINES = 60
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch as it was given: a mail, or a bare diff with or without a description."""
+
+    #: The file's name, or the mail's number in its mbox.
+    name: str
+    content: bytes
+    #: Leading folders to take off the file names (``-p``).
+    strip: int = 1
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What goes into an artefact's key for this patch."""
+        return {"sha256": sha256(self.content).hexdigest(), "strip": self.strip}
+
+
+class DoesNotApplyError(BuildError):
+    """A patch of a series does not fit the tree that the patches before it made."""
+
+
+def fetch_series(series: Series | None, store: Store, progress: Progress) -> tuple[Patch, ...]:
+    """Return a series' patches in order; none for no series.
+
+    :raise UserError: a folder, its ``series`` file, a patch or an mbox is missing or malformed.
+    :raise BuildError: b4 did not bring the series from lore.
+    """
+    if series is None:
+        return ()
+    if isinstance(series, FolderSeries):
+        return _from_folder(series.path)
+    if isinstance(series, MboxSeries):
+        return _from_mbox(series.path)
+    return _from_mbox(_from_lore(series, store, progress))
+
+
+# --- where patches come from ---------------------------------------------------------------
+
+
+def parse_series_file(text: str, where: Path) -> tuple[tuple[str, int], ...]:
+    """Return (file name, strip) for each line of a quilt ``series`` file.
+
+    A line is a name, perhaps with ``-pN``; ``#`` starts a comment.
+
+    :raise UserError: a line holds anything else.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        name, *options = words
+        strip = 1
+        for option in options:
+            match = re.fullmatch(r"-p(\d)", option)
+            if match is None:
+                raise UserError(
+                    f"option {option!r} is not understood",
+                    where=f"{where}:{number}",
+                    hint="a line is a patch's name, and perhaps -p0 or -p1 after it",
+                )
+            strip = int(match[1])
+        found.append((name, strip))
+    return tuple(found)
+
+
+def _from_folder(folder: Path) -> tuple[Patch, ...]:
+    listing = folder / "series"
+    if not listing.is_file():
+        raise UserError(
+            "the series has no file named `series`" if folder.is_dir() else "no such series",
+            where=folder,
+            hint="a series is a folder with its patches and a file `series` that names them",
+        )
+    patches = []
+    for name, strip in parse_series_file(listing.read_text(encoding="utf-8"), listing):
+        path = folder / name
+        if not path.is_file():
+            raise UserError(
+                f"patch {name} is missing",
+                where=path,
+                hint=f"add it, or take its line out of {listing}",
+            )
+        patches.append(Patch(name, path.read_bytes(), strip))
+    return tuple(patches)
+
+
+def _from_mbox(path: Path) -> tuple[Patch, ...]:
+    if not path.is_file():
+        raise UserError("no such mbox", where=path, hint="give the path of an mbox of patches")
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        result = capture(
+            ["git", "mailsplit", "--keep-cr", "-b", f"-o{scratch}", "--", str(path)],
+            env=own_environment(),
+        )
+        mails = sorted(Path(scratch).iterdir())
+        if result.returncode != 0 or not mails:
+            raise UserError(
+                "this is no mbox of patches",
+                where=path,
+                detail=result.complaint,
+                hint="`git format-patch --stdout` and `b4 am` write one",
+            )
+        patches = [Patch(f"mail {mail.name}", mail.read_bytes()) for mail in mails]
+    with_diff = tuple(patch for patch in patches if _has_diff(patch))  # no cover letters
+    if not with_diff:
+        raise UserError("no mail in the mbox holds a patch", where=path)
+    return with_diff
+
+
+def _has_diff(patch: Patch) -> bool:
+    return bool(_open(patch).diff.strip()) and b"--- " in _open(patch).diff
+
+
+def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
+    """Fetch a series by b4, once: what a message-id names never changes."""
+
+    def build(folder: Path) -> None:
+        with progress.step(f"fetch series {series.message_id}"):
+            result = capture(
+                [_b4(), "am", "--outdir", str(folder), "--mbox-name", "series", series.message_id],
+                env=clean_environment(),
+                cwd=folder,
+                timeout_s=600,
+            )
+        found = sorted(folder.glob("*.mbx")) or sorted(folder.glob("*.mbox"))
+        if result.returncode != 0 or not found:
+            raise BuildError(
+                "b4 could not fetch the series",
+                where=series.message_id,
+                detail="\n".join((result.text, result.complaint)).strip(),
+                hint="lore must be reachable; or save the thread's mbox and give its path",
+            )
+        found[0].rename(folder / "series.mbox")
+
+    entry = store.get("series", {"message-id": series.message_id}, build)
+    return entry.path / "series.mbox"
+
+
+def _b4() -> str:
+    """Return the b4 to use: the user's, else the one that was installed with the harness."""
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join((os.environ.get("PATH", ""), beside))
+    found = shutil.which("b4", path=path)
+    if found is None:
+        raise BuildError("b4 is not installed", hint="`pip install b4`, or give an mbox instead")
+    return found
+
+
+def subject_of(patch: Patch) -> str:
+    """Return a patch's subject without ``[PATCH n/m]``; its name if it is a bare diff."""
+    return _open(patch).subject or patch.name
+
+
+def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that patches change or add, each once; none of a patch that is no diff."""
+    return tuple(dict.fromkeys(f.path for f in _files(patches) if not f.is_removed_file))
+
+
+def added_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that patches add, each once."""
+    return tuple(dict.fromkeys(file.path for file in _files(patches) if file.is_added_file))
+
+
+def removed_files(patches: Iterable[Patch]) -> tuple[str, ...]:
+    """Return the files that are no more at their place after the patches, each once."""
+    found = [
+        file.source_file.removeprefix("a/")
+        for file in _files(patches)
+        if file.is_removed_file or file.is_rename
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
+    for patch in patches:
+        try:
+            yield from PatchSet(_open(patch).diff.decode(errors="replace"))
+        except UnidiffParseError:
+            continue
+
+
+def slug(subject: str) -> str:
+    """Return a subject as git names a patch's file."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", subject).strip("-.")[:52] or "patch"
+
+
+def write_series(folder: Path, patches: Sequence[Patch]) -> Path:
+    """Write patches as a new folder that ``--series`` takes, and return it.
+
+    :raise HarnessError: the host cannot keep it.
+    """
+    names = []
+    try:
+        folder.mkdir(parents=True)
+        for number, patch in enumerate(patches, 1):
+            name = f"{number:04}-{slug(subject_of(patch))}.patch"
+            (folder / name).write_bytes(patch.content)
+            names.append(f"{name} -p{patch.strip}" if patch.strip != 1 else name)
+        (folder / "series").write_text("".join(f"{name}\n" for name in names))
+    except OSError as error:
+        raise host_error(error, folder) from error
+    return folder
+
+
+# --- putting them on a tree ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A patch taken apart by ``git mailinfo``."""
+
+    subject: str
+    message: str
+    diff: bytes
+
+
+def apply_series(
+    repository: Repository,
+    base: str,
+    patches: Sequence[Patch],
+    tree_name: str,
+    progress: Progress,
+) -> str:
+    """Put patches on a commit and return the resulting commit; one commit a patch.
+
+    A patch that does not fit as it is gets a three-way merge where the repository has what it
+    was made for; that is noted.
+
+    :param tree_name: names the base tree in an error.
+    :raise BuildError: a patch does not apply; patch, hunk and tree are named.
+    """
+    commit = base
+    if not patches:
+        return commit
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        repository.run("read-tree", base, env=env)
+        for number, patch in enumerate(patches, 1):
+            opened = _open(patch)
+            result = _apply(repository, patch, opened.diff, env)
+            if result.returncode != 0:
+                if not _apply_3way(repository, patch, opened.diff, env):
+                    raise _refusal(repository, patch, opened, result, env, tree_name)
+                progress.note(f"patch {patch.name} applied by a three-way merge")
+            tree = repository.run("write-tree", env=env)
+            subject = opened.subject or patch.name
+            message = f"{subject}\n\n{opened.message}".strip()
+            commit = repository.commit(tree, message or f"patch {number}", parent=commit)
+    return commit
+
+
+def message_of(patch: Patch) -> tuple[str, str]:
+    """Return a patch's subject and message; both are empty for a bare diff."""
+    opened = _open(patch)
+    return opened.subject, opened.message
+
+
+def _open(patch: Patch) -> _Opened:
+    """Split a patch into subject, message and diff; a bare diff has neither of the first two."""
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        message, diff = Path(scratch) / "message", Path(scratch) / "diff"
+        result = capture(
+            ["git", "mailinfo", "-b", "--encoding=UTF-8", str(message), str(diff)],
+            env=own_environment(),
+            stdin=patch.content,
+        )
+        if result.returncode != 0 or not diff.exists():
+            return _Opened("", "", patch.content)
+        subject = re.search(r"^Subject: (.*)$", result.text, re.MULTILINE)
+        return _Opened(
+            re.sub(r"^\[[^\]]*\]\s*", "", subject[1]) if subject else "",
+            message.read_text(encoding="utf-8", errors="replace"),
+            diff.read_bytes() if subject else patch.content,
+        )
+
+
+def _apply(
+    repository: Repository, patch: Patch, diff: bytes, env: dict[str, str], *options: str
+) -> Captured:
+    args = ["apply", "--cached", "--whitespace=nowarn", f"-p{patch.strip}", *options, "-"]
+    return repository.try_(*args, env=env, stdin=diff)
+
+
+def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str, str]) -> bool:
+    """Try a three-way merge on a copy of the index; the copy replaces it only if it is clean."""
+    index = Path(env["GIT_INDEX_FILE"])
+    trial = index.with_name("trial")
+    shutil.copyfile(index, trial)
+    merged = _apply(repository, patch, diff, {"GIT_INDEX_FILE": str(trial)}, "--3way")
+    if merged.returncode != 0:
+        return False
+    trial.replace(index)
+    return True
+
+
+def _refusal(
+    repository: Repository,
+    patch: Patch,
+    opened: _Opened,
+    result: Captured,
+    env: dict[str, str],
+    tree_name: str,
+) -> BuildError:
+    """Make the error for a patch that does not apply."""
+    place = re.search(r"^error: patch failed: (.+):(\d+)$", result.complaint, re.MULTILINE)
+    hunk = _hunk(opened.diff, place[1], int(place[2])) if place else ""
+    title = f"{patch.name} ({opened.subject})" if opened.subject else patch.name
+    in_file = f", at {place[1]}:{place[2]}" if place else ""
+    reversed_ = _apply(repository, patch, opened.diff, env, "--reverse", "--check")
+    hint = (
+        "the tree has this change already: take the patch out of the series"
+        if reversed_.returncode == 0
+        else "make the patch again on this tree, or choose the tree that it was made for"
+    )
+    return DoesNotApplyError(
+        f"patch {title} does not apply{in_file}",
+        where=f"tree {tree_name}",
+        detail="\n".join(part for part in (hunk, result.complaint) if part),
+        hint=hint,
+    )
+
+
+def _hunk(diff: bytes, path: str, line: int) -> str:
+    """Return the hunk that git named by file and first line."""
+    try:
+        files = PatchSet(diff.decode(errors="replace"))
+    except UnidiffParseError:
+        return ""
+    for file in files:
+        if file.path != path and not (file.source_file or "").endswith(path):
+            continue
+        for hunk in file:
+            if hunk.source_start == line:
+                return "\n".join(str(hunk).splitlines()[:_HUNK_LINES])
+    return ""

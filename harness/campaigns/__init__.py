@@ -1,0 +1,1 @@
+"""Commands that start many runs: bisection, checks of a series, mutants, fuzzing."""

@@ -1,0 +1,289 @@
+"""The first bad commit of a tree, or the first bad patch of a series, without anybody watching.
+
+Each step is a run of its own (``uintr-harness run``) with a profile for just that commit, or just
+those patches; its exit code and what it recorded are the verdict. The profile has the name of the
+kernel that it is made of, so that its kept build folder is used and each step rebuilds only what
+differs. Both ends are run first: a search between two ends that are not as was said finds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from harness.campaigns.bisect_range import Line
+from harness.campaigns.child_runs import Failure, Ran, Start, failures, run_command, write_profile
+from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
+from harness.lib.process import host_error
+from harness.progress import Progress
+from harness.request.request import Request
+from harness.results.bisection import BISECT_FILE, Bisection, Cause, Point, Step, Verdict
+from harness.results.folder import make_results_folder
+from harness.values import Value
+
+#: How a guest is lost that the kernel under test is to blame for.
+_KERNELS_FAULT = {"panic", "hang"}
+#: Further ways in which a guest does not come up.
+_NO_BOOT = {"silent", "panic-before-init", "hang-in-init", "no-ssh"}
+#: Suspects that ``bisect.json`` names while the search goes on.
+_MAX_SUSPECTS = 64
+_RUN, _LOG = "run", "run.log"
+
+
+class BisectOptions(Value):
+    """How a search goes about its steps; what is run in which cells is the request's."""
+
+    out: Path | None = None
+    #: What a kernel is that does not boot.
+    boot_failure: Literal["skip", "bad"] = "skip"
+    #: Guests at a time.
+    jobs: int = 1
+    #: Times that each program runs, in a row: for a failure that does not show each time.
+    repeat: int = 1
+    #: Runs, or files kept of some, that each step is compared with: worse is bad.
+    baseline: tuple[Path, ...] = ()
+
+
+def bisect(
+    request: Request,
+    options: BisectOptions,
+    line: Line,
+    ends: tuple[str, str],
+    progress: Progress,
+    on_step: Callable[[Step], None],
+    start: Start,
+) -> tuple[Bisection, Path]:
+    """Search for the first bad point; ``bisect.json`` has each step once it is known.
+
+    :param ends: the ids of a good point and a bad one.
+    :param start: runs a command.
+    :return: what was found, and the folder with everything that each step said.
+    :raise UserError: an end is not what it is said to be, or a step's command is wrong.
+    :raise BuildError: an end does not build.
+    :raise GuestError: an end does not boot, or the host fails.
+    """
+    also = line.also_good(*ends)
+    folder = make_results_folder(options.out, "bisect", BISECT_FILE)
+    search = _Search(request, options, line, ends, folder, progress, on_step, start)
+    return search.search(also), folder
+
+
+class _Search:
+    """What one search knows."""
+
+    def __init__(
+        self,
+        request: Request,
+        options: BisectOptions,
+        line: Line,
+        ends: tuple[str, str],
+        folder: Path,
+        progress: Progress,
+        on_step: Callable[[Step], None],
+        start: Start,
+    ) -> None:
+        self.request = request
+        self.options = options
+        self.line = line
+        self.end = ends[1]
+        self.folder = folder
+        self.progress = progress
+        self._on_step = on_step
+        self._start = start
+        good, bad = (self._point(id_) for id_ in ends)
+        kernel = request.kernel_profile("one kernel is searched at a time").name
+        self.found = Bisection(
+            of=line.of, kernel=kernel, tree=line.tree, good=good, bad=bad, select=request.select
+        )
+
+    def search(self, also_good: Sequence[str]) -> Bisection:
+        """Run the ends, then halve what is between them until one is left, or none can be run."""
+        good, bad = self.found.good.id, self.found.bad.id
+        self._expect(bad, "bad", "--bad")
+        self._expect(good, "good", "--good")
+        for base in also_good:
+            self.progress.note(f"{base[:12]} is where good and bad went apart")
+            self._expect(base, "good", "the merge base of --good and --bad")
+        goods, skipped, in_a_row = [good, *also_good], set[str](), 0
+        while True:
+            suspects = self.line.suspects(goods, bad)
+            untested = [one for one in self.line.next_best(goods, bad) if one not in skipped]
+            if not untested:
+                return self._conclude(suspects)
+            few = suspects if len(suspects) <= _MAX_SUSPECTS else ()
+            self._write(suspects=tuple(map(self._point, few)))
+            steps = math.ceil(math.log2(len(untested) + 1))
+            self.progress.note(f"{len(suspects)} suspects, steps to go: about {steps}")
+            id_ = untested[_away(in_a_row, len(untested))]
+            verdict = self._step(id_).verdict
+            in_a_row = in_a_row + 1 if verdict == "skip" else 0
+            match verdict:
+                case "good":
+                    goods.append(id_)
+                case "bad":
+                    bad = id_
+                case "skip":
+                    skipped.add(id_)
+
+    def _expect(self, id_: str, verdict: Verdict, what: str) -> None:
+        """Run an end, and refuse to go on if it is not what it was said to be."""
+        step = self._step(id_)
+        if step.verdict == verdict:
+            return
+        self._write(status="refused")
+        kinds: dict[Cause | None, type[HarnessError]] = {
+            None: UserError,
+            "build": BuildError,
+            "boot": GuestError,
+            "guest": GuestError,
+        }
+        said = {"good": "passes", "bad": "fails", "skip": f"cannot be judged ({step.cause})"}
+        hints = {
+            "bad": "choose programs with -k that pass there; see what failed with "
+            f"uintr-harness report {self.folder / step.folder / _RUN}",
+            "good": "choose programs with -k that fail there; a failure that does not show each "
+            "time needs --repeat",
+            "skip": "--boot-failure bad looks for the first that does not boot"
+            if step.cause == "boot"
+            else f"its log is {self.folder / step.folder / _LOG}",
+        }
+        raise kinds[step.cause](
+            f"{what} has to be {verdict}, but it {said[step.verdict]}",
+            where=f"{step.point.id[:12]} ({step.point.subject})",
+            detail="  ".join(filter(None, (step.by, step.message))) or None,
+            hint=hints[step.verdict],
+        )
+
+    def _conclude(self, suspects: Sequence[str]) -> Bisection:
+        points = tuple(map(self._point, suspects))
+        if len(points) == 1:
+            self._write(status="found", first_bad=points[0], suspects=())
+        else:
+            self._write(status="range", suspects=points)
+        return self.found
+
+    def _write(self, **changes: object) -> None:
+        self.found = self.found.model_copy(update=changes)
+        self.found.write(self.folder)
+
+    def _point(self, id_: str) -> Point:
+        return Point(id=id_, subject=self.line.subject(id_))
+
+    # --- one step ----------------------------------------------------------------------------
+
+    def _step(self, id_: str) -> Step:
+        number = len(self.found.steps) + 1
+        point = self._point(id_)
+        place = f"{number:02}-{self.line.place(id_)}"
+        folder = self.folder / place
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise host_error(error, folder) from error
+        profile = self.line.profile(id_, folder)
+        if id_ != self.end:
+            # What a fragment asks for may come with a later commit; at the end it has to be there.
+            profile = profile.model_copy(update={"unknown_options": "drop"})
+        argv = run_argv(self.request, self.options, write_profile(profile, folder), folder / _RUN)
+        with self.progress.step(f"step {number}: {point.id[:12]} {point.subject}") as step:
+            ran = run_command(argv, folder / _LOG, step.update, self._start)
+        result = Step(
+            number=number,
+            point=point,
+            exit_code=ran.code,
+            seconds=round(ran.seconds, 1),
+            folder=place,
+            **judge(ran, folder / _RUN, self.options.boot_failure),
+        )
+        self._write(steps=(*self.found.steps, result))
+        self._on_step(result)
+        return result
+
+
+def _away(skips: int, count: int) -> int:
+    """Return which of the points, the best first, to test after some that could not be judged.
+
+    What breaks a build is rarely one commit: its neighbours, which are next best, would likely be
+    broken, too. So each skip in a row goes further away.
+    """
+    return count * skips // (skips + 3)
+
+
+def run_argv(request: Request, options: BisectOptions, profile: Path, out: Path) -> list[str]:
+    """Return the command that builds and runs one step."""
+    smp = ",".join(map(str, request.smp)) if "smp" in request.model_fields_set else ""
+    values = {
+        "--kernel": str(profile),
+        "--cpu": ",".join(request.cpus),
+        "--smp": smp,
+        "--cc": ",".join(request.compilers),
+        "--accel": request.accel,
+        "--clock": request.clock,
+        "--qemu": request.qemu,
+        "--cmdline": request.cmdline,
+        "-k": request.select,
+        "--jobs": str(options.jobs),
+        "--repeat": str(options.repeat),
+        "--out": str(out),
+    }
+    return [
+        *(sys.executable, "-m", "harness", "run", "-x"),
+        *(part for flag, value in values.items() if value for part in (flag, value)),
+        *(part for path in options.baseline for part in ("--baseline", str(path))),
+    ]
+
+
+def judge(ran: Ran, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str, object]:
+    """Return what a run says of its kernel, as fields of a step.
+
+    A guest that was lost by a panic or a hang while a program ran makes its kernel bad. One that
+    was lost in another way says nothing, and neither does what failed in that program with it.
+
+    :param run: the run's folder.
+    :raise UserError: the run's command is wrong.
+    :raise GuestError: the host failed.
+    :raise KeyboardInterrupt: the run was interrupted.
+    """
+    if ran.code == ExitCode.PASSED:
+        return {"verdict": "good"}
+    if ran.code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if ran.code == ExitCode.USAGE:
+        raise UserError("the run of a step is refused", where=run, detail="\n".join(ran.said[-8:]))
+    found = list(failures(run))
+    lost = [one for one in found if one.kind == "guest"]
+    for failure in found:
+        if _counts(failure, lost):
+            return {"verdict": "bad", **_seen(failure)}
+    if lost:
+        boot = any(not one.program and one.verdict in _NO_BOOT | _KERNELS_FAULT for one in lost)
+        verdict = "bad" if boot and boot_failure == "bad" else "skip"
+        cause = None if verdict == "bad" else "boot" if boot else "guest"
+        return {"verdict": verdict, "cause": cause, **_seen(lost[0])}
+    if ran.code == ExitCode.BUILD:
+        message = ran.error.removeprefix("error: ")
+        return {"verdict": "skip", "cause": "build", "message": message}
+    if ran.code == ExitCode.TESTS_FAILED:
+        return {"verdict": "bad", "by": "(baseline)", "message": "worse than the baseline"}
+    raise GuestError(
+        "the host failed in a step", where=run, detail="\n".join(ran.said[-8:]) or None
+    )
+
+
+def _counts(failure: Failure, lost: Sequence[Failure]) -> bool:
+    """Tell whether a failure is the kernel's."""
+    if failure.kind == "guest":
+        return bool(failure.program) and failure.verdict in _KERNELS_FAULT
+    return not any(
+        one.cell == failure.cell
+        and one.program == failure.program
+        and one.verdict not in _KERNELS_FAULT
+        for one in lost
+    )
+
+
+def _seen(failure: Failure) -> dict[str, str]:
+    return {"by": failure.by, "cell": failure.cell, "message": failure.message}

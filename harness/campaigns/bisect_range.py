@@ -1,0 +1,127 @@
+"""What a bisection goes along, from good to bad: a checkout's commits, or a series' patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.artefacts.source.commits import Commits
+from harness.artefacts.source.series import Patch, slug, subject_of, write_series
+from harness.artefacts.source.trees import describe_source
+from harness.errors import UserError
+from harness.values import FolderSeries, KernelProfile, TreeSource
+
+
+class Line(Protocol):
+    """What is searched, from good to bad. Points are known by their ids."""
+
+    of: Literal["commits", "patches"]
+    tree: str
+
+    def subject(self, id_: str) -> str:
+        """Return what a point does, in one line."""
+
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
+        """Return who may be the first bad one, ``bad`` included, in the order they came in."""
+
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
+        """Return the suspects but ``bad``, the best to test next first."""
+
+    def also_good(self, good: str, bad: str) -> list[str]:
+        """Return what has to be good besides ``good``, for the search to mean anything.
+
+        :raise UserError: there is no way from good to bad.
+        """
+
+    def profile(self, id_: str, folder: Path) -> KernelProfile:
+        """Return the kernel of a point; what it takes is written to its folder."""
+
+    def place(self, id_: str) -> str:
+        """Return the name of a point's folder."""
+
+
+class CommitLine:
+    """The commits of a checkout."""
+
+    of: Literal["commits", "patches"] = "commits"
+
+    def __init__(self, profile: KernelProfile, commits: Commits) -> None:
+        self._profile = profile
+        self._commits = commits
+        self.tree = str(commits.tree)
+
+    def subject(self, id_: str) -> str:  # noqa: D102
+        return self._commits.subject(id_)
+
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+        return self._commits.suspects(goods, bad)
+
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+        return self._commits.next_best(goods, bad)
+
+    def also_good(self, good: str, bad: str) -> list[str]:  # noqa: D102
+        if good == bad or self._commits.is_ancestor(bad, good):
+            raise UserError(
+                "the good commit has the bad one in its history",
+                where=f"--good {good[:12]} --bad {bad[:12]}",
+                hint="a search goes from an old good commit to a newer bad one",
+            )
+        if self._commits.is_ancestor(good, bad):
+            return []
+        bases = self._commits.merge_bases(good, bad)
+        if not bases:
+            raise UserError(
+                "the good and the bad commit have no history in common",
+                where=f"--good {good[:12]} --bad {bad[:12]}",
+            )
+        return bases
+
+    def profile(self, id_: str, folder: Path) -> KernelProfile:  # noqa: ARG002, D102
+        source = TreeSource(path=self._commits.tree, revision=id_)
+        return self._profile.model_copy(update={"source": source, "series": None})
+
+    def place(self, id_: str) -> str:  # noqa: D102
+        return f"{id_[:12]}-{slug(self.subject(id_))}"
+
+
+class PatchLine:
+    """The patches of a series; each point is that many of them on the base."""
+
+    of: Literal["commits", "patches"] = "patches"
+
+    def __init__(self, profile: KernelProfile, patches: Sequence[Patch]) -> None:
+        self._profile = profile
+        self._patches = patches
+        self.tree = describe_source(profile.source)
+
+    def subject(self, id_: str) -> str:  # noqa: D102
+        number = int(id_)
+        return subject_of(self._patches[number - 1]) if number else f"{self.tree}, no patch"
+
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+        return [str(number) for number in range(max(map(int, goods)) + 1, int(bad) + 1)]
+
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+        middle = (max(map(int, goods)) + int(bad)) / 2
+        others = self.suspects(goods, bad)[:-1]
+        return sorted(others, key=lambda one: abs(int(one) - middle))
+
+    def also_good(self, good: str, bad: str) -> list[str]:  # noqa: D102
+        if int(good) >= int(bad):
+            raise UserError(
+                "the good patch does not come before the bad one",
+                where=f"--good {good} --bad {bad}",
+                hint="0 is the tree without any patch",
+            )
+        return []
+
+    def profile(self, id_: str, folder: Path) -> KernelProfile:  # noqa: D102
+        series = None
+        if int(id_):
+            path = write_series(folder / "series", self._patches[: int(id_)])
+            series = FolderSeries(path=path)
+        return self._profile.model_copy(update={"series": series})
+
+    def place(self, id_: str) -> str:  # noqa: D102
+        return f"patch-{int(id_):02}-{slug(self.subject(id_))}"

@@ -1,0 +1,121 @@
+"""Runs that follow one another by themselves: each is a process of its own, with a changed profile.
+
+Shared by :mod:`harness.campaigns.mutants` and :mod:`harness.campaigns.bisect`: how a profile is
+written, how its run is started, and what that run recorded as failed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness.lib.process import host_error, stream
+from harness.results.folder import RunFolder
+from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord, read_records
+from harness.results.summary import case_id
+from harness.values import EmulatorProfile, KernelProfile
+
+#: Runs a command, gives each line of its output to a function, and returns its exit code.
+Start = Callable[[Sequence[str], Path, Callable[[str], None]], int]
+
+#: Lines of a command's output that are remembered; its log has all.
+_REMEMBERED = 200
+
+
+class Ran(NamedTuple):
+    """A command that ended."""
+
+    code: int
+    #: The last lines of its output that are not empty.
+    said: tuple[str, ...]
+    seconds: float
+
+    @property
+    def error(self) -> str:
+        """The line that says what stopped it, or nothing."""
+        return next((line for line in reversed(self.said) if line.startswith("error: ")), "")
+
+
+class Failure(NamedTuple):
+    """One thing that a run recorded as failed."""
+
+    kind: Literal["case", "splat", "guest"]
+    #: ``SUBJECT/PROGRAM::CASE``, or what stands for a complaint of the kernel or a lost guest.
+    by: str
+    cell: str
+    message: str
+    #: The program that ran, if any.
+    program: str | None
+    #: The word for how a guest was lost (:mod:`harness.guest.verdict.failure`).
+    verdict: str = ""
+
+
+def start_command(argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
+    """Run a command as a bounded process; see :data:`Start`."""
+    return stream(argv, log=log, on_line=on_line)
+
+
+def run_command(
+    argv: Sequence[str], log: Path, on_line: Callable[[str], None], start: Start
+) -> Ran:
+    """Run a command to its end, and remember the last of what it said."""
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        if line.strip():
+            said.append(line)
+            del said[:-_REMEMBERED]
+            on_line(line.strip())
+
+    began = time.monotonic()
+    code = start(argv, log, tell)
+    return Ran(code, tuple(said), time.monotonic() - began)
+
+
+def failures(run: Path) -> Iterator[Failure]:
+    """Give what failed in a run, in the order in which it was recorded."""
+    for record in read_records(RunFolder(run).results).records:
+        match record:
+            case CaseRecord(status="fail"):
+                said = record.message or record.diagnostics.strip().partition("\n")[0]
+                yield Failure("case", case_id(record), record.cell, said, record.program)
+            case SplatRecord(excused=None):
+                by = "(kernel log)"
+                yield Failure("splat", by, record.cell, record.title, record.program)
+            case GuestFailureRecord():
+                by = f"({record.verdict})"
+                by = f"{record.program}::{by}" if record.program else by
+                yield Failure(
+                    "guest", by, record.cell, record.message, record.program, record.verdict
+                )
+
+
+def write_profile(profile: EmulatorProfile | KernelProfile, folder: Path) -> Path:
+    """Write a profile as the TOML file that is named by its path, and return that.
+
+    :raise HarnessError: the host cannot keep it.
+    """
+    path = folder / f"{profile.name}.toml"
+    try:
+        path.write_text(to_toml(profile.model_dump(mode="json", exclude={"name"})))
+    except OSError as error:
+        raise host_error(error, path) from error
+    return path
+
+
+def to_toml(table: Mapping[str, object]) -> str:
+    """Return a profile's file: strings, lists of strings, and tables of these.
+
+    A string of JSON is one of TOML as well.
+    """
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [
+        f"{key} = {json.dumps(value)}" for key, value in plain.items() if value not in (None, "")
+    ]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", to_toml(value)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,246 @@
+"""A series patch by patch: each is applied, built, looked through, booted and tested by itself.
+
+The kernel of each patch is built as any other is
+(:func:`harness.artefacts.kernel.build.build_kernel`), in a kept folder of its own, so that each is
+a small step from the one before. The series' first patches are a series, too: a folder that ``--series`` takes, beside what came out of its run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.artefacts.kernel import lint
+from harness.artefacts.kernel.build import build_kernel, laid_out
+from harness.artefacts.source.series import (
+    DoesNotApplyError,
+    Patch,
+    added_files,
+    fetch_series,
+    removed_files,
+    slug,
+    subject_of,
+    touched_files,
+    write_series,
+)
+from harness.artefacts.source.trees import describe_source
+from harness.artefacts.store import Store
+from harness.errors import BuildError, GuestError, UserError
+from harness.lib.process import stream
+from harness.progress import Progress
+from harness.report.render import render_run
+from harness.request.request import Request
+from harness.results.folder import RunFolder, make_results_folder
+from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
+from harness.run.prepare import Machine, choose_machine, prepare
+from harness.run.session import PYTEST_FAILED, PYTEST_NO_TESTS, PYTEST_OK, RunOptions, pytest_argv
+from harness.testing import BOOT_TEST
+from harness.values import FolderSeries, KernelProfile, Plan, Value
+
+#: Names the kept folder: a developer's next build must not begin at somebody's third patch.
+APART = "series"
+
+
+class CheckOptions(Value):
+    """How a series is checked; which, and in which cells, is the request's."""
+
+    out: Path | None = None
+    #: Boot each patch's kernel in each cell; with a selection of programs, run them.
+    boot: bool = True
+    #: Have sparse read the files that the series touches, if it is installed.
+    sparse: bool = True
+
+
+def check_series(
+    request: Request, options: CheckOptions, progress: Progress
+) -> tuple[SeriesResult, Path]:
+    """Check each patch of the request's series; return what was found and the results' folder.
+
+    A patch that does not build or boot does not stop the check; one that does not apply does,
+    because those after it count on it.
+
+    :raise UserError: not just one kernel, no series, or something that is named does not exist.
+    :raise BuildError: the tree without the series does not build, or the machine's QEMU.
+    :raise GuestError: the host fails.
+    """
+    profile = request.kernel_profile("a series is checked on one kernel")
+    store = Store.open(progress)
+    patches = fetch_series(profile.series, store, progress)
+    if not patches:
+        raise UserError(
+            "there is no series to check",
+            where=f"kernel {profile.name}",
+            hint="name a kernel that has one, or give one with --series",
+        )
+    folder = make_results_folder(options.out, "series", SERIES_FILE)
+    machine = (
+        choose_machine(request.plan(), request.qemu, store, progress) if options.boot else None
+    )
+    checker = _Checker(request, options, profile, patches, folder, machine, store, progress)
+    return checker.check(), folder
+
+
+class _Checker:
+    """What one check knows; ``check`` goes from patch to patch."""
+
+    def __init__(
+        self,
+        request: Request,
+        options: CheckOptions,
+        profile: KernelProfile,
+        patches: Sequence[Patch],
+        folder: Path,
+        machine: Machine | None,
+        store: Store,
+        progress: Progress,
+    ) -> None:
+        self.request = request
+        self.options = options
+        self.profile = profile
+        self.patches = patches
+        self.folder = folder
+        self.machine = machine
+        self.store = store
+        self.progress = progress
+        self.files = touched_files(patches)
+        self.sparse = options.sparse and lint.has_sparse()
+        #: What compiler and sparse complained of up to the patch before.
+        self.before: tuple[lint.Findings, lint.Findings | None] = (lint.Findings(), None)
+
+    def check(self) -> SeriesResult:
+        """Check the tree without the series, then every patch; what is known is kept at once."""
+        if self.options.sparse and not self.sparse:
+            self.progress.note("sparse is not installed: left out (apt-get install sparse)")
+        bare = self.profile.model_copy(update={"series": None, "unknown_options": "drop"})
+        build_kernel(bare, self.store, self.progress, apart=APART)
+        self.before = self._look(bare, self.folder)
+        result = SeriesResult(
+            kernel=self.profile.name,
+            toolchain=self.profile.toolchain,
+            base=describe_source(self.profile.source),
+            length=len(self.patches),
+        )
+        for number in range(1, len(self.patches) + 1):
+            step = self._step(number)
+            result = result.model_copy(update={"patches": (*result.patches, step)})
+            result.write(self.folder)
+            if not step.applies:
+                break
+        return result
+
+    # --- one patch ---------------------------------------------------------------------------
+
+    def _step(self, number: int) -> StepResult:
+        patch = self.patches[number - 1]
+        subject = subject_of(patch)
+        self.progress.note(f"patch {number} of {len(self.patches)}: {subject}")
+        folder = self.folder / f"{number:02}-{slug(subject)}"
+        profile = self._profile(number, write_series(folder / "series", self.patches[:number]))
+        step = StepResult(number=number, patch=patch.name, subject=subject)
+        begun = time.monotonic()
+        try:
+            build_kernel(profile, self.store, self.progress, apart=APART)
+        except DoesNotApplyError as error:
+            return step.model_copy(update={"error": str(error)})
+        except BuildError as error:
+            step = step.model_copy(update={"builds": False, "error": str(error)})
+        else:
+            took = time.monotonic() - begun
+            step = step.model_copy(update={"builds": True, "build_s": round(took, 1)})
+        step = step.model_copy(update={"applies": True})
+        try:
+            step = self._looked_through(step, profile, folder)
+            if step.builds and self.machine:
+                cells = self._run(profile, folder, self.machine)
+                changes = {"cells": cells, "tested": bool(self.request.select)}
+                step = step.model_copy(update=changes)
+        except BuildError as error:
+            if str(error) != step.error:  # a configuration that fails does so twice
+                said = "\n".join(filter(None, (step.error, str(error))))
+                step = step.model_copy(update={"error": said})
+        return step
+
+    def _profile(self, number: int, series: Path) -> KernelProfile:
+        """Return the profile of the first patches; options may come with a later one."""
+        unknown = "refuse" if number == len(self.patches) else "drop"
+        return self.profile.model_copy(
+            update={"series": FolderSeries(path=series), "unknown_options": unknown}
+        )
+
+    # --- what the tools say ------------------------------------------------------------------
+
+    def _looked_through(self, step: StepResult, profile: KernelProfile, folder: Path) -> StepResult:
+        """Add what checkpatch says of a patch, and what is new to the compiler and sparse."""
+        newest = max((folder / "series").glob("*.patch"))
+        patch = self.patches[step.number - 1 : step.number]
+        added = () if removed_files(patch) else added_files(patch)
+        with laid_out(profile, self.store, self.progress, apart=APART) as place:
+            style = lint.check_patch(place.tree, newest, added)
+        step = step.model_copy(update={"checkpatch": style})
+        if not step.builds:
+            return step
+        now = self._look(profile, folder)
+        fresh = [
+            None if found is None else lint.fresh(found, known or lint.Findings())
+            for found, known in zip(now, self.before, strict=True)
+        ]
+        self.before = now
+        return step.model_copy(update={"warnings": fresh[0], "sparse": fresh[1]})
+
+    def _look(
+        self, profile: KernelProfile, folder: Path
+    ) -> tuple[lint.Findings, lint.Findings | None]:
+        """Return all that compiler and sparse say of the files that the series touches."""
+        jobs = os.cpu_count() or 1
+        with laid_out(profile, self.store, self.progress, apart=APART) as place:
+            objects = lint.objects_of(self.files, place)
+            with self.progress.step(f"look through {len(objects)} files"):
+                log = folder / "warnings.log"
+                found = lint.find(place, objects, profile.toolchain, jobs, log)
+                read = None
+                if self.sparse:
+                    log = folder / "sparse.log"
+                    said = lint.find(place, objects, profile.toolchain, jobs, log, sparse=True)
+                    read = lint.within(said, self.files)
+        return found, read
+
+    # --- guests ------------------------------------------------------------------------------
+
+    def _run(self, profile: KernelProfile, folder: Path, machine: Machine) -> tuple[StepCell, ...]:
+        """Boot the patch's kernel in each cell, in a run's folder; run programs if asked to."""
+        overrides = self.request.overrides.model_copy(update={"series": str(folder / "series")})
+        request = self.request.model_copy(update={"overrides": overrides})
+        named = request.plan()
+        cells = (cell.model_copy(update={"kernel": profile}) for cell in named.cells)
+        plan = Plan(cells=tuple(cells), select=named.select)
+        options = request.cell_options(plan)
+        prepared = prepare(
+            plan, machine, self.store, self.progress, options=options, keep_going=False
+        )
+        run = RunFolder(folder)
+        run.write_plan(plan)
+        run.write_artefacts(prepared.artefacts)
+        self._pytest(run, request)
+        return step_cells(render_run(run))
+
+    def _pytest(self, run: RunFolder, request: Request) -> None:
+        """Run pytest in a process of its own: it is not made to run many times in one."""
+        options = RunOptions(
+            verbose=1,
+            tests=() if request.select else (str(BOOT_TEST),),
+            # What failed here is not what `run --lf` should run next.
+            pytest_args=("-p", "no:cacheprovider"),
+        )
+        argv = [sys.executable, "-m", "pytest", *pytest_argv(run, request, options)]
+        log = run.path / "pytest.log"
+        title = "run the programs" if request.select else "boot"
+        with self.progress.step(title) as step:
+            code = stream(argv, log=log, on_line=lambda line: step.update(line[:60]))
+        if code == PYTEST_NO_TESTS:
+            raise UserError("no program matches, so nothing was run", where="-k")
+        if code not in {PYTEST_OK, PYTEST_FAILED}:
+            tail = log.read_text(errors="replace")[-2000:]
+            raise GuestError("pytest failed", where=log, detail=tail)

@@ -1,0 +1,170 @@
+"""The serial console: every byte kept, every line stamped, and the boot's marks found in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from harness.guest.alarm import Alarm
+from harness.guest.verdict.splats import Scanner, Splat
+
+#: Phase → what the console prints when it begins; in this order.
+MARKS: Mapping[str, tuple[bytes, ...]] = {
+    "decompress": (b"early console in extract_kernel", b"Decompressing Linux"),
+    "kernel": (b"Linux version ",),
+    "init": (b"uintr-harness: init",),
+    "sshd": (b"uintr-harness: sshd",),
+}
+PANIC = b"Kernel panic - not syncing"
+#: Lines kept in memory; all of them are in the log.
+TAIL_LINES = 500
+#: A line that never ends is cut here.
+MAX_LINE = 8192
+#: A guest that prints for ever fills this much of the host's disk and no more.
+MAX_LOG = 64 << 20
+
+
+class Console:
+    """Takes the guest's output and answers what was in it. Shared by threads.
+
+    :param log: takes the lines, each behind the seconds since QEMU's start.
+    :param alarm: is told of each change, and tripped by a panic.
+    :param clock: seconds since QEMU's start.
+    """
+
+    def __init__(self, log: Path, alarm: Alarm, clock: Callable[[], float] | None = None) -> None:
+        started = time.monotonic()
+        self._clock = clock or (lambda: time.monotonic() - started)
+        self._alarm = alarm
+        self._log = log.open("wb", buffering=0)
+        self._logged = 0
+        self._pending = b""
+        self._pending_since: float | None = None
+        self._lock = threading.Lock()
+        self._tail: deque[bytes] = deque(maxlen=TAIL_LINES)
+        self._scanner = Scanner()
+        self._muted = False
+        self._reader: threading.Thread | None = None
+        #: A failure of the reader itself; the log is not complete then.
+        self.error: str | None = None
+        self.bytes = 0
+        self.lines = 0
+        #: Seconds since QEMU's start when something was printed last, and the longest pause so far.
+        self.last = 0.0
+        self.longest_gap = 0.0
+        self.phases: dict[str, float] = {}
+        self.panic: str | None = None
+
+    def follow(self, stream: IO[bytes]) -> None:
+        """Read ``stream`` in a thread until its end."""
+        self._reader = threading.Thread(
+            target=self._read, args=(stream,), name="console", daemon=True
+        )
+        self._reader.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        try:
+            while data := stream.read(65536):
+                self.feed(data)
+        except (OSError, ValueError) as error:
+            self.error = f"the console was not read to its end: {error}"
+        finally:
+            stream.close()
+            self.flush()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        with self._lock:
+            now = self._clock()
+            self.longest_gap = max(self.longest_gap, now - self.last)
+            self.last = now
+            self.bytes += len(data)
+            if not self.phases:
+                self.phases["firmware"] = now
+            *lines, rest = (self._pending + data).split(b"\n")
+            begun = self._pending_since
+            for line in lines:
+                self._line(line, now if begun is None else begun)
+                begun = None
+            while len(rest) > MAX_LINE:
+                self._line(rest[:MAX_LINE], now)
+                rest = rest[MAX_LINE:]
+            self._pending = rest
+            self._pending_since = (begun if begun is not None else now) if rest else None
+        self._alarm.changed()
+
+    def flush(self) -> None:
+        """Take an unfinished last line as a line."""
+        with self._lock:
+            if self._pending:
+                self._line(self._pending, self._pending_since or self._clock())
+            self._pending, self._pending_since = b"", None
+        self._alarm.changed()
+
+    def _line(self, line: bytes, stamp: float) -> None:
+        line = line.rstrip(b"\r")
+        self.lines += 1
+        self._tail.append(line)
+        self._write(b"[%10.3f] %s\n" % (stamp, line))
+        if not self._muted:
+            self._scanner.feed(line)
+        self._look_for_marks(line)
+        if self.panic is None and PANIC in line:
+            self.panic = line[line.index(PANIC) :].decode(errors="replace")
+            self._alarm.trip()
+
+    def _look_for_marks(self, line: bytes) -> None:
+        # Marks come twice, and a guest may have been saved between the two of the last one.
+        if "restored" in self.phases:
+            return
+        for phase, marks in MARKS.items():
+            if phase not in self.phases and any(mark in line for mark in marks):
+                self.phases[phase] = self._clock()
+
+    def _write(self, data: bytes) -> None:
+        if self._logged >= MAX_LOG:
+            return
+        self._logged += len(data)
+        if self._logged >= MAX_LOG:
+            data = b"[ the console log ends here: it has reached its limit ]\n"
+        try:
+            self._log.write(data)
+        except (OSError, ValueError) as error:
+            self.error = f"the console log cannot be written: {error}"
+
+    @property
+    def phase(self) -> str:
+        """The last phase that was reached; ``start`` if nothing was printed."""
+        return max(self.phases, key=lambda name: self.phases[name], default="start")
+
+    def tail(self, lines: int) -> str:
+        """Return the last lines, as text."""
+        with self._lock:
+            kept = [*self._tail, *([self._pending] if self._pending else [])]
+        return b"\n".join(kept[-lines:] if lines > 0 else []).decode(errors="replace")
+
+    def splats(self) -> tuple[Splat, ...]:
+        """Return what the kernel complained of so far."""
+        with self._lock:
+            return self._scanner.splats()
+
+    def mute(self) -> None:
+        """Stop looking for splats: from here on the harness provokes what is printed."""
+        with self._lock:
+            self._muted = True
+
+    def settle(self, wait_s: float = 5.0) -> None:
+        """Wait until all that an ended QEMU has printed is read."""
+        if self._reader is not None:
+            self._reader.join(wait_s)
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """Wait for the reader, QEMU being gone, and close the log."""
+        self.settle(wait_s)
+        self.flush()
+        with self._lock:
+            self._log.close()

@@ -1,0 +1,305 @@
+"""Commands and files over SSH, with a deadline on everything."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import logging
+import socket
+import stat
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST
+
+from harness.errors import GuestError
+from harness.guest.alarm import Alarm
+from harness.guest.transport.command import LINGER_S, Command, Interrupted, remote_command
+from harness.guest.transport.keys import Keys
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.failure import Completed
+from harness.guest.verdict.liveness import cut_at
+
+#: Bytes that a command may print before paramiko must give way again. Wide, because dropbear ends
+#: the connection when that message crosses the channel's end ("Unknown channel").
+WINDOW = 64 << 20
+#: What paramiko raises when a connection breaks or does not answer.
+_BROKEN = (OSError, EOFError, paramiko.SSHException)
+# What fails is raised here; paramiko's threads would print tracebacks of their own.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+class ConnectionLost(Exception):  # noqa: N818 - caught by the guest, never shown
+    """The connection cannot carry on; why is the guest's to find out."""
+
+
+class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
+    """A command passed its deadline, and the guest does not answer anything else either."""
+
+    def __init__(self, partial: Completed) -> None:
+        super().__init__("the guest does not answer")
+        self.partial = partial
+
+
+class _Transport(paramiko.Transport):
+    """A transport that hears which signal ended a command, which paramiko drops."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        handlers: dict[int, Any] = dict(self._channel_handler_table)  # type: ignore[has-type]
+        handlers[MSG_CHANNEL_REQUEST] = _channel_request
+        self._channel_handler_table = handlers
+
+
+def _channel_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    """Note ``exit-signal`` (RFC 4254, 6.10), then let paramiko do what it does."""
+    start = message.packet.tell()
+    if message.get_text() == "exit-signal":
+        message.get_boolean()
+        channel.exit_signal = message.get_text()  # type: ignore[attr-defined]
+    message.packet.seek(start)
+    channel._handle_request(message)  # type: ignore[attr-defined]
+
+
+def _nothing() -> Completed:
+    """Return what a command gave that was never heard of again."""
+    return Completed(
+        returncode=None, signal=None, stdout=b"", stderr=b"", seconds=0.0, timed_out=True
+    )
+
+
+@contextlib.contextmanager
+def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
+    """Close ``channel`` at the end; that its connection is gone by then is not news."""
+    try:
+        yield channel
+    finally:
+        with contextlib.suppress(*_BROKEN):
+            channel.close()
+
+
+class Ssh:
+    """A connection to a guest.
+
+    :param address: where its port 22 is forwarded to.
+    :param keys: its host key, nothing else is accepted, and ours.
+    :param alarm: ends each wait when the guest itself has ended.
+    """
+
+    def __init__(self, address: tuple[str, int], keys: Keys, alarm: Alarm) -> None:
+        self.address = address
+        self._keys = keys
+        self._alarm = alarm
+        self._transport: paramiko.Transport | None = None
+        self.reconnects = 0
+        self._numbers = itertools.count(1)
+
+    def connect(self, deadline: Deadline) -> None:
+        """Log in, trying again until the deadline.
+
+        :raise ConnectionLost: it could not be done in time, with the last reason.
+        :raise Interrupted: the guest has ended.
+        """
+        reason = "it did not answer"
+        while not deadline.expired:
+            try:
+                self._transport = self._login(deadline)
+                return
+            except _BROKEN as error:
+                reason = str(error) or type(error).__name__
+            if self._alarm.wait(lambda: self._alarm.tripped, Deadline("retry", 0.2)):
+                raise Interrupted("the guest has ended", None)
+        raise ConnectionLost(reason)
+
+    def _login(self, deadline: Deadline) -> paramiko.Transport:
+        wait_s = max(deadline.remaining, 0.1)
+        connection = socket.create_connection(self.address, timeout=wait_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = _Transport(connection)
+        try:
+            options = transport.get_security_options()
+            options.kex = tuple(
+                name for name in options.kex if name.startswith("curve25519")
+            ) or tuple(options.kex)
+            options.key_types = ("ssh-ed25519",)
+            transport.banner_timeout = wait_s
+            transport.start_client(timeout=wait_s)
+            if transport.get_remote_server_key() != self._keys.host:
+                raise paramiko.SSHException("the server's host key is not this guest's")
+            transport.auth_timeout = max(deadline.remaining, 0.1)
+            transport.auth_publickey("root", self._keys.client)
+            transport.set_keepalive(15)
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection stands, as far as this end knows."""
+        return self._transport is not None and self._transport.is_active()
+
+    def _open(self, deadline: Deadline) -> paramiko.Channel:
+        """Return a new channel.
+
+        A connection that broke between two commands is made again once: nothing was lost with
+        it. :attr:`reconnects` counts that.
+
+        :raise Unresponsive: the connection stands, but nobody answers.
+        :raise ConnectionLost: it does not stand, and cannot be made again.
+        """
+        channel = self._try_open(deadline)
+        if channel is None:
+            self.close()
+            self.connect(deadline)
+            self.reconnects += 1
+            channel = self._try_open(deadline)
+        if channel is None:
+            raise ConnectionLost("the connection is closed at once, each time")
+        channel.settimeout(max(deadline.remaining, 0.1))
+        return channel
+
+    def _try_open(self, deadline: Deadline) -> paramiko.Channel | None:
+        """Return a new channel, or ``None`` if the connection does not stand."""
+        if self._transport is None or not self.alive:
+            return None
+        try:
+            return self._transport.open_session(
+                window_size=WINDOW, timeout=max(deadline.remaining, 0.1)
+            )
+        except _BROKEN as error:
+            if self.alive and not self._alarm.tripped and deadline.expired:
+                raise Unresponsive(_nothing()) from error
+            return None
+
+    def run(
+        self,
+        argv: Sequence[str],
+        deadline: Deadline,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+        stdin: bytes | None = None,
+        terminal: bool = False,
+        probe_s: float = 10.0,
+    ) -> Completed:
+        """Run a command and return what it gave; ``timed_out`` if the deadline cut it short.
+
+        :param terminal: whether it gets a terminal, whose output is all standard output's.
+        :param probe_s: how long the guest may take to kill a command that is late.
+        :raise Unresponsive: the command was late, and the guest did not kill it in time.
+        :raise ConnectionLost: the connection broke.
+        :raise Interrupted: it broke, or the guest ended, while the command ran.
+        """
+        mark = f"/run/harness.{next(self._numbers)}"
+        patient = Deadline("answer to a new channel", max(deadline.remaining, probe_s))
+        with _closing(self._open(patient)) as channel:
+            try:
+                with cut_at(patient, channel.get_transport()):
+                    if terminal:
+                        channel.get_pty()
+                    channel.exec_command(remote_command(argv, env, mark, terminal=terminal))
+                    if stdin is not None:
+                        channel.sendall(stdin)
+                        channel.shutdown_write()
+                done = Command(channel, on_stdout).follow(deadline, self._alarm)
+            except _BROKEN as error:
+                late = patient.expired or (isinstance(error, TimeoutError) and self.alive)
+                if not late:
+                    raise ConnectionLost(str(error) or type(error).__name__) from error
+                done = _nothing()
+        if done.timed_out and not self._kill(mark, Deadline("answer to a probe", probe_s)):
+            raise Unresponsive(done)
+        return done
+
+    def _kill(self, mark: str, deadline: Deadline) -> bool:
+        """Kill the session of a command, and return whether the guest answered to that."""
+        script = f"kill -KILL -- -$(cat {mark}) 2>/dev/null || kill -KILL $(cat {mark})"
+        with (
+            contextlib.suppress(*_BROKEN, ConnectionLost, Unresponsive),
+            _closing(self._open(deadline)) as channel,
+            cut_at(deadline, channel.get_transport()),
+        ):
+            channel.exec_command(script)
+            return self._alarm.poll(channel.exit_status_ready, deadline)
+        return False
+
+    def push(self, local: Path, remote: str, deadline: Deadline) -> None:
+        """Copy a file, or the content of a folder, into the folder ``remote``, as one tar stream.
+
+        :raise GuestError: the guest refused, or it took too long.
+        :raise ConnectionLost: the connection broke.
+        """
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            name = "." if local.is_dir() else local.name
+            archive.add(local, arcname=name, filter=_as_root)
+        script = 'mkdir -p "$1" && exec tar -x -f - -C "$1"'
+        done = self.run(["sh", "-c", script, "sh", remote], deadline, stdin=stream.getvalue())
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise GuestError(
+                f"the files could not be copied to {remote} in the guest",
+                where=local,
+                detail=f"not within {deadline.seconds:.0f} s" if done.timed_out else said,
+                hint="its file system is memory: give the guest more, or push less",
+            )
+
+    def fetch(self, remote: str, local: Path, deadline: Deadline) -> None:
+        """Copy a file, or a folder with all that is in it, by SFTP.
+
+        :raise FileNotFoundError: there is no ``remote``.
+        :raise ConnectionLost: it could not be done, with the reason.
+        """
+        with _closing(self._open(deadline)) as channel:
+            try:
+                with cut_at(deadline, channel.get_transport()):
+                    try:
+                        _fetch(_sftp(channel), PurePosixPath(remote), local, deadline)
+                    finally:
+                        # Dropbear mixes up a server that still ends with the next channel.
+                        with contextlib.suppress(*_BROKEN):
+                            channel.shutdown_write()
+                        ended = Deadline("end of the SFTP server", LINGER_S)
+                        self._alarm.poll(channel.exit_status_ready, ended)
+            except FileNotFoundError:
+                raise
+            except _BROKEN as error:
+                reason = str(error) or "the connection was closed"
+                raise ConnectionLost(f"fetching {remote}: {reason}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _sftp(channel: paramiko.Channel) -> paramiko.SFTPClient:
+    channel.invoke_subsystem("sftp")
+    return paramiko.SFTPClient(channel)
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _fetch(
+    sftp: paramiko.SFTPClient, remote: PurePosixPath, local: Path, deadline: Deadline
+) -> None:
+    if deadline.expired:
+        raise TimeoutError(str(deadline))
+    attributes = sftp.lstat(str(remote))  # a link could lead in circles
+    if stat.S_ISDIR(attributes.st_mode or 0):
+        local.mkdir(parents=True, exist_ok=True)
+        for name in sorted(sftp.listdir(str(remote))):
+            if name not in {".", ".."} and "/" not in name:
+                _fetch(sftp, remote / name, local / name, deadline)
+    elif stat.S_ISREG(attributes.st_mode or 0):
+        local.parent.mkdir(parents=True, exist_ok=True)
+        sftp.get(str(remote), str(local))

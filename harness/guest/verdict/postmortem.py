@@ -1,0 +1,134 @@
+"""Why a guest, or the way to it, ended: found out once, with what its machine still tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.guest import cpu
+from harness.guest.alarm import Alarm
+from harness.guest.machine import Machine
+from harness.guest.spec import GuestSpec
+from harness.guest.transport.qmp import MonitorError
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.diagnose import diagnose
+from harness.guest.verdict.failure import Completed, GuestFailure, Verdict, ending
+
+#: Console lines in an error.
+TAIL = 30
+#: QEMU needs this to end after a panic, and a broken connection to be explained by one.
+SETTLE_S = 3.0
+#: Verdicts on a guest that still runs, and can be asked for its registers and stacks.
+ASKED: frozenset[Verdict] = frozenset({"silent", "hang-in-init", "no-ssh", "hang"})
+
+
+class Postmortem:
+    """Makes the errors that a guest ends with; returns them, for their place to raise.
+
+    :param folder: gets ``diagnosis/`` of a guest that hangs.
+    """
+
+    def __init__(self, spec: GuestSpec, folder: Path, machine: Machine, alarm: Alarm) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._machine = machine
+        self._alarm = alarm
+        self._diagnosed = False
+        #: The last one, None while nothing has failed.
+        self.failure: GuestFailure | None = None
+
+    def fail(
+        self,
+        verdict: Verdict,
+        what: str,
+        *,
+        partial: Completed | None = None,
+        detail: str = "",
+        hint: str | None = None,
+    ) -> GuestFailure:
+        """Return a failure with the console's end; a guest that hangs is looked at first."""
+        machine = self._machine
+        tail = machine.console.tail(TAIL)
+        phase = machine.console.phase
+        if verdict in ASKED and not self._diagnosed:
+            self._diagnosed = True
+            diagnose(self._folder / "diagnosis", machine.monitor, machine.process, machine.console)
+            hint = hint or f"the guest was asked for its state: {self._folder / 'diagnosis'}"
+        self.failure = GuestFailure(
+            verdict,
+            f"{verdict}: {what}",
+            phase=phase,
+            console_tail=tail,
+            detail=detail,
+            where=str(self._folder / "console.log"),
+            hint=hint,
+            partial=partial,
+        )
+        return self.failure
+
+    def died(self) -> bool:
+        """Whether QEMU has ended, or does so in a moment."""
+        return self._machine.process.wait(SETTLE_S)
+
+    def explain(
+        self,
+        hung: Callable[[], str | None],
+        partial: Completed | None = None,
+        why: str = "it broke",
+    ) -> GuestFailure:
+        """Return why the guest, or the way to it, ended.
+
+        :param hung: says how a guest hangs whose QEMU runs and which has not panicked; None if
+            it does not.
+        :param partial: what the command that was running had given.
+        :param why: what the connection's end said.
+        """
+        machine = self._machine
+        self._alarm.wait(lambda: self._alarm.tripped, Deadline("explanation", SETTLE_S))
+        if machine.console.panic is not None:
+            machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
+        if machine.process.ended.is_set():
+            machine.console.settle()
+        elif machine.console.panic is None and (how := hung()) is not None:
+            return self.fail("hang", how, partial=partial)
+        shutdown = machine.monitor.event("SHUTDOWN") or {}
+        end = ending(
+            panic=machine.console.panic,
+            in_user_space=not machine.console.phases.keys().isdisjoint({"init", "restored"}),
+            ended=machine.process.ended.is_set(),
+            returncode=machine.process.returncode,
+            shutdown=shutdown.get("data", {}).get("reason", ""),
+            why=why,
+        )
+        said = self._said() if end.verdict == "qemu-died" else ""
+        return self.fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
+
+    def refused(self, error: MonitorError) -> HarnessError:
+        """Return why QEMU did not start: the user's error if it refuses the CPU."""
+        process = self._machine.process
+        process.wait(1.0)
+        user = cpu.refusal(process.stderr_text(), self._spec.cpu, self._spec.emulator)
+        if user is not None:
+            return user
+        code = process.returncode
+        end = f"ended with exit code {code}" if code is not None else error.what
+        return self.fail("qemu-died", f"QEMU did not start: {end}", detail=self._said())
+
+    def not_restored(self, error: MonitorError) -> GuestFailure:
+        """Return why QEMU did not take a state that had been saved."""
+        self._machine.process.wait(SETTLE_S)  # it says more on its way out
+        return self.fail("not-restored", error.what, detail=self._said())
+
+    def mismatch(self, where: str, differ: list[str]) -> GuestFailure:
+        """Return that the CPU has not what its profile says, as ``where`` was asked."""
+        return self.fail(
+            "cpu-mismatch",
+            f"the CPU {self._spec.cpu.name!r} is not what its profile promises, asked {where}",
+            detail="\n".join(differ),
+            hint="mend the CPU profile, or use a QEMU that does what it says",
+        )
+
+    def _said(self) -> str:
+        """Return the end of what QEMU wrote on its standard error."""
+        return self._machine.process.stderr_text()[-2000:]

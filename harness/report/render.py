@@ -1,0 +1,111 @@
+"""From a run's records to everything that people and programs read: the run's last stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.errors import ExitCode, UserError
+from harness.guest.verdict.deadlines import ACCEL_FACTOR
+from harness.report.junit import render_junit
+from harness.results.folder import CellSetup, RunFolder, bare_metal_script
+from harness.results.records import CaseRecord, read_records
+from harness.results.reproducer import Reproduction, freeze, write_script
+from harness.results.summary import Outcome, fold, write_atomically, write_summary
+from harness.values import Cell
+
+
+def render_run(
+    folder: RunFolder, cells: Sequence[Cell] | None = None, *, interrupted: bool | None = None
+) -> Outcome:
+    """Write what is made of a run's records, and return what the run came to.
+
+    :param cells: the cells that should have results; None for the plan's.
+    :param interrupted: whether somebody ended it; None: as it was written down at its end.
+    :raise UserError: this is not a run's folder.
+    :raise GuestError: the host cannot keep the files.
+    """
+    plan = folder.read_plan()
+    chosen = plan.cells if cells is None else tuple(cells)
+    records = read_records(folder.results).records
+    outcome = _measured(folder, fold(records, chosen, select=plan.select))
+    if folder.was_interrupted() if interrupted is None else interrupted:
+        reason = f"interrupted, until then: {outcome.reason}"
+        outcome = outcome.model_copy(update={"exit_code": ExitCode.INTERRUPTED, "reason": reason})
+    write_summary(folder.path, outcome.summary)
+    write_atomically(folder.junit, render_junit(records, [cell.name for cell in chosen]))
+    for case in outcome.failures:
+        _write_reproducer(folder, case)
+    # Last, because it links to what else is there. jinja2 is only loaded here.
+    from harness.report.html import write_html
+
+    write_html(outcome, folder.path, folder.read_environment())
+    return outcome
+
+
+def _measured(folder: RunFolder, outcome: Outcome) -> Outcome:
+    """Add what the raw samples tell, and keep what later runs are compared with."""
+    # numpy is only loaded here.
+    from harness.results.compare.baseline import BASELINE_FILE
+    from harness.results.compare.measured import baseline_of
+    from harness.results.measurements import gather, with_intervals
+
+    measurements = gather(outcome.takes, folder.path)
+    baseline = baseline_of(folder, outcome, measurements)
+    write_atomically(folder.path / BASELINE_FILE, baseline.to_json())
+    summary = with_intervals(outcome.summary, measurements)
+    return outcome.model_copy(update={"summary": summary})
+
+
+def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
+    """Write the script that runs a failing case's program again.
+
+    A run whose artefacts are gone gets none: such a script could only mislead.
+    """
+    try:
+        artefacts = folder.read_artefacts()
+    except UserError:
+        return
+    for setup in artefacts.cells:
+        if setup.cell.name == case.cell:
+            write_script(folder.path, reproduction(folder, setup, case))
+
+
+def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
+    """Return what a reproducer of this case needs."""
+    ran = next((one for one in setup.programs.programs if one.name == case.program), None)
+    inputs = [("program", ran.path)] if ran else []
+    bare_metal, limit_s = "", 0
+    if ran and ran.kind == "bare-metal":
+        inputs.append(("emulator", setup.emulator.binary))
+        qemu = bare_metal_script(folder.cell(case.cell), case.program)
+        bare_metal = str(qemu.relative_to(folder.cell(case.cell)))
+        limit_s = math.ceil(ran.timeout_s * ACCEL_FACTOR[setup.accel])
+    else:
+        inputs += [("kernel", setup.kernel.bzimage), ("image", setup.image.initramfs)]
+        qemu = folder.cell(case.cell) / "qemu.sh"
+    return Reproduction(
+        cell=case.cell,
+        program=case.program,
+        case=case.case,
+        # A program says why in the lines before "not ok" rather than behind it.
+        message=case.message or case.diagnostics.strip().rpartition("\n")[2],
+        inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
+        argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
+        qemu=qemu.read_text(errors="replace") if qemu.exists() else "",
+        bare_metal=bare_metal,
+        limit_s=limit_s,
+    )
+
+
+def _selection(program: str) -> tuple[str, ...]:
+    """Return the options that run a program, or a developer's own test, and nothing else."""
+    return ("--tests", program) if "::" in program else ("-k", program)
+
+
+def show_run(folder: RunFolder, outcome: Outcome) -> None:
+    """Print on stdout what a run came to."""
+    from harness.report.console import make_console  # rich only where shown
+    from harness.report.table import print_report
+
+    print_report(make_console(), outcome, folder.path)

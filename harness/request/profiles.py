@@ -1,0 +1,289 @@
+"""Kernel and cpu profiles: TOML files, found by name or by path, read into values.
+
+A profile is known by its file's name without ``.toml``. What is wrong in one is told with the
+file and the field, because profiles are what users write by hand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import mailbox
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from harness import paths
+from harness.errors import UserError
+from harness.names import (
+    ALL_CPUS,
+    NO_SERIES,
+    cpu_names,
+    emulator_names,
+    fragment_names,
+    kernel_names,
+)
+from harness.values import (
+    Compiler,
+    CpuProfile,
+    EmulatorProfile,
+    FolderSeries,
+    KernelProfile,
+    LoreSeries,
+    MboxSeries,
+    TreeSource,
+    Value,
+)
+
+Json = dict[str, object]
+Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
+
+_MESSAGE_ID = re.compile(r"[^<>\s/]+@[^<>\s/]+")
+
+
+class KernelOverrides(Value):
+    """What the command line changes in a kernel profile; empty changes nothing."""
+
+    #: A folder that replaces the source. The profile's series is then left out too, unless
+    #: ``series`` says otherwise: a developer's tree is tested as it stands.
+    tree: Path | None = None
+    #: Path of a folder or an mbox, a message-id, or :data:`NO_SERIES`.
+    series: str | None = None
+    #: Fragments added after the profile's own.
+    fragments: tuple[str, ...] = ()
+    toolchain: Compiler | None = None
+
+
+def expand_cpus(names: Sequence[str]) -> tuple[str, ...]:
+    """Replace a pattern (``hidden*``) by the names in ``kernel-config/cpus`` that match.
+
+    Each name comes once; ``all`` is every one. A name or a path stays as it is.
+
+    :raise UserError: a pattern matches nothing.
+    """
+    found: list[str] = []
+    for name in names:
+        pattern = "*" if name == ALL_CPUS else name
+        if "/" in name or not set(pattern) & set("*?["):
+            found.append(name)
+            continue
+        matching = fnmatch.filter(cpu_names(), pattern)
+        if not matching:
+            raise UserError(
+                f"no cpu matches {name!r}",
+                where=paths.CPUS,
+                hint=f"known: {', '.join(cpu_names())}",
+            )
+        found += matching
+    return tuple(dict.fromkeys(found))
+
+
+def load_cpu(name: str) -> CpuProfile:
+    """Read a CPU profile by its name, or by the path of a TOML file.
+
+    :raise UserError: no such profile, or something in it is wrong.
+    """
+    path = _find(name, paths.CPUS, "cpu", cpu_names())
+    return _validate(CpuProfile, _read(path), path)
+
+
+def load_kernel(name: str, overrides: KernelOverrides | None = None) -> KernelProfile:
+    """Read a kernel profile by its name, or by the path of a TOML file, and change it.
+
+    Relative paths inside the file count from the file's folder. Added fragments and another
+    toolchain show in the profile's name, because two such kernels can be in one run.
+
+    :raise UserError: no such profile, something in it is wrong, or a tree, a series or a
+        fragment does not exist.
+    """
+    path = _find(name, paths.KERNELS, "kernel", kernel_names())
+    data = _read(path)
+    for table in ("source", "series"):
+        _anchor(data.get(table), path.parent)
+    profile = _override(_validate(KernelProfile, data, path), overrides or KernelOverrides())
+    for fragment in profile.fragments:
+        _check_known(fragment, fragment_names(), "config fragment", paths.FRAGMENTS)
+    _check_inputs(profile, path)
+    return profile
+
+
+def load_emulator(name: str) -> EmulatorProfile:
+    """Read an emulator profile by its name, or by the path of a TOML file.
+
+    Relative paths inside the file count from the file's folder.
+
+    :raise UserError: no such profile, or something in it is wrong.
+    """
+    path = _find(name, paths.EMULATORS, "emulator", emulator_names())
+    data = _read(path)
+    for table in ("source", "series"):
+        _anchor(data.get(table), path.parent)
+    return _validate(EmulatorProfile, data, path)
+
+
+def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
+    """Tell what ``--series`` names: a folder, an mbox, a message-id, or nothing.
+
+    :raise UserError: it is none of these.
+    """
+    if text == NO_SERIES:
+        return None
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return FolderSeries(path=path.resolve())
+    if path.is_file():
+        return MboxSeries(path=path.resolve())
+    message_id = text.removeprefix("<").removesuffix(">")
+    if _MESSAGE_ID.fullmatch(message_id):
+        return LoreSeries(message_id=message_id)
+    raise UserError(
+        "there is no such series",
+        where=text,
+        hint="give a folder that holds a file named series, an mbox, a message-id of "
+        f"lore.kernel.org, or {NO_SERIES}",
+    )
+
+
+def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfile:
+    changes: Json = {}
+    if overrides.tree is not None:
+        changes["source"] = TreeSource(path=overrides.tree.expanduser().resolve())
+        changes["series"] = None
+    if overrides.series is not None:
+        changes["series"] = parse_series(overrides.series)
+    added = [name for name in overrides.fragments if name not in profile.fragments]
+    suffixes = list(added)
+    if added:
+        changes["fragments"] = (*profile.fragments, *added)
+    if overrides.toolchain and overrides.toolchain != profile.toolchain:
+        changes["toolchain"] = overrides.toolchain
+        suffixes.append(overrides.toolchain)
+    if suffixes:
+        for name in added:
+            _check_known(name, fragment_names(), "config fragment", paths.FRAGMENTS)
+        changes["name"] = "+".join([profile.name, *suffixes])
+    return profile.model_copy(update=changes)
+
+
+def _check_inputs(profile: KernelProfile, where: Path) -> None:
+    """Refuse paths that lead nowhere now, not after ten minutes of building."""
+    source = profile.source
+    if (
+        isinstance(source, TreeSource)
+        and not source.revision
+        and not (source.path / "Kbuild").is_file()
+    ):
+        raise UserError(
+            "this is not a Linux source tree (it has no Kbuild file)"
+            if source.path.is_dir()
+            else "the source tree does not exist",
+            where=f"{source.path} (kernel {profile.name})",
+            hint="give the top folder of a kernel tree with --tree",
+        )
+    series = profile.series
+    if isinstance(series, FolderSeries):
+        _check_folder_series(series.path, where)
+    elif isinstance(series, MboxSeries):
+        _check_mbox(series.path, where)
+
+
+def _check_folder_series(folder: Path, where: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(
+            "the series does not exist",
+            where=f"{folder} (named by {where})",
+            hint=f"give another one with --series, or --series {NO_SERIES} for the bare source",
+        )
+    listing = folder / "series"
+    if not listing.is_file():
+        raise UserError(
+            "the folder has no file named series that lists its patches in order",
+            where=folder,
+            hint="ls *.patch > series, in that folder",
+        )
+    text = listing.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        patch = line.split("#", 1)[0].split()
+        if patch and not (folder / patch[0]).is_file():
+            raise UserError(
+                f"the patch {patch[0]} is missing",
+                where=f"{listing}, which lists it",
+                hint="put the patch there, or take its line out of the series file",
+            )
+
+
+def _check_mbox(path: Path, where: Path) -> None:
+    if not path.is_file():
+        raise UserError("the series does not exist", where=f"{path} (named by {where})")
+    box = mailbox.mbox(path, create=False)
+    try:
+        if not len(box):
+            raise UserError(
+                "this file is not an mbox (no line starts with 'From ')",
+                where=path,
+                hint="make one with git format-patch --stdout, or with b4 am",
+            )
+    finally:
+        box.close()
+
+
+def _find(name: str, folder: Path, what: str, known: list[str]) -> Path:
+    if "/" in name or name.endswith(".toml"):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            raise UserError(f"there is no such {what} profile", where=name)
+        return path
+    _check_known(name, known, what, folder)
+    return folder / f"{name}.toml"
+
+
+def _check_known(name: str, known: list[str], what: str, folder: Path) -> None:
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise UserError(
+        f"there is no {what} named {name!r}",
+        where=folder,
+        hint=f"{meant}known: {', '.join(known)}",
+    )
+
+
+def _read(path: Path) -> Json:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the profile cannot be read: {error}", where=path) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"the profile is not valid TOML: {error}", where=path) from error
+    return data
+
+
+def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Profile:
+    if "name" in data:
+        raise UserError(
+            "a profile's name is its file's name",
+            where=f"{path}: name",
+            hint="take the line out, or rename the file",
+        )
+    try:
+        return kind.model_validate({"name": path.stem, **data})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        more = error.error_count() - 1
+        raise UserError(
+            f"the profile is wrong: {first['msg']}" + (f" (and {more} more)" if more else ""),
+            where=f"{path}: {field}",
+            hint=f"fields: {', '.join(n for n in kind.model_fields if n != 'name')}",
+        ) from error
+
+
+def _anchor(table: object, folder: Path) -> None:
+    """Make a table's ``path`` absolute, in place; whatever else is in it is left alone."""
+    if isinstance(table, dict) and isinstance(table.get("path"), str):
+        table["path"] = str((folder / Path(table["path"]).expanduser()).resolve())

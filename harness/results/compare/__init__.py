@@ -1,0 +1,1 @@
+"""Comparing runs: samples kept of each, intervals, verdicts."""

@@ -1,0 +1,116 @@
+"""What a run is compared by: ``baseline.json``, one small file in each run's folder.
+
+It holds cases and sketches of the samples, and what the figures were measured on. It is all that a
+pipeline has to keep of a run that later ones are compared with.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.results.environment import Environment
+from harness.results.ktap.lines import Status
+from harness.results.measurements import Measurement
+from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
+from harness.results.summary import CellSummary, Outcome, case_id
+from harness.values import Value
+
+BASELINE_FILE = "baseline.json"
+#: ``icount`` counts instructions instead of time.
+Clock = Literal["host", "icount"]
+
+
+class BaselineCell(Value):
+    """A cell: what it ran on, and what its cases came to."""
+
+    name: str
+    kernel: str
+    accel: str
+    clock: Clock = "host"
+    #: Hashes and versions that tell one build from another, by what they are of.
+    made_of: dict[str, str] = Field(default_factory=dict)
+    #: By ``SUBJECT/PROGRAM::CASE``.
+    cases: dict[str, Status]
+    #: Titles of the kernel's complaints that count.
+    splats: tuple[str, ...] = ()
+    #: What its guests failed of.
+    lost: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Its name without the kernel's: the same cell with another kernel has the same."""
+        return self.name.removeprefix(f"{self.kernel}-")
+
+
+class Baseline(Value):
+    """``baseline.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    #: The name of the run's folder.
+    run: str
+    #: The host's CPU model; nothing where nobody recorded it.
+    host_cpu: str
+    cells: tuple[BaselineCell, ...]
+    measurements: tuple[Measurement, ...]
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def make_baseline(
+    run: str,
+    outcome: Outcome,
+    records: tuple[Record, ...],
+    measurements: tuple[Measurement, ...],
+    *,
+    environment: Environment | None,
+    made_of: dict[str, dict[str, str]],
+    clocks: dict[str, Clock],
+) -> Baseline:
+    """Make the baseline of a run.
+
+    :param made_of: by cell, the hashes and versions of what it was made of.
+    :param clocks: by cell, what its clock counts; the host's time for those that are not in it.
+    """
+    return Baseline(
+        run=run,
+        host_cpu=environment.host.cpu if environment else "",
+        cells=tuple(
+            _cell(cell, records, made_of.get(cell.name, {}), clocks.get(cell.name, "host"))
+            for cell in outcome.summary.cells
+        ),
+        measurements=measurements,
+    )
+
+
+def _cell(
+    cell: CellSummary, records: tuple[Record, ...], made_of: dict[str, str], clock: Clock
+) -> BaselineCell:
+    own = [record for record in records if record.cell == cell.name]
+    splats = [r.title for r in own if isinstance(r, SplatRecord) and r.excused is None]
+    return BaselineCell(
+        name=cell.name,
+        kernel=cell.kernel,
+        accel=cell.accel,
+        clock=clock,
+        made_of=made_of,
+        cases=_cases(own),
+        splats=tuple(dict.fromkeys(splats)),
+        lost=tuple(dict.fromkeys(r.verdict for r in own if isinstance(r, GuestFailureRecord))),
+    )
+
+
+def _cases(records: list[Record]) -> dict[str, Status]:
+    """Return each case's worst result, as the summary counts it."""
+    order: dict[Status, int] = {"fail": 0, "pass": 1, "skip": 2}
+    worst: dict[str, Status] = {}
+    for record in records:
+        if isinstance(record, CaseRecord):
+            name = case_id(record)
+            worst[name] = min(worst.get(name, record.status), record.status, key=order.__getitem__)
+    return worst

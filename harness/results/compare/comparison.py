@@ -1,0 +1,265 @@
+"""Two runs → what changed: a verdict for each latency, and the cases that came out otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.errors import ExitCode, UserError
+from harness.results.compare.baseline import Baseline, BaselineCell
+from harness.results.compare.judge import Floors, Judgement, judge
+from harness.results.ktap.lines import Status
+from harness.results.measurements import Measurement
+from harness.values import Value
+
+COMPARISON_FILE = "comparison.json"
+
+LatencyVerdict = Literal["better", "same", "worse", "unsure", "new", "gone", "refused"]
+#: ``broken`` is what fails now and did not before, also if it was not there before.
+CaseVerdict = Literal["broken", "mended", "new", "gone", "changed"]
+
+
+class LatencyChange(Value):
+    """A latency that one of the runs has, or both."""
+
+    #: The new run's cell, or the base's where only that has it.
+    cell: str
+    mechanism: str
+    mode: str
+    unit: str
+    verdict: LatencyVerdict
+    #: Why, where it is not plain from the figures.
+    reason: str = ""
+    #: None unless it was judged.
+    judgement: Judgement | None = None
+
+
+class CaseChange(Value):
+    """A case, a complaint of the kernel, or a guest, that came out otherwise."""
+
+    cell: str
+    kind: Literal["case", "splat", "guest"]
+    name: str
+    verdict: CaseVerdict
+    before: Status | None = None
+    after: Status | None = None
+
+
+class Difference(Value):
+    """What the two runs were made of, where that differs."""
+
+    cell: str
+    what: str
+    base: str
+    new: str
+
+
+class Comparison(Value):
+    """``comparison.json``, and what ``compare --json`` prints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    base: tuple[str, ...]
+    new: str
+    floors: Floors
+    latencies: tuple[LatencyChange, ...]
+    cases: tuple[CaseChange, ...]
+    differences: tuple[Difference, ...]
+    #: Cells that only one of the runs has.
+    unmatched: tuple[str, ...]
+    exit_code: Literal[0, 1]
+    #: One sentence that says why the exit code is what it is.
+    reason: str
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def compare(bases: Sequence[Baseline], new: Baseline, floors: Floors | None = None) -> Comparison:
+    """Compare a run with one before, or with several of the same kind.
+
+    Cases are compared with the last of them; latencies with all.
+
+    :raise UserError: they have no cell in common.
+    :raise ValueError: there is no base, or a sketch of samples is damaged.
+    """
+    chosen = floors or Floors()
+    last = bases[-1]
+    pairs = match(last.cells, new.cells)
+    if not pairs:
+        raise UserError(
+            "these runs have no cell in common, so there is nothing to compare",
+            where=f"{last.run}: {_names(last.cells)}; {new.run}: {_names(new.cells)}",
+            hint="compare runs with the same --cpu, --smp and --cc",
+        )
+    latencies, cases, differences = [], [], []
+    for old, fresh in pairs:
+        latencies += list(_latencies(bases, new, old, fresh, chosen))
+        cases += list(_cases(old, fresh))
+        differences += list(_differences(old, fresh))
+    paired = {cell.name for pair in pairs for cell in pair}
+    worse = sum(change.verdict == "worse" for change in latencies)
+    broken = sum(change.verdict == "broken" for change in cases)
+    return Comparison(
+        base=tuple(base.run for base in bases),
+        new=new.run,
+        floors=chosen,
+        latencies=tuple(latencies),
+        cases=tuple(cases),
+        differences=tuple(differences),
+        unmatched=tuple(
+            dict.fromkeys(c.name for c in (*last.cells, *new.cells) if c.name not in paired)
+        ),
+        exit_code=ExitCode.TESTS_FAILED.value if worse or broken else ExitCode.PASSED.value,
+        reason=_reason(latencies, worse, broken),
+    )
+
+
+def match(
+    old: Sequence[BaselineCell], new: Sequence[BaselineCell]
+) -> list[tuple[BaselineCell, BaselineCell]]:
+    """Return the cells that are the same but for the kernel: by name, else where only one fits."""
+    by_name = {cell.name: cell for cell in old}
+    pairs = [(by_name[cell.name], cell) for cell in new if cell.name in by_name]
+    taken = {cell.name for _, cell in pairs}
+    left = [cell for cell in old if cell.name not in taken]
+    right = [cell for cell in new if cell.name not in taken]
+    for cell in right:
+        there = [other for other in left if other.place == cell.place]
+        if len(there) == 1 and sum(other.place == cell.place for other in right) == 1:
+            pairs.append((there[0], cell))
+    return pairs
+
+
+def refusal(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
+    """Return why latencies of two cells must not be compared; nothing if they may."""
+    if old.accel != fresh.accel:
+        return f"accelerator {fresh.accel}, and {old.accel} before"
+    if old.clock != fresh.clock:
+        return f"clock {fresh.clock}, and {old.clock} before"
+    # Instructions are counted alike on any machine.
+    if fresh.clock == "host" and base.host_cpu != new.host_cpu:
+        return f"host {new.host_cpu or 'unknown'}, and {base.host_cpu or 'unknown'} before"
+    return ""
+
+
+def _latencies(
+    bases: Sequence[Baseline],
+    new: Baseline,
+    old: BaselineCell,
+    fresh: BaselineCell,
+    floors: Floors,
+) -> Iterator[LatencyChange]:
+    why_not = next(filter(None, (_why_not(base, new, old, fresh) for base in bases)), "")
+    before: dict[tuple[str, str, str], list[Measurement]] = {}
+    for base in bases:
+        for one in base.measurements:
+            if one.cell == old.name:
+                before.setdefault(one.key, []).append(one)
+    after = {one.key: one for one in new.measurements if one.cell == fresh.name}
+    for key in dict.fromkeys([*after, *before]):
+        mechanism, mode, unit = key
+        verdict: LatencyVerdict
+        judgement, reason = None, ""
+        if key not in before:
+            verdict = "new"
+        elif key not in after:
+            verdict = "gone"
+        elif why_not:
+            verdict, reason = "refused", why_not
+        else:
+            judgement = _judge(before[key], after[key], floors, emulated=fresh.accel == "tcg")
+            verdict, reason = judgement.verdict, judgement.reason
+        yield LatencyChange(
+            cell=fresh.name if key in after else old.name,
+            mechanism=mechanism,
+            mode=mode,
+            unit=unit,
+            verdict=verdict,
+            reason=reason,
+            judgement=judgement,
+        )
+
+
+def _why_not(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
+    """Return why a base's cell of that name must not be compared; it may have none."""
+    own = next((cell for cell in base.cells if cell.name == old.name), None)
+    return refusal(base, new, own, fresh) if own else ""
+
+
+def _judge(
+    before: Sequence[Measurement], after: Measurement, floors: Floors, *, emulated: bool
+) -> Judgement:
+    return judge(
+        [take for one in before for take in one.takes],
+        after.takes,
+        after.unit,
+        hosts=[*(host for one in before for host in one.hosts), *after.hosts],
+        floors=floors,
+        emulated=emulated,
+    )
+
+
+def _cases(old: BaselineCell, fresh: BaselineCell) -> Iterator[CaseChange]:
+    for name in dict.fromkeys([*fresh.cases, *old.cases]):
+        before, after = old.cases.get(name), fresh.cases.get(name)
+        verdict = _case_verdict(before, after)
+        if verdict:
+            yield CaseChange(
+                cell=fresh.name,
+                kind="case",
+                name=name,
+                verdict=verdict,
+                before=before,
+                after=after,
+            )
+    kinds: tuple[Literal["splat", "guest"], ...] = ("splat", "guest")
+    had = {"splat": old.splats, "guest": old.lost}
+    has = {"splat": fresh.splats, "guest": fresh.lost}
+    for kind in kinds:
+        for name in dict.fromkeys([*has[kind], *had[kind]]):
+            if (name in has[kind]) != (name in had[kind]):
+                found: CaseVerdict = "broken" if name in has[kind] else "mended"
+                yield CaseChange(cell=fresh.name, kind=kind, name=name, verdict=found)
+
+
+def _case_verdict(before: Status | None, after: Status | None) -> CaseVerdict | None:
+    if before == after:
+        return None
+    if after == "fail":
+        return "broken"
+    if before is None:
+        return "new"
+    if after is None:
+        return "gone"
+    return "mended" if before == "fail" and after == "pass" else "changed"
+
+
+def _differences(old: BaselineCell, fresh: BaselineCell) -> Iterator[Difference]:
+    for what in dict.fromkeys([*old.made_of, *fresh.made_of]):
+        before, after = old.made_of.get(what, ""), fresh.made_of.get(what, "")
+        if before != after:
+            yield Difference(cell=fresh.name, what=what, base=before, new=after)
+
+
+def _reason(latencies: Sequence[LatencyChange], worse: int, broken: int) -> str:
+    bad = [f"{worse} {'latency' if worse == 1 else 'latencies'} worse"] if worse else []
+    bad += [f"{broken} newly failing"] if broken else []
+    if bad:
+        return " and ".join(bad)
+    judged = [change for change in latencies if change.judgement is not None]
+    counts = {
+        verdict: sum(change.verdict == verdict for change in latencies)
+        for verdict in ("better", "unsure", "refused")
+    }
+    said = [f"{number} {verdict}" for verdict, number in counts.items() if number]
+    many = f"{len(judged)} {'latency' if len(judged) == 1 else 'latencies'} compared"
+    return ", ".join(["nothing got worse", many, *said])
+
+
+def _names(cells: Sequence[BaselineCell]) -> str:
+    return ", ".join(cell.name for cell in cells) or "none"

@@ -1,0 +1,117 @@
+"""A run's folder, or a file that was kept of one → what other runs are compared with."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import UserError
+from harness.results.compare.baseline import BASELINE_FILE, Baseline, Clock, make_baseline
+from harness.results.folder import CellSetup, RunFolder
+from harness.results.measurements import Measurement, gather
+from harness.results.records import read_records
+from harness.results.summary import Outcome, fold
+from harness.values import KernelArtefact
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Read a baseline from a run's folder, or from a file that was kept of one.
+
+    A run's folder is read from its results, so that it need not be one of this version.
+
+    :raise UserError: it is neither.
+    """
+    if path.is_dir():
+        folder = RunFolder(path.resolve())
+        records = read_records(folder.results).records
+        plan = folder.read_plan()
+        outcome = fold(records, plan.cells, select=plan.select)
+        return baseline_of(folder, outcome, gather(outcome.takes, folder.path))
+    try:
+        return Baseline.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"there is no such run: {error.strerror}",
+            where=path,
+            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
+        ) from error
+    except ValidationError as error:
+        raise UserError(
+            f"this is no baseline: {error.errors()[0]['msg']}",
+            where=path,
+            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
+        ) from error
+
+
+def baseline_of(
+    folder: RunFolder, outcome: Outcome, measurements: tuple[Measurement, ...]
+) -> Baseline:
+    """Return what is to be kept of a run for comparisons."""
+    setups = read_setups(folder)
+    return make_baseline(
+        folder.path.name,
+        outcome,
+        read_records(folder.results).records,
+        measurements,
+        environment=folder.read_environment(),
+        made_of={name: made_of(setup) for name, setup in setups.items()},
+        clocks={cell.name: clock(folder, cell.name) for cell in outcome.summary.cells},
+    )
+
+
+def read_setups(folder: RunFolder) -> dict[str, CellSetup]:
+    """Return by cell what it was made of; nothing of a run that was never prepared."""
+    try:
+        return {setup.cell.name: setup for setup in folder.read_artefacts().cells}
+    except UserError:
+        return {}
+
+
+def made_of(setup: CellSetup) -> dict[str, str]:
+    """Return the hashes and versions that tell one cell's making from another's."""
+    return {
+        "kernel": setup.kernel.key[:12],
+        "series": series_hash(setup.kernel),
+        "release": setup.kernel.release,
+        "emulator": (setup.emulator.key or setup.emulator.version)[:64],
+        "programs": setup.programs.key[:12],
+        "image": setup.image.key[:12],
+    }
+
+
+def series_hash(kernel: KernelArtefact) -> str:
+    """Return the hash of the patches that a kernel was built with; nothing where it is unknown."""
+    patches = patches_of(kernel)
+    if patches is None:
+        return ""
+    return sha256(json.dumps(patches, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def patches_of(kernel: KernelArtefact) -> list[dict[str, Any]] | None:
+    """Return hash and strip of each patch that a kernel was built with; None where it is unknown.
+
+    They are in the inputs of the configuration that the same tree had: it lies beside the kernel
+    in the store.
+    """
+    try:
+        tree = json.loads((kernel.path / "inputs.json").read_text())["tree"]
+        for found in sorted((kernel.path.parent.parent / "kernel-config").glob("*/tree")):
+            if found.read_text().strip() == tree:
+                patches = json.loads((found.parent / "inputs.json").read_text())["patches"]
+                return [dict(patch) for patch in patches]
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    return None
+
+
+def clock(folder: RunFolder, cell: str) -> Clock:
+    """Return what a cell's clock counted, which its QEMU command tells."""
+    try:
+        script = (folder.cell(cell) / "qemu.sh").read_text(errors="replace")
+    except OSError:
+        return "host"
+    return "icount" if "-icount" in script.split() else "host"

@@ -1,0 +1,1 @@
+"""Reading what programs print: KTAP, and the forms of the kernel's selftests."""

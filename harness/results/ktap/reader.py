@@ -1,0 +1,375 @@
+"""A streaming reader of the KTAP that a guest program prints.
+
+It takes bytes as they come, in pieces of any size, and gives each case as soon as its full name is
+known. It never raises on what a guest says and loses nothing: a line is a case's result, what the
+case checks, one of its diagnostics, or kept in :attr:`KtapReader.stray`. Time is linear in the
+input.
+
+A document's structure is found by indentation (ktap.rst, "Nested tests"). Only the leaves of the
+tree are cases; a parent becomes a case of its own when it says something that its children do not:
+``not ok`` although none of them failed, or a plan that was not kept. What is wrong with the
+program as a whole is one failing case named :data:`PROGRAM`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.results.ktap.exit_status import death, exit_complaint
+from harness.results.ktap.levels import Draft, Level, cases
+from harness.results.ktap.lines import (
+    BailOut,
+    Plan,
+    Result,
+    Status,
+    Subtest,
+    Version,
+    checks_of,
+    classify,
+    decode,
+    indent_of,
+    printk_prefix,
+)
+from harness.values import Value
+
+#: The name of the case that stands for a whole program.
+PROGRAM = "(program)"
+#: Levels of nesting that are followed; a deeper line is kept as a diagnostic and told.
+MAX_DEPTH = 16
+#: Remarks on the form of the output that are kept.
+MAX_PROBLEMS = 50
+
+
+class CaseResult(Value):
+    """One case that a program reported, or that the reader concluded."""
+
+    #: Parents' names and its own, joined by dots; made unique within the program by `` (2)``.
+    name: str
+    status: Status
+    #: What followed ``#`` on the result line, or why the reader made this case.
+    message: str = ""
+    #: The lines that belong to the case, as printed, without the last line end.
+    diagnostics: str = ""
+    #: Ids of the statements that the case says it checks (``# checks: A-1, B-2``).
+    checks: tuple[str, ...] = ()
+    #: Whether no result line stands for this case.
+    synthetic: bool = False
+
+
+class KtapReader:
+    """Reads one program's output; :meth:`feed` what arrives, then :meth:`close` once."""
+
+    def __init__(self) -> None:
+        self._partial: list[bytes] = []
+        self._stack = [Level(0)]
+        self._ready: list[CaseResult] = []
+        self._names: Counter[str] = Counter()
+        self._dialect: str | None = None
+        self._prefixed = False
+        self._complaints: list[str] = []
+        self._stray: list[str] = []
+        self._problems: list[str] = []
+        self._last = ""
+        self._closed = False
+        self._last_document: tuple[int, int | None, str | None] = (0, None, None)
+        #: How many cases were given, by status.
+        self.counts: Counter[Status] = Counter()
+
+    @property
+    def stray(self) -> str:
+        """Every line that belongs to no case: structure, and output around the results."""
+        return "\n".join(self._stray)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the form of the output without deciding a verdict."""
+        return tuple(self._problems)
+
+    def feed(self, data: bytes) -> list[CaseResult]:
+        """Take the next bytes; return the cases that they completed."""
+        first, *rest = data.split(b"\n")
+        self._partial.append(first)
+        if rest:
+            self._line(b"".join(self._partial))
+            self._partial = [rest.pop()]
+            for line in rest:
+                self._line(line)
+        return self._take()
+
+    def close(
+        self,
+        returncode: int | None,
+        *,
+        signal: str | None = None,
+        reason: str | None = None,
+        stderr: bytes = b"",
+    ) -> list[CaseResult]:
+        """End the output; return the cases that were still open and the program's own, if any.
+
+        :param returncode: None when the program ended without one; -N and 128+N are signal N.
+        :param signal: the signal's name where it is known.
+        :param reason: why the harness ended the program ("timed out after 30 s").
+        :param stderr: added to the diagnostics of the program's own case.
+        """
+        if self._closed:
+            return []
+        died = death(returncode, signal, reason)
+        rest = b"".join(self._partial)
+        if rest:
+            # A dying program's last line may be cut: "ok 1" could have been "ok 12 # SKIP".
+            self._line(rest, plain=died is not None)
+        if len(self._stack) > 1 and not self._stack[0].touched:
+            self._unwrap()
+        self._end_document(forgive=returncode == 4 and died is None)
+        self._conclude(returncode, died, stderr)
+        self._closed = True
+        return self._take()
+
+    # --- lines ---
+
+    def _line(self, raw: bytes, *, plain: bool = False) -> None:
+        raw = raw.removesuffix(b"\r")
+        text = decode(raw)
+        if text.strip():
+            self._last = text.strip()
+        start = printk_prefix(raw)
+        said = None
+        if self._closed:
+            self._stray.append(text)
+            return
+        if not plain and (bool(start) == self._prefixed or self._dialect is None):
+            said = classify(raw[start:])
+        if isinstance(said, Result) and not said.certain and self._dialect is None:
+            said = None
+        if said is None or (start and self._dialect is None and not isinstance(said, Version)):
+            self._stack[-1].lines.append(text)
+        elif isinstance(said, BailOut):
+            self._complaints.append(f"bailed out: {said.reason}" if said.reason else "bailed out")
+            self._stray.append(text)
+        elif not self._structure(said, indent_of(raw[start:]), text, prefixed=bool(start)):
+            self._stack[-1].lines.append(text)
+
+    def _structure(
+        self, said: Version | Plan | Subtest | Result, indent: int, text: str, *, prefixed: bool
+    ) -> bool:
+        """Act on a line of structure; return False for one that is nested too deeply."""
+        popped = self._pop(indent)
+        deeper = indent > self._stack[-1].indent
+        if deeper and len(self._stack) > MAX_DEPTH:
+            self._unfinished(popped)
+            self._complain(f"results nested more than {MAX_DEPTH} deep were not read")
+            return False
+        is_result = isinstance(said, Result)
+        self._unfinished(popped, keep=1 if is_result else 0)
+        if deeper:
+            self._open(indent)
+        if isinstance(said, Result):
+            self._result(said, popped[-1] if popped else None, text)
+            return True
+        self._stray.append(text)
+        level = self._stack[-1]
+        if isinstance(said, Version):
+            self._version(said, level, prefixed=prefixed)
+        elif isinstance(said, Plan):
+            self._plan(said, level)
+        elif len(self._stack) > 1 and level.name is None and not level.seen:
+            level.name = said.name  # KUnit names a document inside it
+        else:
+            level.child = said.name  # TAP 14 names it before
+        return True
+
+    def _version(self, said: Version, level: Level, *, prefixed: bool) -> None:
+        if self._dialect is None:
+            self._dialect, self._prefixed = said.dialect, prefixed
+        if (said.dialect, said.number) not in {("KTAP", 1), ("TAP", 13), ("TAP", 14)}:
+            self._problem(f"unknown version: {said.dialect} {said.number}")
+        if level.seen or level.plan is not None:
+            if len(self._stack) > 1:
+                self._unfinished([self._stack.pop()])
+                self._open(level.indent)
+            else:
+                self._problem("a second version line starts another document")
+                self._end_document()
+        self._stack[-1].header = True
+
+    def _plan(self, said: Plan, level: Level) -> None:
+        if level.plan is not None:
+            self._problem("a document has two plans")
+            if level.plan != said.total:
+                level.complaints.append(f"two plans: {level.plan} and {said.total}")
+            return
+        level.plan, level.skip = said.total, said.skip
+
+    def _result(self, said: Result, suite: Level | None, text: str) -> None:
+        level = self._stack[-1]
+        level.seen += 1
+        if said.number is None:
+            if self._dialect == "KTAP":
+                self._problem("a result without a number")
+        elif said.number != level.number + 1:
+            self._problem(f"result {said.number} where {level.number + 1} was due")
+        level.number = level.number + 1 if said.number is None else said.number
+        name = said.name or (suite.name if suite else None) or f"case {level.seen}"
+        lines, level.lines, level.child = level.lines, [], None
+        if said.cut:
+            lines.append(text)
+        if suite is None:
+            self._emit(Draft((name,), said.status, said.message, lines))
+        else:
+            self._close_suite(suite, said, name, lines, text)
+
+    # --- levels ---
+
+    def _pop(self, indent: int) -> list[Level]:
+        """Take the levels that are deeper than `indent` off the stack, innermost first."""
+        popped = []
+        while len(self._stack) > 1 and self._stack[-1].indent > indent:
+            popped.append(self._stack.pop())
+        return popped
+
+    def _open(self, indent: int) -> None:
+        parent = self._stack[-1]
+        level = Level(indent, name=parent.child)
+        # What was printed before a subtest belongs to the case that it is part of.
+        parent.child = None
+        self._stack.append(level)
+
+    def _unwrap(self) -> None:
+        """Make the outermost open level the root, for output that is indented as a whole."""
+        self._stray.extend(self._stack.pop(0).lines)
+        root = self._stack[0]
+        held, root.held = root.held, []
+        for draft in held:
+            self._finish(draft)
+
+    def _unfinished(self, levels: list[Level], *, keep: int = 0) -> None:
+        """Close levels, innermost first, whose parent's result never came.
+
+        :param keep: how many of the outermost are not to be closed.
+        """
+        for place, level in enumerate(levels[: len(levels) - keep]):
+            above = [*self._stack, *reversed(levels[place + 1 :])]
+            outer = above[-1]
+            outer.lines.extend(level.lines)
+            if not level.touched:
+                continue
+            name = level.name or f"case {outer.seen + 1}"
+            what = [f"subtest {name} has no result", *level.all_complaints()]
+            outer.complaints.append(": ".join(what))
+            outer.failed += level.failed
+            for draft in level.held:
+                self._emit(draft._replace(path=(name, *draft.path)), above, counted=True)
+
+    def _close_suite(
+        self, suite: Level, said: Result, name: str, lines: list[str], text: str
+    ) -> None:
+        """Settle a parent's result with the document that came before it."""
+        for draft in suite.held:
+            self._emit(draft._replace(path=(name, *draft.path)), counted=True)
+        if suite.name is not None and said.name not in {"", suite.name}:
+            self._problem(f"the result of subtest {suite.name} is named {said.name}")
+        lines = [*lines, *suite.lines]
+        self._stack[-1].failed += suite.failed
+        complaints = suite.all_complaints()
+        if suite.seen == 0 and (said.status != "pass" or not complaints):
+            self._emit(Draft((name,), said.status, said.message, lines))
+        elif complaints:
+            self._emit(
+                Draft((name,), "fail", "; ".join(filter(None, [*complaints, said.message])), lines)
+            )
+        elif said.status == "fail" and not suite.failed:
+            message = said.message or "not ok, although none of its subtests failed"
+            self._emit(Draft((name,), "fail", message, lines))
+        else:
+            if said.status == "pass" and suite.failed:
+                self._problem(f"{name} says ok, although {cases(suite.failed)} failed in it")
+            self._stray.extend([*lines, text])
+
+    def _end_document(self, *, forgive: bool = False) -> None:
+        """Check the root against its plan and begin another one.
+
+        :param forgive: the program said by its exit code that it was skipped as a whole.
+        """
+        root = self._stack[0]
+        self._unfinished(self._pop(root.indent))
+        complaints = root.all_complaints()
+        if not (forgive and not self.counts["pass"] and not self.counts["fail"]):
+            self._complaints.extend(complaints)
+        self._last_document = (root.seen, root.plan, root.skip)
+        self._stack = [Level(root.indent, lines=root.lines)]
+
+    # --- cases ---
+
+    def _emit(
+        self, draft: Draft, above: list[Level] | None = None, *, counted: bool = False
+    ) -> None:
+        """Give a case away, or hold it where an ancestor's name is not known yet."""
+        levels = self._stack if above is None else above
+        if draft.status == "fail" and not counted:
+            levels[-1].failed += 1
+        for level in reversed(levels[1:]):
+            if level.name is None:
+                level.held.append(draft)
+                return
+            draft = draft._replace(path=(level.name, *draft.path))
+        self._finish(draft)
+
+    def _finish(self, draft: Draft) -> None:
+        wanted = name = ".".join(draft.path)
+        while name in self._names:
+            self._names[wanted] += 1
+            name = f"{wanted} ({self._names[wanted]})"
+        self._names[name] = 1
+        self.counts[draft.status] += 1
+        checks = [checks_of(line) for line in draft.lines]
+        others = [line for line, ids in zip(draft.lines, checks, strict=True) if not ids]
+        self._ready.append(
+            CaseResult(
+                name=name,
+                status=draft.status,
+                message=draft.message,
+                diagnostics="\n".join(others),
+                checks=tuple(dict.fromkeys(one for ids in checks for one in ids)),
+                synthetic=draft.synthetic,
+            )
+        )
+
+    def _conclude(self, returncode: int | None, died: str | None, stderr: bytes) -> None:
+        """Add the program's own case where it failed, or was skipped, as a whole."""
+        seen, plan, skip = self._last_document
+        if returncode == 0 and self.counts["fail"]:
+            self._problem(f"exit code 0, although {cases(self.counts['fail'])} failed")
+        lines = self._stack[0].lines
+        errors = decode(stderr).rstrip("\n").split("\n") if stderr.strip() else []
+        status: Status = "fail"
+        complaints = list(self._complaints)
+        if died is not None:
+            of = f"{seen} of {plan}" if plan is not None else str(seen)
+            complaints.insert(0, f"{died} after {of} cases; last line: {self._last[:200]!r}")
+        elif (
+            not self.counts
+            and not complaints
+            and (returncode == 4 or (plan == 0 and returncode == 0))
+        ):
+            status = "skip"
+            complaints = [skip or self._last[:200] or "skipped without a word"]
+        elif complaint := exit_complaint(returncode, self.counts, self._dialect is not None):
+            complaints.append(f"{complaint}; last line: {self._last[:200]!r}")
+        if complaints:
+            message = "; ".join(complaints)
+            self._finish(Draft((PROGRAM,), status, message, [*lines, *errors], synthetic=True))
+        else:
+            self._stray.extend([*lines, *errors])
+        self._stack[0].lines = []
+
+    def _take(self) -> list[CaseResult]:
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _complain(self, text: str) -> None:
+        if text not in self._complaints:
+            self._complaints.append(text)
+
+    def _problem(self, text: str) -> None:
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append(text)

@@ -1,0 +1,169 @@
+"""A streaming reader of what one of the kernel's selftests prints.
+
+Many print KTAP, and are read as such (:mod:`harness.results.ktap.reader`). Others have forms of
+their own, or none: then the exit code is the verdict (0 pass, 4 skip, anything else fail), and
+each line that begins with ``[OK]``, ``[FAIL]`` or ``[SKIP]``, as those of x86 print them, is a case besides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from harness.results.ktap.exit_status import EXIT_SKIP, death
+from harness.results.ktap.lines import (
+    MAX_NAME,
+    Plan,
+    Result,
+    Status,
+    Version,
+    classify,
+    decode,
+)
+from harness.results.ktap.reader import PROGRAM, CaseResult, KtapReader
+
+_SAID = re.compile(r"\s*\[(RUN|OK|FAIL|SKIP)\]\s*(.*)")
+_STATUS: dict[str, Status] = {"OK": "pass", "FAIL": "fail", "SKIP": "skip"}
+
+
+class SelftestReader:
+    """Reads one program's output; :meth:`feed` what arrives, then :meth:`close` once."""
+
+    def __init__(self) -> None:
+        #: Whether it is KTAP, or has lines of x86's form; neither until a line tells.
+        self._is_ktap = False
+        self._is_plain = False
+        self._ktap = KtapReader()
+        self._held: list[bytes] = []
+        self._partial = b""
+        self._lines: list[str] = []
+        self._stray: list[str] = []
+        self._running: str | None = None
+        self._names: Counter[str] = Counter()
+        self._counts: Counter[Status] = Counter()
+        self._problems: list[str] = []
+        self._last = ""
+
+    @property
+    def counts(self) -> Counter[Status]:
+        """How many cases were given, by status."""
+        return self._ktap.counts if self._is_ktap else self._counts
+
+    @property
+    def stray(self) -> str:
+        """Every line that belongs to no case."""
+        return self._ktap.stray if self._is_ktap else "\n".join(self._stray)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is odd without deciding a verdict."""
+        return self._ktap.problems if self._is_ktap else tuple(self._problems)
+
+    def feed(self, data: bytes) -> list[CaseResult]:
+        """Take the next bytes; return the cases that they completed."""
+        if self._is_ktap:
+            return self._ktap.feed(data)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        found: list[CaseResult] = []
+        for place, line in enumerate(lines):
+            found += self._line(line)
+            if self._is_ktap:
+                rest = b"\n".join([*lines[place + 1 :], self._partial])
+                return found + self._ktap.feed(rest)
+        return found
+
+    def close(
+        self,
+        returncode: int | None,
+        *,
+        signal: str | None = None,
+        reason: str | None = None,
+        stderr: bytes = b"",
+    ) -> list[CaseResult]:
+        """End the output; return the cases that were still open and the program's own, if any.
+
+        The parameters are those of :meth:`harness.results.ktap.reader.KtapReader.close`.
+        """
+        found: list[CaseResult] = []
+        if not self._is_ktap and self._partial:
+            found += self._line(self._partial)
+        if self._is_ktap:
+            return found + self._ktap.close(returncode, signal=signal, reason=reason, stderr=stderr)
+        for line in self._held:
+            self._plain(line)
+        self._held = []
+        return found + self._conclude(returncode, death(returncode, signal, reason), stderr)
+
+    def _line(self, raw: bytes) -> list[CaseResult]:
+        """Take a whole line of output that is not known to be KTAP."""
+        raw = raw.removesuffix(b"\r")
+        if self._is_plain:
+            return self._plain(raw)
+        self._held.append(raw)
+        self._is_ktap, self._is_plain = _is_ktap(raw), bool(_SAID.fullmatch(decode(raw)))
+        if not self._is_ktap and not self._is_plain:
+            return []
+        held, self._held = self._held, []
+        if self._is_ktap:
+            return self._ktap.feed(b"".join(line + b"\n" for line in held))
+        return [case for line in held for case in self._plain(line)]
+
+    def _plain(self, raw: bytes) -> list[CaseResult]:
+        text = decode(raw)
+        self._last = text.strip() or self._last
+        self._lines.append(text)
+        found = _SAID.fullmatch(text)
+        if not found:
+            return []
+        if found[1] == "RUN":
+            self._running = found[2].strip()
+            return []
+        # What a line says of a failure is not what it says of a pass: a case goes by what was
+        # announced, or by its place.
+        name = self._running or f"case {sum(self._counts.values()) + 1}"
+        return [self._case(name, _STATUS[found[1]], found[2].strip())]
+
+    def _case(
+        self, wanted: str, status: Status, message: str, *, synthetic: bool = False
+    ) -> CaseResult:
+        """Make a case of the lines until here."""
+        wanted = wanted[:MAX_NAME]
+        self._names[wanted] += 1
+        number = self._names[wanted]
+        self._counts[status] += 1
+        lines, self._lines = self._lines, []
+        return CaseResult(
+            name=wanted if number == 1 else f"{wanted} ({number})",
+            status=status,
+            message=message,
+            diagnostics="\n".join(lines),
+            synthetic=synthetic,
+        )
+
+    def _conclude(
+        self, returncode: int | None, died: str | None, stderr: bytes
+    ) -> list[CaseResult]:
+        """Return the program's own case, unless its exit code only says what a case has said."""
+        if stderr.strip():
+            self._lines += decode(stderr).rstrip("\n").split("\n")
+        failed = self._counts["fail"]
+        said = f"; last line: {self._last[:MAX_NAME]!r}" if self._last else ""
+        if died is not None:
+            return [self._case(PROGRAM, "fail", died + said, synthetic=True)]
+        if returncode == EXIT_SKIP:
+            skipped = self._last[:MAX_NAME] or "skipped without a word"
+            return [self._case(PROGRAM, "skip", skipped, synthetic=True)]
+        if returncode != 0 and not failed:
+            return [self._case(PROGRAM, "fail", f"exit code {returncode}{said}", synthetic=True)]
+        if returncode == 0 and failed:
+            self._problems.append("exit code 0, although a case failed")
+        if not self._counts:
+            return [self._case(PROGRAM, "pass", "exit code 0", synthetic=True)]
+        self._stray += self._lines
+        return []
+
+
+def _is_ktap(raw: bytes) -> bool:
+    """Tell whether a line can be nothing but KTAP."""
+    said = classify(raw)
+    return isinstance(said, Version | Plan) or (isinstance(said, Result) and said.certain)

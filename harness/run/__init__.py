@@ -1,0 +1,1 @@
+"""One run: prepare its cells, start their guests, record what happens."""

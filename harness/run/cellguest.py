@@ -1,0 +1,340 @@
+"""The guest of a cell through all its programs: booted once, replaced when it failed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.artefacts.kernel import gcov
+from harness.errors import GuestError, HarnessError
+from harness.guest import counters
+from harness.guest.verdict import leaks
+from harness.results.folder import CellSetup, RunFolder
+from harness.run.journal import Journal
+
+if TYPE_CHECKING:
+    from harness.guest.snapshot import Snapshot
+    from harness.guest.spec import GuestSpec
+    from harness.guest.verdict.failure import Completed
+    from harness.guest.verdict.known_splats import KnownSplat
+    from harness.guest.verdict.splats import Splat
+    from harness.guest.vm import Guest
+    from harness.values import Program
+
+    class StartGuest(Protocol):
+        """As :func:`harness.guest.vm.start_guest`."""
+
+        def __call__(
+            self,
+            spec: GuestSpec,
+            folder: Path,
+            *,
+            save: Path | None = None,
+            snapshot: Snapshot | None = None,
+        ) -> AbstractContextManager[Guest]:
+            """Give a guest that is ready."""
+
+
+#: Where the guest has the programs.
+REMOTE_PROGRAMS = "/tests"
+
+
+class CellGuest:
+    """What a test gets as ``guest``: a living guest of one cell.
+
+    It has the methods of :class:`harness.guest.vm.Guest` that tests use. When the guest dies
+    during a test, that test gets the :exc:`~harness.guest.vm.GuestFailure`, the verdict is
+    recorded once, and the next test gets a fresh guest; so it does when a test failed or the
+    kernel complained, and before each test that asks for one. A fresh guest is restored from what
+    the cell's first one saved at the end of its boot, and boots where that cannot be done. A cell
+    whose guest never came up is not tried again: each of its tests gets the same failure at once.
+    """
+
+    def __init__(
+        self,
+        setup: CellSetup,
+        run: RunFolder,
+        journal: Journal,
+        known: tuple[KnownSplat, ...] = (),
+        start: StartGuest | None = None,
+    ) -> None:
+        self.setup = setup
+        self.folder = run.cell(setup.cell.name)
+        #: The test that the guest works for now; verdicts and splats are recorded with it.
+        self.user: str | None = None
+        #: Complaints of the kernel that nothing excuses, and the test that ran at that time.
+        self.splats_seen: list[tuple[Splat, str | None]] = []
+        self.failures: list[HarnessError] = []
+        self._run = run
+        self._journal = journal
+        self._known = known
+        self._start = start
+        self._guest: Guest | None = None
+        self._lifetime = ExitStack()
+        self._counted = 0
+        #: Whether a test has worked in the guest, and whether one has failed there.
+        self._used = False
+        self._doubtful = False
+        #: Whether the present test has the guest for itself.
+        self._isolated = False
+        self._snapshot: Snapshot | None = None
+        #: Holds the folder of the snapshot.
+        self._kept = ExitStack()
+        self._boot_failure: HarnessError | None = None
+        self._pushed: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The cell's name."""
+        return self.setup.cell.name
+
+    def program(self, name: str) -> Program:
+        """Return a program of the cell.
+
+        :raise KeyError: it has none of that name.
+        """
+        return {program.name: program for program in self.setup.programs.programs}[name]
+
+    @property
+    def factor(self) -> float:
+        """How much slower than a fast machine this guest is; deadlines are scaled by it."""
+        return self._living().factor
+
+    @property
+    def qemu_pid(self) -> int:
+        """The process id of the guest's QEMU."""
+        return self._living().qemu_pid
+
+    @property
+    def restored(self) -> bool:
+        """Whether the guest was restored, and did not boot."""
+        return self._living().boot.restored
+
+    def doubt(self) -> None:
+        """Note that a test failed in this guest: what it left there may harm the next one."""
+        self._doubtful = True
+
+    def ready(self, *, fresh: bool = False) -> None:
+        """See that there is a guest.
+
+        :param fresh: whether it must be one in which nothing has run yet. A guest in which a test
+            failed is replaced in any case, if that costs no boot.
+        :raise GuestFailure: the guest does not come up, now or at the first try.
+        """
+        if self._boot_failure is not None:
+            raise self._boot_failure
+        self._isolated = fresh
+        if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
+            return
+        if self._guest is not None and self._guest.alive:
+            self._take_leave()
+        self._drop()
+        try:
+            self._start_one()
+        except HarnessError as error:
+            self._boot_failure = error
+            self.failures.append(error)
+            self._journal.failure(self.name, None, error)
+            self._drop()
+            raise
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+        terminal: bool = False,
+    ) -> Completed:
+        """Run a command in the guest, see :meth:`harness.guest.vm.Guest.run`.
+
+        :param timeout_s: seconds on a fast machine; scaled here by :attr:`factor`.
+        """
+        with self._using() as guest:
+            return guest.run(
+                list(argv),
+                timeout_s=timeout_s * guest.factor,
+                env=env,
+                on_stdout=on_stdout,
+                terminal=terminal,
+            )
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file, or what is in a folder, into the guest's folder ``remote``."""
+        with self._using() as guest:
+            guest.push(local, remote)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file or a folder out of the guest."""
+        with self._using() as guest:
+            guest.fetch(remote, local)
+
+    def console_tail(self, lines: int = 20) -> str:
+        """Return the last lines of the console."""
+        return self._living().console_tail(lines)
+
+    def push_program(self, name: str) -> str:
+        """Make sure that a program is in the guest, and return its path there.
+
+        Its whole subject goes with it where others may follow: each copy costs a round trip, and
+        all programs at once cost seconds of the first result.
+        """
+        subject = name.partition("/")[0]
+        program = self.program(name)
+        # A selftest may read what lies beside it.
+        alone = self._isolated and program.kind != "kselftest"
+        wanted = name if alone else subject
+        if wanted not in self._pushed:
+            local = program.path if alone else program.path.parent
+            self.push(local, f"{REMOTE_PROGRAMS}/{subject}")
+            self._pushed.add(wanted)
+        return f"{REMOTE_PROGRAMS}/{name}"
+
+    def take_splats(self) -> list[Splat]:
+        """Record what the kernel complained about since the last call, for the current test.
+
+        :raise HarnessError: the console cannot be scanned.
+        """
+        if self._guest is None:
+            return []
+        everything = self._guest.splats()
+        fresh = list(everything[self._counted :])
+        self._counted = len(everything)
+        self.record_splats(fresh)
+        self._doubtful |= bool(fresh)
+        return fresh
+
+    def record_splats(self, fresh: Sequence[Splat]) -> None:
+        """Record complaints of a kernel that ran for the current test."""
+        for splat in fresh:
+            # A panic is never excused: it ended the guest.
+            candidates = self._known if splat.kind != "panic" else ()
+            excuse = next((known for known in candidates if known.covers(splat)), None)
+            if excuse is None:
+                self.splats_seen.append((splat, self.user))
+            reason = f"{excuse.reason} ({excuse.link})" if excuse else None
+            self._journal.splat(self.name, self.user, splat, reason)
+
+    def close(self) -> None:
+        """End the guest; what it said last is still scanned."""
+        try:
+            self._take_leave()
+        finally:
+            self._drop()
+            self._kept.close()
+
+    def _take_leave(self) -> None:
+        """Ask a guest that ends what is left to say; that belongs to no test."""
+        user, self.user = self.user, None
+        try:
+            self._ask_before_the_end()
+            self.take_splats()
+        finally:
+            self.user = user
+
+    def _ask_before_the_end(self) -> None:
+        """Ask what the kernel has counted, and whether it has lost memory."""
+        from harness.guest.verdict.failure import GuestFailure
+
+        guest = self._guest
+        if guest is None or not guest.alive or not self._used:
+            return
+        # That the guest has failed has been recorded.
+        with suppress(GuestFailure):
+            if gcov.is_in(self.setup.kernel.path):
+                self._fetch_counters()
+            if leaks.can_be_looked_for(self.setup.kernel.config):
+                self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
+
+    def _fetch_counters(self) -> None:
+        """Copy what the kernel has counted into the cell's folder, apart for each guest.
+
+        :raise GuestError: the guest has not given it.
+        """
+        done = self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise GuestError(
+                "what the kernel has counted cannot be read",
+                where=self.name,
+                detail=said or None,
+                hint="the kernel was built with gcov: is debugfs mounted in its guest?",
+            )
+        kept = self.folder / counters.KEPT
+        number = len(list(kept.iterdir())) + 1 if kept.is_dir() else 1
+        self.fetch(counters.FOLDER, kept / str(number))
+
+    def _stale(self, *, fresh: bool) -> bool:
+        """Whether the guest that is there must not be used."""
+        return (fresh and self._used) or (self._doubtful and self._snapshot is not None)
+
+    def _start_one(self) -> None:
+        """Restore a guest, or boot one."""
+        from harness.guest.runtime import runtime_folder
+
+        if self._snapshot is None:
+            # No dead run leaves that folder behind.
+            folder = self._kept.enter_context(runtime_folder())
+            self._snapshot = self._enter(save=folder / "state").snapshot
+            return
+        try:
+            self._enter(snapshot=self._snapshot)
+        except HarnessError as error:
+            self._drop()
+            self._snapshot = None
+            self._enter(note=f"a guest could not be restored: {error.what}")
+
+    def _enter(
+        self, *, save: Path | None = None, snapshot: Snapshot | None = None, note: str = ""
+    ) -> Guest:
+        start = self._start
+        if start is None:
+            from harness.guest.vm import start_guest
+
+            start = start_guest
+        setup = self.setup
+        folder = self._run.claim_guest_folder(self.name)
+        if snapshot is None and setup.kernel.config.exists():
+            shutil.copyfile(setup.kernel.config, folder / "kernel.config")
+        guest = self._guest = self._lifetime.enter_context(
+            start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
+        )
+        if guest.unsaved:
+            note = f"the guest's state could not be saved: {guest.unsaved}"
+        self._journal.boot(setup, guest.boot, guest.factor, note)
+        return guest
+
+    def _living(self) -> Guest:
+        if self._guest is None:
+            raise self._boot_failure or self.failures[-1]
+        return self._guest
+
+    @contextmanager
+    def _using(self) -> Iterator[Guest]:
+        """Give the guest away; a failure of it is recorded, and the guest is buried."""
+        from harness.guest.verdict.failure import GuestFailure
+
+        guest = self._living()
+        self._used = True
+        try:
+            yield guest
+        except GuestFailure as failure:
+            self.failures.append(failure)
+            self._journal.failure(self.name, self.user, failure)
+            try:
+                self.take_splats()
+            finally:
+                self._drop()
+            raise
+
+    def _drop(self) -> None:
+        lifetime, self._lifetime = self._lifetime, ExitStack()
+        self._guest = None
+        self._counted = 0
+        self._used = self._doubtful = False
+        self._pushed.clear()
+        lifetime.close()

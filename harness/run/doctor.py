@@ -1,0 +1,211 @@
+"""What this host can do, each finding with its remedy. Nothing is installed or changed."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from harness import paths
+from harness.errors import HarnessError
+from harness.names import cpu_names
+from harness.request.profiles import load_cpu
+from harness.values import Compiler, Emulator, Value
+
+State = Literal["good", "note", "bad"]
+
+GIB = 1 << 30
+#: Free bytes that a first run takes: source, build folder, artefacts and compiler cache.
+DISK_FIRST_RUN = 8 * GIB
+#: Free bytes below which a run with everything built is at risk.
+DISK_LATER_RUN = GIB
+MEMORY_GUEST = GIB
+
+
+class Finding(Value):
+    """One thing that was looked at."""
+
+    subject: str
+    #: ``bad`` keeps the default run from working, ``note`` something less.
+    state: State
+    what: str
+    #: A command or a sentence; empty where there is nothing to do.
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, the quick things first."""
+    yield _python()
+    yield from _packages()
+    yield _cache()
+    yield _memory()
+    for cc in ("gcc", "clang"):
+        yield _compiler(cc)
+    yield from _emulation()
+
+
+def missing_packages(listing: Path) -> list[str]:
+    """Return the packages of a list in ``ci/`` that are not installed."""
+    wanted = [
+        name
+        for line in listing.read_text(encoding="utf-8").splitlines()
+        if (name := line.partition("#")[0].strip())
+    ]
+    form = "${db:Status-Abbrev} ${Package}\n"
+    query = subprocess.run(
+        ["dpkg-query", "-W", "-f", form, *wanted], capture_output=True, text=True, timeout=60
+    )
+    installed = {line[2:].strip() for line in query.stdout.splitlines() if line.startswith("ii")}
+    return [name for name in wanted if name not in installed]
+
+
+def _python() -> Finding:
+    return Finding(subject="python", state="good", what=platform.python_version())
+
+
+def _packages() -> Iterator[Finding]:
+    if not shutil.which("dpkg-query"):
+        yield Finding(
+            subject="packages",
+            state="note",
+            what="this is no Debian system, so packages were not looked at",
+            remedy="ci/packages.run.txt lists what has to be there, by Debian's names",
+        )
+        return
+    for purpose, state in (("run", "bad"), ("test", "note")):
+        missing = missing_packages(paths.ROOT / "ci" / f"packages.{purpose}.txt")
+        yield Finding(
+            subject=f"packages for {purpose}",
+            state="good" if not missing else state,
+            what=f"missing: {' '.join(missing)}" if missing else "all installed",
+            remedy=f"apt-get install --no-install-recommends {' '.join(missing)}"
+            if missing
+            else "",
+        )
+
+
+def _cache() -> Finding:
+    try:
+        folder = paths.cache_dir()
+    except HarnessError as error:
+        return Finding(
+            subject="cache",
+            state="bad",
+            what=f"{error.what}: {error.where}",
+            remedy=error.hint or "",
+        )
+    free = shutil.disk_usage(folder).free
+    used = any((folder / "kernel").glob("*"))
+    needed = DISK_LATER_RUN if used else DISK_FIRST_RUN
+    return Finding(
+        subject="cache",
+        state="good" if free >= needed else "bad",
+        what=f"{folder}: {free / GIB:.1f} GiB free, {needed / GIB:.0f} wanted",
+        remedy="" if free >= needed else f"free some space, or set {paths.CACHE_ENV}",
+    )
+
+
+def _memory() -> Finding:
+    import psutil  # only the doctor wants to know
+
+    free = psutil.virtual_memory().available
+    guests = int(free // MEMORY_GUEST)
+    return Finding(
+        subject="memory",
+        state="good" if guests else "bad",
+        what=f"{free / GIB:.1f} GiB available, {psutil.cpu_count()} CPUs",
+        remedy="" if guests else "a guest takes up to 1 GiB: end something else",
+    )
+
+
+def _compiler(cc: Compiler) -> Finding:
+    from harness.artefacts.toolchain import identify, knows_uintr
+
+    state: State = "bad" if cc == "gcc" else "note"
+    try:
+        first = identify(cc).version.partition("\n")[0]
+        if knows_uintr(cc):
+            return Finding(subject=cc, state="good", what=f"{first}, knows -muintr")
+        return Finding(
+            subject=cc,
+            state=state,
+            what=f"{first} does not know -muintr",
+            remedy="GCC 11 or Clang 12 is the oldest that does",
+        )
+    except HarnessError as error:
+        return Finding(subject=cc, state=state, what=error.what, remedy=f"apt-get install {cc}")
+
+
+def _emulation() -> Iterator[Finding]:
+    from harness.artefacts.emulator.choice import find_emulator
+
+    try:
+        emulator = find_emulator()
+    except HarnessError as error:
+        yield Finding(subject="qemu", state="bad", what=str(error.what), remedy=error.hint or "")
+        return
+    yield Finding(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
+    yield _kvm(emulator)
+    ours = _ours()
+    yield Finding(
+        subject="qemu with user interrupts",
+        state="good" if ours else "note",
+        what=f"{ours.version} ({ours.binary})" if ours else "not built yet",
+        remedy="" if ours else "`uintr-harness build emulator`, or any run with --cpu exposed",
+    )
+    for name in cpu_names():
+        yield _cpu(emulator, ours, name)
+
+
+def _ours() -> Emulator | None:
+    """Return the QEMU that the harness has built, if it has."""
+    from harness.artefacts.emulator.choice import build_emulator, is_built
+    from harness.artefacts.store import Store
+    from harness.progress import Silent
+
+    try:
+        store = Store.open()
+        return build_emulator(store, Silent()) if is_built(store) else None
+    except HarnessError:  # what is wrong with the cache is told elsewhere
+        return None
+
+
+def _kvm(emulator: Emulator) -> Finding:
+    from harness.guest.accel import probe_accel
+
+    try:
+        choice = probe_accel(emulator, "auto")
+    except HarnessError as error:
+        return Finding(
+            subject="acceleration", state="bad", what=error.what, remedy=error.hint or ""
+        )
+    return Finding(
+        subject="acceleration",
+        state="good" if choice.accel == "kvm" else "note",
+        what=f"{choice.accel}: {choice.reason}",
+        remedy=""
+        if choice.accel == "kvm"
+        else "none needed; a host with working KVM boots and tests several times faster",
+    )
+
+
+def _cpu(emulator: Emulator, ours: Emulator | None, name: str) -> Finding:
+    from harness.guest.cpu import knows_property
+    from harness.run.prepare import check_cpu
+
+    subject = f"cpu {name}"
+    try:
+        cpu = load_cpu(name)
+        if cpu.exposes_uintr and not knows_property(emulator, cpu.model, "uintr"):
+            if ours is None:
+                return Finding(
+                    subject=subject, state="note", what="needs the QEMU with user interrupts"
+                )
+            emulator = ours
+        check_cpu(emulator, cpu, "tcg")
+    except HarnessError as error:
+        return Finding(subject=subject, state="note", what=error.what, remedy=error.hint or "")
+    return Finding(subject=subject, state="good", what=cpu.description or cpu.model)

@@ -1,0 +1,206 @@
+"""What happens in guests, as records of the run: the one place that knows both."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import GuestError, HarnessError
+from harness.results.folder import CellSetup, RunFolder
+from harness.results.ktap.lines import Status
+from harness.results.ktap.reader import CaseResult
+from harness.results.records import (
+    BootRecord,
+    CaseRecord,
+    GuestFailureRecord,
+    HostLoad,
+    ProgramRecord,
+    Record,
+    Recorder,
+    SplatRecord,
+)
+
+if TYPE_CHECKING:
+    from harness.guest.bootreport import BootReport
+    from harness.guest.verdict.failure import Completed
+    from harness.guest.verdict.splats import Splat
+    from harness.results.ktap.reader import KtapReader
+    from harness.results.ktap.selftest import SelftestReader
+
+#: The case of a test that is no guest program: a developer's own.
+WHOLE_TEST = "(test)"
+#: The case that stands for what a program left in its folder of samples.
+SAMPLES = "(samples)"
+
+
+class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # made at run time
+    """The host cannot keep results (a full disk): pytest stops, for whatever runs is lost."""
+
+    def __init__(self, error: GuestError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Journal:
+    """Writes a run's records, each the moment it is known.
+
+    :raise ResultsLost: from every method, when the host cannot keep the results.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._recorder = Recorder(run.results)
+        self._since = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._recorder.close()
+
+    def _write(self, record: Record) -> None:
+        try:
+            self._recorder.write(record)
+        except GuestError as error:
+            raise ResultsLost(error) from error
+
+    def boot(self, setup: CellSetup, report: BootReport, factor: float, note: str = "") -> None:
+        """Record a guest that came up."""
+        cell = setup.cell
+        self._write(
+            BootRecord(
+                cell=cell.name,
+                kernel=cell.kernel.name,
+                release=setup.kernel.release,
+                cpu=cell.cpu.name,
+                smp=cell.smp,
+                cc=cell.cc,
+                accel=setup.accel,
+                accel_reason=setup.accel_reason,
+                clock=cell.clock,
+                boot_s=report.boot_s,
+                phases=dict(report.phases),
+                factor=factor,
+                restored=report.restored,
+                note=note,
+            )
+        )
+
+    def failure(self, cell: str, user: str | None, error: HarnessError) -> None:
+        """Record a guest that failed while ``user`` ran in it, or while it booted."""
+        self._write(
+            GuestFailureRecord(
+                cell=cell,
+                verdict=getattr(error, "verdict", "host-failed"),
+                phase=getattr(error, "phase", ""),
+                message=error.what,
+                hint=error.hint or "",
+                console_tail=getattr(error, "console_tail", ""),
+                program=user,
+            )
+        )
+
+    def splat(self, cell: str, user: str | None, splat: Splat, excused: str | None = None) -> None:
+        """Record what the kernel complained about while ``user`` ran."""
+        self._write(
+            SplatRecord(
+                cell=cell,
+                kind=splat.kind,
+                title=splat.title,
+                fingerprint=splat.fingerprint,
+                first_line=splat.first_line,
+                excerpt=splat.excerpt,
+                program=user,
+                excused=excused,
+            )
+        )
+
+    def start(self) -> None:
+        """Begin a program: the time of its first case counts from here."""
+        self._since = time.monotonic()
+
+    def case(self, cell: str, program: str, case: CaseResult, attempt: int = 1) -> None:
+        """Record a case of a program."""
+        now = time.monotonic()
+        self._write(
+            CaseRecord(
+                cell=cell,
+                program=program,
+                case=case.name,
+                status=case.status,
+                message=case.message,
+                diagnostics=case.diagnostics,
+                checks=case.checks,
+                seconds=round(now - self._since, 3),
+                attempt=attempt,
+            )
+        )
+        self._since = now
+
+    def program(
+        self,
+        cell: str,
+        program: str,
+        done: Completed,
+        reader: KtapReader | SelftestReader,
+        attempt: int = 1,
+    ) -> None:
+        """Record how a program ended."""
+        self._write(
+            ProgramRecord(
+                cell=cell,
+                program=program,
+                returncode=done.returncode,
+                signal=done.signal,
+                seconds=round(done.seconds, 3),
+                stray=reader.stray,
+                stderr=done.stderr.decode("utf-8", "backslashreplace"),
+                problems=reader.problems,
+                attempt=attempt,
+            )
+        )
+
+    def samples(
+        self,
+        cell: str,
+        program: str,
+        folder: Path,
+        attempt: int = 1,
+        host: HostLoad | None = None,
+        restored: bool = False,
+    ) -> list[str]:
+        """Record the distributions in a folder of raw samples; return what is wrong with it.
+
+        :param host: what the host did while they were measured.
+        :param restored: whether the guest had not booted, but was restored.
+        """
+        from harness.results.latency import read_folder  # only who measures
+
+        found = read_folder(
+            folder, cell=cell, program=program, run=self._run.path, attempt=attempt, host=host
+        )
+        for record in found.records:
+            self._write(record.model_copy(update={"restored": restored}))
+        return list(found.errors) or ([] if found.records else ["no samples"])
+
+    def test(self, cell: str, name: str, report: pytest.TestReport, attempt: int = 1) -> None:
+        """Record the outcome of a test that is no guest program, or of a subtest of it."""
+        if report.when != "call" and report.passed:
+            return
+        subtest = isinstance(report, pytest.SubtestReport) and report.context.msg
+        status: dict[str, Status] = {"passed": "pass", "failed": "fail", "skipped": "skip"}
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = crash.message if crash else report.longreprtext
+        self._write(
+            CaseRecord(
+                cell=cell,
+                program=name,
+                case=subtest or WHOLE_TEST,
+                status=status[report.outcome],
+                message=said.partition("\n")[0] if not report.passed else "",
+                diagnostics=report.longreprtext if report.failed else "",
+                seconds=round(report.duration, 3),
+                attempt=attempt,
+            )
+        )

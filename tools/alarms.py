@@ -1,0 +1,129 @@
+"""Whether ``compare`` cries wolf, and whether it sees one: ``python -m tools.alarms``.
+
+So many runs of one kernel, one after the other: each but the first is compared with the first, and
+should not be worse. Then as many as are asked for of a kernel with one line that makes sending
+slower (``slower.patch``), of which each should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.artefacts.source.series import fetch_series
+from harness.artefacts.store import Store
+from harness.campaigns.child_runs import run_command, start_command, write_profile
+from harness.errors import GuestError, HarnessError
+from harness.names import DEFAULT_KERNEL
+from harness.progress import Progress
+from harness.report.progress import RichProgress
+from harness.request.profiles import load_kernel
+from harness.results.compare.comparison import Comparison, compare
+from harness.results.compare.measured import load_baseline
+from harness.values import FolderSeries
+
+SLOWER = Path(__file__).with_name("slower.patch")
+
+
+class Bench:
+    """Where the runs are, and what they are made with."""
+
+    def __init__(self, folder: Path, words: list[str], store: Store, progress: Progress) -> None:
+        self._folder = folder
+        self._words = words
+        self._store = store
+        self._progress = progress
+
+    def profile(self, name: str, *patches: Path) -> Path:
+        """Write the default kernel's profile, with patches on top of its series."""
+        kernel = load_kernel(DEFAULT_KERNEL)
+        series = self._folder / name
+        series.mkdir(parents=True)
+        lines = []
+        for number, patch in enumerate(
+            fetch_series(kernel.series, self._store, self._progress), start=1
+        ):
+            (series / f"{number:04}.patch").write_bytes(patch.content)
+            lines.append(f"{number:04}.patch -p{patch.strip}")
+        for more in patches:
+            (series / more.name).write_bytes(more.read_bytes())
+            lines.append(more.name)
+        (series / "series").write_text("\n".join(lines) + "\n")
+        return write_profile(
+            kernel.model_copy(update={"series": FolderSeries(path=series.absolute())}), series
+        )
+
+    def run(self, profile: Path, name: str) -> Path:
+        """Measure a kernel.
+
+        :raise GuestError: the run came to nothing that could be compared.
+        """
+        out = self._folder / name
+        argv = [sys.executable, "-m", "harness", "run", "--kernel", str(profile), *self._words]
+        with self._progress.step(name) as step:
+            ran = run_command(
+                [*argv, "--out", str(out)], out.with_suffix(".log"), step.update, start_command
+            )
+        if ran.code:
+            raise GuestError(f"{name} failed", where=out, detail="\n".join(ran.said[-10:]))
+        return out
+
+
+def said(found: Comparison) -> str:
+    """Return the verdicts of a comparison in one line."""
+    counts = Counter(change.verdict for change in found.latencies)
+    alarms = [
+        f"{change.mechanism} {change.mode} {change.judgement.ratio[0]:.2f}x"
+        for change in found.latencies
+        if change.verdict in {"worse", "better"} and change.judgement and change.judgement.ratio
+    ]
+    return ", ".join([*(f"{n} {verdict}" for verdict, n in sorted(counts.items())), *alarms])
+
+
+def wrong(bench: Bench, runs: int, slower: int) -> Iterator[bool]:
+    """Measure and compare; say of each pair whether its verdict is wrong."""
+    same = bench.profile("same")
+    first = load_baseline(bench.run(same, "run-1"))
+    for number in range(2, runs + 1):
+        found = compare([first], load_baseline(bench.run(same, f"run-{number}")))
+        print(f"same kernel, run {number}: {said(found)}", flush=True)
+        yield found.exit_code != 0
+    profile = bench.profile("slower", SLOWER)
+    for number in range(1, slower + 1):
+        found = compare([first], load_baseline(bench.run(profile, f"slower-{number}")))
+        print(f"slower kernel, run {number}: {said(found)}", flush=True)
+        yield found.exit_code == 0
+
+
+def main() -> int:
+    """Measure, and print a line for each pair."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--slower", type=int, default=3)
+    parser.add_argument("-k", dest="select", default="latency/uintr or latency/eventfd")
+    parser.add_argument("--cpu", default="hidden")
+    parser.add_argument("--smp", default="2")
+    parser.add_argument("--clock", choices=("host", "icount"), default="host")
+    parser.add_argument("--repeat", default="3", help="takes in each run; only by the host's clock")
+    options = parser.parse_args()
+    words = ["--cpu", options.cpu, "-k", options.select, "--clock", options.clock]
+    if options.clock == "host":
+        words += ["--smp", options.smp, "--repeat", options.repeat]
+    try:
+        options.folder.mkdir(parents=True)
+        with RichProgress() as progress:
+            bench = Bench(options.folder, words, Store.open(progress), progress)
+            mistakes = list(wrong(bench, options.runs, options.slower))
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(f"{sum(mistakes)} of {len(mistakes)} verdicts are wrong")
+    return 1 if any(mistakes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""What the series costs: ``python -m tools.speed``.
+
+Guests of the same kernel are timed on two emulators, or more, under TCG: their boot, from QEMU's
+start to the first command over SSH, and each kind of work in ``speed.c``, of which the amount is
+fixed. A round boots one guest of each variant and then runs each kind in all of them in turn, in
+an order that rotates, so that whatever else the host does meets all variants alike. What counts
+is the processor time that QEMU's threads took: it depends less on other load than wall time does.
+
+A round's time of a kind is the median of its runs. A variant's figure is the median, over the
+rounds, of its time divided by the first variant's in the same round, with the interval that
+bootstrapping that median gives. The exit code is 1 if an interval lies beyond ``--limit``. ^C ends
+it with the rounds that are whole.
+
+Variants, of the CPU model ``max``:
+
+``stock``   the emulator without the series
+``same``    ours, without the new CPU features: the cost of the series' own code paths
+``hidden``  ours as cells hide user interrupts: the kernel finds XSAVES, and uses it
+``exposed`` ours with user interrupts
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.artefacts.emulator.choice import build_emulator
+from harness.artefacts.image import build_image
+from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.store import Store
+from harness.errors import ExitCode, GuestError, HarnessError
+from harness.guest.spec import GuestSpec
+from harness.guest.vm import Guest, start_guest
+from harness.progress import Progress
+from harness.report.progress import RichProgress
+from harness.request.profiles import load_cpu, load_kernel
+from harness.values import CpuProfile
+
+SOURCE = Path(__file__).with_suffix(".c")
+ORDER = ("stock", "same", "hidden", "exposed")
+KINDS = ("integer", "memory", "floating", "syscalls", "switches", "signals", "faults")
+BOOT = "boot"
+ALL = "all work"
+_LIMIT_S = 60.0
+_BOOTSTRAPS = 4000
+_COVERED = 0.95
+
+
+class Variant(NamedTuple):
+    """An emulator profile with a CPU."""
+
+    name: str
+    emulator: str
+    cpu: CpuProfile
+
+
+class Time(NamedTuple):
+    """Seconds."""
+
+    cpu: float
+    wall: float
+
+
+#: The times of one round, by variant and kind.
+Round = dict[str, dict[str, list[Time]]]
+
+
+def variants(stock: str, ours: str) -> list[Variant]:
+    hidden, exposed = load_cpu("hidden"), load_cpu("exposed")
+    same = hidden.model_copy(update={"features": ("xsavec=off", "xsaves=off")})
+    return [
+        Variant("stock", stock, hidden),
+        Variant("same", ours, same),
+        Variant("hidden", ours, hidden),
+        Variant("exposed", ours, exposed),
+    ]
+
+
+def processor_s(pid: int) -> float:
+    """Return the seconds that a process' threads have run; as the scheduler counts them, in ns."""
+    total = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(stat.read_text().split()[0])
+    return total / 1e9
+
+
+@contextlib.contextmanager
+def timed(pid: int, times: list[Time]) -> Iterator[None]:
+    """Add the time that a block takes, of a process and on the wall, to a list."""
+    cpu, wall = processor_s(pid), time.monotonic()
+    yield
+    times.append(Time(processor_s(pid) - cpu, time.monotonic() - wall))
+
+
+def one_round(
+    specs: dict[str, GuestSpec],
+    order: Sequence[str],
+    program: Path,
+    kinds: Sequence[str],
+    repeat: int,
+) -> Round:
+    """Boot a guest of each variant, and time each kind in all of them in turn.
+
+    :raise GuestError: a guest failed, or they do not agree on a result.
+    """
+    times: Round = {name: {kind: [] for kind in (BOOT, *kinds)} for name in order}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        guests: dict[str, Guest] = {}
+        for name in order:
+            guest = stack.enter_context(start_guest(specs[name], folder / name))
+            times[name][BOOT].append(Time(processor_s(guest.qemu_pid), guest.boot.boot_s))
+            guest.push(program, "/speed")
+            guests[name] = guest
+        for kind in kinds:
+            said = set()
+            for name in list(order) * repeat:
+                guest = guests[name]
+                with timed(guest.qemu_pid, times[name][kind]):
+                    done = guest.run(["/speed/speed", kind], timeout_s=_LIMIT_S * guest.factor)
+                if done.returncode != 0:
+                    raise GuestError(f"speed {kind} failed in a guest", where=name)
+                said.add(done.stdout)
+            if len(said) != 1:
+                raise GuestError(f"the emulators do not agree on {kind}", detail=str(said))
+    return times
+
+
+class Ratio(NamedTuple):
+    """How many times as long as the first variant, with the ends of the interval."""
+
+    low: float
+    median: float
+    high: float
+
+
+def ratio(before: Sequence[float], after: Sequence[float]) -> Ratio:
+    """Return the median of the ratios of pairs, and its bootstrap interval."""
+    pairs = [b / a for a, b in zip(before, after, strict=True)]
+    draw = random.Random(0)  # the same figures give the same interval
+    medians = sorted(
+        statistics.median(draw.choices(pairs, k=len(pairs))) for _ in range(_BOOTSTRAPS)
+    )
+    cut = round(_BOOTSTRAPS * (1 - _COVERED) / 2)
+    return Ratio(medians[cut], statistics.median(pairs), medians[-cut - 1])
+
+
+def verdict(found: Ratio, limit: float) -> str:
+    if found.low > limit:
+        return "SLOWER"
+    return "ok" if found.high <= limit else "not sure"
+
+
+def typical(rounds: Sequence[Round], name: str, kind: str) -> list[float]:
+    """Return the processor time of a kind in each round; of all work, the geometric mean."""
+    if kind == ALL:
+        kinds = [kind for kind in rounds[0][name] if kind != BOOT]
+        parts = [typical(rounds, name, kind) for kind in kinds]
+        return [statistics.geometric_mean(times) for times in zip(*parts, strict=True)]
+    return [statistics.median(taken.cpu for taken in one[name][kind]) for one in rounds]
+
+
+def report(rounds: Sequence[Round], limit: float) -> tuple[str, bool]:
+    """Return a table as text, and whether something is slower for sure."""
+    first, *others = sorted(rounds[0], key=ORDER.index)
+    lines = [f"{'':10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
+    slower = False
+    for kind in (*rounds[0][first], ALL):
+        before = typical(rounds, first, kind)
+        line = f"{kind:10}{statistics.median(before):9.3f}  "
+        for name in others:
+            found = ratio(before, typical(rounds, name, kind))
+            judged = verdict(found, limit)
+            slower = slower or judged == "SLOWER"
+            span = f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}] {judged}"
+            line += f"{span:^38}"
+        lines.append(line.rstrip())
+    return "\n".join(lines), slower
+
+
+def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
+    """Return the rounds that were complete when the last one ended, or at ^C."""
+    store = Store.open(progress)
+    kernel = build_kernel(load_kernel(options.kernel), store, progress)
+    image = build_image(store, progress)
+    chosen = [
+        variant
+        for variant in variants(options.stock, options.ours)
+        if variant.name in {"stock", *options.variants.split(",")}
+    ]
+    specs = {
+        name: GuestSpec(
+            emulator=build_emulator(store, progress, emulator), kernel=kernel, image=image, cpu=cpu
+        )
+        for name, emulator, cpu in chosen
+    }
+    names = list(specs)
+    rounds: list[Round] = []
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["-O2", "-fno-math-errno", "-static", "-o", f"{folder}/speed"]
+        subprocess.run(["gcc", *flags, str(SOURCE)], check=True)
+        with progress.step("measure") as step, contextlib.suppress(KeyboardInterrupt):
+            for number in range(options.rounds):
+                step.update(f"round {number + 1}", done=number, total=options.rounds)
+                at = number % len(names)
+                order = names[at:] + names[:at]
+                kinds = options.kinds.split(",")
+                rounds.append(one_round(specs, order, Path(folder), kinds, options.repeat))
+                if options.out:
+                    options.out.write_text(json.dumps(rounds))
+    return rounds
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=12)
+    options.add_argument("--repeat", type=int, default=4, help="runs of a kind in a round")
+    options.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
+    options.add_argument("--kernel", default="plain-6.12")
+    options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
+    options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
+    options.add_argument("--variants", default="same,hidden,exposed")
+    options.add_argument("--kinds", default=",".join(KINDS))
+    options.add_argument("--out", type=Path, help="a JSON file for all times")
+    return options
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        with RichProgress() as progress:
+            rounds = measure(options, progress)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    if not rounds:
+        return ExitCode.INTERRUPTED
+    table, slower = report(rounds, options.limit)
+    print(f"{table}\n{len(rounds)} rounds of {options.repeat} runs of each kind")
+    return int(slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
