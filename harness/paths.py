@@ -21,6 +21,11 @@ IMAGES = ROOT / "images"
 CPUS = ROOT / "kernel-config" / "cpus"
 EMULATORS = ROOT / "kernel-config" / "emulators"
 
+#: The test that runs the guest programs, the one that only boots, and the configuration of both.
+PROGRAMS_TEST = ROOT / "harness" / "testing" / "test_programs.py"
+BOOT_TEST = ROOT / "harness" / "testing" / "test_boot.py"
+PYTEST_INI = ROOT / "harness" / "testing" / "pytest.ini"
+
 CACHE_ENV = "UINTR_HARNESS_CACHE"
 
 

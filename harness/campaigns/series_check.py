@@ -2,7 +2,8 @@
 
 The kernel of each patch is built as any other is
 (:func:`harness.artefacts.kernel.build.build_kernel`), in a kept folder of its own, so that each is
-a small step from the one before. The series' first patches are a series, too: a folder that ``--series`` takes, beside what came out of its run.
+a small step from the one before. The series' first patches are a series, too: a folder that
+``--series`` takes, beside what came out of its run.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from harness.artefacts.source.trees import describe_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, GuestError, UserError
 from harness.lib.process import stream
+from harness.paths import BOOT_TEST
 from harness.progress import Progress
 from harness.report.render import render_run
 from harness.request.request import Request
@@ -37,7 +39,6 @@ from harness.results.folder import RunFolder, make_results_folder
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
 from harness.run.prepare import Machine, choose_machine, prepare
 from harness.run.session import PYTEST_FAILED, PYTEST_NO_TESTS, PYTEST_OK, RunOptions, pytest_argv
-from harness.testing import BOOT_TEST
 from harness.values import FolderSeries, KernelProfile, Plan, Value
 
 #: Names the kept folder: a developer's next build must not begin at somebody's third patch.

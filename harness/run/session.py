@@ -17,6 +17,7 @@ from harness import __version__, paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.guest.verdict.known_splats import load_known_splats
+from harness.paths import PROGRAMS_TEST, PYTEST_INI
 from harness.progress import Progress
 from harness.report.render import render_run, show_run
 from harness.request.request import Request
@@ -25,12 +26,11 @@ from harness.results.folder import RunFolder, RunInfo, make_run_folder
 from harness.results.summary import Outcome, write_atomically
 from harness.run.capacity import jobs_for, look_around
 from harness.run.prepare import Preparation, choose_machine, prepare
-from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from harness.values import Value
 
 if TYPE_CHECKING:
     from harness.results.compare.baseline import Baseline
-    from harness.testing.live import Live, Table
+    from harness.run.live import Live, Table
 
 #: Of ``pytest.ExitCode``, which is not imported before the checks are done.
 PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, _, PYTEST_USAGE, PYTEST_NO_TESTS = range(6)
@@ -133,7 +133,7 @@ def _test_and_render(
     baselines: Sequence[Baseline],
 ) -> int:
     """Run pytest, then render whatever it recorded, also when it was stopped."""
-    from harness.testing.live import Live  # with pytest, after the checks
+    from harness.run.live import Live  # with pytest, after the checks
 
     cells = [setup.cell for setup in prepared.artefacts.cells]
     environment = folder.read_environment()

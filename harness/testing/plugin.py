@@ -7,7 +7,7 @@ groups the tests by cell, so that a cell boots once.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,15 +253,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if RUN in config.stash and not hasattr(config, "workerinput"):
         folder = config.stash[RUN].path
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
-
-
-def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
-    """Return which of ``cells`` is among a test's parameters, None without one.
-
-    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
-    """
-    params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
-    return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
 
 
 def _program(setup: CellSetup, name: object) -> Program | None:

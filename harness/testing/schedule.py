@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from harness.testing.plugin import CELLS, RUN, RUN_OF_WORKERS, cell_of
+from harness.run.live import cell_of
+from harness.testing.plugin import CELLS, RUN, RUN_OF_WORKERS
 
 
 class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

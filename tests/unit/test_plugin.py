@@ -21,6 +21,7 @@ from harness.guest.runtime import runtime_root
 from harness.guest.verdict import leaks
 from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.splats import scan
+from harness.paths import PROGRAMS_TEST, PYTEST_INI
 from harness.results.folder import RunFolder
 from harness.results.records import (
     BootRecord,
@@ -33,7 +34,6 @@ from harness.results.records import (
     read_records,
 )
 from harness.results.summary import flaky_programs, fold
-from harness.testing import PROGRAMS_TEST, PYTEST_INI
 from tests.unit import fake_guest
 from tests.unit.runs import KEY, cell, prepared
 

@@ -2,7 +2,8 @@
 
 Many print KTAP, and are read as such (:mod:`harness.results.ktap.reader`). Others have forms of
 their own, or none: then the exit code is the verdict (0 pass, 4 skip, anything else fail), and
-each line that begins with ``[OK]``, ``[FAIL]`` or ``[SKIP]``, as those of x86 print them, is a case besides.
+each line that begins with ``[OK]``, ``[FAIL]`` or ``[SKIP]``, as those of x86 print them, is a case
+besides.
 """
 
 from __future__ import annotations

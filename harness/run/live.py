@@ -88,8 +88,6 @@ class Live:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Begin a test; its cell's first one boots a guest."""
-        from harness.testing.plugin import cell_of  # it is not loaded before
-
         cell = cell_of(nodeid, self._cells)
         if cell is None:
             return
@@ -142,3 +140,12 @@ def _program(nodeid: str, cell: str) -> str:
     name, _, params = nodeid.rpartition("::")[2].partition("[")
     rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
     return rest.replace("-#", " #") or name
+
+
+def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
+    """Return which of ``cells`` is among a test's parameters, None without one.
+
+    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
+    """
+    params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
+    return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)
