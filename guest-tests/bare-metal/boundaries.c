@@ -264,6 +264,81 @@ static void comes_after_sysexit(void)
 	expect_one_at(code_nop);
 }
 
+/* --- with something else at the same boundary ---------------------------------------------- */
+
+extern u8 code_count[];
+asm(".pushsection .text\n"
+    "code_count:	incq %rcx\n"
+    "			cmpq %rbx, %rcx\n"
+    "			jne code_count\n"
+    "			int $0x80\n"
+    ".popsection");
+
+static void count_to(u64 limit)
+{
+	struct regs regs;
+
+	user_regs(&regs, NULL, NULL);
+	regs.rip = (u64)code_count;
+	regs.rbx = limit;
+	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
+}
+
+/* A request waits, and a notification is taken: neither holds the other up. */
+static void comes_with_a_notification(void)
+{
+	int i, flags;
+
+	count_to(100000);	/* an emulator links the loop to itself */
+	for (i = 0; i < 8; i++) {
+		flags = i & 3;
+		ui_log.count = 0;
+		saved_rcx = ~0UL;
+		own->upid.pir = flags & 1 ? BIT(3) : 0;
+		request(BIT(7));
+		send_ipi(cpus[0].apic_id, UINV);
+		count_to(20000000);
+		EXPECT_EQ(ui_log.count, flags & 1 ? 2 : 1);
+		EXPECT_EQ(ui_log.frames[0].vector, 7);
+		EXPECT_EQ(ui_log.frames[0].rip, (u64)code_count);
+		EXPECT_EQ(saved_rcx, 0);
+		EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	}
+}
+
+/* Another CPU sends what the task priority holds off: the way to user code meets it at times. */
+static volatile bool stop;
+
+static void send_held_off(void *unused)
+{
+	(void)unused;
+	while (!stop)
+		send_ipi(cpus[0].apic_id, 0x41);
+}
+
+static void comes_with_an_interrupt_that_is_held_off(void)
+{
+	u64 until = deadline_ms(150);
+	int n;
+
+	stop = false;
+	count_to(100000);
+	apic_write(APIC_TPR, 0x50);
+	run_on(1, send_held_off, NULL);
+	for (n = 0; n < 2000 && !expired(until) && !over(); n++) {
+		ui_log.count = 0;
+		saved_rcx = ~0UL;
+		request(BIT(7));
+		count_to(100000);
+		EXPECT_EQ(ui_log.count, 1);
+		EXPECT_EQ(saved_rcx, 0);
+	}
+	stop = true;
+	EXPECT(run_done(1, deadline_ms(4000)));
+	apic_write(APIC_TPR, 0);
+	take_irqs();
+}
+
 /* --- what is interrupted ------------------------------------------------------------------- */
 
 /* 0x80 + 0x80 in 8 bits: CF, PF, ZF and OF are set, AF and SF are not. */
@@ -397,6 +472,8 @@ TESTS(
 	TEST(comes_after_a_far_return, DELIVERY-7),
 	TEST(comes_after_a_far_call, DELIVERY-7),
 	TEST(comes_after_sysexit, DELIVERY-7),
+	TEST(comes_with_a_notification, DELIVERY-24),
+	TEST_SMP(comes_with_an_interrupt_that_is_held_off, 2, DELIVERY-24),
 	TEST(flags_of_arithmetic_are_saved, FRAME-6),
 	TEST(rep_string_is_left_in_the_middle, DELIVERY-21),
 	TEST(writing_0_to_rr_takes_it_back, DELIVERY-17),

@@ -149,6 +149,99 @@ static void msrs_are_for_the_supervisor(void)
 	EXPECT_EQ(try_user(NULL, read_at_user_level, NULL), TRAP_GP);
 }
 
+static void write_cr3(void *value)
+{
+	asm volatile("movq %0, %%cr3" :: "r"(value) : "memory");
+}
+
+static void reserved_bits_of_cr3_are_gp(void)
+{
+	u32 width, b, c, d;
+	struct trap trap;
+	u64 cr3;
+	int bit;
+
+	if (!modelled) {
+		skip("this emulator dies of it");
+		return;
+	}
+	cpuid(0x80000008, 0, &width, &b, &c, &d);
+	asm volatile("movq %%cr3, %0" : "=r"(cr3));
+	/* Bits 61 to 63 may belong to features. */
+	for (bit = width & 0xff; bit < 61; bit++) {
+		if (try_kernel(&trap, write_cr3, (void *)(cr3 | BIT(bit))) != TRAP_GP)
+			FAIL("bit %d", bit);
+		EXPECT_EQ(trap.regs.error, 0);
+	}
+	EXPECT_EQ(try_kernel(NULL, write_cr3, (void *)cr3), VECTOR_DONE);
+}
+
+/* --- INIT ---------------------------------------------------------------------------------- */
+
+#define INIT_IPI 0x4500
+#define STARTUP_IPI (0x4600 | AP_START >> 12)
+
+extern u32 ap_next;
+
+static const u64 kept[] = { BIT(63) | 1, 0x5000, 128, MISC(0, 77), 0x6040, 0x7001 };
+static u64 after[6], xss_after;
+static bool has_xsaves;
+
+static void set_state(void *unused)
+{
+	u32 msr;
+
+	(void)unused;
+	for (msr = MSR_UINTR_RR; msr <= MSR_UINTR_TT; msr++)
+		wrmsr(msr, kept[msr - MSR_UINTR_RR]);
+	if (has_xsaves)
+		wrmsr(0xda0, BIT(14));
+}
+
+static void get_state(void *unused)
+{
+	u32 msr;
+
+	(void)unused;
+	for (msr = MSR_UINTR_RR; msr <= MSR_UINTR_TT; msr++)
+		after[msr - MSR_UINTR_RR] = rdmsr(msr);
+	if (has_xsaves)
+		xss_after = rdmsr(0xda0);
+	write_cr4(read_cr4() | CR4_UINTR);
+	ui_off();
+	if (has_xsaves)
+		wrmsr(0xda0, 0);
+}
+
+/* CPU 1 is brought back to where it began, by INIT and a startup IPI. */
+static void init_leaves_the_msrs(void)
+{
+	u32 a, b, c, d;
+	u64 pause;
+	int i;
+
+	cpuid(13, 1, &a, &b, &c, &d);
+	has_xsaves = a & BIT(3);
+	run_on(1, set_state, NULL);
+	EXPECT(run_done(1, deadline_ms(2000)));
+	WRITE_ONCE(ap_next, 1);
+	send_ipi(cpus[1].apic_id, INIT_IPI);
+	for (pause = deadline_ms(10); !expired(pause);)
+		;
+	send_ipi(cpus[1].apic_id, STARTUP_IPI);
+	for (pause = deadline_ms(10); !expired(pause);)
+		;
+	memset(after, 0, sizeof(after));
+	run_on(1, get_state, NULL);
+	EXPECT(run_done(1, deadline_ms(5000)));
+	for (i = 0; i < 6; i++) {
+		if (after[i] != kept[i])
+			FAIL("MSR 0x%x is 0x%lx, not 0x%lx", MSR_UINTR_RR + i, after[i], kept[i]);
+	}
+	if (has_xsaves)
+		EXPECT_EQ(xss_after, BIT(14));
+}
+
 TESTS(
 	TEST(all_is_0_after_reset, ENUM-13),
 	TEST_ANYWHERE(cr4_bit_follows_cpuid, ENUM-1),
@@ -163,4 +256,6 @@ TESTS(
 	TEST(canonical_is_what_the_cpu_can, ENUM-10),
 	TEST(cr4_does_not_gate_the_msrs, ENUM-11),
 	TEST(msrs_are_for_the_supervisor, ENUM-3),
+	TEST_ANYWHERE(reserved_bits_of_cr3_are_gp, ENUM-17),
+	TEST_SMP(init_leaves_the_msrs, 2, ENUM-15, ENUM-16),
 );

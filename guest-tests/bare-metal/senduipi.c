@@ -382,6 +382,35 @@ static void leaves_the_icr_alone(void)
 	EXPECT(notified(UINV));
 }
 
+/* Disabled in IA32_APIC_BASE, and enabled again in the mode that it was in. */
+#define MSR_APICBASE 0x1b
+#define APICBASE_MODE (BIT(10) | BIT(11))
+
+static void disabled_apic_notifies_nobody(void)
+{
+	u64 base = rdmsr(MSR_APICBASE), pause;
+
+	ui[0].upid.low = UPID_NV(OTHER_VECTOR) | ui_ndst(1);
+	WRITE_ONCE(cpus[1].irqs[OTHER_VECTOR], 0);
+	wrmsr(MSR_APICBASE, base & ~APICBASE_MODE);
+	senduipi(9);
+	wrmsr(MSR_APICBASE, (base & ~APICBASE_MODE) | BIT(11));
+	if (x2apic)
+		wrmsr(MSR_APICBASE, base);
+	apic_write(APIC_SVR, 0x1ff);
+	EXPECT_EQ(ui[0].upid.pir, BIT(9));
+	EXPECT_EQ(ui[0].upid.low & UPID_ON, UPID_ON);
+	for (pause = deadline_ms(5); !expired(pause);)
+		;
+	EXPECT_EQ(READ_ONCE(cpus[1].irqs[OTHER_VECTOR]), 0);
+	/* Enabled, it does. */
+	ui[0].upid.low &= ~UPID_ON;
+	senduipi(9);
+	for (pause = deadline_ms(2000); !expired(pause) && !READ_ONCE(cpus[1].irqs[OTHER_VECTOR]);)
+		;
+	EXPECT_EQ(READ_ONCE(cpus[1].irqs[OTHER_VECTOR]), 1);
+}
+
 TESTS(
 	TEST(posts_and_notifies, SEND-1, ENUM-14),
 	TEST(runs_at_supervisor_level, INSN-2, SEND-1),
@@ -407,4 +436,5 @@ TESTS(
 	TEST(illegal_vector_is_an_apic_error, SEND-18),
 	TEST(ndst_has_the_form_of_the_mode, SEND-19),
 	TEST(leaves_the_icr_alone, SEND-20),
+	TEST_SMP(disabled_apic_notifies_nobody, 2, SEND-30),
 );

@@ -344,6 +344,88 @@ static void supervisor_forms_are_gp_at_user_level(void)
 		return;
 	EXPECT_EQ(try_user(NULL, do_xsaves, area), TRAP_GP);
 	EXPECT_EQ(try_user(NULL, do_xrstors, area), TRAP_GP);
+	EXPECT_EQ(try_user(NULL, do_xsaves, area + 8), TRAP_GP);
+}
+
+/* What is not enabled does not exist at CPL 3 either. */
+static void faults_come_in_order_at_user_level(void)
+{
+	void (*ops[])(void *) = { do_xsaves, do_xrstors };
+	unsigned int i, odd;
+
+	if (!need_xsaves())
+		return;
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		for (odd = 0; odd <= 8; odd += 8) {
+			write_cr0(read_cr0() | CR0_TS);
+			EXPECT_EQ(try_user(NULL, ops[i], area + odd), TRAP_NM);
+			write_cr4(read_cr4() & ~(u64)CR4_OSXSAVE);
+			EXPECT_EQ(try_user(NULL, ops[i], area + odd), TRAP_UD);
+			write_cr0(read_cr0() & ~(u64)CR0_TS);
+			EXPECT_EQ(try_user(NULL, ops[i], area + odd), TRAP_UD);
+			write_cr4(read_cr4() | CR4_OSXSAVE);
+			EXPECT_EQ(try_user(NULL, ops[i], area + odd), TRAP_GP);
+		}
+	}
+}
+
+static u32 get_mxcsr(void)
+{
+	u32 mxcsr;
+
+	asm volatile("stmxcsr %0" : "=m"(mxcsr));
+	return mxcsr;
+}
+
+/* Each bit that MXCSR_MASK has not; both formats where there are two. */
+static void refuse_mxcsr(void (*save)(void *, u64), void (*restore)(void *, u64))
+{
+	u32 mask, mxcsr = 0x1f80, other_mxcsr = 0x1fa0;
+	int bit;
+
+	asm volatile("ldmxcsr %0" :: "m"(other_mxcsr));
+	memset(other, 0, sizeof(other));
+	asm volatile("fxsave64 (%0)" :: "r"(other) : "memory");
+	mask = *(u32 *)(other + 28) ?: 0xffbf;
+	memset(area, 0, sizeof(area));
+	save(area, 3);
+	EXPECT_EQ(header(area)[0] & 2, 2);
+	for (bit = 0; bit < 32; bit++) {
+		*(u32 *)(area + 24) = mxcsr | 1U << bit;
+		asm volatile("ldmxcsr %0" :: "m"(other_mxcsr));
+		if (try(restore, area, 3) != (mask >> bit & 1 ? VECTOR_DONE : TRAP_GP))
+			FAIL("bit %d of MXCSR", bit);
+		EXPECT_EQ(get_mxcsr(), mask >> bit & 1 ? mxcsr | 1U << bit : other_mxcsr);
+		/* What is not asked for is not looked at. */
+		EXPECT_EQ(try(restore, area, 1), VECTOR_DONE);
+	}
+	asm volatile("ldmxcsr %0" :: "m"(mxcsr));
+}
+
+static void reserved_bits_of_mxcsr_are_gp(void)
+{
+	refuse_mxcsr(xsave, xrstor);
+	if (has_xsavec)
+		refuse_mxcsr(xsavec, xrstor);
+	if (has_xsaves)
+		refuse_mxcsr(xsaves, xrstors);
+}
+
+/* The component is not loaded either, which XRSTORS may do before it looks at MXCSR. */
+static void wrong_mxcsr_loads_nothing(void)
+{
+	if (!need_xsaves())
+		return;
+	wrmsr(MSR_XSS, UINTR);
+	wrmsr(MSR_UINTR_HANDLER, 0x5000);
+	xsaves(area, ~0UL);
+	header(area)[0] |= 2;
+	*(u32 *)(area + 24) = 0x80001f80;
+	wrmsr(MSR_UINTR_HANDLER, 0x6000);
+	EXPECT_EQ(try(xrstors, area, ~0UL), TRAP_GP);
+	EXPECT_EQ(rdmsr(MSR_UINTR_HANDLER), 0x6000);
+	EXPECT_EQ(try(xrstors, area, UINTR), VECTOR_DONE);
+	EXPECT_EQ(rdmsr(MSR_UINTR_HANDLER), 0x5000);
 }
 
 /* --- component 14 -------------------------------------------------------------------------- */
@@ -614,6 +696,9 @@ TESTS(
 	TEST_ANYWHERE(headers_are_checked, XSAVE-17),
 	TEST_ANYWHERE(faults_come_in_order, XSAVE-18),
 	TEST_ANYWHERE(supervisor_forms_are_gp_at_user_level, XSAVE-19),
+	TEST_ANYWHERE(faults_come_in_order_at_user_level, XSAVE-18),
+	TEST_ANYWHERE(reserved_bits_of_mxcsr_are_gp, XSAVE-21),
+	TEST(wrong_mxcsr_loads_nothing, XSAVE-21),
 	TEST(image_has_the_layout_of_the_manual, XSAVE-4),
 	TEST(xsaves_clears_uinv, XSAVE-5),
 	TEST(without_the_bit_uinv_stays, XSAVE-6),

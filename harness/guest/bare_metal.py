@@ -45,6 +45,8 @@ class BareMetalSpec(Value):
     program: Path
     #: How many times slower than a fast machine; the program's own limits are multiplied by it.
     factor: float = Field(gt=0)
+    #: Rounds of the programs that count them; 0 for as many as are quick.
+    rounds: int = Field(default=0, ge=0)
 
 
 def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
@@ -53,6 +55,8 @@ def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
     :param knows_uintr: whether this QEMU's CPU model has the property ``uintr``.
     """
     words = f"smp={spec.smp} scale={math.ceil(spec.factor)} modelled={int(knows_uintr)}"
+    if spec.rounds:
+        words += f" rounds={spec.rounds}"
     return [
         *base_argv(spec.emulator),
         *("-machine", MACHINES[spec.cpu.machine]),

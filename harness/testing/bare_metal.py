@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from harness.errors import HarnessError
+import os
+
+from harness.errors import HarnessError, UserError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
 from harness.guest.verdict.deadlines import CALIBRATION
 from harness.results.folder import attempt_name, bare_metal_script
 from harness.testing.itemrun import ItemRun
+
+#: Rounds of the programs that count them, for a long run; without it, as many as are quick.
+ROUNDS_ENV = "UINTR_HARNESS_ROUNDS"
+#: So many more rounds take a program's time-out once more.
+_ROUNDS_PER_TIMEOUT = 2000
+
+
+def wanted_rounds() -> int:
+    """Return ``$UINTR_HARNESS_ROUNDS``, 0 if it is not set.
+
+    :raise UserError: it is no number.
+    """
+    text = os.environ.get(ROUNDS_ENV) or "0"
+    if not text.isdecimal():
+        raise UserError(f"this is no number of rounds: {text!r}", where=f"${ROUNDS_ENV}")
+    return int(text)
 
 
 class BareMetalRun(ItemRun):
@@ -20,6 +38,7 @@ class BareMetalRun(ItemRun):
         program, setup = self._program, self._cell.setup
         self._output.parent.mkdir(parents=True, exist_ok=True)
         factor = CALIBRATION.factor(setup.guest_spec())
+        rounds = wanted_rounds()
         spec = BareMetalSpec(
             emulator=setup.emulator,
             cpu=setup.cell.cpu,
@@ -27,6 +46,7 @@ class BareMetalRun(ItemRun):
             accel=setup.accel,
             program=program.path,
             factor=factor,
+            rounds=rounds,
         )
         self._journal.start()
         with self._output.open("wb", buffering=0) as output:
@@ -39,7 +59,7 @@ class BareMetalRun(ItemRun):
                 done, reason = run_bare_metal(
                     spec,
                     bare_metal_script(self._cell.folder, program.name).parent,
-                    timeout_s=program.timeout_s * factor,
+                    timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
                     on_stdout=on_stdout,
                     said_as=attempt_name(program.path.name, self._attempt),
                 )

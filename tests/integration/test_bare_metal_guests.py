@@ -171,6 +171,65 @@ def test_pending_user_interrupts_survive_save_and_restore(tmp_path: Path) -> Non
     assert process.returncode == 1
 
 
+def test_a_stream_with_an_unaligned_descriptor_is_refused(tmp_path: Path) -> None:
+    """Else the first notification would meet an assertion."""
+    program = compiled(tmp_path, {"saved": SAVED})["saved"]
+    emulator = build_emulator(Store.open(), Silent())
+    argv = bare_metal_argv(spec(program, emulator, "exposed"), knows_uintr=True)
+    image = tmp_path / "image"
+    with ExitStack() as stack:
+        process, monitor = start([*argv, "-S"], tmp_path / "1.log", timeout_s=LIMIT_S, stack=stack)
+        monitor.command("cont")
+        read_until(process.stdout.fileno(), b"# ready\n")
+        monitor.command("stop")
+        monitor.command("migrate", {"uri": f"file:{image}"})
+        wait_for(lambda: monitor.command("query-migrate").get("status") == "completed")
+    stream = bytearray(image.read_bytes())
+    name = b"cpu/uintr"
+    fields = stream.rindex(bytes([len(name)]) + name + b"\0\0\0\1") + 1 + len(name) + 4
+    # UIRR, UIHANDLER, UISTACKADJUST, UPIDADDR: big-endian quadwords
+    assert stream[fields + 7] == 1 << 7
+    stream[fields + 31] |= 8
+    image.write_bytes(stream)
+    done = subprocess.run(
+        [*argv, "-incoming", f"file:{image}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 1
+    assert b"load of migration failed: Invalid argument" in done.stderr, done.stderr.decode()
+    assert b"ok 1" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["delivery", "notification"])
+def test_a_replay_is_what_was_recorded(tmp_path: Path, name: str) -> None:
+    """Faults take the place of interrupts in many cases of these programs."""
+    programs = {
+        program.path.name: program.path
+        for program in build_bare_metal("gcc", Store.open(), Silent())
+    }
+    emulator = build_emulator(Store.open(), Silent())
+    argv = bare_metal_argv(spec(programs[name], emulator, "exposed"), knows_uintr=True)
+    accel = argv.index("-accel")
+    argv[accel : accel + 2] = []
+    said = []
+    for mode in ("record", "replay"):
+        icount = f"shift=3,rr={mode},rrfile={tmp_path / 'log'}"
+        done = subprocess.run(
+            [*argv, "-icount", icount],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT_S,
+        )
+        said.append(done.stdout)
+    recorded, replayed = said
+    assert b"# Totals" in recorded
+    # The recording ends with the program, so that its last events may be missing.
+    assert recorded.startswith(replayed)
+    assert len(replayed.splitlines()) >= len(recorded.splitlines()) - 5
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + LIMIT_S
     while not condition():

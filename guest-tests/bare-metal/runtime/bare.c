@@ -49,6 +49,7 @@ void trap(struct regs *regs);
 struct cpu cpus[MAX_CPUS];
 int cpu_count = 1;
 u64 time_scale = 1;
+u64 rounds;
 bool modelled;
 bool on_bochs;
 bool x2apic;
@@ -448,6 +449,7 @@ void cpu_main(int id)
 	}
 	cpu_count = parse((char *)info->cmdline, "smp=", 1);
 	time_scale = parse((char *)info->cmdline, "scale=", 1);
+	rounds = parse((char *)info->cmdline, "rounds=", 0);
 	modelled = parse((char *)info->cmdline, "modelled=", 0);
 	on_bochs = parse((char *)info->cmdline, "bochs=", 0);
 	if (cpu_count > MAX_CPUS)

@@ -79,6 +79,7 @@ bool over(void);
 
 extern int cpu_count;		/* smp= */
 extern u64 time_scale;		/* scale= */
+extern u64 rounds;		/* rounds=, 0 for as many as are quick */
 /*
  * modelled=1: the emulator knows the feature, whether this CPU has it or not. Others may treat MSRs
  * and bits of CR4 that they do not know as they like; QEMU ignores the former and dies of the latter.

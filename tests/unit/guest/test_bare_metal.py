@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.guest.bare_metal import BareMetalSpec, as_script, bare_metal_argv, end_of
+from harness.testing.bare_metal import wanted_rounds
 from harness.values import CpuProfile, Emulator
 
 SPEC = BareMetalSpec(
@@ -29,6 +31,21 @@ def test_the_command_line() -> None:
     assert argv[argv.index("-smp") + 1] == "4"
     assert "-no-reboot" in argv  # a triple fault ends QEMU
     assert "isa-debug-exit,iobase=0xf4,iosize=0x04" in argv
+
+
+def test_a_long_run() -> None:
+    argv = bare_metal_argv(SPEC.model_copy(update={"rounds": 100_000}), knows_uintr=True)
+    assert argv[argv.index("-append") + 1] == "smp=4 scale=7 modelled=1 rounds=100000"
+
+
+def test_rounds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UINTR_HARNESS_ROUNDS", raising=False)
+    assert wanted_rounds() == 0
+    monkeypatch.setenv("UINTR_HARNESS_ROUNDS", "100000")
+    assert wanted_rounds() == 100_000
+    monkeypatch.setenv("UINTR_HARNESS_ROUNDS", "many")
+    with pytest.raises(UserError, match="no number of rounds: 'many'"):
+        wanted_rounds()
 
 
 def test_a_qemu_without_the_feature() -> None:
