@@ -126,8 +126,8 @@ class EmulatorProfile(Value):
     description: str = ""
     source: Source
     series: Series | None = None
-    #: File in ``kernel-config/emulators`` with the built-in devices, in QEMU's Kconfig form.
-    devices: str = Field(pattern=r"^[a-z0-9-]+\.mak$")
+    #: File with the devices that are built in, in QEMU's Kconfig form.
+    devices: Path
 
 
 # --- what a guest looks like ---------------------------------------------------------------

@@ -119,8 +119,7 @@ class Tree:
     def _run(self, argv: Sequence[str], progress: Progress) -> None:
         # Names in the objects are relative: what the trees have in common is compiled once.
         env = {
-            **qemu_build.environment(),
-            "CCACHE_BASEDIR": str(self.folder),
+            **qemu_build.environment(self.folder),
             "CCACHE_NOHASHDIR": "true",
         }
         with progress.step(f"{self.profile.name}: {Path(argv[0]).name}") as step:

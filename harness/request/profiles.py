@@ -122,6 +122,7 @@ def load_emulator(name: str) -> EmulatorProfile:
     data = _read(path)
     for table in ("source", "series"):
         _anchor(data.get(table), path.parent)
+    _anchor(data, path.parent, "devices")
     return _validate(EmulatorProfile, data, path)
 
 
@@ -283,7 +284,7 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
         ) from error
 
 
-def _anchor(table: object, folder: Path) -> None:
-    """Make a table's ``path`` absolute, in place; whatever else is in it is left alone."""
-    if isinstance(table, dict) and isinstance(table.get("path"), str):
-        table["path"] = str((folder / Path(table["path"]).expanduser()).resolve())
+def _anchor(table: object, folder: Path, key: str = "path") -> None:
+    """Make a path in a table absolute, in place; whatever else is in it is left alone."""
+    if isinstance(table, dict) and isinstance(table.get(key), str):
+        table[key] = str((folder / Path(table[key]).expanduser()).resolve())

@@ -127,10 +127,14 @@ class _Builder:
         self.store = store
         self.progress = progress
         self.patches = fetch_series(profile.series, store, progress)
-        devices = paths.EMULATORS / profile.devices
-        if not devices.is_file():
-            raise UserError("there is no such list of devices", where=devices)
-        self.devices = devices.read_bytes()
+        if not profile.devices.is_file():
+            raise UserError(
+                "there is no such list of devices",
+                where=profile.devices,
+                hint=f"`devices` counts from the profile's folder; one to copy is in "
+                f"{paths.EMULATORS}",
+            )
+        self.devices = profile.devices.read_bytes()
 
     def inputs(self) -> dict[str, JSON]:
         """Return everything that decides the artefact."""
@@ -155,6 +159,7 @@ class _Builder:
             self._lay_out(kept, tree)
             log = self.store.log(f"emulator-{self.profile.name}")
             with self.progress.step(f"build emulator {self.profile.name}") as step:
+                self._check_devices(tree)
                 self._configure(tree, out, log, step)
                 self._run(qemu_build.ninja_argv(os.cpu_count() or 1), out, log, step)
             self._collect(tree, out, log, folder)
@@ -180,10 +185,20 @@ class _Builder:
             index.unlink(missing_ok=True)
             repository.check_out(qemu_build.add_files(bare, commit, files, index))
 
+    def _check_devices(self, tree: Path) -> None:
+        """Refuse options that this QEMU does not know, before its build does so at length."""
+        if unknown := qemu_build.unknown_devices(self.devices.decode(), tree):
+            raise UserError(
+                f"this QEMU has no such option: {', '.join(unknown)}",
+                where=self.profile.devices,
+                hint="its options are the words `config NAME` in the Kconfig files of its source; "
+                "write CONFIG_NAME=y",
+            )
+
     def _configure(self, tree: Path, out: Path, log: Path, step: Step) -> None:
         """Run ``configure``, unless the kept build folder was made by the same command."""
         argv = qemu_build.configure_argv(tree, Path(sys.executable))
-        said = "\n".join([*argv, qemu_build.environment().get("CC", ""), ""])
+        said = "\n".join([*argv, qemu_build.environment(out.parent).get("CC", ""), ""])
         mark = out / "configured-by"
         if mark.exists() and mark.read_text() == said and (out / "build.ninja").exists():
             return
@@ -204,7 +219,9 @@ class _Builder:
                 done, total, name = found
                 step.update(name.rpartition("/")[2], done=done, total=total)
 
-        code = stream(argv, cwd=out, env=qemu_build.environment(), log=log, on_line=on_line)
+        code = stream(
+            argv, cwd=out, env=qemu_build.environment(out.parent), log=log, on_line=on_line
+        )
         if code == 0:
             return
         text = log.read_text(errors="replace")

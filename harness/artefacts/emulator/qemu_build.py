@@ -50,6 +50,9 @@ _STEERING = {
 HOST_FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
+#: A declaration in a Kconfig file, and a line of a list of devices.
+_CONFIG = re.compile(r"^config[ \t]+(\w+)", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^CONFIG_(\w+)[ \t]*=", re.MULTILINE)
 _ERROR = re.compile(r"error:|ERROR:|undefined reference|No such file|not found|Killed")
 _SHOWN_LINES = 24
 _CONTEXT_LINES = 3
@@ -79,15 +82,20 @@ def ninja_argv(jobs: int) -> list[str]:
     return ["ninja", f"-j{jobs}", TARGET]
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a build, with ccache before the compilers where there is one."""
-    kept = {name: value for name, value in clean_environment().items() if name not in _STEERING}
+def environment(kept: Path) -> dict[str, str]:
+    """Return the environment of a build, with ccache before the compilers where there is one.
+
+    :param kept: the folder of tree and build. Paths in it count from the build folder for ccache,
+        so that another profile's build finds the same objects.
+    """
+    env = {name: value for name, value in clean_environment().items() if name not in _STEERING}
     if shutil.which("ccache"):
-        kept["CC"] = "ccache cc"
+        env["CC"] = "ccache cc"
         # By the compiler's own list of headers: preprocessing each file once more to know whether
         # it is cached made a first build half as long again.
-        kept["CCACHE_DEPEND"] = "true"
-    return kept
+        env["CCACHE_DEPEND"] = "true"
+        env["CCACHE_BASEDIR"] = str(kept)
+    return env
 
 
 def overlay(devices: bytes, has: Callable[[str], bool], meson_build: str) -> dict[str, bytes]:
@@ -106,6 +114,17 @@ def overlay(devices: bytes, has: Callable[[str], bool], meson_build: str) -> dic
         f"configs/devices/x86_64-softmmu/{_DEVICES}.mak": devices,
         **dict.fromkeys(lacking, b""),
     }
+
+
+def unknown_devices(devices: str, tree: Path) -> list[str]:
+    """Return the options of a list of devices that no Kconfig file of a QEMU tree declares."""
+    known = {
+        name
+        for path in tree.rglob("Kconfig*")
+        for name in _CONFIG.findall(path.read_text(errors="replace"))
+    }
+    named = dict.fromkeys(_ASSIGNMENT.findall(devices))
+    return [f"CONFIG_{name}" for name in named if name not in known] if known else []
 
 
 def add_files(repository: Repository, commit: str, files: Mapping[str, bytes], index: Path) -> str:

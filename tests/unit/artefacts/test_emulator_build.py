@@ -178,6 +178,34 @@ def test_a_build_that_fails(store: Store, profile: str, tree: Path) -> None:
     assert caught.value.detail == "cannot open libslirp.so.0"
 
 
+def test_devices_count_from_the_profiles_folder(
+    store: Store, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As other paths in a profile do, wherever the harness has its own."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("harness.paths.EMULATORS", elsewhere)
+    monkeypatch.chdir(elsewhere)
+    assert build_emulator(store, Silent(), profile).version == "10.0.13"
+    assert load_emulator(profile).devices == Path(profile).parent / "devices.mak"
+
+
+def test_an_option_that_this_qemu_does_not_know(store: Store, profile: str, tree: Path) -> None:
+    (tree / "hw").mkdir()
+    (tree / "hw/Kconfig").write_text("config Q35\n    bool\n\nconfig SERIAL_ISA\n    bool\n")
+    assert build_emulator(store, Silent(), profile).version == "10.0.13"
+    devices = Path(profile).parent / "devices.mak"
+    devices.write_text("# CONFIG_COMMENT=y\nCONFIG_Q35=y\nCONFIG_SERIAL_ISO=y\nCONFIG_ODD = y\n")
+    with pytest.raises(UserError, match="no such option: CONFIG_SERIAL_ISO, CONFIG_ODD") as caught:
+        build_emulator(store, Silent(), profile)
+    assert caught.value.where == str(devices)
+
+
+def test_paths_of_a_kept_build_are_none_of_ccaches_business(tmp_path: Path) -> None:
+    """Otherwise the build of a second profile compiles everything once more."""
+    assert qemu_build.environment(tmp_path).get("CCACHE_BASEDIR", str(tmp_path)) == str(tmp_path)
+
+
 def test_a_profile_without_its_devices(store: Store, profile: str) -> None:
     (paths.EMULATORS / "devices.mak").unlink()
     with pytest.raises(UserError, match="no such list of devices"):
@@ -222,10 +250,12 @@ def test_firmware_of_the_tree_comes_before_the_hosts(tmp_path: Path) -> None:
         qemu_build.find_firmware(tree, (host,))
 
 
-def test_the_users_shell_does_not_steer_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_shell_does_not_steer_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("CC", "CFLAGS", "CXXFLAGS", "NINJA_STATUS", "PYTHON", "GIT_DIR"):
         monkeypatch.setenv(name, "mine")
-    assert "mine" not in qemu_build.environment().values()
+    assert "mine" not in qemu_build.environment(tmp_path).values()
 
 
 def test_steps_and_errors_of_a_build() -> None:
