@@ -231,6 +231,10 @@ class ImageArtefact(Value):
         return self.path / "initramfs.cpio.gz"
 
 
+#: Bytes that a program or a command may print, unless it is told otherwise.
+OUTPUT_LIMIT = 64 << 20
+
+
 class Program(Value):
     """One guest test program: a static one for Linux, or one that QEMU boots by itself.
 
@@ -243,6 +247,8 @@ class Program(Value):
     path: Path
     #: Seconds it may take on a fast machine; the guest's factor scales it.
     timeout_s: float = 30.0
+    #: Bytes that it may print, on both outputs together; the console has as much again.
+    output_limit: int = Field(default=OUTPUT_LIMIT, gt=0)
     #: Whether it measures (writes raw samples) besides testing.
     latency: bool = False
     #: Whether it wants a guest in which nothing has run before it.

@@ -95,6 +95,7 @@ def build_bare_metal(
             name=unit.name,
             path=entry.path / unit.source.stem,
             timeout_s=unit.settings.timeout_s,
+            output_limit=unit.settings.output_limit,
             kind="bare-metal",
         )
         for unit in units

@@ -20,7 +20,7 @@ from harness.artefacts.toolchain import require_uintr
 from harness.errors import BuildError, UserError
 from harness.lib.process import Captured, capture, disk_full, says_disk_full
 from harness.progress import Progress, Step
-from harness.values import Compiler, KernelArtefact, Program, ProgramsArtefact
+from harness.values import OUTPUT_LIMIT, Compiler, KernelArtefact, Program, ProgramsArtefact
 
 #: Seconds a program may take on a fast machine, unless its subject's ``settings`` says otherwise.
 DEFAULT_TIMEOUT_S = 30.0
@@ -42,6 +42,8 @@ class Settings(NamedTuple):
     timeout_s: float = DEFAULT_TIMEOUT_S
     #: Whether each of its programs wants a guest in which nothing has run before it.
     isolate: bool = False
+    #: Bytes that a program may print.
+    output_limit: int = OUTPUT_LIMIT
 
 
 class Unit(NamedTuple):
@@ -110,6 +112,7 @@ def build_programs(
             path=entry.path / unit.name,
             timeout_s=unit.settings.timeout_s,
             isolate=unit.settings.isolate,
+            output_limit=unit.settings.output_limit,
             latency=unit.name.startswith(f"{_LATENCY}/"),
         )
         for unit in units
@@ -147,7 +150,8 @@ def find_units(tests: Path, pattern: str) -> Iterator[Unit]:
 def read_settings(settings: Path) -> Settings:
     """Read a ``settings`` file; one that is not there says nothing.
 
-    :raise UserError: a line of it is neither ``timeout=SECONDS`` nor ``isolate=yes|no``.
+    :raise UserError: a line of it is neither ``timeout=SECONDS``, ``isolate=yes|no`` nor
+        ``output-limit=BYTES``, which may end in K, M or G (of 1024).
     """
     found = Settings()
     if not settings.is_file():
@@ -158,11 +162,14 @@ def read_settings(settings: Path) -> Settings:
             found = found._replace(timeout_s=float(match[1]))
         elif match := re.fullmatch(r"isolate\s*=\s*(yes|no)", line):
             found = found._replace(isolate=match[1] == "yes")
+        elif match := re.fullmatch(r"output-limit\s*=\s*([1-9]\d{0,9})([KMG]?)", line):
+            unit = 1 << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+            found = found._replace(output_limit=int(match[1]) * unit)
         elif line:
             raise UserError(
                 f"{line!r} is no setting",
                 where=f"{settings}:{number}",
-                hint="write timeout=SECONDS or isolate=yes",
+                hint="write timeout=SECONDS, isolate=yes or output-limit=BYTES (K, M, G)",
             )
     return found
 

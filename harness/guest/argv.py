@@ -115,6 +115,7 @@ def kernel_cmdline(spec: GuestSpec, own: str = NETWORK_WORDS) -> str:
             "earlyprintk=serial,ttyS0,115200",
             "console=ttyS0,115200",
             "panic=-1",
+            "ignore_loglevel",  # a program must not be able to silence the kernel
             "unknown_nmi_panic",
             "no_timer_check",  # it counts ticks, of which a busy host delays too many
             "i8042.noaux i8042.nokbd",  # nobody types or points; 0.4 s under emulation

@@ -21,13 +21,14 @@ from pydantic import Field
 
 from harness.guest.argv import MACHINES, base_argv, cpu_argument
 from harness.guest.cpu import knows_property
+from harness.guest.limits import MIB, Enough, as_size, read_end
 from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.transport.command import Bounded
 from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed
-from harness.values import Accel, CpuProfile, Emulator, Value
+from harness.values import OUTPUT_LIMIT, Accel, CpuProfile, Emulator, Value
 
 _START_S = 30.0
 #: A finished QEMU has closed its output; it is gone soon after.
@@ -96,12 +97,14 @@ def run_bare_metal(
     timeout_s: float,
     on_stdout: Callable[[bytes], None],
     said_as: str | None = None,
+    limit: int = OUTPUT_LIMIT,
 ) -> tuple[Completed, str | None]:
     """Run a program to its end or to the deadline; nothing of it is left then.
 
     :param folder: gets ``NAME.sh``, ``NAME.log`` (what QEMU says) and, after a time-out,
         ``NAME.registers.txt``.
     :param timeout_s: seconds.
+    :param limit: bytes that it may print.
     :param said_as: another NAME for the last two: a repeated program has one script.
     :return: what it gave, and why it has no exit code, if it has none and no signal either.
     :raise GuestError: QEMU does not start.
@@ -119,18 +122,24 @@ def run_bare_metal(
         # Stopped at first: a program may be over before its monitor has shaken hands.
         process, monitor = start([*argv, "-S"], log, timeout_s=_START_S, stack=stack)
         monitor.command("cont")
-        output = _follow(process, Deadline(name, timeout_s), on_stdout)
-        timed_out = not process.ended.is_set() and not process.wait(_END_S if output.eof else 0)
+        output = _follow(process, Deadline(name, timeout_s), on_stdout, limit)
+        timed_out = (
+            not output.overflow
+            and not process.ended.is_set()
+            and not process.wait(_END_S if output.eof else 0)
+        )
         if timed_out:
             (folder / f"{said_as or name}.registers.txt").write_text(_registers(monitor))
-        returncode, by, why = (None, None, None) if timed_out else end_of(process.returncode or 0)
+        cut = timed_out or output.overflow
+        returncode, by, why = (None, None, None) if cut else end_of(process.returncode or 0)
     done = Completed(
         returncode=returncode,
         signal=by,
         stdout=output.kept.value(),
-        stderr=log.read_bytes(),
+        stderr=read_end(log, MIB),
         seconds=time.monotonic() - began,
         timed_out=timed_out,
+        overflow=output.overflow,
     )
     return done, why
 
@@ -141,11 +150,15 @@ class _Output:
     def __init__(self) -> None:
         self.kept = Bounded()
         self.eof = False
+        self.overflow = ""
 
 
-def _follow(process: Process, deadline: Deadline, on_stdout: Callable[[bytes], None]) -> _Output:
-    """Read the program's output until it ends or the deadline passes."""
+def _follow(
+    process: Process, deadline: Deadline, on_stdout: Callable[[bytes], None], limit: int
+) -> _Output:
+    """Read the program's output until it ends, is too much, or the deadline passes."""
     output = _Output()
+    taken = 0
     descriptor = process.stdout.fileno()
     while not deadline.expired:
         ready, _, _ = select.select([descriptor], [], [], deadline.remaining)
@@ -155,8 +168,16 @@ def _follow(process: Process, deadline: Deadline, on_stdout: Callable[[bytes], N
         if not data:
             output.eof = True
             break
+        taken += len(data)
+        if taken > limit:
+            output.overflow = f"more than {as_size(limit)}"
+            break
         output.kept.add(data)
-        on_stdout(data)
+        try:
+            on_stdout(data)
+        except Enough as error:
+            output.overflow = str(error)
+            break
     return output
 
 

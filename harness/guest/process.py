@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import GuestError
+from harness.guest.limits import read_end
 
 #: ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked ends. So one thread, which lives as
 #: long as the process, starts every QEMU.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu-spawner")
 _KILL_WAIT_S = 10.0
+#: Bytes of what QEMU itself has said last that are read.
+_LOG = 256 << 10
 
 
 def death_argv(argv: Sequence[str]) -> list[str]:
@@ -98,10 +101,7 @@ class Process:
 
     def stderr_text(self) -> str:
         """What QEMU itself has said so far."""
-        try:
-            return self.log.read_text(errors="replace")
-        except OSError:
-            return ""
+        return read_end(self.log, _LOG).decode(errors="replace")
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end, and return whether it came."""

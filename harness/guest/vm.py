@@ -14,6 +14,7 @@ from harness.guest import snapshot as snapshot_file
 from harness.guest.alarm import Alarm
 from harness.guest.argv import HOST_IP, NET_ID
 from harness.guest.bootreport import BootReport
+from harness.guest.limits import COPY, Budget, as_size
 from harness.guest.machine import Machine
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
@@ -28,6 +29,7 @@ from harness.guest.verdict.liveness import Heart, greets, has_pulse
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.splats import Splat
 from harness.guest.verdict.stall import wait_for
+from harness.values import OUTPUT_LIMIT
 
 T = TypeVar("T")
 
@@ -241,6 +243,8 @@ class Guest:
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
         terminal: bool = False,
+        stdin: bytes | None = None,
+        output_limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run a command as root, and return what it gave.
 
@@ -249,6 +253,9 @@ class Guest:
         :param on_stdout: takes output as it comes.
         :param terminal: whether it gets a terminal, so that it says each line when it is complete;
             what it says on either output is standard output's then.
+        :param stdin: what it can read; without any it finds its input at the end.
+        :param output_limit: bytes that it may print, and as many on the console; one that goes
+            beyond is killed and comes back with ``overflow`` set.
         :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
         """
         self._must_be_ready()
@@ -262,7 +269,26 @@ class Guest:
 
         with heart.listening():
             deadline = Deadline(f"command {argv[0]}", timeout_s)
-            return self._run(argv, deadline, env, heard, terminal=terminal)
+            console = self._machine.console
+            before = console.bytes
+
+            def overflow() -> str:
+                many = console.bytes - before > output_limit
+                return f"more than {as_size(output_limit)} on the console" if many else ""
+
+            probe_s = CALIBRATION.probe(self.spec).seconds
+            with self._translated():
+                return self._ssh.run(
+                    argv,
+                    deadline,
+                    env=env,
+                    on_stdout=heard,
+                    stdin=stdin,
+                    terminal=terminal,
+                    probe_s=probe_s,
+                    output_limit=output_limit,
+                    overflow=overflow,
+                )
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file, or what is in a folder, into the guest's folder ``remote``.
@@ -274,16 +300,17 @@ class Guest:
         with self._translated():
             self._ssh.push(local, remote, deadline)
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, budget: Budget = COPY) -> None:
         """Copy a file, or a folder and all that is in it, out of the guest.
 
         :raise FileNotFoundError: the guest has no ``remote``.
+        :raise TooMuch: it is more than ``budget`` allows; the guest is well.
         :raise GuestFailure: it could not be done.
         """
         self._must_be_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
         with self._translated():
-            self._ssh.fetch(remote, local, deadline)
+            self._ssh.fetch(remote, local, deadline, budget)
 
     def splats(self) -> tuple[Splat, ...]:
         """Return what the kernel complained of so far.
@@ -297,6 +324,10 @@ class Guest:
                 hint="free space on the disk, and run again",
             )
         return self._machine.console.splats()
+
+    def excuse(self, known: Callable[[Splat], bool]) -> None:
+        """Tell which complaints are known: those do not count towards the limit of all."""
+        self._machine.console.excuse(known)
 
     def console_tail(self, lines: int) -> str:
         """Return the console's last lines."""
@@ -350,20 +381,10 @@ class Guest:
                 raise self._explain() from error
             raise
 
-    def _run(
-        self,
-        argv: Sequence[str],
-        deadline: Deadline,
-        env: Mapping[str, str] | None = None,
-        on_stdout: Callable[[bytes], None] | None = None,
-        *,
-        terminal: bool = False,
-    ) -> Completed:
+    def _run(self, argv: Sequence[str], deadline: Deadline) -> Completed:
         probe_s = CALIBRATION.probe(self.spec).seconds
         with self._translated():
-            return self._ssh.run(
-                argv, deadline, env=env, on_stdout=on_stdout, terminal=terminal, probe_s=probe_s
-            )
+            return self._ssh.run(argv, deadline, probe_s=probe_s)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from harness.artefacts.kernel import gcov
 from harness.errors import GuestError, HarnessError
 from harness.guest import counters
+from harness.guest.limits import COPY, Budget
 from harness.guest.verdict import leaks
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.journal import Journal
+from harness.values import OUTPUT_LIMIT
 
 if TYPE_CHECKING:
     from harness.guest.snapshot import Snapshot
@@ -149,6 +151,8 @@ class CellGuest:
         env: Mapping[str, str] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
         terminal: bool = False,
+        stdin: bytes | None = None,
+        output_limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run a command in the guest, see :meth:`harness.guest.vm.Guest.run`.
 
@@ -161,6 +165,8 @@ class CellGuest:
                 env=env,
                 on_stdout=on_stdout,
                 terminal=terminal,
+                stdin=stdin,
+                output_limit=output_limit,
             )
 
     def push(self, local: Path, remote: str) -> None:
@@ -168,10 +174,10 @@ class CellGuest:
         with self._using() as guest:
             guest.push(local, remote)
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, budget: Budget = COPY) -> None:
         """Copy a file or a folder out of the guest."""
         with self._using() as guest:
-            guest.fetch(remote, local)
+            guest.fetch(remote, local, budget)
 
     def console_tail(self, lines: int = 20) -> str:
         """Return the last lines of the console."""
@@ -202,8 +208,9 @@ class CellGuest:
         if self._guest is None:
             return []
         everything = self._guest.splats()
-        fresh = list(everything[self._counted :])
-        self._counted = len(everything)
+        # By its line, not its place: one that is excused may be left out once it is complete.
+        fresh = [splat for splat in everything if splat.first_line > self._counted]
+        self._counted = max([self._counted, *(splat.first_line for splat in fresh)])
         self.record_splats(fresh)
         self._doubtful |= bool(fresh)
         return fresh
@@ -211,13 +218,16 @@ class CellGuest:
     def record_splats(self, fresh: Sequence[Splat]) -> None:
         """Record complaints of a kernel that ran for the current test."""
         for splat in fresh:
-            # A panic is never excused: it ended the guest.
-            candidates = self._known if splat.kind != "panic" else ()
-            excuse = next((known for known in candidates if known.covers(splat)), None)
+            excuse = self._excuse(splat)
             if excuse is None:
                 self.splats_seen.append((splat, self.user))
             reason = f"{excuse.reason} ({excuse.link})" if excuse else None
             self._journal.splat(self.name, self.user, splat, reason)
+
+    def _excuse(self, splat: Splat) -> KnownSplat | None:
+        """Return what excuses a complaint; nothing does a panic or a storm."""
+        candidates = self._known if splat.kind not in {"panic", "storm"} else ()
+        return next((known for known in candidates if known.covers(splat)), None)
 
     def close(self) -> None:
         """End the guest; what it said last is still scanned."""
@@ -303,6 +313,7 @@ class CellGuest:
         guest = self._guest = self._lifetime.enter_context(
             start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
         )
+        guest.excuse(lambda splat: self._excuse(splat) is not None)
         if guest.unsaved:
             note = f"the guest's state could not be saved: {guest.unsaved}"
         self._journal.boot(setup, guest.boot, guest.factor, note)

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import GuestError, HarnessError
 from harness.results.folder import CellSetup, RunFolder
+from harness.results.ktap.kept import HALF, MAX_MESSAGE, Lines, cut
 from harness.results.ktap.lines import Status
 from harness.results.ktap.reader import CaseResult
 from harness.results.records import (
@@ -96,7 +97,7 @@ class Journal:
                 phase=getattr(error, "phase", ""),
                 message=error.what,
                 hint=error.hint or "",
-                console_tail=getattr(error, "console_tail", ""),
+                console_tail=getattr(error, "console_tail", "")[-2 * HALF :],
                 program=user,
             )
         )
@@ -147,6 +148,8 @@ class Journal:
         attempt: int = 1,
     ) -> None:
         """Record how a program ended."""
+        stderr = Lines()
+        stderr.extend(done.stderr.decode("utf-8", "backslashreplace").split("\n"))
         self._write(
             ProgramRecord(
                 cell=cell,
@@ -155,7 +158,7 @@ class Journal:
                 signal=done.signal,
                 seconds=round(done.seconds, 3),
                 stray=reader.stray,
-                stderr=done.stderr.decode("utf-8", "backslashreplace"),
+                stderr="\n".join(stderr),
                 problems=reader.problems,
                 attempt=attempt,
             )
@@ -198,8 +201,8 @@ class Journal:
                 program=name,
                 case=subtest or WHOLE_TEST,
                 status=status[report.outcome],
-                message=said.partition("\n")[0] if not report.passed else "",
-                diagnostics=report.longreprtext if report.failed else "",
+                message=cut(said.partition("\n")[0], MAX_MESSAGE) if not report.passed else "",
+                diagnostics=cut(report.longreprtext, 4 * HALF) if report.failed else "",
                 seconds=round(report.duration, 3),
                 attempt=attempt,
             )

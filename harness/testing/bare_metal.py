@@ -53,7 +53,7 @@ class BareMetalRun(ItemRun):
 
             def on_stdout(data: bytes) -> None:
                 output.write(data)
-                self._tell(self._reader.feed(data))
+                self._hear(data)
 
             try:
                 done, reason = run_bare_metal(
@@ -61,14 +61,14 @@ class BareMetalRun(ItemRun):
                     bare_metal_script(self._cell.folder, program.name).parent,
                     timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
                     on_stdout=on_stdout,
+                    limit=program.output_limit,
                     said_as=attempt_name(program.path.name, self._attempt),
                 )
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
                 self._journal.failure(self._cell.name, program.name, error)
                 raise
-        if done.timed_out:
-            reason = f"timed out after {done.seconds:.0f} s"
+        reason = done.cut_short or reason
         self._tell(
             self._reader.close(
                 done.returncode, signal=done.signal, reason=reason, stderr=done.stderr

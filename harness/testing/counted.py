@@ -35,7 +35,7 @@ class CountedRun(ItemRun):
 
             def on_stdout(data: bytes) -> None:
                 output.write(data)
-                self._tell(self._reader.feed(data))
+                self._hear(data)
 
             try:
                 result = run_counted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.guest.limits import Enough
 from harness.results.folder import attempt_name
 from harness.results.ktap.reader import CaseResult, KtapReader
 from harness.results.ktap.selftest import SelftestReader
@@ -47,6 +48,15 @@ class ItemRun:
 
     def _make_reader(self) -> KtapReader | SelftestReader:
         return KtapReader()
+
+    def _hear(self, data: bytes) -> None:
+        """Read output as it comes.
+
+        :raise Enough: the program has reported more cases than are kept.
+        """
+        self._tell(self._reader.feed(data))
+        if self._reader.full:
+            raise Enough(self._reader.full)
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:

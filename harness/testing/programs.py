@@ -6,6 +6,8 @@ import math
 import shutil
 
 from harness.errors import HarnessError
+from harness.guest.limits import SAMPLES as SAMPLES_BUDGET
+from harness.guest.limits import TooMuch
 from harness.results.hostload import Watch
 from harness.results.ktap.exit_status import EXIT_SKIP
 from harness.results.ktap.reader import CaseResult
@@ -43,7 +45,7 @@ class ProgramRun(ItemRun):
 
             def on_stdout(data: bytes) -> None:
                 output.write(data)
-                self._tell(self._reader.feed(data))
+                self._hear(data)
 
             try:
                 path = self._cell.push_program(program.name)
@@ -57,21 +59,23 @@ class ProgramRun(ItemRun):
                     env=env,
                     on_stdout=on_stdout,
                     terminal=self.terminal,
+                    output_limit=program.output_limit,
                 )
                 self._host = watch.done()
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
                 raise
+            if done.overflow:
+                # What lies between the two ends that are kept is of no use to anybody.
+                output.seek(0)
+                output.truncate()
+                output.write(done.stdout)
             if done.stderr:
                 output.write(b"--- stderr ---\n" + done.stderr)
-        reason = None
-        if done.timed_out:
-            reason = f"timed out after {done.seconds:.0f} s"
-        self._tell(
-            self._reader.close(
-                done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
-            )
+        cases = self._reader.close(
+            done.returncode, signal=done.signal, reason=done.cut_short, stderr=done.stderr
         )
+        self._tell(cases)
         self._journal.program(
             self._cell.name, program.name, done, self._reader, attempt=self._attempt
         )
@@ -81,7 +85,12 @@ class ProgramRun(ItemRun):
     def _fetch_samples(self, *, skipped: bool) -> None:
         """Bring the raw samples home, and their percentiles into the results."""
         shutil.rmtree(self._samples, ignore_errors=True)
-        self._cell.fetch(REMOTE_SAMPLES, self._samples)
+        try:
+            self._cell.fetch(REMOTE_SAMPLES, self._samples, SAMPLES_BUDGET)
+        except (TooMuch, FileNotFoundError) as error:
+            what = error.what if isinstance(error, TooMuch) else "the folder of samples is gone"
+            self._tell([CaseResult(name=SAMPLES, status="fail", message=what, synthetic=True)])
+            return
         wrong = self._journal.samples(
             self._cell.name,
             self._program.name,

@@ -9,7 +9,7 @@ from harness.testing.programs import ProgramRun
 
 #: Runs the second word's program in the first word's folder. The terminal is there for its
 #: buffering alone: on a pipe a program's children would print again what it has not yet written.
-_SCRIPT = 'stty -opost 2>/dev/null; cd "$0" && exec "./$1" </dev/null 2>&1'
+_SCRIPT = 'stty -opost <&1 2>/dev/null; cd "$0" && exec "./$1" </dev/null 2>&1'
 
 
 class SelftestRun(ProgramRun):

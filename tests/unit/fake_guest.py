@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +25,24 @@ import pytest
 
 from harness.guest import vm
 from harness.guest.bootreport import BootReport
+from harness.guest.limits import COPY, Budget, Enough
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.transport import keys
 from harness.guest.verdict.failure import Completed, GuestFailure
 from harness.guest.verdict.splats import Splat, scan
+from harness.values import OUTPUT_LIMIT
+
+
+def _give(output: bytes, on_stdout: object, limit: int) -> str:
+    """Give a program's output away in small pieces; return why not all of it."""
+    try:
+        for place in range(0, min(len(output), limit), 7):
+            if callable(on_stdout):
+                on_stdout(output[place : place + 7])
+    except Enough as error:
+        return str(error)
+    return "more than it may" if len(output) > limit else ""
 
 
 class FakeGuest:
@@ -63,6 +76,8 @@ class FakeGuest:
         env: Mapping[str, str] | None = None,
         on_stdout: object = None,
         terminal: bool = False,
+        stdin: bytes | None = None,
+        output_limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         assert self.alive
         places = [self._place(word) for word in argv]
@@ -73,6 +88,7 @@ class FakeGuest:
                 stderr=subprocess.STDOUT if terminal else subprocess.PIPE,
                 timeout=timeout_s,
                 env={"PATH": "/bin", **{k: self._place(v) for k, v in (env or {}).items()}},
+                input=stdin or b"",
             )
         except subprocess.TimeoutExpired as error:
             out = error.stdout or b""
@@ -81,9 +97,7 @@ class FakeGuest:
             return Completed(
                 returncode=None, signal=None, stdout=out, stderr=b"", seconds=1, timed_out=True
             )
-        if callable(on_stdout):
-            for place in range(0, len(done.stdout), 7):
-                on_stdout(done.stdout[place : place + 7])
+        overflow = _give(done.stdout, on_stdout, output_limit)
         device = self.root / "dev/console"
         if device.is_file():
             for line in device.read_text().splitlines():
@@ -103,7 +117,8 @@ class FakeGuest:
                     console_tail=self.console_tail(5),
                 )
         return Completed(
-            returncode=max(done.returncode, 0),
+            returncode=None if overflow else max(done.returncode, 0),
+            overflow=overflow,
             signal=None,
             stdout=done.stdout,
             stderr=done.stderr or b"",
@@ -118,7 +133,10 @@ class FakeGuest:
             place.mkdir(parents=True, exist_ok=True)
             shutil.copy(local, place)
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def excuse(self, known: Callable[[Splat], bool]) -> None:
+        """Keep all complaints: there are never many."""
+
+    def fetch(self, remote: str, local: Path, budget: Budget = COPY) -> None:
         shutil.copytree(self._place(remote), local, dirs_exist_ok=True)
 
     def splats(self) -> tuple[Splat, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from harness.guest.alarm import Alarm
+from harness.guest.limits import MATCHED
 from harness.guest.verdict.splats import Scanner, Splat
+from harness.guest.verdict.storm import Keeper
 
 #: Phase → what the console prints when it begins; in this order.
 MARKS: Mapping[str, tuple[bytes, ...]] = {
@@ -20,6 +23,11 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     "sshd": (b"uintr-harness: sshd",),
 }
 PANIC = b"Kernel panic - not syncing"
+#: What kernels print last when user space told them to end (kernel/reboot.c).
+FAREWELLS = tuple(
+    b"reboot: " + words
+    for words in (b"Restarting system", b"Power down", b"System halted", b"machine restart")
+)
 #: Lines kept in memory; all of them are in the log.
 TAIL_LINES = 500
 #: A line that never ends is cut here.
@@ -46,7 +54,8 @@ class Console:
         self._pending_since: float | None = None
         self._lock = threading.Lock()
         self._tail: deque[bytes] = deque(maxlen=TAIL_LINES)
-        self._scanner = Scanner()
+        self._keeper = Keeper()
+        self._scanner = Scanner(self._keeper.add)
         self._muted = False
         self._reader: threading.Thread | None = None
         #: A failure of the reader itself; the log is not complete then.
@@ -58,6 +67,8 @@ class Console:
         self.longest_gap = 0.0
         self.phases: dict[str, float] = {}
         self.panic: str | None = None
+        #: The line by which the kernel said that it was told to end.
+        self.farewell: str | None = None
 
     def follow(self, stream: IO[bytes]) -> None:
         """Read ``stream`` in a thread until its end."""
@@ -114,8 +125,12 @@ class Console:
             self._scanner.feed(line)
         self._look_for_marks(line)
         if self.panic is None and PANIC in line:
-            self.panic = line[line.index(PANIC) :].decode(errors="replace")
+            start = line.index(PANIC)
+            self.panic = line[start : start + MATCHED].decode(errors="replace")
             self._alarm.trip()
+        for words in FAREWELLS:
+            if (place := line[:MATCHED].find(words)) >= 0:
+                self.farewell = line[place:MATCHED].decode(errors="replace")
 
     def _look_for_marks(self, line: bytes) -> None:
         # Marks come twice, and a guest may have been saved between the two of the last one.
@@ -130,7 +145,7 @@ class Console:
             return
         self._logged += len(data)
         if self._logged >= MAX_LOG:
-            data = b"[ the console log ends here: it has reached its limit ]\n"
+            data = b"[ the console log has reached its limit: only the last lines follow ]\n"
         try:
             self._log.write(data)
         except (OSError, ValueError) as error:
@@ -150,7 +165,12 @@ class Console:
     def splats(self) -> tuple[Splat, ...]:
         """Return what the kernel complained of so far."""
         with self._lock:
-            return self._scanner.splats()
+            return (*self._keeper.splats(), *self._scanner.splats())
+
+    def excuse(self, known: Callable[[Splat], bool]) -> None:
+        """Tell which complaints are known: those do not count towards the limit of all."""
+        with self._lock:
+            self._keeper.excuse(known)
 
     def mute(self) -> None:
         """Stop looking for splats: from here on the harness provokes what is printed."""
@@ -167,4 +187,7 @@ class Console:
         self.settle(wait_s)
         self.flush()
         with self._lock:
+            if self._logged >= MAX_LOG and not self._log.closed:
+                with contextlib.suppress(OSError):
+                    self._log.write(b"\n".join(self._tail) + b"\n")
             self._log.close()

@@ -7,10 +7,9 @@ import io
 import itertools
 import logging
 import socket
-import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -18,11 +17,14 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 
 from harness.errors import GuestError
 from harness.guest.alarm import Alarm
+from harness.guest.limits import COPY, Budget
+from harness.guest.transport import fetch
 from harness.guest.transport.command import LINGER_S, Command, Interrupted, remote_command
 from harness.guest.transport.keys import Keys
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.liveness import cut_at
+from harness.values import OUTPUT_LIMIT
 
 #: Bytes that a command may print before paramiko must give way again. Wide, because dropbear ends
 #: the connection when that message crosses the channel's end ("Unknown channel").
@@ -80,6 +82,18 @@ def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
     finally:
         with contextlib.suppress(*_BROKEN):
             channel.close()
+
+
+def _give(channel: paramiko.Channel, stdin: bytes) -> None:
+    """Send a command its input; that it ends without reading it all is its own affair."""
+    try:
+        channel.sendall(stdin)
+        channel.shutdown_write()
+    except TimeoutError:
+        raise
+    except OSError:
+        if not channel.closed or not channel.get_transport().is_active():
+            raise
 
 
 class Ssh:
@@ -186,11 +200,16 @@ class Ssh:
         stdin: bytes | None = None,
         terminal: bool = False,
         probe_s: float = 10.0,
+        output_limit: int = OUTPUT_LIMIT,
+        overflow: Callable[[], str] = lambda: "",
     ) -> Completed:
         """Run a command and return what it gave; ``timed_out`` if the deadline cut it short.
 
+        :param stdin: its input; without any it finds its input at the end.
         :param terminal: whether it gets a terminal, whose output is all standard output's.
         :param probe_s: how long the guest may take to kill a command that is late.
+        :param output_limit: bytes that it may print before it is killed.
+        :param overflow: says why it must be killed for what it does elsewhere.
         :raise Unresponsive: the command was late, and the guest did not kill it in time.
         :raise ConnectionLost: the connection broke.
         :raise Interrupted: it broke, or the guest ended, while the command ran.
@@ -202,17 +221,21 @@ class Ssh:
                 with cut_at(patient, channel.get_transport()):
                     if terminal:
                         channel.get_pty()
-                    channel.exec_command(remote_command(argv, env, mark, terminal=terminal))
+                    words = remote_command(
+                        argv, env, mark, terminal=terminal, reads=stdin is not None
+                    )
+                    channel.exec_command(words)
                     if stdin is not None:
-                        channel.sendall(stdin)
-                        channel.shutdown_write()
-                done = Command(channel, on_stdout).follow(deadline, self._alarm)
+                        _give(channel, stdin)
+                command = Command(channel, on_stdout, output_limit, overflow)
+                done = command.follow(deadline, self._alarm)
             except _BROKEN as error:
                 late = patient.expired or (isinstance(error, TimeoutError) and self.alive)
                 if not late:
                     raise ConnectionLost(str(error) or type(error).__name__) from error
                 done = _nothing()
-        if done.timed_out and not self._kill(mark, Deadline("answer to a probe", probe_s)):
+        cut = done.timed_out or done.overflow
+        if cut and not self._kill(mark, Deadline("answer to a probe", probe_s)):
             raise Unresponsive(done)
         return done
 
@@ -249,9 +272,10 @@ class Ssh:
                 hint="its file system is memory: give the guest more, or push less",
             )
 
-    def fetch(self, remote: str, local: Path, deadline: Deadline) -> None:
+    def fetch(self, remote: str, local: Path, deadline: Deadline, budget: Budget = COPY) -> None:
         """Copy a file, or a folder with all that is in it, by SFTP.
 
+        :raise TooMuch: it is more than ``budget`` allows, or takes too long.
         :raise FileNotFoundError: there is no ``remote``.
         :raise ConnectionLost: it could not be done, with the reason.
         """
@@ -259,7 +283,7 @@ class Ssh:
             try:
                 with cut_at(deadline, channel.get_transport()):
                     try:
-                        _fetch(_sftp(channel), PurePosixPath(remote), local, deadline)
+                        fetch.copy(_sftp(channel), remote, local, deadline, budget)
                     finally:
                         # Dropbear mixes up a server that still ends with the next channel.
                         with contextlib.suppress(*_BROKEN):
@@ -287,19 +311,3 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member
-
-
-def _fetch(
-    sftp: paramiko.SFTPClient, remote: PurePosixPath, local: Path, deadline: Deadline
-) -> None:
-    if deadline.expired:
-        raise TimeoutError(str(deadline))
-    attributes = sftp.lstat(str(remote))  # a link could lead in circles
-    if stat.S_ISDIR(attributes.st_mode or 0):
-        local.mkdir(parents=True, exist_ok=True)
-        for name in sorted(sftp.listdir(str(remote))):
-            if name not in {".", ".."} and "/" not in name:
-                _fetch(sftp, remote / name, local / name, deadline)
-    elif stat.S_ISREG(attributes.st_mode or 0):
-        local.parent.mkdir(parents=True, exist_ok=True)
-        sftp.get(str(remote), str(local))

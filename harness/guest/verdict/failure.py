@@ -18,6 +18,7 @@ Verdict = Literal[
     "hang",  # a running guest stopped answering
     "no-console",  # the SSH server answers, but the console shows nothing of it
     "powered-off",  # the guest ended itself, on purpose as it seems
+    "rebooted",  # the guest started anew, on purpose as it seems
     "qemu-died",  # QEMU ended and the guest had not panicked
     "connection-lost",  # QEMU and the kernel run, the SSH connection broke
     "cpu-mismatch",  # the guest's CPU is not what the profile promised
@@ -40,6 +41,7 @@ def ending(
     returncode: int | None,
     shutdown: str,
     why: str,
+    farewell: str | None = None,
 ) -> Ending:
     """Return the verdict on a guest that cannot be talked to any more.
 
@@ -48,6 +50,7 @@ def ending(
     :param ended: whether QEMU has ended, with ``returncode`` (negative for a signal).
     :param shutdown: the cause that QEMU gave for its end (``ShutdownCause``), empty without one.
     :param why: what the connection's end said.
+    :param farewell: the console's line by which a kernel says that it was told to end.
     """
     crashed: Verdict = "panic" if in_user_space else "panic-before-init"
     if panic is not None:
@@ -55,11 +58,14 @@ def ending(
     if not ended:
         what = f"the SSH connection broke, while QEMU and the kernel run: {why}"
         return Ending(verdict="connection-lost", what=what)
+    if shutdown == "guest-reset" and farewell is not None:
+        return Ending(verdict="rebooted", what=f"the guest was told to reboot: {farewell}")
     if shutdown == "guest-reset":
         what = "the guest reset itself without a word (triple fault?)"
         return Ending(verdict=crashed, what=what)
     if shutdown == "guest-shutdown":
-        return Ending(verdict="powered-off", what="the guest switched itself off")
+        said = f": {farewell}" if farewell else ""
+        return Ending(verdict="powered-off", what=f"the guest switched itself off{said}")
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name
         hint = "the host may be short of memory: its kernel log tells"
@@ -84,6 +90,15 @@ class Completed(Value):
     seconds: float
     #: The deadline passed; the command was killed, and the guest is well.
     timed_out: bool = False
+    #: Why the command was ended before its end for what it printed; empty if it was not.
+    overflow: str = ""
+
+    @property
+    def cut_short(self) -> str | None:
+        """Why the harness ended the command; None if it ended by itself."""
+        if self.overflow:
+            return f"too much output: {self.overflow}"
+        return f"timed out after {self.seconds:.0f} s" if self.timed_out else None
 
 
 class GuestFailure(GuestError):  # noqa: N818 - the contract's name

@@ -91,6 +91,8 @@ class Postmortem:
         if machine.process.ended.is_set():
             machine.console.settle()
         elif machine.console.panic is None and (how := hung()) is not None:
+            last = machine.console.farewell
+            how = f"{how}; its kernel was told to end: {last}" if last else how
             return self.fail("hang", how, partial=partial)
         shutdown = machine.monitor.event("SHUTDOWN") or {}
         end = ending(
@@ -100,6 +102,7 @@ class Postmortem:
             returncode=machine.process.returncode,
             shutdown=shutdown.get("data", {}).get("reason", ""),
             why=why,
+            farewell=machine.console.farewell,
         )
         said = self._said() if end.verdict == "qemu-died" else ""
         return self.fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)

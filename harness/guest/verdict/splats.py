@@ -8,9 +8,10 @@ that are not the machinery of reporting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from harness.guest.limits import MATCHED
 from harness.values import Value
 
 #: Frames in a fingerprint.
@@ -161,16 +162,21 @@ class _Open:
 
 
 class Scanner:
-    """Finds reports in lines as they come. Never raises on what a guest prints."""
+    """Finds reports in lines as they come. Never raises on what a guest prints.
 
-    def __init__(self) -> None:
+    :param keep: takes each report that is complete, in place of :meth:`splats`.
+    """
+
+    def __init__(self, keep: Callable[[Splat], None] | None = None) -> None:
         self._number = 0
         self._open: _Open | None = None
         self._done: list[Splat] = []
+        self._keep = keep or self._keep_first
 
     def feed(self, raw: bytes) -> None:
         """Take one line, without its end."""
         self._number += 1
+        raw = raw[:MATCHED]
         line = _STAMP.sub(b"", raw.rstrip(b"\r\n"))
         rule = next((rule for rule in RULES if rule.begin.search(line)), None)
         if self._open is None:
@@ -225,9 +231,13 @@ class Scanner:
             self._finish()
 
     def _finish(self) -> None:
-        if self._open is not None and len(self._done) < MAX_SPLATS:
-            self._done.append(_splat(self._open))
+        if self._open is not None:
+            self._keep(_splat(self._open))
         self._open = None
+
+    def _keep_first(self, splat: Splat) -> None:
+        if len(self._done) < MAX_SPLATS:
+            self._done.append(splat)
 
 
 def _is_cut(title: bytes) -> bool:

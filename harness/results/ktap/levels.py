@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from harness.results.ktap.kept import Lines, cut
 from harness.results.ktap.lines import Status
+
+#: Complaints about one document that are kept, and characters of each.
+MAX_COMPLAINTS, MAX_COMPLAINT = 20, 500
 
 
 class Draft(NamedTuple):
@@ -14,8 +19,23 @@ class Draft(NamedTuple):
     path: tuple[str, ...]
     status: Status
     message: str
-    lines: list[str]
+    lines: Iterable[str]
     synthetic: bool = False
+
+
+class Complaints(list[str]):
+    """What is wrong with a document; the first few, each once and cut."""
+
+    def append(self, text: str) -> None:
+        """Add a complaint."""
+        text = cut(text, MAX_COMPLAINT)
+        if len(self) < MAX_COMPLAINTS and text not in self:
+            super().append(text)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Add several."""
+        for text in texts:
+            self.append(text)
 
 
 @dataclass
@@ -32,9 +52,9 @@ class Level:
     failed: int = 0
     #: A name that ``# Subtest:`` gave to the document that will open below this one.
     child: str | None = None
-    lines: list[str] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
     held: list[Draft] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    complaints: Complaints = field(default_factory=Complaints)
 
     @property
     def touched(self) -> bool:

@@ -1,9 +1,10 @@
 """A streaming reader of the KTAP that a guest program prints.
 
 It takes bytes as they come, in pieces of any size, and gives each case as soon as its full name is
-known. It never raises on what a guest says and loses nothing: a line is a case's result, what the
-case checks, one of its diagnostics, or kept in :attr:`KtapReader.stray`. Time is linear in the
-input.
+known. It never raises on what a guest says and drops nothing in silence: a line is a case's result,
+what the case checks, one of its diagnostics, or kept in :attr:`KtapReader.stray`. Where these grow
+beyond some KiB, their first and last lines are kept. Time is linear in the input, and memory is
+bounded.
 
 A document's structure is found by indentation (ktap.rst, "Nested tests"). Only the leaves of the
 tree are cases; a parent becomes a case of its own when it says something that its children do not:
@@ -16,8 +17,10 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.results.ktap.exit_status import death, exit_complaint
-from harness.results.ktap.levels import Draft, Level, cases
+from harness.results.ktap.kept import MAX_MESSAGE, LineCutter, Lines, cut
+from harness.results.ktap.levels import MAX_COMPLAINT, Complaints, Draft, Level, cases
 from harness.results.ktap.lines import (
+    MAX_NAME,
     BailOut,
     Plan,
     Result,
@@ -36,6 +39,8 @@ from harness.values import Value
 PROGRAM = "(program)"
 #: Levels of nesting that are followed; a deeper line is kept as a diagnostic and told.
 MAX_DEPTH = 16
+#: Cases of one program that are given, characters of their names, and of all their diagnostics.
+MAX_CASES, MAX_PATH, MAX_SAID = 10_000, 1000, 4 << 20
 #: Remarks on the form of the output that are kept.
 MAX_PROBLEMS = 50
 
@@ -60,20 +65,27 @@ class KtapReader:
     """Reads one program's output; :meth:`feed` what arrives, then :meth:`close` once."""
 
     def __init__(self) -> None:
-        self._partial: list[bytes] = []
+        self._cutter = LineCutter()
         self._stack = [Level(0)]
         self._ready: list[CaseResult] = []
         self._names: Counter[str] = Counter()
         self._dialect: str | None = None
         self._prefixed = False
-        self._complaints: list[str] = []
-        self._stray: list[str] = []
+        self._complaints = Complaints()
+        self._stray = Lines()
         self._problems: list[str] = []
         self._last = ""
         self._closed = False
+        self._cases = 0
+        self._said = 0
         self._last_document: tuple[int, int | None, str | None] = (0, None, None)
         #: How many cases were given, by status.
         self.counts: Counter[Status] = Counter()
+
+    @property
+    def full(self) -> str:
+        """Why no more output is wanted; empty while it is."""
+        return f"more than {MAX_CASES} cases" if self._cases > MAX_CASES else ""
 
     @property
     def stray(self) -> str:
@@ -87,13 +99,8 @@ class KtapReader:
 
     def feed(self, data: bytes) -> list[CaseResult]:
         """Take the next bytes; return the cases that they completed."""
-        first, *rest = data.split(b"\n")
-        self._partial.append(first)
-        if rest:
-            self._line(b"".join(self._partial))
-            self._partial = [rest.pop()]
-            for line in rest:
-                self._line(line)
+        for line in self._cutter.feed(data):
+            self._line(line)
         return self._take()
 
     def close(
@@ -114,8 +121,7 @@ class KtapReader:
         if self._closed:
             return []
         died = death(returncode, signal, reason)
-        rest = b"".join(self._partial)
-        if rest:
+        if rest := self._cutter.rest():
             # A dying program's last line may be cut: "ok 1" could have been "ok 12 # SKIP".
             self._line(rest, plain=died is not None)
         if len(self._stack) > 1 and not self._stack[0].touched:
@@ -131,7 +137,7 @@ class KtapReader:
         raw = raw.removesuffix(b"\r")
         text = decode(raw)
         if text.strip():
-            self._last = text.strip()
+            self._last = text.strip()[:MAX_NAME]
         start = printk_prefix(raw)
         said = None
         if self._closed:
@@ -210,7 +216,7 @@ class KtapReader:
             self._problem(f"result {said.number} where {level.number + 1} was due")
         level.number = level.number + 1 if said.number is None else said.number
         name = said.name or (suite.name if suite else None) or f"case {level.seen}"
-        lines, level.lines, level.child = level.lines, [], None
+        lines, level.lines, level.child = level.lines, Lines(), None
         if said.cut:
             lines.append(text)
         if suite is None:
@@ -260,15 +266,13 @@ class KtapReader:
             for draft in level.held:
                 self._emit(draft._replace(path=(name, *draft.path)), above, counted=True)
 
-    def _close_suite(
-        self, suite: Level, said: Result, name: str, lines: list[str], text: str
-    ) -> None:
+    def _close_suite(self, suite: Level, said: Result, name: str, lines: Lines, text: str) -> None:
         """Settle a parent's result with the document that came before it."""
         for draft in suite.held:
             self._emit(draft._replace(path=(name, *draft.path)), counted=True)
         if suite.name is not None and said.name not in {"", suite.name}:
             self._problem(f"the result of subtest {suite.name} is named {said.name}")
-        lines = [*lines, *suite.lines]
+        lines.extend(suite.lines)
         self._stack[-1].failed += suite.failed
         complaints = suite.all_complaints()
         if suite.seen == 0 and (said.status != "pass" or not complaints):
@@ -304,6 +308,10 @@ class KtapReader:
         self, draft: Draft, above: list[Level] | None = None, *, counted: bool = False
     ) -> None:
         """Give a case away, or hold it where an ancestor's name is not known yet."""
+        if not draft.synthetic and not counted:
+            self._cases += 1
+        if self._cases > MAX_CASES and draft.status != "fail":
+            return
         levels = self._stack if above is None else above
         if draft.status == "fail" and not counted:
             levels[-1].failed += 1
@@ -315,20 +323,27 @@ class KtapReader:
         self._finish(draft)
 
     def _finish(self, draft: Draft) -> None:
-        wanted = name = ".".join(draft.path)
+        if len(self._names) >= 2 * MAX_CASES and not draft.synthetic:
+            return
+        wanted = name = cut(".".join(draft.path), MAX_PATH)
         while name in self._names:
             self._names[wanted] += 1
             name = f"{wanted} ({self._names[wanted]})"
         self._names[name] = 1
         self.counts[draft.status] += 1
-        checks = [checks_of(line) for line in draft.lines]
-        others = [line for line, ids in zip(draft.lines, checks, strict=True) if not ids]
+        lines = list(draft.lines)
+        checks = [checks_of(line) for line in lines]
+        others = [line for line, ids in zip(lines, checks, strict=True) if not ids]
+        diagnostics = "\n".join(others)
+        self._said += len(diagnostics)
+        if self._said > MAX_SAID and not draft.synthetic:
+            diagnostics = cut(diagnostics, 100)
         self._ready.append(
             CaseResult(
                 name=name,
                 status=draft.status,
-                message=draft.message,
-                diagnostics="\n".join(others),
+                message=cut(draft.message, MAX_MESSAGE),
+                diagnostics=diagnostics,
                 checks=tuple(dict.fromkeys(one for ids in checks for one in ids)),
                 synthetic=draft.synthetic,
             )
@@ -360,7 +375,7 @@ class KtapReader:
             self._finish(Draft((PROGRAM,), status, message, [*lines, *errors], synthetic=True))
         else:
             self._stray.extend([*lines, *errors])
-        self._stack[0].lines = []
+        self._stack[0].lines = Lines()
 
     def _take(self) -> list[CaseResult]:
         ready, self._ready = self._ready, []
@@ -372,4 +387,4 @@ class KtapReader:
 
     def _problem(self, text: str) -> None:
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(text)
+            self._problems.append(cut(text, MAX_COMPLAINT))

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 
 from harness.results.ktap.exit_status import EXIT_SKIP, death
+from harness.results.ktap.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.lines import (
     MAX_NAME,
     Plan,
@@ -21,8 +22,10 @@ from harness.results.ktap.lines import (
     classify,
     decode,
 )
-from harness.results.ktap.reader import PROGRAM, CaseResult, KtapReader
+from harness.results.ktap.reader import MAX_CASES, MAX_SAID, PROGRAM, CaseResult, KtapReader
 
+#: Bytes of output without any form that are held until a line tells which it is.
+MAX_HELD = 1 << 20
 _SAID = re.compile(r"\s*\[(RUN|OK|FAIL|SKIP)\]\s*(.*)")
 _STATUS: dict[str, Status] = {"OK": "pass", "FAIL": "fail", "SKIP": "skip"}
 
@@ -36,19 +39,28 @@ class SelftestReader:
         self._is_plain = False
         self._ktap = KtapReader()
         self._held: list[bytes] = []
-        self._partial = b""
-        self._lines: list[str] = []
-        self._stray: list[str] = []
+        self._held_size = 0
+        self._cutter = LineCutter()
+        self._lines = Lines()
+        self._stray = Lines()
         self._running: str | None = None
         self._names: Counter[str] = Counter()
         self._counts: Counter[Status] = Counter()
         self._problems: list[str] = []
         self._last = ""
+        self._said = 0
 
     @property
     def counts(self) -> Counter[Status]:
         """How many cases were given, by status."""
         return self._ktap.counts if self._is_ktap else self._counts
+
+    @property
+    def full(self) -> str:
+        """Why no more output is wanted; empty while it is."""
+        if self._is_ktap:
+            return self._ktap.full
+        return f"more than {MAX_CASES} cases" if sum(self._counts.values()) > MAX_CASES else ""
 
     @property
     def stray(self) -> str:
@@ -64,13 +76,14 @@ class SelftestReader:
         """Take the next bytes; return the cases that they completed."""
         if self._is_ktap:
             return self._ktap.feed(data)
-        *lines, self._partial = (self._partial + data).split(b"\n")
         found: list[CaseResult] = []
-        for place, line in enumerate(lines):
-            found += self._line(line)
+        for line in self._cutter.feed(data):
             if self._is_ktap:
-                rest = b"\n".join([*lines[place + 1 :], self._partial])
-                return found + self._ktap.feed(rest)
+                found += self._ktap.feed(line + b"\n")
+            else:
+                found += self._line(line)
+        if self._is_ktap:
+            found += self._ktap.feed(self._cutter.rest())
         return found
 
     def close(
@@ -86,8 +99,8 @@ class SelftestReader:
         The parameters are those of :meth:`harness.results.ktap.reader.KtapReader.close`.
         """
         found: list[CaseResult] = []
-        if not self._is_ktap and self._partial:
-            found += self._line(self._partial)
+        if not self._is_ktap and (rest := self._cutter.rest()):
+            found += self._line(rest)
         if self._is_ktap:
             return found + self._ktap.close(returncode, signal=signal, reason=reason, stderr=stderr)
         for line in self._held:
@@ -101,7 +114,11 @@ class SelftestReader:
         if self._is_plain:
             return self._plain(raw)
         self._held.append(raw)
+        self._held_size += len(raw) + 64
+        # So many lines without any form: what comes later is no KTAP either.
+        gave_up = self._held_size > MAX_HELD
         self._is_ktap, self._is_plain = _is_ktap(raw), bool(_SAID.fullmatch(decode(raw)))
+        self._is_plain |= gave_up and not self._is_ktap
         if not self._is_ktap and not self._is_plain:
             return []
         held, self._held = self._held, []
@@ -111,7 +128,7 @@ class SelftestReader:
 
     def _plain(self, raw: bytes) -> list[CaseResult]:
         text = decode(raw)
-        self._last = text.strip() or self._last
+        self._last = text.strip()[:MAX_NAME] or self._last
         self._lines.append(text)
         found = _SAID.fullmatch(text)
         if not found:
@@ -129,15 +146,20 @@ class SelftestReader:
     ) -> CaseResult:
         """Make a case of the lines until here."""
         wanted = wanted[:MAX_NAME]
-        self._names[wanted] += 1
+        if len(self._names) < MAX_CASES or wanted in self._names:
+            self._names[wanted] += 1
         number = self._names[wanted]
         self._counts[status] += 1
-        lines, self._lines = self._lines, []
+        lines, self._lines = self._lines, Lines()
+        diagnostics = "\n".join(lines)
+        self._said += len(diagnostics)
+        if self._said > MAX_SAID and not synthetic:
+            diagnostics = cut(diagnostics, 100)
         return CaseResult(
             name=wanted if number == 1 else f"{wanted} ({number})",
             status=status,
-            message=message,
-            diagnostics="\n".join(lines),
+            message=cut(message, MAX_MESSAGE),
+            diagnostics=diagnostics,
             synthetic=synthetic,
         )
 
@@ -146,7 +168,7 @@ class SelftestReader:
     ) -> list[CaseResult]:
         """Return the program's own case, unless its exit code only says what a case has said."""
         if stderr.strip():
-            self._lines += decode(stderr).rstrip("\n").split("\n")
+            self._lines.extend(decode(stderr).rstrip("\n").split("\n"))
         failed = self._counts["fail"]
         said = f"; last line: {self._last[:MAX_NAME]!r}" if self._last else ""
         if died is not None:
@@ -160,7 +182,7 @@ class SelftestReader:
             self._problems.append("exit code 0, although a case failed")
         if not self._counts:
             return [self._case(PROGRAM, "pass", "exit code 0", synthetic=True)]
-        self._stray += self._lines
+        self._stray.extend(self._lines)
         return []
 
 

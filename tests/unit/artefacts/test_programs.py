@@ -11,6 +11,7 @@ import pytest
 
 from harness.artefacts import toolchain
 from harness.artefacts.programs import (
+    Settings,
     build_programs,
     compile_argv,
     find_programs,
@@ -119,14 +120,16 @@ def test_no_programs_and_bad_names(store: Store, kernel: KernelArtefact, tmp_pat
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("timeout=5", (5.0, False)),
-        ("", (30.0, False)),
-        ("timeout = 1.5\n", (1.5, False)),
-        ("isolate=yes # it unplugs CPUs\ntimeout=7\n", (7.0, True)),
-        ("isolate=yes\nisolate=no\n", (30.0, False)),
+        ("timeout=5", Settings(5.0)),
+        ("", Settings(30.0, isolate=False, output_limit=64 << 20)),
+        ("timeout = 1.5\n", Settings(1.5)),
+        ("isolate=yes # it unplugs CPUs\ntimeout=7\n", Settings(7.0, isolate=True)),
+        ("isolate=yes\nisolate=no\n", Settings()),
+        ("output-limit=4096", Settings(output_limit=4096)),
+        ("output-limit = 3M # it prints a lot", Settings(output_limit=3 << 20)),
     ],
 )
-def test_what_settings_state(tmp_path: Path, text: str, meant: tuple[float, bool]) -> None:
+def test_what_settings_state(tmp_path: Path, text: str, meant: Settings) -> None:
     (tmp_path / "settings").write_text(text)
     assert read_settings(tmp_path / "settings") == meant
 

@@ -370,9 +370,10 @@ def test_words_survive_a_shell(words: list[str]) -> None:
 
 
 def test_with_a_terminal_the_server_has_begun_the_session() -> None:
-    assert remote_command(["a b"], None, "/m") == "echo $$ >/m; exec setsid 'a b'"
-    assert remote_command(["a b"], {"K": "v"}, "/m") == "echo $$ >/m; exec setsid env K=v 'a b'"
-    assert remote_command(["a b"], None, "/m", terminal=True) == "echo $$ >/m; exec 'a b'"
+    assert remote_command(["a b"], None, "/m") == "echo $$ >/m; exec setsid 'a b' </dev/null"
+    words = remote_command(["a b"], {"K": "v"}, "/m")
+    assert words == "echo $$ >/m; exec setsid env K=v 'a b' </dev/null"
+    assert remote_command(["a b"], None, "/m", terminal=True, reads=True).endswith("exec 'a b'")
 
 
 def test_keys_are_fresh_and_in_dropbears_format() -> None:

@@ -1,0 +1,151 @@
+"""Copying files out of a guest over SFTP, with a budget on everything that the guest decides.
+
+The guest's SFTP server may be hostile. Its listings are taken entry by entry and its files in
+chunks, a size that it states is only believed if it is too large, and folders are walked without
+recursion. Links and devices are left out: a link could lead in circles, and out of the folder.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import paramiko
+from paramiko.message import Message
+from paramiko.sftp import CMD_CLOSE, CMD_HANDLE, CMD_NAME, CMD_OPENDIR, CMD_READDIR
+
+from harness.guest.limits import Budget, Spent, TooMuch, printable
+from harness.guest.verdict.deadlines import Deadline
+
+_CHUNK = 32 << 10
+#: What parsing the answers of a server raises that does not keep to the protocol.
+NONSENSE = (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)
+
+
+class _Entry(NamedTuple):
+    remote: bytes
+    local: Path
+    depth: int
+
+
+class _Found(NamedTuple):
+    raw: bytes
+    mode: int
+    size: int
+
+
+def copy(
+    sftp: paramiko.SFTPClient, remote: str, local: Path, deadline: Deadline, budget: Budget
+) -> None:
+    """Copy a file, or a folder with all that is in it.
+
+    What was copied before a limit was reached stays.
+
+    :raise FileNotFoundError: there is no ``remote``.
+    :raise TooMuch: the budget or the deadline was exceeded, or the server does not keep to SFTP.
+    """
+    spent = Spent(budget, remote)
+    try:
+        _walk(sftp, _Entry(remote.encode(), local, 0), deadline, spent)
+    except UnicodeError as error:
+        raise TooMuch(
+            f"the guest gave a name that cannot be kept: {error}", where=remote
+        ) from error
+    except NONSENSE as error:
+        raise TooMuch(
+            f"the guest's SFTP server does not keep to the protocol: {error}", where=remote
+        ) from error
+
+
+def _walk(sftp: paramiko.SFTPClient, start: _Entry, deadline: Deadline, spent: Spent) -> None:
+    attributes = sftp.lstat(start.remote)
+    mode, size = attributes.st_mode or 0, attributes.st_size or 0
+    if not stat.S_ISDIR(mode):
+        if stat.S_ISREG(mode):
+            start.local.parent.mkdir(parents=True, exist_ok=True)
+            _copy_file(sftp, start, size, deadline, spent)
+        return
+    start.local.mkdir(parents=True, exist_ok=True)
+    folders = [start]
+    while folders:
+        folder = folders.pop()
+        for found in _listing(sftp, folder.remote, deadline, spent):
+            name = spent.name(found.raw)
+            entry = _Entry(folder.remote + b"/" + found.raw, folder.local / name, folder.depth + 1)
+            if stat.S_ISDIR(found.mode):
+                spent.entry(entry.depth)
+                entry.local.mkdir(exist_ok=True)
+                folders.append(entry)
+            elif stat.S_ISREG(found.mode):
+                spent.entry(folder.depth)
+                _copy_file(sftp, entry, found.size, deadline, spent)
+
+
+def _copy_file(
+    sftp: paramiko.SFTPClient, entry: _Entry, size: int, deadline: Deadline, spent: Spent
+) -> None:
+    """Copy a file chunk by chunk: its stated size is a claim, and may be wrong both ways."""
+    name = printable(entry.remote)
+    spent.claim(size, name)
+    try:
+        source = sftp.open(entry.remote, "rb")
+    except FileNotFoundError:
+        if entry.depth == 0:
+            raise
+        return  # it went away in the meantime
+    with source, entry.local.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            spent.add(len(chunk))
+            target.write(chunk)
+            if deadline.expired:
+                raise spent.late(deadline.seconds)
+
+
+def _listing(
+    sftp: paramiko.SFTPClient, folder: bytes, deadline: Deadline, spent: Spent
+) -> Iterator[_Found]:
+    """Give the entries of a folder, of which there may be any number.
+
+    Paramiko's own listings decode names as UTF-8, and fail for the whole folder at one that is not.
+    """
+    kind, answer = _request(sftp, CMD_OPENDIR, folder)
+    if kind != CMD_HANDLE:
+        raise ValueError(f"answer {kind} to the opening of a folder")
+    handle = answer.get_string()
+    try:
+        while True:
+            if deadline.expired:
+                raise spent.late(deadline.seconds)
+            try:
+                kind, answer = _request(sftp, CMD_READDIR, handle)
+            except EOFError:
+                return  # SSH_FX_EOF: the listing is complete
+            if kind != CMD_NAME:
+                raise ValueError(f"answer {kind} to the reading of a folder")
+            yield from _names(answer)
+    finally:
+        if not deadline.expired:
+            _request(sftp, CMD_CLOSE, handle)
+
+
+def _names(answer: Message) -> Iterator[_Found]:
+    """Give the entries in one answer of a listing (draft-ietf-secsh-filexfer-02, section 7)."""
+    count = answer.get_int()
+    if count == 0:
+        raise ValueError("a listing that neither goes on nor ends")
+    for _ in range(count):
+        if not answer.get_remainder():
+            raise ValueError("a listing with fewer names than it says")
+        raw = answer.get_string()
+        answer.get_string()  # the line that `ls -l` would print
+        found: Any = paramiko.SFTPAttributes._from_msg(answer)  # type: ignore[attr-defined]
+        if raw not in {b".", b".."}:
+            yield _Found(raw, found.st_mode or 0, found.st_size or 0)
+
+
+def _request(sftp: paramiko.SFTPClient, kind: int, *words: bytes) -> tuple[int, Message]:
+    answer: tuple[int, Message] = sftp._request(kind, *words)  # type: ignore[attr-defined]
+    return answer

@@ -1,0 +1,178 @@
+"""What a guest can make its readers take: a hostile SFTP server, storms, output without end."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.sftp import SFTP_NO_SUCH_FILE
+from paramiko.sftp_attr import SFTPAttributes
+
+from harness.guest.alarm import Alarm
+from harness.guest.limits import Budget, TooMuch
+from harness.guest.transport import fetch
+from harness.guest.transport.console import Console
+from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.splats import MAX_SPLATS
+from harness.guest.verdict.storm import MAX_EXCUSED, STORM
+
+_FOLDER, _FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
+
+
+def _attributes(name: str, mode: int, size: int) -> SFTPAttributes:
+    found = SFTPAttributes()
+    found.filename, found.st_mode, found.st_size = name, mode, size
+    found.st_uid = found.st_gid = found.st_mtime = found.st_atime = 0
+    return found
+
+
+class _Endless(paramiko.SFTPHandle):
+    def stat(self) -> SFTPAttributes:
+        return _attributes("f", _FILE, 3)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b"\0" * length
+
+
+class _Server(paramiko.SFTPServerInterface):
+    """Has a folder ``/x`` with names that the test chose."""
+
+    names: tuple[str, ...] = ()
+    size = 3
+    folders = False
+
+    def lstat(self, path: str) -> SFTPAttributes | int:
+        if path == "/none":
+            return int(SFTP_NO_SUCH_FILE)
+        is_folder = path == "/x" or self.folders
+        return _attributes("x", _FOLDER if is_folder else _FILE, self.size)
+
+    stat = lstat
+
+    def list_folder(self, path: str) -> list[SFTPAttributes]:
+        mode = _FOLDER if self.folders else _FILE
+        return [_attributes(name, mode, self.size) for name in self.names]
+
+    def open(self, path: str, flags: int, attr: SFTPAttributes) -> paramiko.SFTPHandle:
+        return _Endless(flags)
+
+
+class _Login(paramiko.ServerInterface):
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return int(OPEN_SUCCEEDED)
+
+    def check_auth_none(self, username: str) -> int:
+        return int(AUTH_SUCCESSFUL)
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "none"
+
+
+@pytest.fixture
+def server() -> type[_Server]:
+    return type("Server", (_Server,), {})
+
+
+@pytest.fixture
+def sftp(server: type[_Server]) -> Iterator[paramiko.SFTPClient]:
+    """A client of a hostile server, both ends here."""
+    ours, theirs = socket.socketpair()
+    there, here = paramiko.Transport(theirs), paramiko.Transport(ours)
+    there.add_server_key(paramiko.ECDSAKey.generate())
+    there.set_subsystem_handler("sftp", paramiko.SFTPServer, server)
+    there.start_server(event=threading.Event(), server=_Login())
+    here.start_client(timeout=30)
+    here.auth_none("root")
+    channel = here.open_session()
+    channel.invoke_subsystem("sftp")
+    yield paramiko.SFTPClient(channel)
+    here.close()
+    there.close()
+
+
+def _copy(sftp: paramiko.SFTPClient, out: Path, seconds: float = 60.0) -> None:
+    budget = Budget(1 << 20, files=100, depth=8)
+    fetch.copy(sftp, "/x", out, Deadline("copy", seconds), budget)
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "folders", "said"),
+    [
+        (("big",), 1 << 40, False, "1099511627776 bytes"),
+        (("endless",), 3, False, "more than 1 MiB"),
+        (("d",), 0, True, "folders more than 8 deep"),
+        (("a\0b",), 3, False, "no name of a file"),
+        (("",), 3, False, "no name of a file"),
+        (("../up",), 3, False, "no name of a file"),
+        (("a" * 400,), 3, False, "a name of 400 bytes"),
+        (tuple(f"d{number}" for number in range(200)), 3, True, "more than 100 files"),
+    ],
+    ids=["claim", "endless", "deep", "nul", "empty", "up", "long", "many"],
+)
+def test_a_hostile_server_is_bounded(
+    server: type[_Server],
+    sftp: paramiko.SFTPClient,
+    tmp_path: Path,
+    names: tuple[str, ...],
+    size: int,
+    folders: bool,
+    said: str,
+) -> None:
+    server.names, server.size, server.folders = names, size, folders
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooMuch, match=said):
+            _copy(sftp, tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) <= 2 << 20
+
+
+def test_a_copy_ends_at_its_deadline(
+    server: type[_Server], sftp: paramiko.SFTPClient, tmp_path: Path
+) -> None:
+    server.names = ("endless",)
+    with pytest.raises(TooMuch, match="not complete after"):
+        _copy(sftp, tmp_path / "out", 0.0)
+
+
+def test_what_is_not_there_is_no_excess(sftp: paramiko.SFTPClient, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        fetch.copy(sftp, "/none", tmp_path / "out", Deadline("copy", 60), Budget(1))
+
+
+def _warn(number: int) -> bytes:
+    return (
+        b"------------[ cut here ]------------\n"
+        b"WARNING: CPU: 0 PID: 1 at a.c:1 known%d+0x1/0x2\n"
+        b"---[ end trace 0000 ]---\n" % number
+    )
+
+
+_KASAN = b"BUG: KASAN: slab-use-after-free in real+0x1/0x2\n" + b"=" * 67 + b"\n"
+
+
+def test_excused_reports_leave_room_for_others(tmp_path: Path) -> None:
+    console = Console(tmp_path / "log", Alarm())
+    console.excuse(lambda splat: "known" in splat.title)
+    for number in range(2 * MAX_SPLATS):
+        console.feed(_warn(number))
+    console.feed(_KASAN)
+    kinds = [splat.kind for splat in console.splats()]
+    assert kinds == ["warn"] * MAX_EXCUSED + ["kasan"]
+
+
+def test_a_storm_is_told(tmp_path: Path) -> None:
+    console = Console(tmp_path / "log", Alarm())
+    for number in range(2 * MAX_SPLATS):
+        console.feed(_warn(number))
+    kinds = [splat.kind for splat in console.splats()]
+    assert kinds == ["warn"] * MAX_SPLATS + [STORM]
