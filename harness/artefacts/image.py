@@ -16,24 +16,25 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email import message_from_string
+from hashlib import sha256
 from pathlib import Path
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from harness import paths
+from harness.artefacts import package_files
+from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.artefacts.store import Store
 from harness.errors import BuildError
 from harness.lib import cpio
 from harness.progress import Progress
 from harness.values import ImageArtefact, Value
 
-#: Raised when this module packs differently from the same inputs.
-LAYOUT = 1
-
-#: Package → what the guest runs of it.
+#: Package → the program that the guest runs of it, by its path in the guest. Its folder in the
+#: package differs between releases (``bin``, ``usr/bin``), so it is searched for by name.
 PROGRAMS: Mapping[str, str] = {
     "busybox-static": "bin/busybox",
     "dropbear-bin": "usr/sbin/dropbear",
@@ -91,7 +92,7 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
         if compiler is None:
             raise BuildError("no C compiler for the guest's own programs", hint="install gcc")
         inputs = {
-            "layout": LAYOUT,
+            "code": _code(),
             "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
             "files": {name: (paths.IMAGES / name).read_text() for name in OWN_FILES},
             "compiler": _output([compiler, "--version"]).splitlines()[0],
@@ -100,9 +101,9 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
         def build(folder: Path) -> None:
             step.update("packing")
             with tempfile.TemporaryDirectory(prefix="uintr-harness-image-") as scratch:
-                root = _unpack(packages, Path(scratch))
+                unpacked = _unpack(packages, Path(scratch))
                 helpers = _build_helpers(compiler, Path(scratch))
-                archive = cpio.pack(image_nodes(root, helpers))
+                archive = cpio.pack(image_nodes(unpacked, helpers))
             target = folder / "initramfs.cpio.gz"
             target.write_bytes(gzip.compress(archive, 9, mtime=0))
 
@@ -159,21 +160,23 @@ def _build_helpers(compiler: str, scratch: Path) -> dict[str, bytes]:
     return built
 
 
-def image_nodes(root: Path, helpers: Mapping[str, bytes]) -> Iterator[cpio.Node]:
-    """Yield what the guest needs of the unpacked packages in ``root``, and the harness's own.
+def image_nodes(packages: Mapping[str, Path], helpers: Mapping[str, bytes]) -> Iterator[cpio.Node]:
+    """Yield what the guest needs of the unpacked packages, and the harness's own files.
 
+    :param packages: package → the folder that it was unpacked into.
     :param helpers: name → binary of :data:`HELPERS`.
-    :raise BuildError: a program is not where it was, or a library is in no package.
+    :raise BuildError: a package lacks its program, or no package has a library.
     """
-    for package, path in PROGRAMS.items():
-        if not (root / path).is_file():
-            raise BuildError(
-                f"the package {package} has no {path}", hint="report this with your release's name"
-            )
-        yield cpio.file(path, (root / path).read_bytes(), 0o755)
-    for path, library in _libraries(root).items():
+    programs = {
+        path: find_program(package, packages[package], Path(path).name)
+        for package, path in PROGRAMS.items()
+    }
+    for path, program in programs.items():
+        yield cpio.file(path, program.read_bytes(), 0o755)
+    for path, library in _libraries(programs.values(), packages).items():
         yield cpio.file(path, library.read_bytes(), 0o755)
-    for applet in _output([str(root / "bin/busybox"), "--list"]).split():
+    busybox = programs[PROGRAMS["busybox-static"]]
+    for applet in _output([str(busybox), "--list"]).split():
         if applet != "busybox":
             yield cpio.link(f"bin/{applet}", "busybox")
     for path in SFTP_LINKS:
@@ -206,48 +209,48 @@ def needed_libraries(binary: bytes) -> tuple[list[str], str]:
     return names, ""
 
 
-def _libraries(root: Path) -> dict[str, Path]:
-    """Return where the guest needs which library of ``root``: those of its programs, and theirs.
+def _libraries(programs: Iterable[Path], packages: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the libraries that the guest's programs need, and theirs, by their paths in the guest.
 
-    The loader goes to the path that programs name. Only regular files of ``root`` are taken:
-    an absolute link in it would lead out to the host's files.
+    The loader goes to the path that the programs name, another library to the path that its
+    package has it at, which is one that the package's own libc searches.
     """
-    available = {
-        path.name: path
-        for folder in ("lib", "usr/lib")
-        for path in sorted((root / folder).rglob("*.so*"))
-    }
     found: dict[str, Path] = {}
-    queue = [root / path for path in PROGRAMS.values()]
+    queue = list(programs)
     while queue:
         binary = queue.pop()
         names, interpreter = needed_libraries(binary.read_bytes())
         loader = Path(interpreter).name
-        for name in {*names, loader} - {""}:
-            library = available.get(name)
-            if library is None:
-                raise BuildError(f"no package holds {name}", where=binary.name)
-            # A link to a versioned file beside it; the guest gets it under the name it asks for.
-            actual = library.parent / library.readlink() if library.is_symlink() else library
-            if not actual.is_relative_to(root) or not actual.is_file():
-                raise BuildError(f"{name} leads out of its package", where=library.name)
+        for name in sorted({*names, loader} - {""}):
+            root, library = find_library(packages, name, binary.name)
             is_loader = name == loader
             path = interpreter.lstrip("/") if is_loader else str(library.relative_to(root))
             if path not in found:
-                found[path] = actual
-                queue.append(actual)
+                found[path] = resolve_inside(root, library)
+                queue.append(found[path])
     return found
 
 
-def _unpack(packages: Sequence[Package], scratch: Path) -> Path:
-    root = scratch / "root"
+def _unpack(packages: Sequence[Package], scratch: Path) -> dict[str, Path]:
+    """Download packages, and return the folder that each is unpacked into, by its name."""
     _output(apt_download_argv(packages), _APT_HINT, cwd=scratch)
+    unpacked = {}
     for archive in sorted(scratch.glob("*.deb")):
-        _output(["dpkg-deb", "-x", str(archive), str(root)])
-    for path in root.rglob("*"):  # a package may hold what its owner alone may read
-        if path.is_file() and not path.is_symlink():
-            path.chmod(path.stat().st_mode | stat.S_IRUSR)
-    return root
+        # apt names an archive NAME_VERSION_ARCHITECTURE.deb, and no name has an underscore.
+        name = archive.name.partition("_")[0]
+        unpacked[name] = scratch / "unpacked" / name
+        unpacked[name].mkdir(parents=True)
+        _output(["dpkg-deb", "-x", str(archive), str(unpacked[name])])
+        for path in unpacked[name].rglob("*"):  # it may hold what its owner alone may read
+            if path.is_file() and not path.is_symlink():
+                path.chmod(path.stat().st_mode | stat.S_IRUSR)
+    return unpacked
+
+
+def _code() -> str:
+    """Return a digest of the code that decides how an image is packed."""
+    modules = (__file__, package_files.__file__, cpio.__file__)
+    return sha256(b"".join(Path(module).read_bytes() for module in modules)).hexdigest()
 
 
 _APT_HINT = "run `apt-get update` as root, and see that apt has a Debian mirror with `main`"

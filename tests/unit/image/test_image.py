@@ -10,6 +10,7 @@ import pytest
 
 from harness import paths
 from harness.artefacts import image
+from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.errors import BuildError
 from harness.lib import cpio
 
@@ -44,9 +45,59 @@ def test_needed_libraries_of_a_real_binary() -> None:
     assert "ld-linux" in loader
 
 
+def package(root: Path, *files: str) -> Path:
+    """Make an unpacked package of executable files."""
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+        (root / name).chmod(0o755)
+    return root
+
+
+@pytest.mark.parametrize("folder", ["bin", "usr/bin", "usr/lib/busybox/static"])
+def test_a_program_is_found_wherever_its_package_has_it(tmp_path: Path, folder: str) -> None:
+    root = package(tmp_path, f"{folder}/busybox", "usr/share/initramfs-tools/hooks/zz-busybox")
+    (root / "usr/share/doc/busybox").mkdir(parents=True)
+    (root / "sbin").mkdir()
+    (root / "sbin/busybox").symlink_to(f"/{folder}/busybox")
+    assert find_program("busybox-static", root, "busybox") == root / folder / "busybox"
+
+
 def test_a_package_without_its_program_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="busybox-static"):
-        list(image.image_nodes(tmp_path, {}))
+    root = package(tmp_path, "usr/bin/busybox2")
+    (root / "usr/share/busybox").mkdir(parents=True)
+    with pytest.raises(BuildError, match="busybox-static has no program busybox") as caught:
+        find_program("busybox-static", root, "busybox")
+    assert "usr/bin/busybox2" in str(caught.value.detail)
+    assert "report" in str(caught.value.hint)
+
+
+def test_a_library_is_found_in_any_package_and_its_links_stay_inside(tmp_path: Path) -> None:
+    one, two = package(tmp_path / "one", "usr/bin/x"), package(tmp_path / "two", "usr/lib/a/z.so.1")
+    (two / "lib64").mkdir()
+    (two / "lib64/z.so").symlink_to("/usr/lib/a/middle")
+    (two / "usr/lib/a/middle").symlink_to("z.so.1")
+    root, library = find_library({"one": one, "two": two}, "z.so", "x")
+    assert (root, library) == (two, two / "lib64/z.so")
+    assert resolve_inside(root, library) == two / "usr/lib/a/z.so.1"
+    for target in ("../../../one/usr/bin/x", "nothing", "out"):
+        (two / "lib64/out").unlink(missing_ok=True)
+        (two / "lib64/out").symlink_to(target)
+        with pytest.raises(BuildError, match="leads out"):
+            resolve_inside(two, two / "lib64/out")
+    with pytest.raises(BuildError, match=r"no package has the library y\.so") as caught:
+        find_library({"one": one, "two": two}, "y.so", "x")
+    assert "one, two" in str(caught.value.detail)
+
+
+def test_the_key_depends_on_the_code_that_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = image._code()
+    changed = tmp_path / "cpio.py"
+    changed.write_bytes(Path(cpio.__file__).read_bytes() + b"\n")
+    monkeypatch.setattr(cpio, "__file__", str(changed))
+    assert image._code() != before
 
 
 def test_archive_is_what_cpio_reads(tmp_path: Path) -> None:
