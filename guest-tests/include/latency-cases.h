@@ -162,10 +162,25 @@ static void latency_case_clocks(void)
 		   "the counter's rate changes: %f, then %f ns a tick", rate, again);
 	ktap_diag("%f ns a tick; between two looks %lu ticks, at the system's clock %llu ns",
 		  rate, latency_between_looks(), (unsigned long long)ns);
-	if (!latency_counts_instructions())
+	if (!latency_counts_instructions()) {
+		ktap_diag("%.1f ns a PAUSE, %.1f ns a CPUID: spins %s PAUSE",
+			  spin.pause * rate / SPIN_TURNS, spin.cpuid * rate / SPIN_TURNS,
+			  spin.bare ? "without" : "with");
 		return;
+	}
 	loop = clock_loop(5000) - clock_loop(1000);
 	ktap_check(loop == 8000, "8000 instructions are %lld ticks", (long long)loop);
+}
+
+/*
+ * Choose how all cases spin, before the first of them. Where instructions are counted both sides
+ * share a CPU, and nobody spins. Gives `missing`.
+ */
+static const char *latency_start(const char *missing)
+{
+	if (!missing && !latency_counts_instructions())
+		spin_choose();
+	return missing;
 }
 
 /*
@@ -178,6 +193,6 @@ static const struct ktap_case latency_cases[] = {					\
 	LATENCY_LIST(LATENCY_KTAP)							\
 	more										\
 };											\
-KTAP_MAIN(latency_cases, missing)
+KTAP_MAIN(latency_cases, latency_start(missing))
 
 #endif /* GUEST_TESTS_LATENCY_CASES_H */

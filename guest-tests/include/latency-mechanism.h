@@ -6,6 +6,7 @@
 #define GUEST_TESTS_LATENCY_MECHANISM_H
 
 #include "ktap.h"
+#include "spin.h"
 #include "task.h"
 
 #include <limits.h>
@@ -108,7 +109,7 @@ static inline void latency_relax(void)
 	if (latency_yields)
 		sched_yield();
 	else
-		__builtin_ia32_pause();
+		spin_relax();
 }
 
 static inline void latency_work(void)

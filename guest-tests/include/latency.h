@@ -27,6 +27,8 @@
  * Samples are ticks of the time stamp counter, scaled to nanoseconds. Where the counter counts
  * instructions ($UINTR_CLOCK=insn) they stay as they are, and time decides nothing. Reading the
  * counter is part of each sample; the case "clocks" says how much, and checks the counters.
+ *
+ * Whoever busy-waits does so with PAUSE or without, the same in the whole program: see spin.h.
  */
 #ifndef GUEST_TESTS_LATENCY_H
 #define GUEST_TESTS_LATENCY_H
@@ -293,6 +295,8 @@ static void latency_write(uint64_t *samples, unsigned long rounds, double ns_per
 				 latency_run.insn ? "insn" : "ns", samples + warm_up,
 				 rounds - warm_up),
 		   "cannot write samples: %s", ktap_errno(errno));
+	ktap_check(latency_run.insn || spin_write(), "cannot write how it spins: %s",
+		   ktap_errno(errno));
 	ktap_diag("%lu samples", rounds - warm_up);
 }
 

@@ -3,7 +3,7 @@
 A program writes one file per distribution, ``MECHANISM.MODE.UNIT.u64``: 64-bit unsigned
 little-endian integers, each one sample. The files are the truth and stay in the run's folder; what
 is computed here is an HdrHistogram (three significant digits) and what it says; percentiles of
-instructions are exact.
+instructions are exact. The file ``spin`` beside them says how the program spun.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from typing import NamedTuple, get_args
 
 from hdrh.histogram import HdrHistogram
 
-from harness.results.records import HostLoad, LatencyRecord, Mechanism, Unit
+from harness.results.records import HostLoad, LatencyRecord, Mechanism, Spin, Unit
 
 SUFFIX = ".u64"
+#: The file with one word of :data:`harness.results.records.Spin`.
+SPIN_FILE = "spin"
 #: Largest value that the histogram tells apart: 2**42 ns is 73 minutes. A larger sample is a
 #: program's mistake (a difference that went below zero, say); it is counted at this value.
 HIGHEST = 2**42
+DIFFERENT_SPINS = "some takes spin with PAUSE, and others without"
 DIGITS = 3
 _PERCENTILES = (50.0, 90.0, 99.0)
 _MODE = re.compile(
@@ -79,7 +82,12 @@ def read_folder(
     """
     records: list[LatencyRecord] = []
     errors: list[str] = []
+    spin, complaint = _read_spin(folder / SPIN_FILE)
+    if complaint:
+        errors.append(complaint)
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name == SPIN_FILE:
+            continue
         try:
             mechanism, mode, unit = parse_name(path.name)
             data = path.read_bytes()
@@ -97,8 +105,22 @@ def read_folder(
         place = path.relative_to(run) if run and path.is_relative_to(run) else path
         record = _record(values, mechanism, mode, unit, cell=cell, program=program)
         place_and_time = {"samples": str(place), "attempt": attempt, "host": host}
-        records.append(record.model_copy(update=place_and_time))
+        spun = spin if unit == "ns" else None
+        records.append(record.model_copy(update={**place_and_time, "spin": spun}))
     return Samples(tuple(records), tuple(errors))
+
+
+def _read_spin(path: Path) -> tuple[Spin | None, str | None]:
+    """Return how a program spun, None if it did not say, and what is wrong with the file."""
+    try:
+        word = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, f"{path.name!r} cannot be read: {error.strerror}"
+    if word not in get_args(Spin):
+        return None, f"{path.name}: {word[:40]!r} is none of {' '.join(get_args(Spin))}"
+    return word, None  # type: ignore[return-value]  # checked against the Literal
 
 
 def decode(data: bytes) -> tuple[Sequence[int], str | None]:
@@ -131,6 +153,8 @@ def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
         histogram.decode_and_add(record.histogram)
     count = sum(record.count for record in several)
     notes = dict.fromkeys(note for record in several for note in record.notes)
+    if len({record.spin for record in several}) > 1:
+        notes[DIFFERENT_SPINS] = None
     low, high = min(r.min for r in several), max(r.max for r in several)
     return first.model_copy(
         update={

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.results.blocks import Sketch, cut
 from harness.results.compare.resampling import MEDIAN, SLOW, Estimate, Interval
 from harness.results.latency import decode
-from harness.results.records import HostLoad, LatencyRecord, Unit
+from harness.results.records import HostLoad, LatencyRecord, Spin, Unit
 from harness.results.summary import LatencySummary, RatioSummary, Summary
 from harness.values import Value
 
@@ -28,6 +28,8 @@ class Measurement(Value):
     takes: tuple[Sketch, ...]
     #: What the host did during each take.
     hosts: tuple[HostLoad | None, ...] = ()
+    #: How each take spun; see :class:`harness.results.records.LatencyRecord`.
+    spins: tuple[Spin | None, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -45,9 +47,13 @@ def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ..
         groups[record.cell, record.mechanism, record.mode, record.unit].append(record)
     found = []
     for (cell, mechanism, mode, unit), several in groups.items():
-        takes = [(take, record.host) for record in several if (take := read_take(record, run))]
+        takes = [
+            (take, record.host, record.spin)
+            for record in several
+            if (take := read_take(record, run))
+        ]
         if takes:
-            sketches, hosts = zip(*takes, strict=True)
+            sketches, hosts, spins = zip(*takes, strict=True)
             found.append(
                 Measurement(
                     cell=cell,
@@ -56,6 +62,7 @@ def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ..
                     unit=unit,
                     takes=sketches,
                     hosts=hosts,
+                    spins=spins,
                 )
             )
     return tuple(found)
@@ -71,23 +78,32 @@ def read_take(record: LatencyRecord, run: Path) -> Sketch | None:
 
 
 def with_intervals(summary: Summary, measurements: Sequence[Measurement]) -> Summary:
-    """Return the summary with an interval beside each median, p99 and ratio to user interrupts."""
+    """Return the summary with an interval beside each median, p99 and ratio to user interrupts.
+
+    There is no ratio of two mechanisms that were measured with different spins.
+    """
     estimates = {
         (one.cell, *one.key): Estimate(one.takes, salt)
         for salt, one in enumerate(measurements, start=1)
     }
-    rows = [_with_interval(row, estimates) for row in summary.latency]
+    spins = {(one.cell, *one.key): set(one.spins) for one in measurements}
+    rows = [_with_interval(row, estimates, spins) for row in summary.latency]
     return summary.model_copy(update={"latency": tuple(rows)})
 
 
 def _with_interval(
-    row: LatencySummary, estimates: Mapping[tuple[str, str, str, str], Estimate]
+    row: LatencySummary,
+    estimates: Mapping[tuple[str, str, str, str], Estimate],
+    spins: Mapping[tuple[str, str, str, str], set[Spin | None]],
 ) -> LatencySummary:
-    own = estimates.get((row.cell, row.mechanism, row.mode, row.unit))
+    key = (row.cell, row.mechanism, row.mode, row.unit)
+    own = estimates.get(key)
     if own is None:
         return row
-    base = estimates.get((row.cell, BASE_MECHANISM, row.mode, row.unit))
-    ratio = own.ratio(base, MEDIAN) if base is not None and base is not own else None
+    base_key = (row.cell, BASE_MECHANISM, row.mode, row.unit)
+    base = estimates.get(base_key)
+    compares = base is not None and base is not own and spins[key] == spins[base_key]
+    ratio = own.ratio(base, MEDIAN) if base is not None and compares else None
     return row.model_copy(
         update={
             "p50_interval": _ends(own.interval(MEDIAN), row.p50),

@@ -26,6 +26,8 @@ RESULTS_FILE = "results.jsonl"
 
 Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
 Unit = Literal["ns", "insn"]
+#: How what busy-waits spins: with PAUSE, or without because PAUSE was measured to be expensive.
+Spin = Literal["pause", "bare"]
 
 
 class _Record(Value):
@@ -107,6 +109,9 @@ class LatencyRecord(_Record):
     attempt: int = 1
     #: None for a record of a version that did not watch the host.
     host: HostLoad | None = None
+    #: None where nobody spins (unit ``insn``), and for a record of a version that always executed
+    #: PAUSE, whatever it cost.
+    spin: Spin | None = None
     #: Whether the guest was restored from a saved one instead of booting.
     restored: bool = False
 

@@ -169,8 +169,8 @@ def _latencies(
             verdict = "new"
         elif key not in after:
             verdict = "gone"
-        elif why_not:
-            verdict, reason = "refused", why_not
+        elif refused := why_not or other_spin(before[key], after[key], fresh.accel):
+            verdict, reason = "refused", refused
         else:
             judgement = _judge(before[key], after[key], floors, emulated=fresh.accel == "tcg")
             verdict, reason = judgement.verdict, judgement.reason
@@ -189,6 +189,32 @@ def _why_not(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCe
     """Return why a base's cell of that name must not be compared; it may have none."""
     own = next((cell for cell in base.cells if cell.name == old.name), None)
     return refusal(base, new, own, fresh) if own else ""
+
+
+#: What a spin is called in a refusal.
+_SPINS = {
+    "pause": "with PAUSE",
+    "bare": "without PAUSE",
+    None: "with an expensive PAUSE",
+}
+
+
+def other_spin(before: Sequence[Measurement], after: Measurement, accel: str) -> str:
+    """Return why latencies that were measured by different spins must not be compared.
+
+    Programs that did not say how they spun executed PAUSE. On a processor that is what they do
+    now; under TCG PAUSE left translated code, and the figures were about that.
+    """
+    if after.unit == "insn":
+        return ""
+    unsaid = None if accel == "tcg" else "pause"
+    old, new = (
+        sorted({_SPINS[spin or unsaid] for one in several for spin in one.spins or (None,)})
+        for several in (before, (after,))
+    )
+    if old == new and len(new) == 1:
+        return ""
+    return f"spins {' and '.join(new)}, and {' and '.join(old)} before"
 
 
 def _judge(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,43 @@ def test_several_bases_are_one_measurement() -> None:
 def test_a_baseline_survives_its_file() -> None:
     base = side(latencies=(measured(),))
     assert Baseline.model_validate_json(base.to_json()) == base
+
+
+@pytest.mark.parametrize(
+    ("accel", "unit", "old", "new", "refused"),
+    [
+        ("tcg", "ns", ("bare",), ("bare",), False),
+        ("tcg", "ns", ("pause",), ("bare",), True),
+        ("tcg", "ns", ("bare",), ("pause",), True),
+        # A baseline of a version that always executed PAUSE has no field.
+        ("tcg", "ns", (), (), False),
+        ("tcg", "ns", (), (None,), False),
+        ("tcg", "ns", (), ("bare",), True),
+        ("tcg", "ns", (), ("pause",), True),
+        ("kvm", "ns", (), ("pause",), False),
+        ("kvm", "ns", (), ("bare",), True),
+        ("tcg", "ns", ("bare", "pause"), ("bare", "pause"), True),
+        ("tcg", "insn", (), (None,), False),
+    ],
+)
+def test_latencies_of_another_spin_are_refused(
+    accel: str, unit: str, old: tuple[Any, ...], new: tuple[Any, ...], refused: bool
+) -> None:
+    before, after = (
+        side(cell(accel=accel), latencies=(measured(spins=spins, unit=unit),))
+        for spins in (old, new)
+    )
+    (change,) = compare([before], after).latencies
+    assert change.verdict == ("refused" if refused else "same")
+    assert ("PAUSE" in change.reason) == refused
+
+
+def test_an_old_baseline_file_has_no_spin() -> None:
+    new = side(cell(accel="tcg"), latencies=(measured(spins=("pause",)),))
+    text = json.loads(new.to_json())
+    for one in text["measurements"]:
+        del one["spins"]
+    old = Baseline.model_validate(text)
+    (change,) = compare([old], new).latencies
+    assert change.verdict == "refused"
+    assert change.reason == "spins with PAUSE, and with an expensive PAUSE before"

@@ -9,12 +9,43 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.latency import HIGHEST, merge, parse_name, read_folder
+from harness.results.latency import DIFFERENT_SPINS, HIGHEST, merge, parse_name, read_folder
 from tests.unit.results import make
 
 
 def pack(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}Q", *values)
+
+
+@pytest.mark.parametrize(
+    ("word", "spin", "errors"),
+    [
+        (None, None, 0),
+        (b"bare\n", "bare", 0),
+        (b"pause\n", "pause", 0),
+        (b"", None, 1),
+        (b"fast\n", None, 1),
+        (b"\xff\x00", None, 1),
+    ],
+)
+def test_the_spin_is_that_of_times(
+    tmp_path: Path, word: bytes | None, spin: str | None, errors: int
+) -> None:
+    (tmp_path / "uintr.ping-pong.ns.u64").write_bytes(pack(5))
+    (tmp_path / "uintr.ping-pong.insn.u64").write_bytes(pack(5))
+    if word is not None:
+        (tmp_path / "spin").write_bytes(word)
+    found = read_folder(tmp_path, cell="c", program="p")
+    assert {record.unit: record.spin for record in found.records} == {"ns": spin, "insn": None}
+    assert len(found.errors) == errors
+
+
+def test_different_spins_in_one_distribution_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "uintr.ping-pong.ns.u64").write_bytes(pack(5))
+    (record,) = read_folder(tmp_path, cell="c", program="p").records
+    bare, pause = (record.model_copy(update={"spin": spin}) for spin in ("bare", "pause"))
+    assert merge([bare, bare]).notes == ()
+    assert merge([bare, pause]).notes == (DIFFERENT_SPINS,)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,18 @@ def test_intervals_stand_beside_what_they_are_of(tmp_path: Path) -> None:
     assert 2.9 < ratio.low < ratio.ratio < ratio.high < 3.1
 
 
+def test_another_spin_makes_no_ratio(tmp_path: Path) -> None:
+    for spin, ratio in (("bare", True), ("pause", False)):
+        several = [
+            record.model_copy(update={"spin": "bare" if record.mechanism == "uintr" else spin})
+            for record in records(tmp_path / spin, uintr=1, pipe=3)
+        ]
+        outcome = fold(several)
+        summary = with_intervals(outcome.summary, gather(outcome.takes, tmp_path / spin))
+        rows = {row.mechanism: row for row in summary.latency}
+        assert (rows["pipe"].to_uintr is not None) == ratio
+
+
 def test_attempts_are_takes_of_one_measurement(tmp_path: Path) -> None:
     several = records(tmp_path, 1, uintr=1) + records(tmp_path, 2, uintr=2)
     outcome = fold(several)
