@@ -44,7 +44,7 @@ _ENV_WAY = re.compile(
 )
 _PATH_WORD = re.compile(r"(?<![^\s\"'])(?:file://)?(/[^\s\"';]+)")
 
-#: Arguments: the root, then "from", "to" and "ro" or "rw" of each folder to bind, "--", the command.
+#: Arguments: the root; "from", "to" and "ro" or "rw" of each folder to bind; "--"; the command.
 #: The shell stays as the namespace's init and reaps what becomes its child.
 _ENTER = """
 set -eu
@@ -307,7 +307,7 @@ def debian_root(release: str, *, archives: Path, keep: Path | None = None) -> It
     """Make a root with the checkout in it, and remove it at the end.
 
     :param archives: a folder where downloaded packages are kept, by release.
-    :param keep: make it in this folder instead, or use what an earlier call made there, and leave it.
+    :param keep: make it in this folder, or use what an earlier call made there, and leave it.
     :raise GuestError: it cannot be made.
     """
     with ExitStack() as stack:
@@ -361,7 +361,7 @@ def _bound() -> list[str]:
 
 
 def _namespaces() -> list[str]:
-    """Return the beginning of a command line that gives a command mounts and processes of its own."""
+    """Return the start of a command line that gives a command its own mounts and processes."""
     return [
         *_bound(),
         *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"),
