@@ -1,1 +1,1 @@
-"""What the QEMU series must not change, compared with the same QEMU without it; run by people."""
+"""Tools that maintainers and users run beside the harness."""

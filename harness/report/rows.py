@@ -5,13 +5,14 @@ All text of guests is cleaned here, once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.lib.text import clean_line, excerpt
 from harness.report.figures import quantity, ratio, seconds, span, times
 from harness.results.hostload import disturbed
-from harness.results.records import CaseRecord
+from harness.results.records import CaseRecord, SplatRecord
 from harness.results.reproducer import script_path
 from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
 
@@ -178,7 +179,7 @@ def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
             "SPLAT",
             clean_line(splat.title),
             clean_line(splat.cell),
-            clean_line(f"during {splat.program}" if splat.program else ""),
+            clean_line("; ".join(_circumstances(splat))),
             tuple(excerpt(splat.excerpt, SPLAT)),
             _files(run, splat.cell, line=splat.first_line),
         )
@@ -189,6 +190,13 @@ def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
         *found,
         *(_failure(case, run, (case.cell, case.program) in flaky) for case in outcome.failures),
     ]
+
+
+def _circumstances(splat: SplatRecord) -> Iterator[str]:
+    if splat.program:
+        yield f"during {splat.program}"
+    if splat.corrupted:
+        yield "the report is cut or mixed with another"
 
 
 def _failure(case: CaseRecord, run: Path, flaky: bool) -> Trouble:

@@ -126,6 +126,8 @@ class SplatRecord(_Record):
     #: Line of ``console.log`` where it begins, counted from 1.
     first_line: int = 0
     excerpt: str = ""
+    #: The report is cut or mixed with another, and never excused.
+    corrupted: bool = False
     #: The program that ran at that time, if any.
     program: str | None = None
     #: Why it is known and does not fail the cell; None for one that does.

@@ -112,6 +112,7 @@ class Journal:
                 fingerprint=splat.fingerprint,
                 first_line=splat.first_line,
                 excerpt=splat.excerpt,
+                corrupted=splat.corrupted,
                 program=user,
                 excused=excused,
             )

@@ -32,6 +32,10 @@ FAREWELLS = tuple(
 TAIL_LINES = 500
 #: A line that never ends is cut here.
 MAX_LINE = 8192
+#: A report that is being printed is waited for, until the console is silent for so many seconds...
+REPORT_PAUSE_S = 0.3
+#: ... and no longer than this.
+REPORT_WAIT_S = 2.0
 #: A guest that prints for ever fills this much of the host's disk and no more.
 MAX_LOG = 64 << 20
 
@@ -163,14 +167,28 @@ class Console:
         return b"\n".join(kept[-lines:] if lines > 0 else []).decode(errors="replace")
 
     def splats(self) -> tuple[Splat, ...]:
-        """Return what the kernel complained of so far."""
+        """Return what the kernel complained of so far.
+
+        A report that is just being printed would look like one that was cut: it is waited for.
+        """
+        self._await_report()
         with self._lock:
-            return (*self._keeper.splats(), *self._scanner.splats())
+            found = [*self._keeper.splats(), *self._scanner.splats()]
+            return tuple(sorted(found, key=lambda splat: splat.first_line))
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:
         """Tell which complaints are known: those do not count towards the limit of all."""
         with self._lock:
             self._keeper.excuse(known)
+
+    def _await_report(self) -> None:
+        end = time.monotonic() + REPORT_WAIT_S
+        while self._reader is not None and self._reader.is_alive() and time.monotonic() < end:
+            with self._lock:
+                silent = self._clock() - self.last > REPORT_PAUSE_S
+                if silent or self._muted or not self._scanner.unfinished:
+                    return
+            time.sleep(0.02)
 
     def mute(self) -> None:
         """Stop looking for splats: from here on the harness provokes what is printed."""

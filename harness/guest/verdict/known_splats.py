@@ -22,7 +22,8 @@ KNOWN_SPLATS = paths.KERNELS.parent / "known-splats.toml"
 class KnownSplat(Value):
     """One excuse. It ends by itself, so that somebody looks at it again."""
 
-    #: A regular expression that is searched in ``KIND: TITLE`` and in the fingerprint.
+    #: A regular expression that is searched in ``KIND: TITLE``, in ``KIND: FIRST LINE`` and in the
+    #: fingerprint.
     match: str = Field(min_length=4)
     #: Why it does not count.
     reason: str = Field(min_length=10)
@@ -41,8 +42,14 @@ class KnownSplat(Value):
         return value
 
     def covers(self, splat: Splat) -> bool:
-        """Tell whether ``splat`` is this one."""
-        texts = (f"{splat.kind}: {splat.title}", splat.fingerprint)
+        """Tell whether ``splat`` is this one. A corrupted report is never excused."""
+        if splat.corrupted:
+            return False
+        texts = (
+            f"{splat.kind}: {splat.title}",
+            f"{splat.kind}: {splat.line}",
+            splat.fingerprint,
+        )
         return any(re.search(self.match, text) for text in texts)
 
 

@@ -1,8 +1,11 @@
-"""What the kernel complains of on its console: panics, oopses, warnings, sanitizers, lockups.
+"""Find the kernel's complaints on its console: panics, oopses, warnings, sanitizers, lockups.
 
-A scanner takes console bytes line by line and never raises. Each report becomes one value with a
-fingerprint that stays the same from run to run: its kind and the first frames of its call trace
-that are not the machinery of reporting.
+The scanner takes console bytes line by line and never raises. One report has one context: the
+task or CPU that printk names on each line where ``CONFIG_PRINTK_CALLER`` is set. So two CPUs that
+report at once give two reports. Without the caller their lines cannot be told apart, and the
+reports are marked as corrupted; so is a report that lacks its end or its call trace.
+
+The rules are in `splat_rules`.
 """
 
 from __future__ import annotations
@@ -12,126 +15,70 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from harness.guest.limits import MATCHED
+from harness.guest.verdict.splat_rules import (
+    AFTER_PREFACE,
+    CUT_HERE,
+    FOLLOWS,
+    GENERIC,
+    NEVER,
+    OTHER_CPUS,
+    RULES,
+    SEVERAL_LINES,
+    Rule,
+)
 from harness.values import Value
 
 #: Frames in a fingerprint.
 FRAMES = 5
 #: A report without an end is cut after this many lines.
 MAX_EXCERPT = 160
-#: Reports kept; a kernel that warns for ever is as broken after a hundred as after a million.
+#: Number of reports kept. A kernel that warns for ever is as broken after a hundred.
 MAX_SPLATS = 200
+#: Reports that are open at the same time, one for each context.
+MAX_OPEN = 32
+#: Frames kept of one report, of each sort.
+_MAX_FRAMES = 64
 
 
 class Splat(Value):
     """One report of the kernel."""
 
     kind: str
-    #: The report's first line, without time stamp, CPU numbers, process ids and addresses.
+    #: What people call such a report, such as ``KASAN: slab-use-after-free Read in f``.
     title: str
     fingerprint: str
     #: Line on the console where it begins, from 1.
     first_line: int
     excerpt: str
+    #: First line of the report without time stamp, CPU numbers, process ids and addresses.
+    line: str = ""
+    #: The report is cut or mixed with another. Its frames and its kind are no evidence.
+    corrupted: bool = False
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How a report begins, and what its lines are once it has begun."""
-
-    kind: str
-    begin: re.Pattern[bytes]
-    #: A line that ends it; a report also ends where another, unrelated one begins.
-    end: re.Pattern[bytes] | None = None
-
-
-def _rule(kind: str, begin: bytes, end: bytes | None = None) -> Rule:
-    return Rule(kind, re.compile(begin), re.compile(end) if end else None)
-
-
-_TRACE_END = rb"^---\[ end trace |^---\[ end Kernel panic"
-_BAR = rb"^={20,}$"
-#: In order: the first rule that matches names the kind.
-RULES: tuple[Rule, ...] = (
-    _rule("panic", rb"^Kernel panic - not syncing", rb"^---\[ end Kernel panic"),
-    _rule("kasan", rb"BUG: KASAN: ", _BAR),
-    _rule("kcsan", rb"BUG: KCSAN: ", _BAR),
-    _rule("kmsan", rb"BUG: KMSAN: ", _BAR),
-    _rule("kfence", rb"BUG: KFENCE: ", _BAR),
-    _rule("ubsan", rb"^UBSAN: ", rb"^---\[ end trace|" + _BAR),
-    _rule("soft-lockup", rb"watchdog: BUG: soft lockup"),
-    _rule("hard-lockup", rb"watchdog: .*hard LOCKUP|NMI watchdog: .*LOCKUP"),
-    _rule("workqueue-lockup", rb"^BUG: workqueue lockup"),
-    _rule("atomic", rb"^BUG: scheduling while atomic|^BUG: sleeping function called from invalid"),
-    _rule("atomic", rb"^BUG: using (smp_processor_id|__this_cpu_\w+)\(?.*\)? in preemptible"),
-    _rule("leak", rb"^BUG \S+ \(.*\): |^=+ BUG \S+", rb"^FIX "),
-    _rule(
-        "lockdep",
-        rb"^(WARNING|BUG): .*(lock(ing)?|lockdep|recursive|deadlock|irq|RCU).*"
-        rb"(dependency|detected|inversion|usage|held|context|freed|state)"
-        rb"|^WARNING: bad unlock balance|^WARNING: suspicious RCU usage"
-        rb"|^WARNING: Nested lock was not taken|^DEBUG_LOCKS_WARN_ON",
-    ),
-    _rule(
-        "rcu-stall",
-        rb"rcu: INFO: .*(detected stalls|self-detected stall|detected expedited stalls)"
-        rb"|rcu: rcu_\w+ kthread (starved|timer wakeup)",
-    ),
-    _rule("hung-task", rb"^INFO: task .* blocked (for|in I/O wait for) more than \d+ seconds"),
-    _rule(
-        "bug",
-        rb"^kernel BUG at ",
-        _TRACE_END,
-    ),
-    _rule("list", rb"^list_\w+ corruption", _TRACE_END),
-    _rule(
-        "oops",
-        rb"^BUG: (unable to handle|kernel NULL pointer|stack guard page|non-zero|Bad )"
-        rb"|^(Oops|general protection fault|divide error|invalid opcode|stack segment|"
-        rb"double fault|int3|kernel tried to execute NX|PANIC: double fault|"
-        rb"Unable to handle kernel|traps: PANIC|unchecked MSR access error)"
-        rb"|^WARNING: stack recursion|kernel stack overflow",
-        _TRACE_END,
-    ),
-    _rule("refcount", rb"^refcount_t: ", _TRACE_END),
-    _rule("warn", rb"^WARNING: (CPU: \d+ PID: \d+ at |.* at \S+:\d+)", _TRACE_END),
-    _rule("warn", rb"^------------\[ cut here \]------------", _TRACE_END),
-    _rule("leak", rb"^kmemleak: \d+ new suspected memory leaks|^unreferenced object 0x"),
-    _rule("irq", rb"^irq \d+: nobody cared|^do_IRQ: .* No irq handler for vector"),
-    _rule("bug", rb"^BUG: "),
-    _rule("uintr", rb"^uintr: (self-?test|selftest).*(fail|FAIL)"),
+#: ``[    1.234567]``, with ``[    T1]`` behind it where printk names its caller. A console log of
+#: the harness has a second stamp in front.
+_STAMP = re.compile(
+    rb"(?:\[ *\d{1,9}\.\d{3}\] )?(?:<\d{1,3}>)?\[ *\d{1,9}\.\d{6}\](?:\[ *([TC]\d{1,10})\])? ?"
 )
-
-#: Kinds that say more than one of their first lines in one report.
-SEVERAL_LINES = frozenset({"rcu-stall", "leak"})
-#: Kind → kinds whose first line may follow, before any frame, in the same report.
-PREFACES = {
-    "oops": {"oops"},
-    "bug": {"oops"},
-    "list": {"warn", "bug", "oops"},
-    "refcount": {"warn"},
-    "ubsan": {"warn"},
-}
-
-#: ``[    1.234567]``, with ``[    T1]`` behind it where printk names its caller.
-_STAMP = re.compile(rb"^(?:<\d>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
-_FRAME = re.compile(rb"^\s*(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
-_RIP = re.compile(rb"^RIP: [0-9a-f]+:([A-Za-z_][\w.]*)\+0x")
-#: KASAN goes on with where the memory came from.
-_ELSEWHERE = re.compile(rb"^(Allocated|Freed) by task |^(Last|Second to last) potentially related")
+_FRAME = re.compile(
+    rb"\s*(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)"
+)
+_RIP = re.compile(rb"RIP: [0-9a-f]+:([A-Za-z_][\w.]*)\+0x")
+#: The report goes on with other places than where the fault was.
+_ELSEWHERE = re.compile(
+    rb"(?:[Aa]llocated|[Ff]reed) by task |(?:Allocated|Freed) in |Uninit was |Local variable "
+    rb"|(?:Last|Second to last) potentially related|Showing all locks held|Disabled preemption at"
+    rb"|(?:kfence-#|hardirqs |softirqs )"
+)
+_TRACE = re.compile(rb"\s*(?:Call Trace:|stack backtrace:|backtrace)")
+_STACK = re.compile(rb"\s*<(/?)(TASK|IRQ|SOFTIRQ|NMI|#\w+|ENTRY_TRAMPOLINE)>\s*$")
+_HEADER = re.compile(rb"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) ")
+_OTHER_CPU = re.compile(rb"(?:NMI backtrace for cpu |Sending NMI from CPU )")
+_DROPPED = re.compile(rb"\*\* \d+ printk messages dropped \*\*")
+_DIED = re.compile(rb": [0-9a-f]{4} \[#\d+\]")
 _SUFFIX = re.compile(rb"\.(isra|constprop|part|cold|lto_priv|llvm)(\.\d+)*")
-#: The machinery of reporting and of entering the kernel, which says nothing about the fault.
-_GENERIC = re.compile(
-    rb"^(_*dump_stack\w*|show_stack\w*|_*warn\w*|report_bug|handle_bug|v?panic|check_panic_on_warn"
-    rb"|exc_\w+|asm_\w+|die\w*|oops_\w+|_*die_body|page_fault_oops|fixup_exception|no_context"
-    rb"|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|do_trap|do_error_trap"
-    rb"|k[acm]san_\w+|__[akm]san_\w+|__tsan_\w+|print_\w+|ubsan_\w+|__ubsan_\w+"
-    rb"|lock_acquire\w*|__lock_acquire|lock_release|lockdep_\w+|check_\w*deadlock|check_noncircular|check_prevs?_add|validate_chain"
-    rb"|refcount_warn_saturate|__list_(add|del)\w*|_raw_\w+lock\w*|__might_(sleep|resched)"
-    rb"|__schedule(_bug)?|schedule|preempt_schedule\w*|sched_show_task|rcu_dump_cpu_stacks"
-    rb"|nmi_\w+|default_do_nmi|end_repeat_nmi|perf_trace_\w+|do_syscall_64|entry_\w+"
-    rb"|ret_from_fork\w*|kthread|x64_sys_call|__kmem_cache_\w+|start_report\w*"
-    rb"|sysvec_\w+|__sysvec_\w+|run_ksoftirqd|irq_exit_rcu|handle_softirqs|__do_softirq)$"
-)
+_PANIC = b"Kernel panic - not syncing"
 _VARIABLE = (
     (re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b"), "ADDR"),
     (re.compile(r"CPU: \d+"), "CPU: N"),
@@ -144,21 +91,57 @@ _VARIABLE = (
     (re.compile(r"\d+ seconds"), "N seconds"),
     (re.compile(r"\d+ new suspected"), "N new suspected"),
     (re.compile(r": [^\s:/]+/\d+/0x[0-9a-fA-FADR]+"), ": TASK"),
+    (re.compile(r"(CPU#N: )[^\s/]+/\d+$"), r"\1TASK"),
 )
+_OFFSETS = re.compile(r"\+(?:0x[0-9a-f]+|ADDR)(?:/(?:0x[0-9a-f]+|ADDR))?")
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass
-class _Open:
+class _Report:
     rule: Rule
-    kind: str
-    title: bytes
+    first: bytes
     first_line: int
+    words: dict[str, bytes]
     lines: list[bytes] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
     maybe: list[bytes] = field(default_factory=list)
     rip: bytes | None = None
+    #: CPU and process that the report names; a second pair is somebody else's.
+    header: tuple[bytes, bytes] | None = None
+    #: Stacks of the trace that were begun and not ended.
+    stacks: int = 0
     #: The lines are now about other places than where the fault was.
     elsewhere: bool = False
+    #: The line that counts the oopses was seen: ``[#1]``.
+    died: bool = False
+    #: Its last line was seen.
+    ended: bool = False
+    #: Its lines are not all its own, or some of them were lost.
+    mixed: bool = False
+
+    @property
+    def early(self) -> bool:
+        """Tell whether nothing but first lines was seen yet."""
+        return self.rip is None and not self.frames
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether nothing is missing."""
+        if self.ended or self.rule.single:
+            return True
+        if not self.rule.trace:
+            return True
+        return self.rule.end is None and bool(self._places) and self.stacks == 0
+
+    @property
+    def corrupted(self) -> bool:
+        """Tell whether the report is cut or mixed."""
+        return self.mixed or not self.complete or (self.rule.trace and not self._places)
+
+    @property
+    def _places(self) -> bool:
+        return bool(self.rip or self.frames or self.maybe)
 
 
 class Scanner:
@@ -169,108 +152,236 @@ class Scanner:
 
     def __init__(self, keep: Callable[[Splat], None] | None = None) -> None:
         self._number = 0
-        self._open: _Open | None = None
         self._done: list[Splat] = []
         self._keep = keep or self._keep_first
+        #: Context → its open report, which several contexts can share.
+        self._open: dict[bytes | None, _Report] = {}
 
     def feed(self, raw: bytes) -> None:
         """Take one line, without its end."""
         self._number += 1
-        raw = raw[:MATCHED]
-        line = _STAMP.sub(b"", raw.rstrip(b"\r\n"))
-        rule = next((rule for rule in RULES if rule.begin.search(line)), None)
-        if self._open is None:
-            if rule is not None:
-                self._begin(rule, line, raw)
-            return
-        if rule is not None and not self._belongs(rule):
-            self._finish()
-            self._begin(rule, line, raw)
-            return
-        self._more(rule, line, raw)
+        raw = raw[:MATCHED].rstrip(b"\r\n")
+        context, line = _split(raw)
+        report = self._open.get(context)
+        rule, match = _first_line(line)
+        if report is None and _OTHER_CPU.match(line):
+            report = self._adopt(context)
+        if _DROPPED.search(raw):
+            for each in self._open.values():
+                each.mixed = True
+        if report is None:
+            if rule is not None and match is not None:
+                self._begin(context, rule, match, line, raw)
+        elif rule is not None and match is not None and not _belongs(report, rule):
+            mixed = context is None and not report.complete and rule.kind != "panic"
+            report.mixed |= mixed
+            report.ended |= rule.kind == "panic"
+            self._finish(context)
+            self._begin(context, rule, match, line, raw)
+            if mixed and (begun := self._open.get(context)):
+                begun.mixed = True
+        else:
+            self._more(context, report, rule, match, line, raw)
 
     def splats(self) -> tuple[Splat, ...]:
-        """Return the reports so far, one that has not ended included."""
-        pending = [_splat(self._open)] if self._open is not None else []
-        return (*self._done, *pending)
+        """Return the reports so far, in the order of their first lines, open ones included."""
+        pending = [_splat(report) for report in self._pending()]
+        return tuple(sorted([*self._done, *pending], key=lambda splat: splat.first_line))
 
-    def _begin(self, rule: Rule, line: bytes, raw: bytes) -> None:
-        self._open = _Open(rule, rule.kind, line, self._number, [raw])
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether a report is open that is not complete: more of it may come."""
+        return any(not report.complete for report in self._open.values())
 
-    def _belongs(self, rule: Rule) -> bool:
-        """Tell whether a line that could begin a report is a part of the open one.
+    def _pending(self) -> list[_Report]:
+        """Return the open reports, the latest last."""
+        unique = {id(report): report for report in self._open.values()}
+        return sorted(unique.values(), key=lambda report: report.first_line)
 
-        The bar "cut here" comes before what it is about; an oops says what happened first and
-        "Oops:" after; a panic that follows a report is that report's end, and a kind of its own.
-        """
-        assert self._open is not None
-        if _is_cut(self._open.title):
-            return rule.kind != "panic"
-        if rule.kind in SEVERAL_LINES and rule.kind == self._open.kind:
-            return True
-        early = self._open.rip is None and not self._open.frames
-        return early and rule.kind in PREFACES.get(self._open.kind, ())
+    def _adopt(self, context: bytes | None) -> _Report | None:
+        """Return the report for which a CPU without one of its own shows its stack."""
+        for report in reversed(self._pending()):
+            if report.rule.kind in OTHER_CPUS:
+                if len(self._open) < MAX_OPEN:
+                    self._open[context] = report
+                return report
+        return None
 
-    def _more(self, rule: Rule | None, line: bytes, raw: bytes) -> None:
-        report = self._open
-        assert report is not None
+    def _begin(
+        self, context: bytes | None, rule: Rule, match: re.Match[bytes], line: bytes, raw: bytes
+    ) -> None:
+        if len(self._open) >= MAX_OPEN:
+            self._finish(next(iter(self._open)))
+        report = _Report(rule, line, self._number, _words(match), [raw])
+        report.died = _DIED.search(line) is not None
+        self._open[context] = report
+        if rule.single:
+            self._finish(context)
+
+    def _more(
+        self,
+        context: bytes | None,
+        report: _Report,
+        rule: Rule | None,
+        match: re.Match[bytes] | None,
+        line: bytes,
+        raw: bytes,
+    ) -> None:
         report.lines.append(raw)
-        if rule is not None and _is_cut(report.title):
-            report.rule, report.kind, report.title = rule, rule.kind, line
-        report.elsewhere |= _ELSEWHERE.match(line) is not None
-        if report.elsewhere:
-            pass
-        elif frame := _FRAME.match(line):
-            (report.maybe if frame[1] else report.frames).append(frame[2])
-        elif report.rip is None and (rip := _RIP.match(line)):
-            report.rip = rip[1]
-        ended = report.rule.end is not None and report.rule.end.search(line)
-        if (ended and (report.frames or report.rule.end is not None)) or (
-            len(report.lines) >= MAX_EXCERPT
-        ):
-            self._finish()
+        if rule is not None and match is not None and _says_more(report, rule):
+            report.rule, report.first, report.words = rule, line, _words(match)
+        elif report.rule.more is not None and (more := report.rule.more.match(line)):
+            report.words.update({**_words(more), **report.words})
+        _take(report, line)
+        if report.rule.end is not None and report.rule.end.search(line):
+            report.ended = True
+        if report.ended or len(report.lines) >= MAX_EXCERPT:
+            self._finish(context)
 
-    def _finish(self) -> None:
-        if self._open is not None:
-            self._keep(_splat(self._open))
-        self._open = None
+    def _finish(self, context: bytes | None) -> None:
+        report = self._open[context]
+        self._open = {key: each for key, each in self._open.items() if each is not report}
+        self._keep(_splat(report))
 
     def _keep_first(self, splat: Splat) -> None:
         if len(self._done) < MAX_SPLATS:
             self._done.append(splat)
 
 
-def _is_cut(title: bytes) -> bool:
-    return title.startswith(b"------------[ cut here")
+def _split(raw: bytes) -> tuple[bytes | None, bytes]:
+    """Return the context that printk names and the text of a line.
+
+    Whatever stands before a stamp is an unfinished line of somebody else.
+    """
+    stamp = _STAMP.match(raw) or _STAMP.search(raw)
+    if stamp is None:
+        return None, raw
+    return stamp[1], raw[stamp.end() :]
 
 
-def _splat(report: _Open) -> Splat:
-    title = _title(report.title)
+def _first_line(line: bytes) -> tuple[Rule | None, re.Match[bytes] | None]:
+    """Return the rule by which a report begins with this line, and how it matched."""
+    if not NEVER.match(line):
+        for rule in RULES:
+            if match := rule.match(line):
+                return rule, match
+    return None, None
+
+
+def _words(match: re.Match[bytes]) -> dict[str, bytes]:
+    return {name: text for name, text in match.groupdict().items() if text is not None}
+
+
+def _belongs(report: _Report, rule: Rule) -> bool:
+    """Tell whether a line that could begin a report is a part of the open one.
+
+    The bar "cut here" comes before what it is about, and a warning's message before or after its
+    "WARNING:". An oops says first what happened, and "Oops:" after it.
+    """
+    if rule.kind == "panic":
+        return False
+    if _is_cut(report.first):
+        return True
+    if rule.kind == report.rule.kind and rule.kind in SEVERAL_LINES:
+        return True
+    if not report.early or (rule.kind == "oops" and report.died):
+        return False
+    if rule.kind in FOLLOWS.get(report.rule.kind, ()):
+        return True
+    if report.rule.preface and rule.kind in AFTER_PREFACE:
+        return True
+    return report.rule.kind in AFTER_PREFACE and rule.preface
+
+
+def _says_more(report: _Report, rule: Rule) -> bool:
+    """Tell whether a further first line names the report better than the one before."""
+    if _is_cut(report.first):
+        return not _is_cut(rule.key)
+    return rule.preface and not report.rule.preface
+
+
+def _is_cut(line: bytes) -> bool:
+    return line.startswith(CUT_HERE)
+
+
+def _take(report: _Report, line: bytes) -> None:
+    """Take what a line of a report says about the place of the fault."""
+    _take_heading(report, line)
+    if report.rule.kind in {"bug", "oops"} and _DIED.search(line):
+        report.died = True
+    if stack := _STACK.match(line):
+        report.stacks = max(0, report.stacks + (-1 if stack[1] else 1))
+    if header := _HEADER.match(line):
+        _take_header(report, header)
+    if report.elsewhere:
+        return
+    if frame := _FRAME.match(line):
+        names = report.maybe if frame[1] else report.frames
+        if len(names) < _MAX_FRAMES:
+            names.append(frame[2])
+    elif report.rip is None and (rip := _RIP.match(line)):
+        report.rip = rip[1]
+
+
+def _take_heading(report: _Report, line: bytes) -> None:
+    """Take which place the next frames are about."""
+    if _TRACE.match(line):
+        report.elsewhere = False
+        if report.rule.kind == "lockdep":
+            report.frames, report.maybe = [], []
+    elif _ELSEWHERE.match(line):
+        report.elsewhere = True
+
+
+def _take_header(report: _Report, header: re.Match[bytes]) -> None:
+    found = (header[1], header[2])
+    if report.header is None:
+        report.header = found
+    elif report.header != found and report.rule.kind not in OTHER_CPUS:
+        report.mixed = True
+
+
+def _splat(report: _Report) -> Splat:
     frames = _frames(report)
+    line = _plain(report.first)
     return Splat(
-        kind=report.kind,
-        title=title,
-        fingerprint=":".join([report.kind, "|".join(frames) or title]),
+        kind=report.rule.kind,
+        title=_title(report, frames),
+        fingerprint=":".join([report.rule.kind, "|".join(frames) or line]),
         first_line=report.first_line,
         excerpt=b"\n".join(report.lines).decode(errors="replace"),
+        line=line,
+        corrupted=report.corrupted,
     )
 
 
-def _title(line: bytes) -> str:
+def _plain(line: bytes) -> str:
     text = line.decode(errors="replace").strip()
     for pattern, replacement in _VARIABLE:
         text = pattern.sub(replacement, text)
     return text
 
 
-def _frames(report: _Open) -> list[str]:
+def _title(report: _Report, frames: list[str]) -> str:
+    """Return the rule's title with what the report says; what it does not say is left out."""
+    words = {name: _OFFSETS.sub("", _plain(text)) for name, text in report.words.items()}
+    words |= {"frame": frames[0]} if frames else {}
+    template = report.rule.title if frames else report.rule.title.replace(" in {frame}", "")
+    text = _FIELD.sub(lambda found: words.get(found[1], ""), template)
+    return " ".join(text.split()).rstrip(": ")
+
+
+def _frames(report: _Report) -> list[str]:
     """Return the frames that identify the fault; unreliable ones (``?``) only if alone."""
     names = [*([report.rip] if report.rip else []), *(report.frames or report.maybe)]
+    plain = [_SUFFIX.sub(b"", name) for name in names]
+    telling = [name for name in plain if not GENERIC.match(name)]
+    skip = report.rule.skip
+    special = [name for name in telling if skip is None or not skip.match(name)]
     found: list[str] = []
-    for name in names:
-        plain = _SUFFIX.sub(b"", name)
-        text = plain.decode(errors="replace")
-        if not _GENERIC.match(plain) and text not in found[-1:]:
+    for name in special or telling:
+        text = name.decode(errors="replace")
+        if text not in found[-1:]:
             found.append(text)
     return found[:FRAMES]
 

@@ -162,7 +162,7 @@ _KASAN = b"BUG: KASAN: slab-use-after-free in real+0x1/0x2\n" + b"=" * 67 + b"\n
 
 def test_excused_reports_leave_room_for_others(tmp_path: Path) -> None:
     console = Console(tmp_path / "log", Alarm())
-    console.excuse(lambda splat: "known" in splat.title)
+    console.excuse(lambda splat: "known" in splat.line)
     for number in range(2 * MAX_SPLATS):
         console.feed(_warn(number))
     console.feed(_KASAN)

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Check the rules for kernel reports against console logs and against a kernel tree.
+
+``tools/splats.py DIR`` scans each log of a folder and compares what it finds with the expectation
+in the log's head. ``tools/splats.py --tree DIR`` lists the messages of a kernel tree, KERN_EMERG to
+KERN_ERR, that no rule knows. ``tools/splats.py --describe LOG...`` prints the head that a log would
+have; read it before you believe it.
+
+A head is made of lines at the start of the log::
+
+    # source: provoked, 7.3.4 with KASAN
+    # kind: kasan
+    # title: KASAN: slab-use-after-free Read in f
+    # frames: f|caller
+    # corrupted: no
+
+``kind`` begins the next report, so that a log may hold several. A log with a head and without
+``kind`` is to stay silent. ``frames`` names the first frames, as many as matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.guest.verdict.splat_rules import RULES, Rule
+from harness.guest.verdict.splats import Splat, scan
+
+_HEAD = re.compile(rb"# (source|kind|title|frames|corrupted): ?(.*)")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One report that a log holds."""
+
+    kind: str
+    title: str | None = None
+    frames: tuple[str, ...] = ()
+    corrupted: bool = False
+
+    def missing(self, splat: Splat) -> str | None:
+        """Return how ``splat`` differs from what is expected, or None."""
+        found = frames_of(splat)[: len(self.frames)]
+        pairs = (
+            ("kind", self.kind, splat.kind),
+            ("title", self.title or splat.title, splat.title),
+            ("frames", "|".join(self.frames), "|".join(found)),
+            ("corrupted", str(self.corrupted), str(splat.corrupted)),
+        )
+        wrong = [f"{name}: {want!r}, not {have!r}" for name, want, have in pairs if want != have]
+        return "; ".join(wrong) or None
+
+
+@dataclass(frozen=True)
+class Log:
+    """A console log and what it holds; None where it has no head."""
+
+    path: Path
+    lines: tuple[bytes, ...]
+    expected: tuple[Expected, ...] | None
+
+
+def frames_of(splat: Splat) -> tuple[str, ...]:
+    """Return the frames in a report's fingerprint."""
+    frames = splat.fingerprint.partition(":")[2]
+    return () if frames == splat.line else tuple(frames.split("|"))
+
+
+def read_log(path: Path) -> Log:
+    """Return a log with its head taken off."""
+    lines = path.read_bytes().split(b"\n")
+    reports: list[dict[str, str]] = []
+    count = 0
+    for line in lines:
+        found = _HEAD.fullmatch(line)
+        if found is None:
+            break
+        count += 1
+        name, value = found[1].decode(), found[2].decode(errors="replace")
+        if name == "kind":
+            reports.append({})
+        if name != "source" and reports:
+            reports[-1][name] = value
+    expected = tuple(
+        Expected(
+            kind=report["kind"],
+            title=report.get("title"),
+            frames=tuple(filter(None, report.get("frames", "").split("|"))),
+            corrupted=report.get("corrupted", "no") == "yes",
+        )
+        for report in reports
+    )
+    return Log(path, tuple(lines[count:]), expected if count else None)
+
+
+def head_of(splats: tuple[Splat, ...], source: str) -> str:
+    """Return the head of a log in which these reports are right."""
+    text = f"# source: {source}\n"
+    for splat in splats:
+        text += f"# kind: {splat.kind}\n# title: {splat.title}\n"
+        text += f"# frames: {'|'.join(frames_of(splat)[:2])}\n"
+        text += f"# corrupted: {'yes' if splat.corrupted else 'no'}\n"
+    return text
+
+
+def check_folder(folder: Path) -> int:
+    """Print what is missed, false or named wrongly in a folder's logs; return the exit code."""
+    missed = false = wrong = reports = bare = logs = 0
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        log = read_log(path)
+        splats = scan(log.lines)
+        logs += 1
+        if log.expected is None:
+            bare += 1
+            print(f"{path}: no head: {', '.join(splat.title for splat in splats) or 'nothing'}")
+            continue
+        reports += len(log.expected)
+        missed += max(0, len(log.expected) - len(splats))
+        false += max(0, len(splats) - len(log.expected))
+        if len(splats) != len(log.expected):
+            titles = ", ".join(splat.title for splat in splats) or "nothing"
+            print(f"{path}: {len(log.expected)} expected, found: {titles}")
+        for want, have in zip(log.expected, splats, strict=False):
+            if difference := want.missing(have):
+                wrong += 1
+                print(f"{path}: line {have.first_line}: {difference}")
+    print(f"{logs} logs, {reports} reports: {missed} missed, {false} false, {wrong} named wrongly")
+    if bare:
+        print(f"{bare} logs have no head and are not counted")
+    return 1 if missed or false or wrong else 0
+
+
+# --- format strings of a tree ---------------------------------------------------------------
+
+#: Code that reports faults of the kernel itself.
+REPORTING = (
+    *("kernel/locking", "kernel/rcu", "kernel/kcsan", "kernel/irq", "kernel/sched", "kernel/time"),
+    *("kernel/panic.c", "kernel/exit.c", "kernel/fork.c", "kernel/hung_task.c", "kernel/smp.c"),
+    *("kernel/softirq.c", "kernel/watchdog.c", "kernel/workqueue.c", "init/main.c", "fs/sysfs"),
+    *("lib/bug.c", "lib/debugobjects.c", "lib/kobject.c", "lib/list_debug.c", "lib/refcount.c"),
+    *("lib/smp_processor_id.c", "lib/ubsan.c", "lib/string_helpers.c", "mm/kasan", "mm/kfence"),
+    *("mm/kmsan", "mm/kmemleak.c", "mm/memory.c", "mm/page_alloc.c", "mm/debug.c", "mm/slub.c"),
+    *("mm/slab_common.c", "mm/usercopy.c", "arch/x86/kernel", "arch/x86/mm", "arch/x86/entry"),
+)
+#: Warnings count only where they say that they are one.
+_CALL = re.compile(
+    r"\b(?:pr_(emerg|alert|crit|err|warn)\w*|printk\w*|\w*BUG_PRINT|slab_(?:err|bug)|object_err"
+    r"|print_lockdep_off|die(?:_addr)?|panic)\(([^;]{0,400}?)((?:\"(?:[^\"\\\n]|\\.)*\"\s*)+)"
+)
+_STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"")
+_SPEAKS = re.compile(r"WARNING|BUG|INFO: |INSANE|corrupt", re.IGNORECASE)
+_CONVERSION = re.compile(
+    r"%(?:%|p[A-Za-z]{0,3}|[-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlzjt]{0,2}([a-zA-Z]))"
+)
+_SAMPLES = {"s": "word", "c": "c", "d": "7", "i": "7", "u": "7", "x": "1f", "X": "1F", "o": "7"}
+
+
+def unknown_messages(tree: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield file, line and text of each message of ``tree`` by which no rule begins."""
+    for part in REPORTING:
+        at = tree / part
+        for path in [at] if at.is_file() else sorted(at.rglob("*.c")):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for call in _CALL.finditer(text):
+                message = "".join(_STRING.findall(call[3]))
+                if _counts(call, message) and not _known(message):
+                    line = text.count("\n", 0, call.start()) + 1
+                    yield str(path.relative_to(tree)), line, message
+
+
+def _counts(call: re.Match[str], message: str) -> bool:
+    loud = call[1] in {"emerg", "alert", "crit", "err"} or re.search(
+        r"KERN_(EMERG|ALERT|CRIT|ERR)\b", call[2]
+    )
+    return bool(re.search(r"[A-Za-z]{3}", message) and (loud or _SPEAKS.search(message)))
+
+
+def _known(message: str) -> bool:
+    """Tell whether a line made from a format string begins a report.
+
+    Sub-systems put a prefix before their messages, so it is tried with those that rules ask for.
+    """
+    sample = _CONVERSION.sub(lambda found: _SAMPLES.get(found[1] or "", "f+0x1/0x2"), message)
+    plain = sample.replace("\\n", "\n").strip()
+    prefixes = ("", "rcu: ", "sysfs: ", "kobject: ", "usercopy: ", "smp: ")
+    return any(
+        rule.match(f"{prefix}{line}".encode())
+        for line in plain.splitlines()
+        for prefix in prefixes
+        for rule in _naming(RULES)
+    )
+
+
+def _naming(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """Yield the rules that ask for a text of their own."""
+    return (rule for rule in rules if rule.key)
+
+
+def main(argv: list[str]) -> int:
+    """Run the tool; return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("logs", nargs="*", type=Path, help="a folder of logs, or logs to describe")
+    parser.add_argument("--tree", type=Path, help="a kernel tree whose messages are to be known")
+    parser.add_argument("--describe", action="store_true", help="print the head of each log")
+    options = parser.parse_args(argv)
+    if options.tree is not None:
+        if not (options.tree / "Kbuild").is_file():
+            parser.error(f"not a kernel tree: {options.tree}")
+        for file, line, message in unknown_messages(options.tree):
+            print(f"{file}:{line}: {message}")
+        return 0
+    if not options.logs:
+        parser.error("name a folder of logs, or a tree with --tree")
+    if options.describe:
+        for path in options.logs:
+            print(f"{path}\n{head_of(scan(read_log(path).lines), 'unknown')}")
+        return 0
+    for folder in options.logs:
+        if not folder.is_dir():
+            parser.error(f"not a folder: {folder}")
+    return max(check_folder(folder) for folder in options.logs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
