@@ -59,8 +59,10 @@ class GitSource(Value):
     """A git repository (any URL that git takes) and a revision in it."""
 
     kind: Literal["git"] = "git"
-    url: str
-    revision: str
+    #: Never an option of git's, which begins with ``-``.
+    url: str = Field(pattern=r"^[^-]")
+    #: A full commit id, a tag or a branch; no option and no refspec.
+    revision: str = Field(pattern=r"^[^-+:\s][^:\s]*$")
 
 
 class TreeSource(Value):
@@ -96,7 +98,7 @@ class LoreSeries(Value):
     """A series on lore.kernel.org, named by a message-id and fetched through b4."""
 
     kind: Literal["lore"] = "lore"
-    message_id: str = Field(pattern=r"^[^<>\s]+@[^<>\s]+$")
+    message_id: str = Field(pattern=r"^[^<>\s-][^<>\s]*@[^<>\s]+$")
 
 
 Series = Annotated[FolderSeries | MboxSeries | LoreSeries, Field(discriminator="kind")]

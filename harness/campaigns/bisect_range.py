@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.artefacts.source.commits import Commits
-from harness.artefacts.source.series import Patch, slug, subject_of, write_series
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import slug, subject_of, write_series
 from harness.artefacts.source.trees import describe_source
 from harness.errors import UserError
 from harness.values import FolderSeries, KernelProfile, TreeSource

@@ -23,7 +23,8 @@ from pydantic import ConfigDict, Field
 
 from harness import paths
 from harness.artefacts.emulator.choice import OURS
-from harness.artefacts.source.series import Patch, fetch_series, message_of
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import fetch_series, message_of
 from harness.artefacts.store import Store
 from harness.campaigns.child_runs import Start, failures, run_command, start_command, write_profile
 from harness.errors import BuildError, ExitCode, GuestError, UserError

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from harness.artefacts.kernel import lint
 from harness.artefacts.kernel.build import build_kernel, laid_out
+from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import (
     DoesNotApplyError,
-    Patch,
     added_files,
     fetch_series,
     removed_files,

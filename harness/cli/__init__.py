@@ -16,6 +16,7 @@ import click
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
+from harness.lib.text import clean
 
 PROGRAM = "uintr-harness"
 #: By what a shell's completion asks: click's own mechanism, and its name for this program.
@@ -181,8 +182,11 @@ def _explain(error: BaseException) -> int:
 
 
 def _say(text: str, *, label: str = "error: ") -> None:
-    """Write to stderr, in red where a person looks at it."""
-    first, _, rest = text.partition("\n")
+    """Write to stderr, in red where a person looks at it.
+
+    An error may quote a mail, a tree or a guest: what would steer the terminal is shown instead.
+    """
+    first, _, rest = clean(text).partition("\n")
     click.secho(f"{label}{first}", err=True, fg="red", bold=True)
     if rest:
         click.echo(rest, err=True)

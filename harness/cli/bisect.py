@@ -10,6 +10,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
+from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.bisect_range import Line
@@ -137,11 +138,11 @@ def _patches(
 
 def _show(step: Step) -> None:
     line = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
-    line += f" {step.point.id[:12]} {step.point.subject}"
+    line += f" {step.point.id[:12]} {clean_line(step.point.subject)}"
     if step.by:
         line += f"  by {step.by}  in {step.cell}"
     elif step.message:
-        line += f"  {step.message[:_SHOWN]}"
+        line += f"  {clean_line(step.message[:_SHOWN])}"
     click.echo(f"{line}  {step.seconds:.0f} s")
 
 
@@ -151,7 +152,7 @@ def _show_verdict(found: Bisection, folder: Path) -> None:
     noun = "commit" if found.of == "commits" else "patch"
     if found.first_bad:
         point = found.first_bad
-        click.secho(f"first bad {noun}: {point.id} {point.subject}", bold=True)
+        click.secho(f"first bad {noun}: {point.id} {clean_line(point.subject)}", bold=True)
         end, first = found.step_of(found.bad), found.step_of(point)
         if end.by != first.by:
             click.echo(f"it fails by {first.by}, the bad end by {end.by}")
@@ -159,5 +160,5 @@ def _show_verdict(found: Bisection, folder: Path) -> None:
     else:
         click.secho(f"the first bad {noun} is one of these, which skips hide:", bold=True)
         for point in found.suspects:
-            click.echo(f"  {point.id} {point.subject}")
+            click.echo(f"  {point.id} {clean_line(point.subject)}")
     click.echo(f"results: {folder / BISECT_FILE}")

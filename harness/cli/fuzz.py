@@ -14,6 +14,7 @@ from harness.cli import Command
 from harness.cli.options import compared_cells_options
 from harness.cli.show import shown
 from harness.errors import UserError
+from harness.lib.text import clean, clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.fuzz.campaign import Campaign, Finding, Report
@@ -114,8 +115,8 @@ def _campaign(
 
 
 def _show(finding: Finding, text: str) -> None:
-    click.secho(f"{finding.kind}: {finding.what}", fg="red", bold=True)
-    click.echo(text)
+    click.secho(f"{finding.kind}: {clean_line(finding.what)}", fg="red", bold=True)
+    click.echo(clean(text))
 
 
 def _show_totals(report: Report, folder: Path) -> None:

@@ -13,6 +13,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import CPU, PROGRAMS, List, flat
 from harness.cli.show import shown
+from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.mutants import Report, Result
@@ -87,11 +88,11 @@ def command(out: Path | None, **options: Any) -> int:
 
 def _show(result: Result) -> None:
     line = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
-    line += f" {result.name}"
+    line += f" {clean_line(result.name)}"
     if result.by:
         line += f"  by {result.by}  in {result.cell}"
     elif result.message:
-        line += f"  {result.message[:_SHOWN]}"
+        line += f"  {clean_line(result.message[:_SHOWN])}"
     click.echo(f"{line}  {result.seconds:.0f} s")
 
 

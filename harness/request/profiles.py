@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import mailbox
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from harness import paths
+from harness.artefacts.source.quilt import read_patch, read_series
 from harness.errors import UserError
 from harness.names import (
     ALL_CPUS,
@@ -42,7 +42,11 @@ from harness.values import (
 Json = dict[str, object]
 Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 
-_MESSAGE_ID = re.compile(r"[^<>\s/]+@[^<>\s/]+")
+#: How a mail or a diff begins, of which one is in each file of patches.
+_MAIL_OR_DIFF = re.compile(
+    rb"^(?:From |From:|Subject:|diff |--- |Index: )", re.MULTILINE | re.IGNORECASE
+)
+_MESSAGE_ID = re.compile(r"[^<>\s/-][^<>\s/]*@[^<>\s/]+")
 
 
 class KernelOverrides(Value):
@@ -206,12 +210,10 @@ def _check_folder_series(folder: Path, where: Path) -> None:
             where=folder,
             hint="ls *.patch > series, in that folder",
         )
-    text = listing.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        patch = line.split("#", 1)[0].split()
-        if patch and not (folder / patch[0]).is_file():
+    for entry in read_series(listing):
+        if entry.chosen and not (folder / entry.name).is_file():
             raise UserError(
-                f"the patch {patch[0]} is missing",
+                f"the patch {entry.shown} is missing",
                 where=f"{listing}, which lists it",
                 hint="put the patch there, or take its line out of the series file",
             )
@@ -220,16 +222,13 @@ def _check_folder_series(folder: Path, where: Path) -> None:
 def _check_mbox(path: Path, where: Path) -> None:
     if not path.is_file():
         raise UserError("the series does not exist", where=f"{path} (named by {where})")
-    box = mailbox.mbox(path, create=False)
-    try:
-        if not len(box):
-            raise UserError(
-                "this file is not an mbox (no line starts with 'From ')",
-                where=path,
-                hint="make one with git format-patch --stdout, or with b4 am",
-            )
-    finally:
-        box.close()
+    # Which of its mails are patches is git's business, and asked for when they are applied.
+    if not _MAIL_OR_DIFF.search(read_patch(path)):
+        raise UserError(
+            "this file is not an mbox (no line starts with 'From ')",
+            where=path,
+            hint="make one with git format-patch --stdout, or with b4 am",
+        )
 
 
 def _find(name: str, folder: Path, what: str, known: list[str]) -> Path:

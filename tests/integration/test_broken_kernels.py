@@ -16,7 +16,8 @@ import pytest
 from harness.artefacts.emulator.choice import find_emulator
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel.build import build_kernel
-from harness.artefacts.source.series import Patch, fetch_series, write_series
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import fetch_series, write_series
 from harness.artefacts.store import Store
 from harness.guest.spec import GuestSpec
 from harness.guest.verdict.failure import Completed, GuestFailure

@@ -10,6 +10,8 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
@@ -64,7 +66,7 @@ def parse_wrap(text: str, where: str) -> tuple[GitSource, str | None]:
         wrap.read_string(text)
         section = wrap["wrap-git"]
         source = GitSource(url=section["url"], revision=section["revision"])
-    except (configparser.Error, KeyError) as error:
+    except (configparser.Error, KeyError, ValidationError) as error:
         raise BuildError(
             "the wrap file does not name a git revision",
             where=where,

@@ -29,13 +29,8 @@ from harness.artefacts.kernel import gcov, kbuild, kconfig
 from harness.artefacts.kernel.kconfig import Fragment
 from harness.artefacts.kernel.kconfig_reader import KconfigReader
 from harness.artefacts.source.git import Repository
-from harness.artefacts.source.series import (
-    Patch,
-    added_files,
-    apply_series,
-    fetch_series,
-    touched_files,
-)
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import added_files, apply_series, fetch_series, touched_files
 from harness.artefacts.source.trees import describe_source, fetch_source, identify_source
 from harness.artefacts.store import JSON, Entry, Store
 from harness.artefacts.toolchain import kernel_tools

@@ -10,6 +10,7 @@ Commits carry fixed names and dates: the same content always has the same id.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +58,26 @@ def own_environment() -> dict[str, str]:
         env[f"GIT_{role}_EMAIL"] = f"{_WHO}@localhost"
         env[f"GIT_{role}_DATE"] = _WHEN
     return env
+
+
+def quoted_path(path: Path) -> bytes:
+    """Return a path as git reads it in a list of object folders: any byte may be in it.
+
+    Unquoted, a colon or a line end would end the path.
+    """
+    special = {ord('"'): b'\\"', ord("\\"): b"\\\\", ord("\n"): b"\\n"}
+    quoted = b"".join(special.get(byte, bytes([byte])) for byte in os.fsencode(path))
+    return b'"' + quoted + b'"'
+
+
+def _unquoted(entry: bytes) -> Path:
+    """Return the path that :func:`quoted_path` wrote, or that stands there without quotes."""
+    if not entry.startswith(b'"'):
+        return Path(os.fsdecode(entry))
+    special = {b"n": b"\n"}
+    inner = entry[1:].removesuffix(b'"')
+    plain = re.sub(rb"\\(.)", lambda match: special.get(match[1], match[1]), inner)
+    return Path(os.fsdecode(plain))
 
 
 class Repository:
@@ -130,13 +151,13 @@ class Repository:
     def borrow(self, other: Path) -> None:
         """Use the objects of another bare repository without copying them."""
         alternates = self.git_dir / "objects" / "info" / "alternates"
-        line = f"{other / 'objects'}\n"
-        known = alternates.read_text() if alternates.exists() else ""
+        line = quoted_path(other / "objects")
+        known = alternates.read_bytes() if alternates.exists() else b""
         # One that was cleaned away would make git complain with every command.
-        kept = [entry for entry in known.splitlines() if Path(entry).is_dir()]
-        if line.rstrip() not in kept:
-            kept.append(line.rstrip())
-        alternates.write_text("".join(f"{entry}\n" for entry in kept))
+        kept = [entry for entry in known.split(b"\n") if entry and _unquoted(entry).is_dir()]
+        if line not in kept:
+            kept.append(line)
+        alternates.write_bytes(b"".join(entry + b"\n" for entry in kept))
 
     # --- the work tree -----------------------------------------------------------------------
 

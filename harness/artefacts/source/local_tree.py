@@ -15,7 +15,12 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from harness.artefacts.source.git import Repository, clean_environment, own_environment
+from harness.artefacts.source.git import (
+    Repository,
+    clean_environment,
+    own_environment,
+    quoted_path,
+)
 from harness.artefacts.source.tree_kind import KERNEL_TREE, TreeKind
 from harness.errors import BuildError, UserError
 from harness.lib.process import capture
@@ -66,7 +71,7 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
         found = _record(tree, git_dir, objects)
         changed = found != identity.get("tree")
         alternates = objects / "info" / "alternates"
-        alternates.write_text(f"{_objects_of(git_dir)}\n")
+        alternates.write_bytes(quoted_path(_objects_of(git_dir)) + b"\n")
         commit = repository.commit(found, str(tree))
         repository.run("update-ref", "refs/heads/base", commit)
         # Everything into one pack of our own: the checkout may go away, its objects with it.
@@ -150,7 +155,7 @@ def _record(tree: Path, git_dir: Path, objects: Path) -> str:
             "GIT_WORK_TREE": str(tree),
             "GIT_INDEX_FILE": str(index),
             "GIT_OBJECT_DIRECTORY": str(objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(_objects_of(git_dir)),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(quoted_path(_objects_of(git_dir))),
             "GIT_OPTIONAL_LOCKS": "0",
         }
         text = ""

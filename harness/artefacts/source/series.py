@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
-from harness.artefacts.source.git import Repository, clean_environment, own_environment
+from harness.artefacts.source.git import Repository, clean_environment
+from harness.artefacts.source.mailbox import read_mailbox
+from harness.artefacts.source.patch import (
+    Opened,
+    Patch,
+    has_crlf_throughout,
+    has_diff,
+    is_mail,
+    open_patch,
+    split_mails,
+    without_carriage_returns,
+)
+from harness.artefacts.source.quilt import Entry, read_patch, read_series
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.lib.process import Captured, capture, host_error
@@ -29,22 +39,6 @@ from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
 #: Longest hunk that an error shows, in lines.
 _HUNK_LINES = 60
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One patch as it was given: a mail, or a bare diff with or without a description."""
-
-    #: The file's name, or the mail's number in its mbox.
-    name: str
-    content: bytes
-    #: Leading folders to take off the file names (``-p``).
-    strip: int = 1
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What goes into an artefact's key for this patch."""
-        return {"sha256": sha256(self.content).hexdigest(), "strip": self.strip}
 
 
 class DoesNotApplyError(BuildError):
@@ -60,43 +54,16 @@ def fetch_series(series: Series | None, store: Store, progress: Progress) -> tup
     if series is None:
         return ()
     if isinstance(series, FolderSeries):
-        return _from_folder(series.path)
+        return _from_folder(series.path, progress)
     if isinstance(series, MboxSeries):
-        return _from_mbox(series.path)
-    return _from_mbox(_from_lore(series, store, progress))
+        return read_mailbox(series.path, progress)
+    return read_mailbox(_from_lore(series, store, progress), progress)
 
 
 # --- where patches come from ---------------------------------------------------------------
 
 
-def parse_series_file(text: str, where: Path) -> tuple[tuple[str, int], ...]:
-    """Return (file name, strip) for each line of a quilt ``series`` file.
-
-    A line is a name, perhaps with ``-pN``; ``#`` starts a comment.
-
-    :raise UserError: a line holds anything else.
-    """
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        name, *options = words
-        strip = 1
-        for option in options:
-            match = re.fullmatch(r"-p(\d)", option)
-            if match is None:
-                raise UserError(
-                    f"option {option!r} is not understood",
-                    where=f"{where}:{number}",
-                    hint="a line is a patch's name, and perhaps -p0 or -p1 after it",
-                )
-            strip = int(match[1])
-        found.append((name, strip))
-    return tuple(found)
-
-
-def _from_folder(folder: Path) -> tuple[Patch, ...]:
+def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
     listing = folder / "series"
     if not listing.is_file():
         raise UserError(
@@ -105,43 +72,37 @@ def _from_folder(folder: Path) -> tuple[Patch, ...]:
             hint="a series is a folder with its patches and a file `series` that names them",
         )
     patches = []
-    for name, strip in parse_series_file(listing.read_text(encoding="utf-8"), listing):
-        path = folder / name
+    for entry in read_series(listing):
+        if not entry.chosen:
+            progress.note(f"not applied, its guard is not set: {entry.shown}")
+            continue
+        path = folder / entry.name
         if not path.is_file():
             raise UserError(
-                f"patch {name} is missing",
-                where=path,
+                f"patch {entry.shown} is missing",
+                where=folder / entry.shown,
                 hint=f"add it, or take its line out of {listing}",
             )
-        patches.append(Patch(name, path.read_bytes(), strip))
+        patches += _from_file(entry, read_patch(path))
+    if not patches:
+        progress.note(f"{listing} names no patch: the source is used as it is")
     return tuple(patches)
 
 
-def _from_mbox(path: Path) -> tuple[Patch, ...]:
-    if not path.is_file():
-        raise UserError("no such mbox", where=path, hint="give the path of an mbox of patches")
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        result = capture(
-            ["git", "mailsplit", "--keep-cr", "-b", f"-o{scratch}", "--", str(path)],
-            env=own_environment(),
-        )
-        mails = sorted(Path(scratch).iterdir())
-        if result.returncode != 0 or not mails:
-            raise UserError(
-                "this is no mbox of patches",
-                where=path,
-                detail=result.complaint,
-                hint="`git format-patch --stdout` and `b4 am` write one",
-            )
-        patches = [Patch(f"mail {mail.name}", mail.read_bytes()) for mail in mails]
-    with_diff = tuple(patch for patch in patches if _has_diff(patch))  # no cover letters
-    if not with_diff:
-        raise UserError("no mail in the mbox holds a patch", where=path)
-    return with_diff
+def _from_file(entry: Entry, content: bytes) -> list[Patch]:
+    """Return the patch in a file; several if it holds several mails.
 
-
-def _has_diff(patch: Patch) -> bool:
-    return bool(_open(patch).diff.strip()) and b"--- " in _open(patch).diff
+    CRs are kept, as quilt keeps them, but for a file that has them at the end of each line.
+    """
+    if not is_mail(content):
+        plain = without_carriage_returns(content) if has_crlf_throughout(content) else content
+        return [Patch(entry.shown, plain, entry.strip)]
+    mails, complaint = split_mails(content, keep_cr=not has_crlf_throughout(content))
+    if not mails:
+        raise UserError(f"patch {entry.shown} cannot be read as a mail", detail=complaint)
+    if len(mails) == 1:
+        return [Patch(entry.shown, mails[0], entry.strip)]
+    return [Patch(f"{entry.shown}:{n}", mail, entry.strip) for n, mail in enumerate(mails, 1)]
 
 
 def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
@@ -150,7 +111,13 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
     def build(folder: Path) -> None:
         with progress.step(f"fetch series {series.message_id}"):
             result = capture(
-                [_b4(), "am", "--outdir", str(folder), "--mbox-name", "series", series.message_id],
+                [
+                    _b4(),
+                    "am",
+                    *("--outdir", str(folder)),
+                    *("--mbox-name", "series"),
+                    *("--", series.message_id),
+                ],
                 env=clean_environment(),
                 cwd=folder,
                 timeout_s=600,
@@ -181,7 +148,7 @@ def _b4() -> str:
 
 def subject_of(patch: Patch) -> str:
     """Return a patch's subject without ``[PATCH n/m]``; its name if it is a bare diff."""
-    return _open(patch).subject or patch.name
+    return open_patch(patch).subject or patch.name
 
 
 def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
@@ -207,7 +174,7 @@ def removed_files(patches: Iterable[Patch]) -> tuple[str, ...]:
 def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
     for patch in patches:
         try:
-            yield from PatchSet(_open(patch).diff.decode(errors="replace"))
+            yield from PatchSet(open_patch(patch).diff.decode(errors="replace"))
         except UnidiffParseError:
             continue
 
@@ -238,15 +205,6 @@ def write_series(folder: Path, patches: Sequence[Patch]) -> Path:
 # --- putting them on a tree ----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A patch taken apart by ``git mailinfo``."""
-
-    subject: str
-    message: str
-    diff: bytes
-
-
 def apply_series(
     repository: Repository,
     base: str,
@@ -269,8 +227,20 @@ def apply_series(
         env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         repository.run("read-tree", base, env=env)
         for number, patch in enumerate(patches, 1):
-            opened = _open(patch)
+            opened = open_patch(patch)
+            if not has_diff(opened.diff):
+                raise BuildError(
+                    f"patch {patch.name} holds no diff that git can read",
+                    where=f"tree {tree_name}",
+                    hint="take it out of the series, or make it again with `git format-patch`",
+                )
             result = _apply(repository, patch, opened.diff, env)
+            if result.returncode != 0 and b"\r\n" in opened.diff:
+                plain = replace(opened, diff=without_carriage_returns(opened.diff))
+                again = _apply(repository, patch, plain.diff, env)
+                if again.returncode == 0:
+                    progress.note(f"patch {patch.name} applied without its carriage returns")
+                    opened, result = plain, again
             if result.returncode != 0:
                 if not _apply_3way(repository, patch, opened.diff, env):
                     raise _refusal(repository, patch, opened, result, env, tree_name)
@@ -284,27 +254,8 @@ def apply_series(
 
 def message_of(patch: Patch) -> tuple[str, str]:
     """Return a patch's subject and message; both are empty for a bare diff."""
-    opened = _open(patch)
+    opened = open_patch(patch)
     return opened.subject, opened.message
-
-
-def _open(patch: Patch) -> _Opened:
-    """Split a patch into subject, message and diff; a bare diff has neither of the first two."""
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        message, diff = Path(scratch) / "message", Path(scratch) / "diff"
-        result = capture(
-            ["git", "mailinfo", "-b", "--encoding=UTF-8", str(message), str(diff)],
-            env=own_environment(),
-            stdin=patch.content,
-        )
-        if result.returncode != 0 or not diff.exists():
-            return _Opened("", "", patch.content)
-        subject = re.search(r"^Subject: (.*)$", result.text, re.MULTILINE)
-        return _Opened(
-            re.sub(r"^\[[^\]]*\]\s*", "", subject[1]) if subject else "",
-            message.read_text(encoding="utf-8", errors="replace"),
-            diff.read_bytes() if subject else patch.content,
-        )
 
 
 def _apply(
@@ -329,7 +280,7 @@ def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str
 def _refusal(
     repository: Repository,
     patch: Patch,
-    opened: _Opened,
+    opened: Opened,
     result: Captured,
     env: dict[str, str],
     tree_name: str,

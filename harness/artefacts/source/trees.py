@@ -317,9 +317,9 @@ def _remote_refs(source: GitSource) -> dict[str, str]:
 def _fetch_git(source: GitSource, commit: str, repository: Repository, step: Step) -> str:
     """Fetch one commit, without history where the server gives single commits."""
     attempts = (
-        ["--depth=1", source.url, commit],
-        ["--depth=1", source.url, source.revision],
-        [source.url, "+refs/heads/*:refs/remotes/source/*", "+refs/tags/*:refs/tags/*"],
+        ["--depth=1", "--", source.url, commit],
+        ["--depth=1", "--", source.url, source.revision],
+        ["--", source.url, "+refs/heads/*:refs/remotes/source/*", "+refs/tags/*:refs/tags/*"],
     )
     complaint = ""
     for number, attempt in enumerate(attempts):

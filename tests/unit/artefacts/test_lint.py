@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts.kernel import lint
-from harness.artefacts.source.series import Patch, added_files, removed_files, touched_files
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import added_files, removed_files, touched_files
 from harness.errors import BuildError
 
 #: As the kernel's own checkpatch (6.12) prints it.

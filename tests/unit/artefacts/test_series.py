@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts.source.git import Repository
-from harness.artefacts.source.series import Patch, apply_series, fetch_series, parse_series_file
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.quilt import Entry, parse_series
+from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
@@ -53,14 +55,15 @@ def edited(checkout: Path, old: str, new: str) -> str:
 
 
 def test_a_series_file_has_comments_and_options() -> None:
-    text = "# all\n\n0001-a.patch\nb.patch -p0  # why\n  c.diff -p2\n"
-    assert parse_series_file(text, Path("series")) == (
-        ("0001-a.patch", 1),
-        ("b.patch", 0),
-        ("c.diff", 2),
+    text = b"# all\n\n0001-a.patch\nb.patch -p0  # why\n  c.diff -p 2\r\nit's.patch -pab\n"
+    assert parse_series(text, Path("series")) == (
+        Entry("0001-a.patch"),
+        Entry("b.patch", 0),
+        Entry("c.diff", 2),
+        Entry("it's.patch"),
     )
     with pytest.raises(UserError, match="'-R'"):
-        parse_series_file("a.patch -R\n", Path("series"))
+        parse_series(b"a.patch -R\n", Path("series"))
 
 
 def test_a_folder_gives_its_patches_in_order(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Whether mailboxes are read as git reads them: ``python -m tools.mailboxes``.
+
+Each case is a mailbox (or a folder of patches) made from a random history by ``git format-patch``
+and then changed as mail programs, lists and people change mails: encodings, line ends, threads,
+replies with diffs, cover letters, older versions. The generator knows which mails are the patches.
+``git am`` is given those alone, in their order; the harness is given everything. Both must end
+with the same tree, or both must refuse. A seed and a number repeat a case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.artefacts.source.git import Repository, own_environment
+from harness.artefacts.source.patch import open_patch
+from harness.artefacts.source.series import apply_series, fetch_series
+from harness.artefacts.store import Store
+from harness.errors import HarnessError
+from harness.progress import Silent
+from harness.values import FolderSeries, MboxSeries
+from tools.mails import Box, add_history, disguise, make_base
+
+#: Cases after which a new repository is made, so that a memory file system does not fill up.
+BATCH = 250
+#: Histories in a repository; each case takes one of them.
+HISTORIES = 25
+
+
+class Bench:
+    """A repository with random histories, a work tree for ``git am``, and a store."""
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.work.mkdir(parents=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+        for name in ("core.autocrlf", "gc.auto", "core.fsync"):
+            self.git("config", name, {"gc.auto": "0", "core.fsync": "none"}.get(name, "false"))
+        make_base(self.work)
+        self.git("add", "--all", "--force", ".")
+        self.git("commit", "--quiet", "--message", "base")
+        self.base = self.git("rev-parse", "HEAD").decode().strip()
+        self.histories = []
+        for number in range(HISTORIES):
+            self.git("checkout", "--quiet", "-B", f"h{number}", self.base)
+            add_history(self.git, self.work, rng)
+            self.histories.append(f"h{number}")
+        self.git("checkout", "--quiet", "--detach", self.base)
+        self.store = Store(folder / "store")
+        #: What ``git am`` said last.
+        self.complaint = ""
+
+    def git(self, *args: str) -> bytes:
+        """Run git in the work tree and return what it said."""
+        return self.try_(*args, check=True).stdout
+
+    def try_(self, *args: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:
+        """Run git in the work tree."""
+        return subprocess.run(
+            ["git", *args],
+            cwd=self.work,
+            env=own_environment(),
+            capture_output=True,
+            check=check,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def am(self, mails: Sequence[bytes], *options: str) -> str | None:
+        """Return the tree that ``git am`` makes of mails; None if it refuses."""
+        mbox = self.folder / "am.mbox"
+        mbox.write_bytes(b"".join(mails))
+        done = self.try_("am", "--quiet", *options, str(mbox))
+        tree = self.git("rev-parse", "HEAD^{tree}").decode().strip()
+        shutil.rmtree(self.work / ".git/rebase-apply", ignore_errors=True)
+        self.git("reset", "--quiet", "--hard", self.base)
+        self.git("clean", "-ffdxq")
+        self.complaint = (done.stdout + done.stderr).decode(errors="replace")[:500]
+        return tree if done.returncode == 0 else None
+
+    def ours(self, box: Box) -> tuple[str | None, str]:
+        """Return the tree that the harness makes of a mailbox, or None and why it refuses."""
+        given = self.folder / "given"
+        shutil.rmtree(given, ignore_errors=True)
+        open_patch.cache_clear()
+        box.write(given)
+        series = FolderSeries(path=given) if box.as_folder else MboxSeries(path=given / "mbox")
+        repository = Repository(self.work / ".git")
+        try:
+            patches = fetch_series(series, self.store, Silent())
+            commit = apply_series(repository, self.base, patches, "base", Silent())
+        except HarnessError as error:
+            return None, str(error)
+        return repository.tree_of(commit), ""
+
+    def check(self, box: Box) -> tuple[str, str]:
+        """Return how a case ended and what is wrong with it; nothing if it is as it must be."""
+        wanted = self.am(box.patches)
+        said = self.complaint
+        got, complaint = self.ours(box)
+        if got == wanted:
+            return ("both refuse" if got is None else "same tree"), ""
+        if got is None:
+            return "refused", f"git am takes it, the harness does not: {complaint}"
+        # Beyond git am's defaults: a three-way merge, and in a folder CRs kept as quilt does it.
+        if wanted is None and got == self.am(box.patches, "--3way"):
+            return "same tree, merged", ""
+        plain = [
+            mail.replace(b"\r\n", b"\n") if mail.count(b"\r\n") == mail.count(b"\n") else mail
+            for mail in box.patches
+        ]
+        if box.as_folder and got == self.am(plain, "--keep-cr"):
+            return "same tree, CRs kept", ""
+        if wanted is None and got == self.am(box.patches, "--quoted-cr=strip"):
+            return "same tree, encoded CRs taken off", ""
+        if wanted is None:
+            return "applied", f"git am refuses it, the harness does not: {said}"
+        return "different", f"git am makes {wanted}, the harness {got}"
+
+
+def scratch_folder() -> Path | None:
+    """Return a folder in memory, if there is one."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() else None
+
+
+def check_range(seed: int, first: int, count: int, keep: Path | None) -> tuple[Counter[str], int]:
+    """Check cases by number; return how they ended and how many are wrong."""
+    ends: Counter[str] = Counter()
+    wrong = 0
+    number = first
+    while number < first + count:
+        batch = number // BATCH
+        with tempfile.TemporaryDirectory(prefix="mailboxes-", dir=scratch_folder()) as folder:
+            bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"))
+            while number < first + count and number // BATCH == batch:
+                rng = random.Random(f"{seed}/{batch}/{number}")
+                box = disguise(bench.git, bench.base, rng.choice(bench.histories), rng)
+                try:
+                    end, fault = bench.check(box)
+                except Exception:
+                    end, fault = "exception", traceback.format_exc()
+                ends[end] += 1
+                if fault:
+                    wrong += 1
+                    print(f"seed {seed}, case {number}: {', '.join(box.traits)}: {fault}")
+                    if keep:
+                        box.write(keep / f"{seed}-{number}")
+                number += 1
+    return ends, wrong
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check so many mailboxes; return 1 if one is read otherwise than by git."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000, help="cases (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--keep", type=Path, help="folder for the mailboxes that are wrong")
+    args = parser.parse_args(argv)
+    ends, wrong = check_range(args.seed, args.first, args.count, args.keep)
+    print(", ".join(f"{end}: {count}" for end, count in sorted(ends.items())))
+    print(f"{wrong} of {args.count} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
