@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 KERNELS = ROOT / "kernel-config" / "kernels"
 FRAGMENTS = ROOT / "kernel-config" / "fragments"
+SELFTEST_NEEDS = ROOT / "kernel-config" / "selftests.toml"
 PATCHES = ROOT / "patches"
 GUEST_TESTS = ROOT / "guest-tests"
 IMAGES = ROOT / "images"

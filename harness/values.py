@@ -119,6 +119,9 @@ class KernelProfile(Value):
     #: What happens to an option of a fragment that no Kconfig file of the tree defines. ``drop`` is
     #: for a series of which only the first patches are applied.
     unknown_options: Literal["refuse", "drop"] = "refuse"
+    #: Folders of the tree's ``tools/testing/selftests`` whose ``config`` files are merged into the
+    #: configuration, as far as the tree and the fragments allow.
+    selftests: tuple[str, ...] = ()
 
 
 class EmulatorProfile(Value):

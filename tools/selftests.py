@@ -25,8 +25,8 @@ from typing import NamedTuple
 from harness.artefacts.emulator.choice import build_emulator
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.kernel.kconfig_wishes import SELFTESTS
 from harness.artefacts.selftests import (
-    SELFTESTS,
     build_selftests,
     find_selftests,
     unpack_selftests,

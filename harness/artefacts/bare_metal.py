@@ -8,11 +8,13 @@ the CPU model.
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 from harness import paths
+from harness.artefacts import programs, recipe
 from harness.artefacts.programs import Unit, find_units, judge
 from harness.artefacts.store import Store
 from harness.artefacts.toolchain import identify
@@ -87,6 +89,7 @@ def build_bare_metal(
         "sources": {
             str(path.relative_to(tests)): sha256(path.read_bytes()).hexdigest() for path in sources
         },
+        "recipe": recipe.digest(sys.modules[__name__], programs),
         "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
     }
     entry = store.get("bare-metal", inputs, build)

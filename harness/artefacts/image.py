@@ -15,17 +15,17 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email import message_from_string
-from hashlib import sha256
 from pathlib import Path
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from harness import paths
-from harness.artefacts import package_files
+from harness.artefacts import package_files, recipe
 from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.artefacts.store import Store
 from harness.errors import BuildError
@@ -92,7 +92,7 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
         if compiler is None:
             raise BuildError("no C compiler for the guest's own programs", hint="install gcc")
         inputs = {
-            "code": _code(),
+            "recipe": recipe.digest(sys.modules[__name__], cpio, package_files),
             "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
             "files": {name: (paths.IMAGES / name).read_text() for name in OWN_FILES},
             "compiler": _output([compiler, "--version"]).splitlines()[0],
@@ -231,6 +231,9 @@ def _libraries(programs: Iterable[Path], packages: Mapping[str, Path]) -> dict[s
     return found
 
 
+_APT_HINT = "run `apt-get update` as root, and see that apt has a Debian mirror with `main`"
+
+
 def _unpack(packages: Sequence[Package], scratch: Path) -> dict[str, Path]:
     """Download packages, and return the folder that each is unpacked into, by its name."""
     _output(apt_download_argv(packages), _APT_HINT, cwd=scratch)
@@ -245,15 +248,6 @@ def _unpack(packages: Sequence[Package], scratch: Path) -> dict[str, Path]:
             if path.is_file() and not path.is_symlink():
                 path.chmod(path.stat().st_mode | stat.S_IRUSR)
     return unpacked
-
-
-def _code() -> str:
-    """Return a digest of the code that decides how an image is packed."""
-    modules = (__file__, package_files.__file__, cpio.__file__)
-    return sha256(b"".join(Path(module).read_bytes() for module in modules)).hexdigest()
-
-
-_APT_HINT = "run `apt-get update` as root, and see that apt has a Debian mirror with `main`"
 
 
 def _output(argv: list[str], hint: str | None = None, *, cwd: Path | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
+from harness.artefacts import recipe
+from harness.artefacts.host_inputs import fingerprint
 from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import require_uintr
 from harness.errors import BuildError, UserError
@@ -187,7 +190,9 @@ def _inputs(
         "headers": digest_folder(kernel.headers),
         "compiler": require_uintr(cc).model_dump(),
         "flags": list(_FLAGS),
-        "layout": 1,
+        # They are linked statically: the host's C library is in them.
+        "host": fingerprint(cc),
+        "recipe": recipe.digest(sys.modules[__name__]),
     }
 
 

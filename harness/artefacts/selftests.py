@@ -14,24 +14,31 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from elftools.common.exceptions import ELFError
 
+from harness import paths
+from harness.artefacts import programs, recipe
+from harness.artefacts.host_inputs import fingerprint
 from harness.artefacts.image import needed_libraries
 from harness.artefacts.kernel import kbuild
 from harness.artefacts.kernel.build import laid_out, patched_tree
+from harness.artefacts.kernel.kconfig import OFF, parse_config
+from harness.artefacts.kernel.kconfig_wishes import SELFTESTS, Needs, load_needs
 from harness.artefacts.programs import digest_folder
-from harness.artefacts.store import JSON, Store
+from harness.artefacts.store import JSON, Entry, Store
 from harness.artefacts.toolchain import identify
 from harness.errors import BuildError, UserError
 from harness.lib.process import Captured, capture, disk_full, require, says_disk_full
 from harness.progress import Progress
 from harness.values import Compiler, KernelArtefact, KernelProfile, Program
 
-SELFTESTS = "tools/testing/selftests"
 #: What selftests include besides themselves.
 _PATHS = (
     SELFTESTS,
@@ -52,14 +59,15 @@ _UNLIMITED_S = 1800.0
 
 _BUILD_S = 3600.0
 _TOOLS = ("make", "git", "rsync", "tar")
-#: Raised when this module builds otherwise from the same inputs.
-_LAYOUT = 1
 #: Variables in which a target's Makefile lists what kselftest runs.
 _LISTS = ("TEST_GEN_PROGS", "TEST_CUSTOM_PROGS", "TEST_PROGS")
 _ASKED = "uintr-harness-asks"
 #: The only interpreter that the guest has.
 _SHELL = "/bin/sh"
 _MEANT = 3
+_KIND = "kselftest"
+_PROGRAMS = "programs.json"
+_NOT_BUILT = "not built: "
 
 
 class SelftestTree(NamedTuple):
@@ -111,7 +119,12 @@ def find_selftests(profile: KernelProfile, store: Store, progress: Progress) -> 
         found = {"parts": parts, "targets": [target for target in targets if target != "."]}
         (folder / "tree.json").write_text(json.dumps(found, indent=2) + "\n")
 
-    entry = store.get("kselftest-tree", {"tree": tree, "paths": list(_PATHS)}, build)
+    inputs = {
+        "recipe": recipe.digest(sys.modules[__name__]),
+        "tree": tree,
+        "paths": list(_PATHS),
+    }
+    entry = store.get("kselftest-tree", inputs, build)
     found = json.loads((entry.path / "tree.json").read_text())
     return SelftestTree(profile, tree, found["parts"], tuple(found["targets"]))
 
@@ -133,7 +146,8 @@ def build_selftests(
     """
     tree.check(targets)
     headers = digest_folder(kernel.headers)
-    programs: list[Program] = []
+    needs = load_needs(paths.SELFTEST_NEEDS)
+    found: list[Program] = []
     for target in dict.fromkeys(targets):
         inputs: dict[str, JSON] = {
             "target": target,
@@ -141,16 +155,55 @@ def build_selftests(
             "headers": headers,
             "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
             "make": _make_argv(Path("/tree"), target, Path("/out"), Path("/headers"), cc),
-            "layout": _LAYOUT,
+            "host": fingerprint(cc),
+            "recipe": recipe.digest(sys.modules[__name__], kbuild, programs),
         }
 
         def build(folder: Path, target: str = target) -> None:
             with progress.step(f"build the selftests of {target} with {cc}"):
                 _build(tree, target, kernel.headers, cc, store, progress, folder)
 
-        entry = store.get("kselftest", inputs, build)
-        programs += _programs(entry.path, target)
-    return tuple(programs)
+        entry = _get(store, inputs, build)
+        config = parse_config(kernel.config.read_text())
+        found += _programs(entry.path, target, needs.get(target, Needs()), config)
+    return tuple(found)
+
+
+def _get(store: Store, inputs: Mapping[str, JSON], build: Callable[[Path], None]) -> Entry:
+    """Return the entry of a target; one with programs that did not build is not found again.
+
+    Whatever kept them from being built may be mended by the next time, in ways that no key knows.
+    Such an entry has a key with what failed in it: a build that fails in the same way again ends at
+    the same entry, and leaves nothing behind.
+    """
+    key = store.key(_KIND, inputs)
+    if found := store.find(_KIND, inputs):
+        return found
+    with store.locked(f"{_KIND}-attempt-{key}", "the same selftests"):
+        if found := store.find(_KIND, inputs):
+            return found
+        with tempfile.TemporaryDirectory(prefix="uintr-harness-kselftest-") as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            build(made)
+            failed = _failed(made)
+            return store.get(
+                _KIND,
+                {**inputs, "failed": failed} if failed else inputs,
+                lambda folder: _move(made, folder),
+            )
+
+
+def _failed(made: Path) -> str:
+    """Return what stands for the programs that did not build, and why; empty for none."""
+    said = json.loads((made / _PROGRAMS).read_text())
+    failed = {name: why for name, why in said.items() if why.startswith(_NOT_BUILT)}
+    return sha256(json.dumps(failed, sort_keys=True).encode()).hexdigest() if failed else ""
+
+
+def _move(made: Path, folder: Path) -> None:
+    for path in made.iterdir():
+        shutil.move(path, folder / path.name)
 
 
 def unpack_selftests(tree: SelftestTree, store: Store, progress: Progress, folder: Path) -> None:
@@ -245,8 +298,11 @@ def _build(
         raise disk_full(store.root)
     for name, reason in found.items():
         path = installed / name
-        found[name] = why_not(path) if path.is_file() else reason or "not built: not installed"
-    (folder / "programs.json").write_text(json.dumps(found, indent=2) + "\n")
+        if path.is_file():
+            found[name] = why_not(path) or _why_not_helped(path, installed, found)
+        else:
+            found[name] = reason or f"{_NOT_BUILT}not installed"
+    (folder / _PROGRAMS).write_text(json.dumps(found, indent=2) + "\n")
     (folder / "build.log").write_text(log)
     shutil.rmtree(scratch)
     shutil.rmtree(out)
@@ -281,7 +337,7 @@ def _why_not_built(said: Captured) -> str:
     lines = [line.strip() for line in f"{said.complaint}\n{said.text}".splitlines() if line.strip()]
     if not lines:
         return ""
-    return "\n".join([f"not built: {kbuild.first_errors(lines).splitlines()[0]}", *lines])
+    return "\n".join([f"{_NOT_BUILT}{kbuild.first_errors(lines).splitlines()[0]}", *lines])
 
 
 def why_not(path: Path) -> str:
@@ -297,24 +353,55 @@ def why_not(path: Path) -> str:
         return ""
     if not data.startswith(b"#!"):
         return "no program: it is neither ELF nor a script"
-    interpreter = data[2:].partition(b"\n")[0].decode(errors="replace").strip()
-    if interpreter.split() and interpreter.split()[0] == _SHELL:
+    lacking = _lacking_interpreter(data)
+    return f"needs {lacking}, which the guest has not" if lacking else ""
+
+
+def _lacking_interpreter(data: bytes) -> str:
+    """Return a script's interpreter if the guest does not have it, else nothing."""
+    if not data.startswith(b"#!"):
         return ""
-    return f"needs {interpreter}, which the guest has not"
+    interpreter = data[2:].partition(b"\n")[0].decode(errors="replace").strip()
+    return "" if interpreter.split()[:1] == [_SHELL] else interpreter
 
 
-def _programs(path: Path, target: str) -> Iterator[Program]:
-    """Give the programs of a finished entry."""
+def _why_not_helped(program: Path, installed: Path, programs: Container[str]) -> str:
+    """Return why a program's helper could not run: a script that it names, beside it.
+
+    A compiled program names a file as a string of its own, a script as a word.
+    """
+    data = program.read_bytes()
+    for helper in sorted(installed.iterdir()):
+        if not helper.is_file() or helper.name in programs:
+            continue
+        name = re.escape(helper.name.encode())
+        border = rb"[\0/]%b\0" if data.startswith(b"\x7fELF") else rb"(?<![\w.-])%b(?![\w.-])"
+        lacking = _lacking_interpreter(helper.read_bytes())
+        if lacking and re.search(border % name, data):
+            return f"its helper {helper.name} needs {lacking}, which the guest has not"
+    return ""
+
+
+def _programs(
+    path: Path, target: str, needs: Needs, config: Mapping[str, str]
+) -> Iterator[Program]:
+    """Give the programs of a finished entry; the kernel's configuration decides which can run."""
     subject = subject_of(target)
     timeout_s = read_timeout(path / subject / "settings")
-    for name, missing in json.loads((path / "programs.json").read_text()).items():
+    for name, missing in json.loads((path / _PROGRAMS).read_text()).items():
         yield Program(
             name=f"{subject}/{name}",
             path=path / subject / name,
             timeout_s=timeout_s,
             kind="kselftest",
-            missing=missing,
+            missing=missing or _why_not_configured(needs.needs.get(name, ()), config),
         )
+
+
+def _why_not_configured(options: Sequence[str], config: Mapping[str, str]) -> str:
+    """Return why a kernel cannot run a program that needs some options; empty if it can."""
+    lacking = [f"CONFIG_{name}" for name in options if config.get(name, OFF) == OFF]
+    return f"needs {', '.join(lacking)}, which this kernel has not" if lacking else ""
 
 
 def _tabbed(text: str) -> Iterator[tuple[str, str]]:

@@ -46,16 +46,18 @@ def make_plan(
                     f"two different {what} profiles are named {name!r}",
                     hint="rename one's file: cells, folders and results go by these names",
                 )
+    targets = tuple(_once(selftests))
     cells = tuple(
         Cell(
-            kernel=kernel,
+            # What the tests need of the kernel is a part of its configuration.
+            kernel=kernel.model_copy(update={"selftests": targets}) if targets else kernel,
             cpu=cpu,
             smp=count,
             cc=cc,
             accel="tcg" if clock == "icount" else accel,
             clock=clock,
             cmdline=cmdline,
-            selftests=tuple(_once(selftests)),
+            selftests=targets,
         )
         for kernel, cpu, count, cc in product(
             _once(kernels), _once(cpus), _once(smp), _once(compilers)

@@ -25,9 +25,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.artefacts.kernel import gcov, kbuild, kconfig
+from harness.artefacts import recipe
+from harness.artefacts.kernel import gcov, kbuild, kconfig, kconfig_wishes
 from harness.artefacts.kernel.kconfig import Fragment
 from harness.artefacts.kernel.kconfig_reader import KconfigReader
+from harness.artefacts.kernel.kconfig_wishes import Wish
+from harness.artefacts.source import series
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import added_files, apply_series, fetch_series, touched_files
@@ -38,6 +41,11 @@ from harness.errors import BuildError
 from harness.lib.process import capture, disk_full, require, says_disk_full, stream
 from harness.progress import Progress
 from harness.values import Compiler, KernelArtefact, KernelProfile
+
+#: Number of the way to build a kernel, see :mod:`harness.artefacts.recipe`. Raise it when the same
+#: tree, configuration and tools make another artefact than before. A digest in its place would
+#: cost ten minutes for each change of these modules, and next to none changes a kernel.
+RECIPE = 1
 
 _TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 
@@ -63,6 +71,8 @@ def build_kernel(
     """
     builder = _Builder(profile, store, progress, apart)
     configured = builder.configured()
+    for line in (configured.path / "lost").read_text().splitlines():
+        progress.note(f"kernel {profile.name}: a selftest asks in vain for {line}")
     entry = builder.built(configured)
     if entry.hit:
         progress.note(f"kernel {profile.name}: already built ({entry.key[:12]})")
@@ -139,6 +149,7 @@ class _Builder:
         self.fragments: Sequence[Fragment] = kconfig.load_fragments(
             profile.fragments, paths.FRAGMENTS
         )
+        self.needs = kconfig_wishes.load_needs(paths.SELFTEST_NEEDS) if profile.selftests else {}
         self.patches: Sequence[Patch] = fetch_series(profile.series, store, progress)
         self.tools = [tool.model_dump() for tool in kernel_tools(self.cc)]
 
@@ -153,6 +164,7 @@ class _Builder:
         """Return the entry with the final ``.config`` and the patched tree's id."""
         options, conflicts = kconfig.merge(self.fragments)
         inputs = {
+            "recipe": recipe.digest(sys.modules[__name__], kbuild, kconfig, kconfig_wishes, series),
             "source": identify_source(self.profile.source, self.store),
             "patches": [patch.identity for patch in self.patches],
             "options": {name: option.value for name, option in options.items()},
@@ -161,6 +173,13 @@ class _Builder:
         }
         if self.profile.unknown_options == "drop":
             inputs["unknown-options"] = "drop"
+        if self.profile.selftests:
+            inputs["selftests"] = {
+                target: self.needs[target].options if target in self.needs else ()
+                for target in self.profile.selftests
+            }
+            # Which fragment asks for an option decides whether it gives way to a wish.
+            inputs["orders"] = [f"{option.place}: {option.text}" for option in options.values()]
 
         def build(folder: Path) -> None:
             require(*_TOOLS, needed_for="a kernel build")
@@ -169,7 +188,9 @@ class _Builder:
             with self.store.workspace(self.folder) as path:
                 kept = _Kept(path)
                 commit = self._patched(kept)
-                (folder / "config").write_text(self._dotconfig(kept, commit, options, inputs))
+                made = self._dotconfig(kept, commit, options, inputs)
+                for name in ("config", "lost"):
+                    shutil.copy2(made.path / name, folder / name)
                 (folder / "tree").write_text(kept.repository.tree_of(commit) + "\n")
 
         return self.store.get("kernel-config", inputs, build)
@@ -200,34 +221,67 @@ class _Builder:
         commit: str,
         options: dict[str, kconfig.Option],
         inputs: Mapping[str, JSON],
-    ) -> str:
-        """Return the final ``.config``, found by what decides it: hardly a patch changes that."""
+    ) -> Entry:
+        """Return the entry of the ``.config``, found by what decides it; hardly a patch does.
+
+        Beside it is the list of what selftests want and the kernel cannot have.
+        """
+        wishes = self._wishes(kept, commit)
         files = kept.repository.files_of(commit)
         decisive = sorted(item for item in files.items() if _DECIDES_CONFIG.search(item[0]))
         asked: dict[str, JSON] = {
             **{name: inputs[name] for name in inputs if name not in {"source", "patches"}},
             "files": sha256(json.dumps(decisive).encode()).hexdigest(),
+            **({"wishes": [str(wish) for wish in wishes.values()]} if wishes else {}),
         }
 
         def build(folder: Path) -> None:
             with self.progress.step(f"configure {self.profile.name}"):
-                (folder / "config").write_text(self._configure(kept, options))
+                config, lost = self._configure(kept, options, wishes)
+            (folder / "config").write_text(config)
+            (folder / "lost").write_text("".join(f"{line}\n" for line in lost))
 
-        return (self.store.get("dot-config", asked, build).path / "config").read_text()
+        return self.store.get("dot-config", asked, build)
 
-    def _configure(self, kept: _Kept, options: dict[str, kconfig.Option]) -> str:
-        """Return the final ``.config``: tinyconfig, the fragments over it, checked."""
+    def _wishes(self, kept: _Kept, commit: str) -> dict[str, Wish]:
+        """Return what the selftests want of the configuration: by the tree, and by our list."""
+
+        def read(path: str) -> str | None:
+            said = kept.repository.try_("cat-file", "blob", f"{commit}:{path}")
+            return said.text if said.returncode == 0 else None
+
+        return kconfig_wishes.gather(self.profile.selftests, self.needs, read)
+
+    def _configure(
+        self, kept: _Kept, options: dict[str, kconfig.Option], wishes: Mapping[str, Wish]
+    ) -> tuple[str, list[str]]:
+        """Return the final ``.config``, checked, and a line for each wish that is not granted.
+
+        It is tinyconfig with the fragments over it.
+        """
         kept.config.mkdir(exist_ok=True)
         if self.profile.unknown_options == "drop":
             options = self._known(kept, options)
         final = kept.config / ".config"
         self._make_config(kept, "tinyconfig")
         tiny = kconfig.parse_config(final.read_text())
-        final.write_text(kconfig.write_config(tiny, options))
-        self._make_config(kept, "olddefconfig")
+
+        def configured(asked: Mapping[str, kconfig.Option]) -> dict[str, str]:
+            final.write_text(kconfig.write_config(tiny, asked))
+            self._make_config(kept, "olddefconfig")
+            return kconfig.parse_config(final.read_text())
+
+        orders, lost = options, list[str]()
+        if wishes:
+            base = self.fragments[0].name if self.fragments else ""
+            asked, lost = kconfig_wishes.grant(wishes, options, base, kept.tree, configured)
+            orders = {name: asked[name] for name in options if asked.get(name) == options[name]}
+            configured(asked)
+        else:
+            configured(options)
         text = final.read_text()
-        kconfig.verify(options, kconfig.parse_config(text), kept.tree)
-        return text
+        kconfig.verify(orders, kconfig.parse_config(text), kept.tree)
+        return text, lost
 
     def _known(self, kept: _Kept, options: dict[str, kconfig.Option]) -> dict[str, kconfig.Option]:
         """Return the options that the tree defines; the others are noted."""
@@ -259,6 +313,7 @@ class _Builder:
         config = (configured.path / "config").read_text()
         tree = (configured.path / "tree").read_text().strip()
         inputs = {
+            "recipe": RECIPE,
             "tree": tree,
             "config": sha256(config.encode()).hexdigest(),
             "tools": self.tools,

@@ -33,9 +33,13 @@ _PREFIX_MAPS = ("{tree}=.", "{out}=.", "{tree}/=", "{out}/=")
 
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]+)(?: \[M\])?\s+\S")
 _ERROR = re.compile(
-    r"error:|undefined reference|multiple definition|No rule to make target|"
-    r"Segmentation fault|internal compiler error|command not found|Killed"
+    r"error:|undefined (?:reference|symbol)|multiple definition|No rule to make target|"
+    r"\bld[^ :]*: (?:cannot find|unrecognized|.*file not recognized)|"
+    r"Segmentation fault|internal compiler error|command not found|Killed|"
+    r"No package '|was not found in the pkg-config search path"
 )
+#: Lines that only say that a line before them is an error.
+_FOLLOWS = re.compile(r"^collect2: error:|linker command failed|ld returned \d+ exit status")
 
 #: Lines of a log that an error shows at most, and how many follow the first of each complaint.
 _SHOWN_LINES = 24
@@ -143,17 +147,25 @@ def is_step(line: str) -> bool:
 
 
 def first_errors(lines: Sequence[str]) -> str:
-    """Return the first complaints of a build log, each with the lines after it."""
+    """Return the first complaints of a build log, each with the lines after it.
+
+    What the compiler says of the linker's end counts where nothing else is said.
+    """
+    real = any(_is_complaint(line) for line in lines)
     shown: list[str] = []
     until = -1
     for number, line in enumerate(lines):
-        if _ERROR.search(line):
+        if _is_complaint(line) or (not real and _ERROR.search(line)):
             until = number + _CONTEXT_LINES
         if number <= until:
             shown.append(line)
         if len(shown) >= _SHOWN_LINES:
             break
     return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])
+
+
+def _is_complaint(line: str) -> bool:
+    return bool(_ERROR.search(line)) and not _FOLLOWS.search(line)
 
 
 class StepCounter:

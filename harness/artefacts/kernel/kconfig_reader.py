@@ -200,6 +200,13 @@ def explain(tree: Path, name: str, asked: str, config: Mapping[str, str]) -> tup
         reader = KconfigReader(tree)
     except (OSError, RecursionError):
         return ()
+    return reasons(reader, name, asked, config)
+
+
+def reasons(
+    reader: KconfigReader, name: str, asked: str, config: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Say what :func:`explain` says, by a tree's definitions that are read already."""
     definitions = reader.definitions.get(name)
     if not definitions:
         return ("no Kconfig file of the tree defines this option",)

@@ -37,6 +37,10 @@ from harness.lib.process import Captured, capture, host_error
 from harness.progress import Progress
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
+#: Number of the way to fetch a series from lore, see :mod:`harness.artefacts.recipe`. Raise it when
+#: the same message-id brings other mails than before.
+RECIPE = 1
+
 #: Longest hunk that an error shows, in lines.
 _HUNK_LINES = 60
 
@@ -132,7 +136,8 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
             )
         found[0].rename(folder / "series.mbox")
 
-    entry = store.get("series", {"message-id": series.message_id}, build)
+    inputs = {"recipe": RECIPE, "message-id": series.message_id}
+    entry = store.get("series", inputs, build)
     return entry.path / "series.mbox"
 
 

@@ -34,6 +34,10 @@ from harness.values import (
     TreeSource,
 )
 
+#: Number of the way to import a tree, see :mod:`harness.artefacts.recipe`. Raise it when the same
+#: source makes another repository than before.
+RECIPE = 1
+
 _BOOTSTRAP = "`ci/bootstrap run` installs what is missing"
 _CHUNK = 1 << 20
 _SHA1 = re.compile(r"[0-9a-f]{40}")
@@ -116,7 +120,7 @@ def fetch_source(
         shutil.rmtree(folder / "unpacked", ignore_errors=True)
         (folder / "commit").write_text(f"{commit}\n")
 
-    entry = store.get("source", identity, build)
+    entry = store.get("source", {"recipe": RECIPE, **identity}, build)
     return BaseTree(entry.path / "repository.git", (entry.path / "commit").read_text().strip())
 
 

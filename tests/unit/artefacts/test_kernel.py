@@ -67,7 +67,7 @@ def test_a_kernel_is_built_and_then_only_looked_up(  # type: ignore[no-untyped-d
     assert json.loads((kernel.path / "metadata.json").read_text())["results"]["status"] == "PASS"
     assert compiled(kernel) == ["kernel/fork.o", "kernel/panic.o", "lib/string.o"]
     inputs = json.loads((kernel.path / "inputs.json").read_text())
-    assert set(inputs) == {"tree", "config", "tools", "settings"}
+    assert set(inputs) == {"recipe", "tree", "config", "tools", "settings"}
 
     seal()
     shutil.rmtree(store.root / "work")

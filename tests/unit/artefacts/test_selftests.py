@@ -139,3 +139,78 @@ def test_what_no_guest_could_run(tmp_path: Path) -> None:
     assert why_not(path).startswith("no program: ")
     shutil.copy("/bin/sh", path)
     assert "it is not static" in why_not(path)
+
+
+def entries(store: Store) -> list[Path]:
+    return sorted(store.root.glob("kselftest/*"))
+
+
+def test_a_failed_build_is_tried_again(
+    profile: KernelProfile, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what mended it is in no key."""
+    monkeypatch.setattr("harness.artefacts.selftests.fingerprint", lambda _: "the same")
+    assert build(profile, store)["kselftest-toy/needs_a_library"].missing
+    first = entries(store)
+    assert build(profile, store)["kselftest-toy/needs_a_library"].missing
+    assert entries(store) == first  # the same failure leaves nothing more behind
+    (tmp_path / "toy").mkdir(exist_ok=True)
+    (tmp_path / "toy/no_such_library.h").touch()
+    monkeypatch.setenv("CPATH", str(tmp_path))
+    mended = build(profile, store)["kselftest-toy/needs_a_library"]
+    assert not mended.missing
+    assert mended.path.is_file()
+    # Nothing failed, so this one is found again, whatever the compiler would say now.
+    monkeypatch.delenv("CPATH")
+    assert build(profile, store)["kselftest-toy/needs_a_library"] == mended
+    assert len(entries(store)) == 2
+
+
+def test_a_library_that_was_removed_counts(
+    profile: KernelProfile, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+    (library / "toy").mkdir(parents=True)
+    (library / "toy/no_such_library.h").touch()
+    monkeypatch.setenv("CPATH", str(library))
+    assert not build(profile, store)["kselftest-toy/needs_a_library"].missing
+    (library / "toy/no_such_library.h").unlink()
+    assert build(profile, store)["kselftest-toy/needs_a_library"].missing
+
+
+def test_the_reason_is_the_linkers_and_not_the_compilers_summary(
+    profile: KernelProfile, store: Store, toy: Path
+) -> None:
+    makefile = toy / TOY / "Makefile"
+    text = makefile.read_text().replace("CFLAGS := -O2", "CFLAGS := -O2 -lno_such_library")
+    makefile.write_text(text)
+    first = build(profile, store)["kselftest-toy/answer"].missing.splitlines()[0]
+    assert "cannot find -lno_such_library" in first
+    assert "collect2" not in first
+
+
+def test_a_helper_that_the_guest_cannot_run(
+    profile: KernelProfile, store: Store, toy: Path
+) -> None:
+    folder = toy / TOY
+    (folder / "data").write_text("#!/bin/bash\n")
+    (folder / "answer.c").write_text(
+        'extern int puts(const char *);\nint main(void) { return puts("./data") < 0; }\n'
+    )
+    (folder / "beside.sh").write_text("#!/bin/sh\nsed -n 1p metadata\n")
+    programs = build(profile, store)
+    said = "its helper data needs /bin/bash, which the guest has not"
+    assert programs["kselftest-toy/answer"].missing == said
+    assert not programs["kselftest-toy/beside.sh"].missing
+    (folder / "beside.sh").write_text("#!/bin/sh\ncat data\n")
+    assert build(profile, store)["kselftest-toy/beside.sh"].missing == said
+
+
+def test_a_program_whose_kernel_lacks_an_option(
+    profile: KernelProfile, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = tmp_path / "selftests.toml"
+    needs.write_text('[toy]\nneeds.answer = ["SMP", "UNWANTED", "NO_SUCH"]\n')
+    monkeypatch.setattr("harness.paths.SELFTEST_NEEDS", needs)
+    missing = build(profile, store)["kselftest-toy/answer"].missing
+    assert missing == "needs CONFIG_UNWANTED, CONFIG_NO_SUCH, which this kernel has not"

@@ -90,16 +90,6 @@ def test_a_library_is_found_in_any_package_and_its_links_stay_inside(tmp_path: P
     assert "one, two" in str(caught.value.detail)
 
 
-def test_the_key_depends_on_the_code_that_packs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = image._code()
-    changed = tmp_path / "cpio.py"
-    changed.write_bytes(Path(cpio.__file__).read_bytes() + b"\n")
-    monkeypatch.setattr(cpio, "__file__", str(changed))
-    assert image._code() != before
-
-
 def test_archive_is_what_cpio_reads(tmp_path: Path) -> None:
     nodes = [
         cpio.file("a/b/file", b"content", 0o750),

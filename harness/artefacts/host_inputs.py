@@ -1,0 +1,133 @@
+"""What a build takes from the host without being told: headers, libraries, pkg-config files.
+
+A program's Makefile includes ``<sys/capability.h>`` and links ``-lcap``; whether that works, and
+what comes out, is decided by the packages that are installed. :func:`fingerprint` stands for all of
+them in an artefact's key: install a library, remove it, upgrade it, put one into ``/usr/local`` or
+name another folder in ``PKG_CONFIG_PATH``, and what was built before is not found any more.
+
+It takes in more than a build uses. That costs a build of some seconds after an installation of any
+development package, and asks nothing of the Makefiles: those of the kernel's selftests call the
+compiler, the linker and pkg-config as they like. For what takes ten minutes to build it is too
+coarse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness.lib.process import Captured, capture
+from harness.values import Compiler
+
+#: Variables that make the compiler, the linker or pkg-config look elsewhere or do otherwise.
+VARIABLES = (
+    *("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
+    *("PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"),
+    *("CCC_OVERRIDE_OPTIONS", "SYSROOT"),
+)
+#: What a linker takes by ``-l`` or as start-up code. A shared library's versioned file counts
+#: through the link that names it.
+_LINKED = (".a", ".o", ".so")
+_PACKAGED = (".pc",)
+_INCLUDES_BEGIN, _INCLUDES_END = "#include <...> search starts here:", "End of search list."
+_ASK_S = 60.0
+
+
+def fingerprint(cc: Compiler) -> str:
+    """Return a digest of all headers, libraries and pkg-config files that a build may find.
+
+    Each counts by its path, size and time of change. Packages carry their files' times, so two
+    hosts with the same packages give the same digest.
+    """
+    digest = hashlib.sha256()
+    for name in VARIABLES:
+        digest.update(f"{name}={os.environ.get(name)!r}\n".encode())
+    for word in ("pkg-config", "pkgconf"):
+        digest.update(f"{word}: {shutil.which(word)}\n".encode())
+    for line in _listing(cc):
+        digest.update(line.encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _listing(cc: Compiler) -> Iterator[str]:
+    """Give a line for each file."""
+    # The compiler names only folders that exist, so it is asked each time.
+    for folder in include_folders(cc):
+        yield from _tree(folder)
+    for folder in library_folders(cc):
+        yield from _folder(folder, _LINKED)
+    for folder in pkg_config_folders():
+        yield from _folder(folder, _PACKAGED)
+
+
+def include_folders(cc: Compiler) -> list[Path]:
+    """Return where the compiler looks for headers, for 64 bits and for 32."""
+    found: list[str] = []
+    for mode in ("-m64", "-m32"):
+        said = _ask(cc, mode, "-E", "-v", "-x", "c", "/dev/null").complaint
+        inside = said.partition(_INCLUDES_BEGIN)[2].partition(_INCLUDES_END)[0]
+        found += [line.strip() for line in inside.splitlines() if line.strip()]
+    return _folders(found)
+
+
+def library_folders(cc: Compiler) -> list[Path]:
+    """Return where the compiler and the linker look for libraries, for 64 bits and for 32."""
+    found: list[str] = []
+    for mode in ("-m64", "-m32"):
+        said = _ask(cc, mode, "-print-search-dirs").text
+        for line in said.splitlines():
+            if line.startswith("libraries: "):
+                found += line.partition("=")[2].split(os.pathsep)
+    linker = _ask("ld", "--verbose").text
+    for part in linker.split("SEARCH_DIR(")[1:]:
+        found.append(part.partition(")")[0].strip('"= '))
+    return _folders(found)
+
+
+def pkg_config_folders() -> list[Path]:
+    """Return where pkg-config looks for its files; none without it."""
+    found = [os.environ.get("PKG_CONFIG_PATH", ""), os.environ.get("PKG_CONFIG_LIBDIR", "")]
+    if shutil.which("pkg-config"):
+        found.append(_ask("pkg-config", "--variable", "pc_path", "pkg-config").text)
+    return _folders(part for text in found for part in text.split(os.pathsep))
+
+
+def _ask(*argv: str) -> Captured:
+    """Run a tool whose answer is read, so in no language but C's."""
+    return capture(argv, env={**os.environ, "LC_ALL": "C"}, timeout_s=_ASK_S)
+
+
+def _folders(names: Iterable[str]) -> list[Path]:
+    """Return the folders that exist, each once, in order."""
+    real = (Path(name).resolve() for name in names if name)
+    return [path for path in dict.fromkeys(real) if path.is_dir()]
+
+
+def _tree(folder: Path) -> Iterator[str]:
+    """Give a line for each file below a folder."""
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            yield _line(os.path.join(place, name))  # noqa: PTH118  # tens of thousands of them
+
+
+def _folder(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Give a line for each file of a folder that ends so."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.endswith(suffixes):
+            yield _line(entry.path)
+
+
+def _line(path: str) -> str:
+    """Return path, size and time of change of what a path leads to."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # tens of thousands of them
+    except OSError as error:
+        return f"{path} {error.errno}"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} {stat.S_IFMT(found.st_mode)}"
+    return f"{path} {found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,219 @@
+"""Wishes for a kernel's configuration: granted as far as the tree and the fragments allow.
+
+A selftest target's ``config`` file was written for a distribution's configuration, under which
+most of what its options depend on is on. On this project's small kernels it is not, so what a
+wish depends on is asked for, too. A wish that cannot be granted is told with the reason; a
+fragment's option is an order, and one that cannot be granted is an error
+(:func:`harness.artefacts.kernel.kconfig.verify`).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from harness import paths
+from harness.artefacts.kernel import kconfig
+from harness.artefacts.kernel.kconfig_expr import Either, Expression, Symbol, parse, unmet
+from harness.artefacts.kernel.kconfig_reader import KconfigReader, reasons
+from harness.errors import UserError
+from harness.values import Value
+
+#: Where a tree has its selftests.
+SELFTESTS = "tools/testing/selftests"
+
+#: How often the dependencies of the options are looked up that the round before asked for.
+_ROUNDS = 6
+_ON = {"y", "m"}
+_NAME = re.compile(r"[A-Z0-9_a-z]+")
+
+
+class Wish(Value):
+    """An option that is wanted, and who wants it."""
+
+    name: str
+    value: str
+    place: str
+
+    def __str__(self) -> str:
+        """The option's line and who wants it."""
+        return f"{kconfig.spell(self.name, self.value)} ({self.place})"
+
+
+class Needs(Value):
+    """A target's table in ``kernel-config/selftests.toml``."""
+
+    options: tuple[str, ...] = ()
+    #: Program → options without which it cannot pass.
+    needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+def load_needs(path: Path) -> dict[str, Needs]:
+    """Read what selftest targets need besides their ``config`` files.
+
+    :raise UserError: the file is malformed.
+    """
+    try:
+        with path.open("rb") as file:
+            return {name: Needs.model_validate(table) for name, table in tomllib.load(file).items()}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "the needs of the kernel's selftests cannot be read", where=path, detail=str(error)
+        ) from error
+
+
+def read_wishes(text: str, place: str) -> list[Wish]:
+    """Read a target's ``config`` file; a line that is no option is passed over.
+
+    A module is wanted built in: no guest loads one.
+    """
+    wishes = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := kconfig.parse_line(line.strip()):
+            name, value = found
+            value = "y" if value == "m" else value
+            wishes.append(Wish(name=name, value=value, place=f"{place}:{number}"))
+    return wishes
+
+
+def gather(
+    targets: Iterable[str], needs: Mapping[str, Needs], read: Callable[[str], str | None]
+) -> dict[str, Wish]:
+    """Return what selftest targets want: by the tree's ``config`` files, and by our own list.
+
+    The files of the folders around a target count as well, as in ``make kselftest-merge``.
+
+    :param read: returns the text of a file of the tree, by its path, or None if it has none.
+    """
+    found: list[Wish] = []
+    for target in targets:
+        for folder in (target, *map(str, Path(target).parents)):
+            path = str(Path(SELFTESTS, folder, "config"))
+            found += read_wishes(read(path) or "", path)
+        own = f"{paths.SELFTEST_NEEDS.name}: {target}"
+        for name in needs.get(target, Needs()).options:
+            found.append(Wish(name=name, value="y", place=own))
+    return merge(found)
+
+
+def merge(wishes: Iterable[Wish]) -> dict[str, Wish]:
+    """Return one wish for each option: on before off, else the first."""
+    merged: dict[str, Wish] = {}
+    for wish in wishes:
+        before = merged.get(wish.name)
+        if before is None or (before.value == kconfig.OFF and wish.value != kconfig.OFF):
+            merged[wish.name] = wish
+    return merged
+
+
+def _gives_way(option: kconfig.Option, base: str) -> bool:
+    """Tell whether an option of a fragment is one that the first leaves out to be small.
+
+    Whatever else a fragment says holds.
+    """
+    return option.value == kconfig.OFF and option.fragment == base
+
+
+def over_base(
+    wishes: Mapping[str, Wish], options: Mapping[str, kconfig.Option], base: str
+) -> dict[str, kconfig.Option]:
+    """Return the fragments' options without those that a wish takes the place of."""
+    on = {name for name, wish in wishes.items() if wish.value != kconfig.OFF}
+    return {
+        name: option
+        for name, option in options.items()
+        if not (_gives_way(option, base) and name in on)
+    }
+
+
+def granted(wish: Wish, config: Mapping[str, str]) -> bool:
+    """Tell whether a configuration holds what is wanted."""
+    got = config.get(wish.name, kconfig.OFF)
+    return got == wish.value or (wish.value in _ON and got in _ON)
+
+
+def grant(
+    wishes: Mapping[str, Wish],
+    options: Mapping[str, kconfig.Option],
+    base: str,
+    tree: Path,
+    configure: Callable[[Mapping[str, kconfig.Option]], Mapping[str, str]],
+) -> tuple[dict[str, kconfig.Option], list[str]]:
+    """Find the options that grant as many wishes as the tree and the fragments allow.
+
+    :param options: what the fragments ask for.
+    :param base: name of the fragment whose "off" gives way to a wish.
+    :param configure: returns the whole configuration that some options lead to.
+    :return: all options to ask for, and a line for each wish that is not granted.
+    """
+    reader = KconfigReader(tree)
+    wanted = {name: wish for name, wish in wishes.items() if name in reader.definitions}
+    orders: dict[str, kconfig.Option] = {}
+    config: Mapping[str, str] = {}
+    asked: dict[str, kconfig.Option] = {}
+    for _ in range(_ROUNDS):
+        orders = over_base(wanted, options, base)
+        asked = orders | {
+            name: kconfig.Option(name=name, value=wish.value, fragment=wish.place, line=0)
+            for name, wish in wanted.items()
+            if name not in orders
+        }
+        config = configure(asked)
+        more = _missing(wanted, config, reader)
+        if not more:
+            break
+        wanted |= more
+    # What a wish selects gives way, too.
+    spoiled = kconfig.dropped(orders, config)
+    if held := [option for option in spoiled if not _gives_way(option, base)]:
+        lines = [f"{wish}: would take {held[0].text} away" for wish in wishes.values()]
+        return dict(options), lines
+    asked = {name: option for name, option in asked.items() if option not in spoiled}
+    lost = [wish for wish in wishes.values() if not granted(wish, config)]
+    return asked, [f"{wish}: {_why(wish, reader, orders, config)}" for wish in lost]
+
+
+def _missing(
+    wanted: Mapping[str, Wish],
+    config: Mapping[str, str],
+    reader: KconfigReader,
+) -> dict[str, Wish]:
+    """Return what the wishes that were not granted depend on, as far as it can be switched on."""
+    more: dict[str, Wish] = {}
+    for wish in wanted.values():
+        if wish.value == kconfig.OFF or granted(wish, config):
+            continue
+        for definition in reader.definitions[wish.name]:
+            clauses = [*definition.depends, *([definition.prompt] if definition.prompt else [])]
+            for clause in clauses:
+                expression = parse(clause.text) if clause.text else None
+                for part in unmet(expression, config) if expression else ():
+                    name = _switch(part, reader)
+                    if name and name not in wanted:
+                        more[name] = Wish(name=name, value="y", place=wish.place)
+    return more
+
+
+def _switch(part: Expression, reader: KconfigReader) -> str | None:
+    """Return an option that makes an unmet dependency true, if switching one on does."""
+    candidates: Sequence[Expression] = part.parts if isinstance(part, Either) else (part,)
+    for one in candidates:
+        if isinstance(one, Symbol) and _NAME.fullmatch(one.text) and one.text in reader.definitions:
+            return one.text
+    return None
+
+
+def _why(
+    wish: Wish,
+    reader: KconfigReader,
+    orders: Mapping[str, kconfig.Option],
+    config: Mapping[str, str],
+) -> str:
+    """Say why a wish is not granted, in a line."""
+    if order := orders.get(wish.name):
+        return f"{order.place} asks for {order.text}"
+    return "; ".join(reasons(reader, wish.name, wish.value, config)) or "Kconfig drops it"

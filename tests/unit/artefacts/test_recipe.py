@@ -1,0 +1,195 @@
+"""Recipes: every artefact's key holds the code that makes it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import types
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.artefacts import image, recipe
+from harness.artefacts.emulator import choice, qemu_build, qemu_subprojects
+from harness.artefacts.kernel import build, gcov, kbuild
+from harness.artefacts.source import local_tree, series, tar_import, trees
+from harness.lib import cpio
+
+#: For each number, what it is and for which code it was last looked at.
+NUMBERED = {
+    "kernel": (build.RECIPE, (build, kbuild, gcov)),
+    "emulator": (choice.RECIPE, (choice, qemu_build, qemu_subprojects)),
+    "source": (trees.RECIPE, (trees, tar_import, local_tree)),
+    "series": (series.RECIPE, (series,)),
+}
+LOOKED_AT = {
+    "kernel": (1, "0d3c3a1a8dcaa94a977850077edb49b20371cde8b58d95cf5a95c13661933c20"),
+    "emulator": (1, "1f0b11e95f76a98d38ca50d228a3918042db259aa7e61787a1b513cdc0984d7e"),
+    "source": (1, "504beab9dfead62b8a8612422415e4746d0b81c4bd2bca73f0338514f15f81c9"),
+    "series": (1, "b9d5e945f210e433a7e7114c2d5ff8e90a2c397681dbaae7de34698739df70e2"),
+}
+#: Those with a digest of their modules in the key.
+DIGESTED = {
+    "bare-metal",
+    "dot-config",
+    "image",
+    "kernel-config",
+    "kselftest",
+    "kselftest-tree",
+    "programs",
+}
+#: What a server says, kept as it said it: there is nothing that another recipe would change.
+FACTS = {"debian-archive", "git-tag"}
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+def test_a_change_of_the_code_is_looked_at(kind: str) -> None:
+    number, modules = NUMBERED[kind]
+    now = (number, recipe.digest(*modules))
+    names = ", ".join(module.__name__ for module in modules)
+    assert now == LOOKED_AT[kind], (
+        f"the code that makes a {kind} has changed ({names}). If the same inputs now make another "
+        f"{kind}, raise RECIPE in {modules[0].__name__}. In any case write the new number and "
+        f'digest here: LOOKED_AT["{kind}"] = {now}'
+    )
+
+
+def kinds() -> Iterator[tuple[str, str]]:
+    """Give each kind of entry that a module asks the store for, and the module's source."""
+    for found in pkgutil.walk_packages(harness.__path__, "harness."):
+        if found.name.endswith("__main__"):
+            continue
+        source = inspect.getsource(import_module(found.name))
+        tree = ast.parse(source)
+        words = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "get"
+                and ast.unparse(node.func.value) in {"store", "self.store", "self._store"}
+            ):
+                first = node.args[0]
+                assert isinstance(first, ast.Constant | ast.Name), ast.unparse(node)
+                kind = first.value if isinstance(first, ast.Constant) else words[first.id]
+                assert isinstance(kind, str)
+                yield kind, source
+
+
+def test_every_kind_of_artefact_has_a_recipe() -> None:
+    found = dict(kinds())
+    assert set(found) == set(NUMBERED) | DIGESTED | FACTS, "decide what its key holds of its code"
+    for kind, source in found.items():
+        if kind in DIGESTED:
+            assert "recipe.digest(" in source, kind
+        elif kind in NUMBERED:
+            assert '"recipe": RECIPE' in source, kind
+
+
+SOURCE = '''
+"""A module."""
+
+import os
+from harness.names import X  # a comment
+from harness.names import (
+    Y,  # another
+)
+
+
+class A:
+    """A class."""
+
+    #: A field.
+    word = "# no comment"  # but this is one
+
+    def f(self, x: int) -> str:
+        """Return it: a docstring with ä."""
+        return f"{x} ä"  # ä
+'''
+
+
+def test_what_does_not_run_does_not_count() -> None:
+    lines = [
+        "import os",
+        "class A:",
+        '    word = "# no comment"',
+        "    def f(self, x: int) -> str:",
+        '        return f"{x} ä"',
+    ]
+    assert recipe.bare(SOURCE).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("A class.", "Another text.", True),
+        ("# a comment", "", True),
+        ("harness.names", "harness.lib.names", True),
+        ("\n\n\n", "\n", True),
+        ("no comment", "a word", False),
+        ("import os", "import sys", False),
+        ("{x}", "{x!r}", False),
+    ],
+)
+def test_which_changes_count(old: str, new: str, *, same: bool) -> None:
+    assert old in SOURCE
+    assert (recipe.bare(SOURCE) == recipe.bare(SOURCE.replace(old, new))) is same
+
+
+@pytest.mark.parametrize("module", [image, build, cpio, recipe, choice])
+def test_what_is_left_is_the_same_program(module: types.ModuleType) -> None:
+    """Compare with Python's own parser, which knows no comments."""
+    source = inspect.getsource(module)
+
+    def program(text: str) -> str:
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if not isinstance(body, list):
+                continue
+            kept = [one for one in body if not _left_out(one)]
+            node.body = kept  # type: ignore[attr-defined]
+        return ast.dump(tree)
+
+    bare = recipe.bare(source)
+    # A body that was a docstring alone is empty in both.
+    assert program(source) == program(_filled(bare, source))
+
+
+def _filled(bare: str, source: str) -> str:
+    try:
+        ast.parse(bare)
+    except (SyntaxError, IndentationError):
+        pytest.skip(f"a class of {len(source)} bytes has nothing but a docstring")
+    return bare
+
+
+def _left_out(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return bool(node.level) or (node.module or "").partition(".")[0] == "harness"
+    if isinstance(node, ast.Import):
+        return all(one.name.partition(".")[0] == "harness" for one in node.names)
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def test_a_module_may_move(tmp_path: Path) -> None:
+    text = "from harness.a import b\n\nX = b + 1\n"
+    modules = []
+    for folder, source in (("one", text), ("two", text.replace("harness.a", "harness.lib.a"))):
+        path = tmp_path / folder / f"module_{folder}.py"
+        path.parent.mkdir()
+        path.write_text(source)
+        module = types.ModuleType(path.stem)
+        module.__file__ = str(path)
+        modules.append(module)
+    assert recipe.digest(modules[0]) == recipe.digest(modules[1])
