@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.artefacts.source.debian_archive import KEYRING
+from harness.artefacts.source.debian_archive import find_keyring
 from harness.errors import GuestError
 
 RELEASES = ("bookworm", "trixie")
@@ -40,7 +40,8 @@ _TARGET_FORMAT = "$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)"
 _APT_WAY = re.compile(r"Acquire::(https?|Check-|Retries|ForceIPv)")
 #: Those of the environment that say the same to everybody else.
 _ENV_WAY = re.compile(
-    r"(?i)(https?|ftp|no)_proxy|PIP_.*|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|GIT_SSL_CAINFO"
+    r"(?i)(https?|ftp|no)_proxy|PIP_.*|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|GIT_SSL_CAINFO"
 )
 _PATH_WORD = re.compile(r"(?<![^\s\"'])(?:file://)?(/[^\s\"';]+)")
 
@@ -89,8 +90,8 @@ def why_not() -> str:
     for tool in ("debootstrap", "unshare", "setpriv", "chroot", "apt-get", "git"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
-    if not KEYRING.exists():
-        return f"the package debian-archive-keyring is not installed: there is no {KEYRING}"
+    if find_keyring() is None:
+        return "the package debian-archive-keyring is not installed"
     tried = subprocess.run(
         [*_namespaces(), "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True
     )
@@ -162,13 +163,9 @@ class Carrier:
             inside = Path("/etc/carried", *path.parts[1:])
             target = self._root / inside.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(self.carry_file(path))
+            shutil.copyfile(path, target)
             return match[0].replace(match[1], str(inside))
         return match[0]
-
-    def carry_file(self, path: Path) -> str:
-        """Return the text of a file; a list of constraints may name files again."""
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 class DebianRoot:
@@ -198,7 +195,7 @@ class DebianRoot:
                     *_bound(),
                     "debootstrap",
                     "--variant=minbase",
-                    f"--keyring={KEYRING}",
+                    f"--keyring={find_keyring()}",
                     f"--cache-dir={self.archives}",
                     self.release,
                     str(self.path),
@@ -361,7 +358,7 @@ def _bound() -> list[str]:
 
 
 def _namespaces() -> list[str]:
-    """Return the start of a command line that gives a command its own mounts and processes."""
+    """Return what gives a command mounts and processes of its own, put before it."""
     return [
         *_bound(),
         *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"),

@@ -1,4 +1,4 @@
-"""The README's commands on the Debian releases that it names: ``python -m tools.releases``.
+"""The README's commands on Debian 12 and 13: ``python -m tools.releases``.
 
 ::
 

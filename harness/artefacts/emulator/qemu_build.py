@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from harness.artefacts.package_files import installed_files
 from harness.artefacts.source.git import Repository, clean_environment
 from harness.errors import BuildError
 
@@ -46,7 +47,9 @@ _STEERING = {
     *("MESON", "NINJA", "NINJA_STATUS", "PYTHON"),
 }
 
-#: Where Debian's packages qemu-system-data and seabios have them, for a tree without.
+#: Debian's packages that have them, for a tree without.
+FIRMWARE_PACKAGES = ("qemu-system-data", "qemu-system-common", "seabios")
+#: Where other distributions have them.
 HOST_FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
@@ -142,10 +145,18 @@ def add_files(repository: Repository, commit: str, files: Mapping[str, bytes], i
 
 
 def host_firmware(folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict[str, Path]:
-    """Return the firmware files that the host's packages have, by name."""
-    return {
+    """Return the firmware files of the host, by name.
+
+    :param folders: looked into first; what they lack may be elsewhere in Debian's packages.
+    """
+    found = {
         name: path for name in FIRMWARE for folder in folders if (path := folder / name).is_file()
     }
+    if len(found) < len(FIRMWARE):
+        for path in installed_files(*FIRMWARE_PACKAGES):
+            if path.name in FIRMWARE and path.is_file():
+                found.setdefault(path.name, path)
+    return found
 
 
 def find_firmware(tree: Path, folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict[str, Path]:
@@ -159,7 +170,7 @@ def find_firmware(tree: Path, folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict
         raise BuildError(
             f"QEMU's firmware is missing: {', '.join(missing)}",
             where=", ".join(map(str, (tree / "pc-bios", *folders))),
-            hint="it is in Debian's packages qemu-system-data and seabios; "
+            hint=f"Debian has it in one of the packages {', '.join(FIRMWARE_PACKAGES)}; "
             "`ci/bootstrap run` installs what is missing",
         )
     return found

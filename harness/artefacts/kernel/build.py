@@ -376,7 +376,9 @@ class _Builder:
         )
         with self.progress.step(f"build kernel {self.profile.name}") as step:
             counter = kbuild.StepCounter(step, steps)
-            code = stream(argv, env=env, log=log, on_line=counter.line)
+            # tuxmake prints make's lines by Python, which keeps 8 KiB of them back from a pipe.
+            unbuffered = {**env, "PYTHONUNBUFFERED": "1"}
+            code = stream(argv, env=unbuffered, log=log, on_line=counter.line)
         lines = log.read_text(errors="replace").splitlines()
         if code != 0:
             self._failed(code, lines, log)

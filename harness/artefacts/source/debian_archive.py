@@ -23,8 +23,10 @@ from harness.errors import BuildError
 from harness.lib.process import Captured, capture
 from harness.values import DebianArchiveSource
 
-#: Debian's keys for all suites, in the package debian-archive-keyring.
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: Debian's keys for all suites, in the package debian-archive-keyring: Debian 13 renames the file.
+KEYRINGS = tuple(
+    Path(f"/usr/share/keyrings/debian-archive-keyring.{suffix}") for suffix in ("gpg", "pgp")
+)
 
 #: Settings of the host that are about its own suite and its own caches. A default release that is
 #: not the suite asked for hides every package of it; hooks refresh caches of root's, and fail a
@@ -73,6 +75,11 @@ class AptFolder(NamedTuple):
         }
         options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
         return ["-c", str(self.path / "apt.conf"), *options]
+
+
+def find_keyring() -> Path | None:
+    """Return Debian's keyring, or None where its package is not installed."""
+    return next((path for path in KEYRINGS if path.exists()), None)
 
 
 def parse_mirror(targets: str) -> str | None:
@@ -131,7 +138,7 @@ def _fetch(source: DebianArchiveSource, folder: Path) -> None:
     if mirror is None:
         raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
     apt = AptFolder(folder / "apt")
-    apt.make(sources_list(mirror, source.suite, KEYRING if KEYRING.exists() else None))
+    apt.make(sources_list(mirror, source.suite, find_keyring()))
     shown = _PASSWORD.sub("//", mirror)
     _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {shown}")
     _apt(

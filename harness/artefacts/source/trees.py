@@ -196,12 +196,14 @@ def _debian_archive(source: DebianSource, version: str, scratch: Path, step: Ste
         )
     unpacked = scratch / "package"
     opened = capture(["dpkg-deb", "-x", str(packages[0]), str(unpacked)])
-    tarballs = sorted(unpacked.glob(f"usr/src/{source.package}.tar.*"))
+    tarballs = sorted(unpacked.rglob(f"{source.package}.tar.*"))
     if opened.returncode != 0 or not tarballs:
+        files = [str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()]
         raise BuildError(
-            f"{packages[0].name} holds no kernel tarball",
-            where=source.package,
-            detail=opened.complaint,
+            f"the package {source.package} has no {source.package}.tar.*",
+            where=packages[0].name,
+            detail=opened.complaint or f"its files: {', '.join(sorted(files)[:20]) or 'none'}",
+            hint="name another package in the kernel profile, or a tarball with its SHA-256",
         )
     return tarballs[0]
 

@@ -235,7 +235,10 @@ def test_only_what_is_missing_gets_a_stand_in() -> None:
     }
 
 
-def test_firmware_of_the_tree_comes_before_the_hosts(tmp_path: Path) -> None:
+def test_firmware_of_the_tree_comes_before_the_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu_build, "installed_files", lambda *packages: [])
     tree, host = tmp_path / "tree", tmp_path / "host"
     (tree / "pc-bios").mkdir(parents=True)
     host.mkdir()
@@ -248,6 +251,11 @@ def test_firmware_of_the_tree_comes_before_the_hosts(tmp_path: Path) -> None:
     (host / "bios-256k.bin").unlink()
     with pytest.raises(BuildError, match=r"missing: bios-256k\.bin"):
         qemu_build.find_firmware(tree, (host,))
+    moved = tmp_path / "elsewhere/bios-256k.bin"
+    moved.parent.mkdir()
+    moved.touch()
+    monkeypatch.setattr(qemu_build, "installed_files", lambda *packages: [tmp_path, moved])
+    assert qemu_build.find_firmware(tree, (host,))["bios-256k.bin"] == moved
 
 
 def test_the_users_shell_does_not_steer_the_build(

@@ -27,9 +27,9 @@ NUMBERED = {
     "series": (series.RECIPE, (series,)),
 }
 LOOKED_AT = {
-    "kernel": (1, "0d3c3a1a8dcaa94a977850077edb49b20371cde8b58d95cf5a95c13661933c20"),
-    "emulator": (1, "1f0b11e95f76a98d38ca50d228a3918042db259aa7e61787a1b513cdc0984d7e"),
-    "source": (1, "504beab9dfead62b8a8612422415e4746d0b81c4bd2bca73f0338514f15f81c9"),
+    "kernel": (1, "0edadd28dedce082fc52650c7e849d1ca91ccd2f71e43d6f387f6810ffa995ec"),
+    "emulator": (1, "7c66989d9634105bdddb02c0b6785c31c4b2f37e4ea277c25a1e4463ce710e2b"),
+    "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
     "series": (1, "b9d5e945f210e433a7e7114c2d5ff8e90a2c397681dbaae7de34698739df70e2"),
 }
 #: Those with a digest of their modules in the key.
