@@ -1,1 +1,1 @@
-"""Tools that maintainers and users run beside the harness."""
+"""Programs that are run beside the harness, by whoever maintains it or doubts a figure of it."""

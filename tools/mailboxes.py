@@ -10,6 +10,7 @@ with the same tree, or both must refuse. A seed and a number repeat a case.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from harness.artefacts.source.git import Repository, own_environment
@@ -30,15 +32,15 @@ from harness.values import FolderSeries, MboxSeries
 from tools.mails import Box, add_history, disguise, make_base
 
 #: Cases after which a new repository is made, so that a memory file system does not fill up.
-BATCH = 250
+BATCH = 100
 #: Histories in a repository; each case takes one of them.
-HISTORIES = 25
+HISTORIES = 12
 
 
 class Bench:
     """A repository with random histories, a work tree for ``git am``, and a store."""
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
+    def __init__(self, folder: Path, rng: random.Random, histories: int) -> None:
         self.folder = folder
         self.work = folder / "work"
         self.work.mkdir(parents=True)
@@ -50,7 +52,7 @@ class Bench:
         self.git("commit", "--quiet", "--message", "base")
         self.base = self.git("rev-parse", "HEAD").decode().strip()
         self.histories = []
-        for number in range(HISTORIES):
+        for number in range(histories):
             self.git("checkout", "--quiet", "-B", f"h{number}", self.base)
             add_history(self.git, self.work, rng)
             self.histories.append(f"h{number}")
@@ -132,30 +134,37 @@ def scratch_folder() -> Path | None:
     return memory if memory.is_dir() else None
 
 
-def check_range(seed: int, first: int, count: int, keep: Path | None) -> tuple[Counter[str], int]:
-    """Check cases by number; return how they ended and how many are wrong."""
+def check_range(
+    seed: int, first: int, count: int, keep: Path | None = None, histories: int = HISTORIES
+) -> tuple[Counter[str], list[str]]:
+    """Check cases of one batch by number; return how they ended and what is wrong."""
     ends: Counter[str] = Counter()
-    wrong = 0
-    number = first
-    while number < first + count:
-        batch = number // BATCH
-        with tempfile.TemporaryDirectory(prefix="mailboxes-", dir=scratch_folder()) as folder:
-            bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"))
-            while number < first + count and number // BATCH == batch:
-                rng = random.Random(f"{seed}/{batch}/{number}")
-                box = disguise(bench.git, bench.base, rng.choice(bench.histories), rng)
-                try:
-                    end, fault = bench.check(box)
-                except Exception:
-                    end, fault = "exception", traceback.format_exc()
-                ends[end] += 1
-                if fault:
-                    wrong += 1
-                    print(f"seed {seed}, case {number}: {', '.join(box.traits)}: {fault}")
-                    if keep:
-                        box.write(keep / f"{seed}-{number}")
-                number += 1
-    return ends, wrong
+    faults = []
+    batch = first // BATCH
+    with tempfile.TemporaryDirectory(prefix="mailboxes-", dir=scratch_folder()) as folder:
+        bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"), histories)
+        for number in range(first, first + count):
+            rng = random.Random(f"{seed}/{batch}/{number}")
+            box = disguise(bench.git, bench.base, rng.choice(bench.histories), rng)
+            try:
+                end, fault = bench.check(box)
+            except Exception:
+                end, fault = "exception", traceback.format_exc()
+            ends[end] += 1
+            if fault:
+                faults.append(f"seed {seed}, case {number}: {', '.join(box.traits)}: {fault}")
+                if keep:
+                    box.write(keep / f"{seed}-{number}")
+    return ends, faults
+
+
+def _batches(first: int, count: int) -> Iterator[tuple[int, int]]:
+    """Cut a range of cases at the borders of batches."""
+    end = first + count
+    while first < end:
+        size = min(end, (first // BATCH + 1) * BATCH) - first
+        yield first, size
+        first += size
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,9 +173,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", type=Path, help="folder for the mailboxes that are wrong")
     args = parser.parse_args(argv)
-    ends, wrong = check_range(args.seed, args.first, args.count, args.keep)
+    ends: Counter[str] = Counter()
+    wrong = 0
+    with ProcessPoolExecutor(args.jobs) as pool:
+        parts = [
+            pool.submit(check_range, args.seed, first, count, args.keep)
+            for first, count in _batches(args.first, args.count)
+        ]
+        for part in as_completed(parts):
+            found, faults = part.result()
+            ends += found
+            wrong += len(faults)
+            print(*faults, f"{ends.total()} of {args.count}", sep="\n", flush=True)
     print(", ".join(f"{end}: {count}" for end, count in sorted(ends.items())))
     print(f"{wrong} of {args.count} wrong")
     return 1 if wrong else 0

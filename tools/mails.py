@@ -84,7 +84,7 @@ def _edit(tree: Path, rng: random.Random) -> None:
     lines = path.read_bytes().split(b"\n")
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines) + 1)
-        text = rng.choice(_ODD_LINES) if rng.random() < 0.4 else b"new %d" % rng.randrange(999)
+        text = rng.choice(_ODD_LINES) if rng.random() < 0.2 else b"new %d" % rng.randrange(999)
         lines[at : at + rng.randint(0, 2)] = [text] * rng.randint(0, 2)
     path.write_bytes(b"\n".join(lines))
 
@@ -179,7 +179,7 @@ def disguise(git: Git, base: str, history: str, rng: random.Random) -> Box:
     """Return a mailbox of a history as somebody may have got it."""
     traits = [history]
     options = ["--stdout", "--binary"]
-    options += [option for option in _OPTIONS if rng.random() < 0.08]
+    options += [option for option in _OPTIONS if rng.random() < 0.05]
     options += ["--base=" + base] if rng.random() < 0.1 else []
     version = rng.choice([1, 1, 1, 2, 3])
     numbered = rng.random() < 0.8
@@ -298,8 +298,8 @@ _TRANSFORMS: dict[str, Callable[[bytes, random.Random], bytes]] = {
 
 
 def _transform(mail: bytes, rng: random.Random, traits: list[str]) -> bytes:
-    """Return a mail as a mail program or a person changed it; half of them are not changed."""
-    kind = rng.choice(list(_TRANSFORMS)) if rng.random() < 0.5 else "as it is"
+    """Return a mail as a mail program or a person changed it; most are not changed."""
+    kind = rng.choice(list(_TRANSFORMS)) if rng.random() < 0.3 else "as it is"
     traits.append(kind)
     return _TRANSFORMS[kind](mail, rng)
 

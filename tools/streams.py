@@ -58,13 +58,13 @@ def _readers(folder: Path) -> Iterator[tuple[str, Feed, Callable[[], object]]]:
     yield "output", kept.add, kept.value
     alarm = Alarm()
     console = Console(folder / "console.log", alarm)
+    yield "console", console.feed, lambda: _end(console, alarm)
 
-    def end() -> None:
-        console.splats()
-        console.close()
-        alarm.close()
 
-    yield "console", console.feed, end
+def _end(console: Console, alarm: Alarm) -> None:
+    console.splats()
+    console.close()
+    alarm.close()
 
 
 def measure(data: bytes, seed: int) -> dict[str, tuple[int, float]]:

@@ -15,30 +15,36 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness import paths
 from harness.guest.argv import base_argv, boot_argv, machine_argv
 from harness.guest.cpu import knows_property
+from harness.guest.limits import SAMPLES, Enough, Spent, TooMuch, as_size, printable
 from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
 from harness.guest.spec import GuestSpec
+from harness.guest.transport.command import CHUNK, Bounded
 from harness.guest.transport.console import PANIC
 from harness.guest.transport.qmp import MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed, GuestFailure, ending
-from harness.guest.verdict.splats import Splat, scan
+from harness.guest.verdict.splats import Scanner, Splat
 from harness.lib import cpio
-from harness.values import Value
+from harness.lib.kept import LineCutter
+from harness.values import OUTPUT_LIMIT, Value
 
 #: An instruction is 2**SHIFT nanoseconds of the guest's time, and so a tick of its counter.
 SHIFT = 0
 INIT = "counted-init"
 #: What the guest must not randomise, and its first program.
 WORDS = f"nokaslr norandmaps rdinit=/{INIT}"
+#: Bytes of the archive with the samples and the standard error.
+REST_LIMIT = 2 * SAMPLES.size
 CONSOLE, OUTPUT, REST = "console.log", "output", "rest.tar"
 _START_S = 30.0
 _POLL_S = 0.1
@@ -94,6 +100,7 @@ def run_counted(
     *,
     timeout_s: float,
     on_stdout: Callable[[bytes], None],
+    limit: int = OUTPUT_LIMIT,
 ) -> Counted:
     """Boot a guest for one program, and end it.
 
@@ -101,6 +108,7 @@ def run_counted(
         time-out, ``registers.txt``.
     :param samples: gets the program's raw samples.
     :param timeout_s: host seconds, for the boot and the program.
+    :param limit: bytes that the program may print, and as many on the console.
     :raise GuestFailure: the guest died or hung before the program was over.
     :raise GuestError: QEMU does not start.
     """
@@ -120,15 +128,22 @@ def run_counted(
         follower = _Follower(scratch / OUTPUT, on_stdout)
         deadline = Deadline(program.name, timeout_s)
         ended = False
-        while not ended and not deadline.expired:
+        overflow = ""
+        while not ended and not overflow and not deadline.expired:
             ended = process.wait(_POLL_S)
-            follower.look()
-        console = _read(scratch / CONSOLE)
+            try:
+                follower.look()
+            except Enough as error:
+                overflow = str(error)
+            overflow = overflow or _overflow(scratch, limit)
+        console = _read(scratch / CONSOLE, limit)
         (folder / CONSOLE).write_bytes(console)
+        if overflow:
+            return Counted(done=follower.ended(began, overflow), boot_s=None, splats=_scan(console))
         if not ended:
             with contextlib.suppress(MonitorError):
                 (folder / "registers.txt").write_text(monitor.human("info registers -a"))
-        rest = _unpack(_read(scratch / REST), samples)
+        rest = _unpack(_read(scratch / REST, REST_LIMIT), samples)
         if rest is None:
             what = None if ended else f"not over after {timeout_s:.0f} s"
             raise _failure(console, process.returncode, what, folder)
@@ -138,12 +153,12 @@ def run_counted(
             # The shell gives a signal as 128 and its number.
             returncode=status,
             signal=None,
-            stdout=follower.output,
+            stdout=follower.kept.value(),
             stderr=stderr,
             seconds=time.monotonic() - began,
         ),
         boot_s=follower.first - began if follower.first is not None else None,
-        splats=scan(console.splitlines()),
+        splats=_scan(console),
     )
 
 
@@ -153,22 +168,63 @@ class _Follower:
     def __init__(self, path: Path, on_data: Callable[[bytes], None]) -> None:
         self._path = path
         self._on_data = on_data
-        self.output = b""
+        self._place = 0
+        self.kept = Bounded()
         #: When the first byte was seen.
         self.first: float | None = None
 
     def look(self) -> None:
-        """Take what is new."""
-        fresh = _read(self._path)[len(self.output) :]
-        if fresh:
-            self.first = time.monotonic() if self.first is None else self.first
-            self.output += fresh
-            self._on_data(fresh)
+        """Take what is new, up to the file's size of now.
+
+        :raise Enough: from what takes it.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(self._place)
+            while self._place < size and (fresh := file.read(CHUNK)):
+                self.first = time.monotonic() if self.first is None else self.first
+                self._place += len(fresh)
+                self.kept.add(fresh)
+                self._on_data(fresh)
+
+    def ended(self, began: float, overflow: str) -> Completed:
+        """Return what a program gave that was ended for what it printed."""
+        return Completed(
+            returncode=None,
+            signal=None,
+            stdout=self.kept.value(),
+            stderr=b"",
+            seconds=time.monotonic() - began,
+            overflow=overflow,
+        )
 
 
-def _read(path: Path) -> bytes:
+def _overflow(scratch: Path, limit: int) -> str:
+    """Return which file of the guest's ports has become too large; empty if none has."""
+    for name, most in ((CONSOLE, limit), (OUTPUT, limit), (REST, REST_LIMIT)):
+        path = scratch / name
+        if path.exists() and path.stat().st_size > most:
+            return f"more than {as_size(most)} in {name}"
+    return ""
+
+
+def _scan(console: bytes) -> tuple[Splat, ...]:
+    """Return the complaints in a console's bytes, line by line."""
+    scanner, cutter = Scanner(), LineCutter()
+    for line in cutter.feed(console):
+        scanner.feed(line)
+    scanner.feed(cutter.rest())
+    return scanner.splats()
+
+
+def _read(path: Path, limit: int) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(limit)
     except FileNotFoundError:
         return b""
 
@@ -180,13 +236,9 @@ def _unpack(rest: bytes, samples: Path) -> tuple[int, bytes] | None:
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(rest)) as tar:
-            files = {
-                member.name: stream.read()
-                for member in tar
-                if member.isfile() and (stream := tar.extractfile(member))
-            }
+            files = dict(_members(tar))
         status = int(files["status"])
-    except (tarfile.TarError, KeyError, ValueError):
+    except (tarfile.TarError, KeyError, ValueError, OverflowError):
         return None
     samples.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -194,6 +246,27 @@ def _unpack(rest: bytes, samples: Path) -> tuple[int, bytes] | None:
         if folder == "samples" and base and "/" not in base:
             (samples / base).write_bytes(content)
     return status, files.get("stderr", b"")
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Give the files of an archive that are as large as the archive can hold.
+
+    A sparse member states any size, and would be read as so many zeros.
+    """
+    spent = Spent(SAMPLES, REST)
+    try:
+        for member in tar:
+            if not member.isreg() or member.issparse():
+                continue
+            spent.entry(0)
+            spent.claim(member.size, printable(member.name.encode(errors="surrogateescape")))
+            stream = tar.extractfile(member)
+            if stream is not None:
+                content = stream.read(member.size)
+                spent.add(len(content))
+                yield printable(member.name.encode(errors="surrogateescape")), content
+    except TooMuch as error:
+        raise ValueError(str(error)) from error
 
 
 def _failure(

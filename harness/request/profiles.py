@@ -17,8 +17,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from harness import paths
-from harness.artefacts.source.quilt import read_patch, read_series
 from harness.errors import UserError
+from harness.lib.quilt import read_patch, read_series
 from harness.names import (
     ALL_CPUS,
     NO_SERIES,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import GuestError, HarnessError
+from harness.lib.kept import HALF, MAX_MESSAGE, Lines, cut
 from harness.results.folder import CellSetup, RunFolder
-from harness.results.ktap.kept import HALF, MAX_MESSAGE, Lines, cut
 from harness.results.ktap.lines import Status
 from harness.results.ktap.reader import CaseResult
 from harness.results.records import (

@@ -45,6 +45,7 @@ class CountedRun(ItemRun):
                     self._samples,
                     timeout_s=program.timeout_s * factor,
                     on_stdout=on_stdout,
+                    limit=program.output_limit,
                 )
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
@@ -54,7 +55,8 @@ class CountedRun(ItemRun):
         if result.boot_s is not None:
             report = BootReport(boot_s=result.boot_s, phases={"ready": result.boot_s})
             self._journal.boot(cell.setup, report, factor)
-        self._tell(self._reader.close(done.returncode, stderr=done.stderr))
+        cases = self._reader.close(done.returncode, reason=done.cut_short, stderr=done.stderr)
+        self._tell(cases)
         self._journal.program(cell.name, program.name, done, self._reader, attempt=self._attempt)
         cell.record_splats(result.splats)
         self._record_samples(done)

@@ -445,3 +445,19 @@ def test_a_history_that_cannot_be_written_fails_no_run(
     fake({"latency/a": MEASURE.format(1)})
     assert run() == 0
     assert "not in the history" in capsys.readouterr().err
+
+
+def test_an_error_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A subject of a mail, say: OSC, CSI, C1 and a change of direction are shown, not sent."""
+    evil = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b8m\u202e"
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise BuildError(f"patch {evil} does not apply", where=evil, detail=f"a\n{evil}", hint=evil)
+
+    monkeypatch.setattr("harness.cli.app.main", fail)
+    assert cli.invoke(["plan"]) == 3
+    err = capsys.readouterr().err
+    assert not set(evil[:1] + "\x07\x9b\u202e") & set(err)
+    assert err.count("\\x1b]52;c;") == 4

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import GuestError
 from harness.progress import Silent
-from tools import boot
+from tools import boot, debian_selftests
 from tools.own_tests import read_junit, worse
 from tools.selftests import Boot, Outcome, compare, read_console
 from tools.speed import BOOT, KINDS, Ratio, Round, Time, ratio, report, verdict
@@ -165,3 +165,63 @@ def test_kinds_take_turns_and_times_are_parts_of_the_rivals() -> None:
     times = boot.measure(kinds, 2, Silent())
     assert order == ["boot", "virtme-ng", "virtme-ng", "boot"]
     assert "boot           1.00    1.00    1.00          0.25" in boot.report(times)
+
+
+DEBIAN_CONSOLE = b"""[    0.1] boot
+@@ begin kselftest-x86/a_64\r
+[RUN]\tone
+[OK]\tfine
+[RUN]\ttwo
+[FAIL]\tbad
+
+@@ end kselftest-x86/a_64 1
+
+@@ begin kselftest-clone3/b
+TAP version 13
+1..2
+ok 1 first
+ok 2 # SKIP not here
+
+@@ end kselftest-clone3/b 0
+@@ done
+"""
+
+
+def test_a_debian_console_is_read_by_program() -> None:
+    found = debian_selftests.read_console(DEBIAN_CONSOLE)
+    assert found == {
+        ("kselftest-x86/a_64", "one"): "pass",
+        ("kselftest-x86/a_64", "two"): "fail",
+        ("kselftest-clone3/b", "first"): "pass",
+        ("kselftest-clone3/b", "not here"): "skip",
+    }
+
+
+def test_a_debian_guest_that_died() -> None:
+    with pytest.raises(GuestError, match="did not finish"):
+        debian_selftests.read_console(DEBIAN_CONSOLE.removesuffix(b"@@ done\n"))
+
+
+def test_each_difference_wants_a_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = {("t/a", "one"): "pass", ("t/a", "two"): "skip", ("t/c", "!"): "skip"}
+    debian = {("t/a", "one"): "pass", ("t/a", "two"): "pass"}
+    monkeypatch.setattr(debian_selftests, "explanations", list)
+    assert debian_selftests.report(ours, {"t/c": "not built: no -lx"}, debian) == 1
+    said = capsys.readouterr().out
+    assert "t/a 'two': ours skip, Debian pass: ???" in said
+    assert "not compared: t/c: not built: no -lx" in said
+    reason = {"program": "t/.*", "case": "t..", "ours": "skip", "debian": "pass", "why": "because"}
+    monkeypatch.setattr(debian_selftests, "explanations", lambda: [reason])
+    assert debian_selftests.report(ours, {"t/c": "not built: no -lx"}, debian) == 0
+    assert "because" in capsys.readouterr().out
+
+
+def test_the_reasons_are_well_formed() -> None:
+    for one in debian_selftests.explanations():
+        assert (
+            {"program", "ours", "debian", "why"}
+            <= set(one)
+            <= {*("program", "case", "ours", "debian", "why")}
+        )

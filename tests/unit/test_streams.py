@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.results.ktap.kept import HALF
+from harness.lib.kept import HALF
 from harness.results.ktap.reader import MAX_CASES, MAX_SAID, CaseResult, KtapReader
 from harness.results.ktap.selftest import SelftestReader
 from tools.streams import complaints
@@ -12,7 +12,7 @@ from tools.streams import complaints
 
 @pytest.mark.timeout(300)
 def test_no_reader_keeps_what_it_reads() -> None:
-    assert [line for seed in range(6) for line in complaints(seed, 1 << 16)] == []
+    assert [line for seed in range(8) for line in complaints(seed, 1 << 12)] == []
 
 
 @pytest.mark.parametrize("reader", [KtapReader(), SelftestReader()], ids=["ktap", "selftest"])
@@ -48,3 +48,9 @@ def test_all_diagnostics_together_have_a_limit() -> None:
         cases += reader.feed(b"# a line that says something\n" * 500 + b"ok %d\n" % number)
     assert len(cases) == 2000
     assert sum(len(case.diagnostics) for case in cases) < 2 * MAX_SAID
+
+
+def test_errors_on_one_line_are_cut() -> None:
+    reader = KtapReader()
+    (case,) = reader.close(None, reason="too much output", stderr=b"x" * (1 << 22))
+    assert len(case.diagnostics) < 3 * HALF

@@ -35,19 +35,20 @@ from harness.artefacts.source.patch import (
     open_patch,
     split_mails,
 )
-from harness.artefacts.source.quilt import read_patch
 from harness.errors import UserError
+from harness.lib.quilt import read_patch
 from harness.progress import Progress
 
 Kind = Literal["patch", "cover letter", "reply", "older version", "duplicate", "other"]
 
-_PLURAL: dict[Kind, str] = {
-    "patch": "patches",
-    "cover letter": "cover letters",
-    "reply": "replies",
-    "older version": "patches of an older version",
-    "duplicate": "duplicates",
-    "other": "other mails",
+#: What one and several mails of a kind are called.
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "patch": ("patch", "patches"),
+    "cover letter": ("cover letter", "cover letters"),
+    "reply": ("reply", "replies"),
+    "older version": ("patch of an older version", "patches of an older version"),
+    "duplicate": ("duplicate", "duplicates"),
+    "other": ("other mail", "other mails"),
 }
 _REPLY = re.compile(r"(?:re|aw|fwd?|sv|antw)\s*(?:\[\d+\])?:|\w{2,3}:\s*\[", re.IGNORECASE)
 _BRACKETS = re.compile(r"\s*\[([^\]]*)\]\s*")
@@ -286,8 +287,8 @@ def _report(mails: Sequence[Mail], path: Path, progress: Progress) -> None:
     """Say how many mails are what, and name those with a diff that is not applied."""
     counts = Counter(mail.kind for mail in mails)
     said = ", ".join(
-        f"{counts[kind]} {kind if counts[kind] == 1 else plural}"
-        for kind, plural in _PLURAL.items()
+        f"{counts[kind]} {words[counts[kind] > 1]}"
+        for kind, words in _WORDS.items()
         if counts[kind]
     )
     progress.note(f"{path.name}: {len(mails)} mail{'s' * (len(mails) != 1)}: {said}")

@@ -30,10 +30,10 @@ from harness.artefacts.source.patch import (
     split_mails,
     without_carriage_returns,
 )
-from harness.artefacts.source.quilt import Entry, read_patch, read_series
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.lib.process import Captured, capture, host_error
+from harness.lib.quilt import Entry, read_patch, read_series
 from harness.progress import Progress
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 

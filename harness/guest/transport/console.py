@@ -173,7 +173,8 @@ class Console:
         """
         self._await_report()
         with self._lock:
-            found = [*self._keeper.splats(), *self._scanner.splats()]
+            pending = () if self._keeper.full else self._scanner.splats()
+            found = [*self._keeper.splats(), *pending]
             return tuple(sorted(found, key=lambda splat: splat.first_line))
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:

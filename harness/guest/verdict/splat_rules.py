@@ -778,7 +778,8 @@ AFTER_PREFACE = frozenset({"warn", "bug", "oops"})
 
 #: Machinery of reporting and of entering the kernel. It tells nothing about the fault.
 GENERIC = re.compile(
-    rb"(?:_*dump_stack\w*|show_stack\w*|_*warn\w*|report_bug\w*|_*handle_bug|v?panic|check_panic_on_warn"
+    rb"(?:_*dump_stack\w*|show_stack\w*|__warn\w*|warn_slowpath\w*"
+    rb"|report_bug\w*|_*handle_bug|v?panic|check_panic_on_warn"
     rb"|exc_\w+|asm_\w+|die\w*|oops_\w+|_*die_body|page_fault_oops|fixup_exception|no_context"
     rb"|_*bad_area\w*|do_user_addr_fault|do_kern_addr_fault|do_trap|do_error_trap|kernelmode_\w+"
     rb"|k[acm]san_\w+|__[akm]san_\w+|__tsan_\w+|print_\w+|ubsan_\w+|__ubsan_\w+"

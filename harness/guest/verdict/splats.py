@@ -64,6 +64,8 @@ _STAMP = re.compile(
 _FRAME = re.compile(
     rb"\s*(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)"
 )
+#: Where a report's first line names the place.
+_PLACE = re.compile(rb" (?:at|in) (?:\S{1,200}:\d+ )?([A-Za-z_][\w.]{0,200})\+0x")
 _RIP = re.compile(rb"RIP: [0-9a-f]+:([A-Za-z_][\w.]*)\+0x")
 #: The report goes on with other places than where the fault was.
 _ELSEWHERE = re.compile(
@@ -365,8 +367,13 @@ def _plain(line: bytes) -> str:
 def _title(report: _Report, frames: list[str]) -> str:
     """Return the rule's title with what the report says; what it does not say is left out."""
     words = {name: _OFFSETS.sub("", _plain(text)) for name, text in report.words.items()}
-    words |= {"frame": frames[0]} if frames else {}
-    template = report.rule.title if frames else report.rule.title.replace(" in {frame}", "")
+    if frames:
+        words["frame"] = frames[0]
+    elif named := _PLACE.search(report.first):
+        words["frame"] = _SUFFIX.sub(b"", named[1]).decode(errors="replace")
+    template = report.rule.title
+    if "frame" not in words:
+        template = template.replace(" in {frame}", "")
     text = _FIELD.sub(lambda found: words.get(found[1], ""), template)
     return " ".join(text.split()).rstrip(": ")
 

@@ -27,7 +27,7 @@ class Keeper:
 
     def add(self, splat: Splat) -> None:
         """Take a report that is complete."""
-        if self._others > MAX_SPLATS:
+        if self.full:
             return
         if splat.kind != "panic" and self._known(splat):
             self._excused += 1
@@ -41,6 +41,11 @@ class Keeper:
                 update={"kind": STORM, "title": what, "fingerprint": STORM, "excerpt": what}
             )
         self._kept.append(splat)
+
+    @property
+    def full(self) -> bool:
+        """Whether a storm was told, and nothing more is kept."""
+        return self._others > MAX_SPLATS
 
     def splats(self) -> list[Splat]:
         """Return the reports that were kept."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.results.ktap.kept import Lines, cut
+from harness.lib.kept import Lines, cut
 from harness.results.ktap.lines import Status
 
 #: Complaints about one document that are kept, and characters of each.

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from harness.lib.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.exit_status import death, exit_complaint
-from harness.results.ktap.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.levels import MAX_COMPLAINT, Complaints, Draft, Level, cases
 from harness.results.ktap.lines import (
     MAX_NAME,
@@ -372,7 +372,8 @@ class KtapReader:
             complaints.append(f"{complaint}; last line: {self._last[:200]!r}")
         if complaints:
             message = "; ".join(complaints)
-            self._finish(Draft((PROGRAM,), status, message, [*lines, *errors], synthetic=True))
+            lines.extend(errors)
+            self._finish(Draft((PROGRAM,), status, message, lines, synthetic=True))
         else:
             self._stray.extend([*lines, *errors])
         self._stack[0].lines = Lines()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from harness.lib.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.exit_status import EXIT_SKIP, death
-from harness.results.ktap.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.lines import (
     MAX_NAME,
     Plan,

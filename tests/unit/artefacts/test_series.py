@@ -9,11 +9,11 @@ import pytest
 
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.patch import Patch
-from harness.artefacts.source.quilt import Entry, parse_series
 from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
+from harness.lib.quilt import Entry, parse_series
 from harness.progress import Silent
 from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
 

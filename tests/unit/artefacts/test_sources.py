@@ -10,7 +10,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from harness.artefacts.emulator.qemu_subprojects import parse_wrap
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.trees import BaseTree, fetch_source, identify_source
 from harness.artefacts.store import Store
@@ -330,3 +332,66 @@ def test_a_disk_that_fills_up_while_git_writes(store: Store, toy: Path, stub: Ma
     with pytest.raises(HarnessError) as caught:
         fetch(TreeSource(path=toy), store)
     assert isinstance(caught.value, GuestError)
+
+
+@pytest.mark.parametrize("name", ["a:b", 'quo"te', "back\\slash", "line\nend", "#hash", "sp ace;x"])
+def test_any_path_of_a_checkout(store: Store, toy: Path, tmp_path: Path, name: str) -> None:
+    """Git separates object folders by colons and line ends, unless they are quoted."""
+    tree = tmp_path / name / name
+    shutil.copytree(toy, tree)
+    make_checkout(tree)
+    (tree / "kernel/fork.c").write_text("int changed;\n")
+    base = fetch_source(TreeSource(path=tree), store, Silent())
+    repository = Repository(base.repository)
+    assert repository.run("show", f"{base.commit}:kernel/fork.c") == "int changed;"
+    commit = Repository(tree / ".git").run("rev-parse", "HEAD")
+    user = Repository(tmp_path / f"user {name}").init()
+    for _ in range(2):
+        user.borrow(tree / ".git")
+    assert user.has(commit)
+    assert (user.git_dir / "objects/info/alternates").read_bytes().count(b"objects") == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"url": "--upload-pack=touch pwned;false"},
+        {"url": "-c"},
+        {"url": ""},
+        {"revision": "--upload-pack=x"},
+        {"revision": "-x"},
+        {"revision": "+refs/heads/*:refs/heads/*"},
+        {"revision": "a:b"},
+        {"revision": "v1\n--x"},
+    ],
+)
+def test_a_git_source_is_never_an_option(field: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(field))):
+        GitSource(**{"url": "https://example.org/x.git", "revision": "v1", **field})
+
+
+def test_options_end_before_what_a_profile_names(
+    store: Store, stub: MakeStub, tmp_path: Path
+) -> None:
+    """Even a value that was not checked reaches git after ``--``."""
+    real = shutil.which("git", path=os.defpath)
+    stub("git", f'for word; do printf "%s " "$word"; done >> {tmp_path}/calls\n'
+         f'echo >> {tmp_path}/calls; exec {real} "$@"')  # fmt: skip
+    marker = tmp_path / "pwned"
+    bad = GitSource.model_construct(
+        kind="git", url=f"--upload-pack=touch {marker};false", revision="1" * 40
+    )
+    with pytest.raises(BuildError):
+        fetch_source(bad, store, Silent())
+    assert not marker.exists()
+    calls = (tmp_path / "calls").read_text().splitlines()
+    fetches = [call for call in calls if " fetch " in call]
+    assert len(fetches) == 3
+    assert all(" -- --upload-pack" in call for call in fetches)
+
+
+def test_a_wrap_file_cannot_give_git_an_option() -> None:
+    for url, revision in (("--upload-pack=x", "v1"), ("https://example.org/x.git", "-x")):
+        wrap = f"[wrap-git]\nurl = {url}\nrevision = {revision}\n"
+        with pytest.raises(BuildError, match="does not name a git revision"):
+            parse_wrap(wrap, "subprojects/x.wrap")

@@ -174,5 +174,6 @@ def test_a_storm_is_told(tmp_path: Path) -> None:
     console = Console(tmp_path / "log", Alarm())
     for number in range(2 * MAX_SPLATS):
         console.feed(_warn(number))
+    console.feed(_KASAN[:40])
     kinds = [splat.kind for splat in console.splats()]
     assert kinds == ["warn"] * MAX_SPLATS + [STORM]

@@ -1,0 +1,233 @@
+"""Mailboxes and folders of patches: what is a patch in them, and what is refused by name."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.artefacts.source.git import Repository
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import apply_series, fetch_series
+from harness.artefacts.source.trees import fetch_source
+from harness.artefacts.store import Store
+from harness.errors import BuildError, UserError
+from harness.progress import Silent
+from harness.values import FolderSeries, MboxSeries, TreeSource
+from tools.mailboxes import check_range
+
+from .conftest import git, make_checkout, make_patch
+
+FROM = b"From 0 Mon Sep 17 00:00:00 2001\n"
+
+
+class Notes(Silent):
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def checkout(toy: Path) -> Path:
+    return make_checkout(toy)
+
+
+Fetch = Callable[..., tuple[tuple[Patch, ...], list[str]]]
+
+
+@pytest.fixture
+def fetch(store: Store, tmp_path: Path) -> Fetch:
+    """Write a mailbox, and return its patches and what is said of it."""
+
+    def call(*mails: bytes) -> tuple[tuple[Patch, ...], list[str]]:
+        (tmp_path / "mbox").write_bytes(b"".join(mails))
+        progress = Notes()
+        return fetch_series(MboxSeries(path=tmp_path / "mbox"), store, progress), progress.notes
+
+    return call
+
+
+def mail(
+    subject: str, name: str = "", *, id_: str = "", answers: str = "", who: str = "dev"
+) -> bytes:
+    """Return a mail; with a name it adds that file."""
+    head = f"From: D <{who}@example.org>\nDate: Mon, 1 Jan 2024 10:00:00 +0000\n"
+    head += f"Subject: {subject}\n"
+    head += f"Message-ID: <{id_}@example.org>\n" if id_ else ""
+    head += f"In-Reply-To: <{answers}@example.org>\n" if answers else ""
+    diff = f"diff --git a/{name} b/{name}\nnew file mode 100644\n" if name else ""
+    diff += f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+{name}\n" if name else ""
+    return FROM + f"{head}\nText.\n---\n{diff}-- \n2.39\n\n".encode()
+
+
+def added(patches: tuple[Patch, ...]) -> list[str]:
+    """Return the names that the mails' diffs add."""
+    return [one.content.split(b"+++ b/")[1].split(b"\n")[0].decode() for one in patches]
+
+
+def apply(store: Store, checkout: Path, patches: tuple[Patch, ...]) -> tuple[Repository, str]:
+    base = fetch_source(TreeSource(path=checkout), store, Silent())
+    repository = Repository(base.repository)
+    return repository, apply_series(repository, base.commit, patches, "toy", Silent())
+
+
+def test_patches_without_hunks_are_applied(store: Store, checkout: Path, fetch: Fetch) -> None:
+    """A mode, a rename, an empty file, a binary one, a deletion of an empty one."""
+    first = git(checkout, "rev-parse", "HEAD")
+    (checkout / "kernel/fork.c").chmod(0o755)
+    git(checkout, "commit", "-qam", "Mode")
+    git(checkout, "mv", "lib/string.c", "lib/text.c")
+    git(checkout, "commit", "-qm", "Rename")
+    (checkout / "void").touch()
+    git(checkout, "add", "-f", "void")
+    git(checkout, "commit", "-qm", "Empty")
+    (checkout / "blob").write_bytes(bytes(range(256)))
+    git(checkout, "add", "-f", "blob")
+    git(checkout, "commit", "-qm", "Binary")
+    git(checkout, "rm", "-q", "void")
+    git(checkout, "commit", "-qm", "Remove")
+    wanted = git(checkout, "rev-parse", "HEAD^{tree}")
+    mails = git(checkout, "format-patch", "--stdout", "--binary", "-M", first) + "\n"
+    git(checkout, "reset", "-q", "--hard", first)
+    patches, notes = fetch(mails.encode())
+    assert notes == ["mbox: 5 mails: 5 patches"]
+    repository, commit = apply(store, checkout, patches)
+    assert repository.tree_of(commit) == wanted
+
+
+def test_a_mail_that_is_no_patch_is_named_and_counted(fetch: Fetch) -> None:
+    patches, notes = fetch(
+        mail("[PATCH v2 0/2] all", id_="0"),
+        mail("[PATCH v2 1/2] one", "one", id_="1", answers="0"),
+        mail("Re: [PATCH v2 1/2] one", "suggested", answers="1", who="rev"),
+        mail("[PATCH] what about this", "idea", answers="1", who="rev"),
+        mail("[PATCH v2 2/2] two", "two", id_="2", answers="0"),
+        mail("hello"),
+    )
+    assert added(patches) == ["one", "two"]
+    assert notes == [
+        "mbox: 6 mails: 2 patches, 1 cover letter, 2 replies, 1 other mail",
+        "not applied, cover letter: mail 0001 ([PATCH v2 0/2] all)",
+        "not applied, reply: mail 0003 (Re: [PATCH v2 1/2] one)",
+        "not applied, reply: mail 0004 ([PATCH] what about this)",
+        "not applied, other: mail 0006 (hello)",
+    ]
+
+
+def test_of_two_versions_in_a_thread_the_higher_is_applied(fetch: Fetch) -> None:
+    patches, notes = fetch(
+        mail("[PATCH 1/1] one", "old", id_="1"),
+        mail("[PATCHv2 2/2] more", "more", id_="3", answers="2"),
+        mail("[PATCHv2 1/2] one", "new", id_="2", answers="1"),
+        mail("[PATCHv2 1/2] one", "new", id_="2", answers="1"),
+    )
+    assert added(patches) == ["new", "more"]
+    assert "1 patch of an older version" in notes[0]
+    assert "1 duplicate" in notes[0]
+
+
+def test_versions_are_known_without_thread_headers(fetch: Fetch) -> None:
+    old = [
+        mail(f"[PATCH {n}/3] {name}", f"old-{name}") for n, name in ((1, "a"), (2, "b"), (3, "c"))
+    ]
+    new = [mail(f"[PATCH v2 {n}/2] {name}", name) for n, name in enumerate("ab", 1)]
+    assert added(fetch(*old, *new)[0]) == ["a", "b"]
+
+
+def test_another_series_in_the_mailbox_is_no_older_version(fetch: Fetch) -> None:
+    patches, _ = fetch(
+        mail("[PATCH v3 1/2] needed", "a"),
+        mail("[PATCH v3 2/2] first", "b"),
+        mail("[PATCH 1/2] own", "c"),
+        mail("[PATCH 2/2] work", "d"),
+        mail("[PATCH] alone", "e"),
+    )
+    assert added(patches) == ["a", "b", "c", "d", "e"]
+
+
+def test_an_author_may_go_on_without_numbers(fetch: Fetch) -> None:
+    patches, _ = fetch(
+        mail("[PATCH] one", "a", id_="1"),
+        mail("[PATCH] two", "b", id_="2", answers="1"),
+        mail("[PATCH] a reviewer's", "c", answers="1", who="rev"),
+    )
+    assert added(patches) == ["a", "b"]
+
+
+def test_what_is_lacking_is_said(fetch: Fetch) -> None:
+    _, notes = fetch(mail("[PATCH 1/3] a", "a"), mail("[PATCH 3/3] c", "c"))
+    assert notes[-1] == "mbox lacks patch 2 of 3"
+
+
+def test_a_patch_whose_diff_is_gone_is_refused_by_name(fetch: Fetch) -> None:
+    with pytest.raises(UserError, match=r"mail 0002 \(\[PATCH 2/2\] two\) has no diff"):
+        fetch(mail("[PATCH 1/2] one", "one"), mail("[PATCH 2/2] two"))
+    flat = mail("a diff", "x").split(b"new file")[0] + b"\n"
+    with pytest.raises(UserError, match=r"mail 0002 \(a diff\) has no diff that git can read"):
+        fetch(mail("[PATCH] one", "one"), flat)
+
+
+def test_a_charset_that_nobody_knows_is_refused_by_name(fetch: Fetch) -> None:
+    head = b"Content-Type: text/plain; charset=x-none\nFrom:"
+    odd = mail("[PATCH 2/2] two", "two").replace(b"From:", head, 1).replace(b"Text", b"T\xe9xt")
+    with pytest.raises(BuildError, match="mail 0002 cannot be read") as caught:
+        fetch(mail("[PATCH 1/2] one", "one"), odd)
+    assert "x-none" in (caught.value.detail or "")
+
+
+def test_crlf_and_packed_mailboxes(store: Store, checkout: Path, fetch: Fetch) -> None:
+    text = make_patch(checkout, "Change", **{"kernel/fork.c": "int changed;\n"}).encode()
+    for given in (text.replace(b"\n", b"\r\n"), gzip.compress(text)):
+        patches, _ = fetch(given)
+        repository, commit = apply(store, checkout, patches)
+        assert repository.run("show", f"{commit}:kernel/fork.c") == "int changed;"
+
+
+def test_a_folder_as_quilt_has_it(store: Store, checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "patches"
+    folder.mkdir()
+    bare = b"--- Kbuild.orig\n+++ Kbuild\n@@ -0,0 +1 @@\n+#\n".replace(b"Kbuild", b"new")
+    bare = bare.replace(b"new.orig", b"/dev/null")
+    (folder / "it's.patch").write_bytes(mail("it", "one"))
+    (folder / "p0.patch.gz").write_bytes(gzip.compress(bare))
+    (folder / "crlf.patch").write_bytes(mail("crlf", "three").replace(b"\n", b"\r\n"))
+    series = (
+        b"# f\xfcr\nit's.patch -p 1 # why\np0.patch.gz -p0\n-no crlf.patch -pab\n+yes gone.patch\n"
+    )
+    (folder / "series").write_bytes(series)
+    progress = Notes()
+    patches = fetch_series(FolderSeries(path=folder), store, progress)
+    assert [patch.name for patch in patches] == ["it's.patch", "p0.patch.gz", "crlf.patch"]
+    assert progress.notes == ["not applied, its guard is not set: gone.patch"]
+    repository, commit = apply(store, checkout, patches)
+    assert {"one", "new", "three"} <= set(repository.files_of(commit))
+    assert repository.run("show", f"{commit}:three") == "three"
+
+
+def test_an_empty_series_is_said(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "series").write_text("# none yet\n")
+    progress = Notes()
+    assert fetch_series(FolderSeries(path=tmp_path), store, progress) == ()
+    assert "names no patch" in progress.notes[0]
+
+
+def test_a_patch_in_a_folder_without_a_diff_is_refused(
+    store: Store, checkout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "series").write_text("text.patch\n")
+    (tmp_path / "text.patch").write_text("no diff at all\n")
+    patches = fetch_series(FolderSeries(path=tmp_path), store, Silent())
+    with pytest.raises(BuildError, match=r"patch text\.patch holds no diff"):
+        apply(store, checkout, patches)
+
+
+def test_generated_mailboxes_are_read_as_git_reads_them() -> None:
+    ends, faults = check_range(seed=7, first=0, count=12, histories=4)
+    assert faults == []
+    assert ends["same tree"] > 2
