@@ -30,6 +30,12 @@ PYTEST_INI = ROOT / "harness" / "testing" / "pytest.ini"
 CACHE_ENV = "UINTR_HARNESS_CACHE"
 
 
+def cache_place() -> Path:
+    """Return where the artefact store is or would be; nothing is made or checked."""
+    configured = os.environ.get(CACHE_ENV)
+    return Path(configured) if configured else Path(platformdirs.user_cache_dir("uintr-harness"))
+
+
 def cache_dir() -> Path:
     """Return the artefact store, made if need be.
 
@@ -37,8 +43,7 @@ def cache_dir() -> Path:
 
     :raise UserError: the folder cannot be made or written to.
     """
-    configured = os.environ.get(CACHE_ENV)
-    path = Path(configured) if configured else Path(platformdirs.user_cache_dir("uintr-harness"))
+    path = cache_place()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

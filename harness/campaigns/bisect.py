@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from harness.campaigns.bisect_range import Line
-from harness.campaigns.child_runs import Failure, Ran, Start, failures, run_command, write_profile
+from harness.campaigns.child_runs import (
+    Failure,
+    Ran,
+    Start,
+    failures,
+    run_command,
+    run_error,
+    write_profile,
+)
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.lib.process import host_error
 from harness.progress import Progress
@@ -233,6 +241,8 @@ def run_argv(request: Request, options: BisectOptions, profile: Path, out: Path)
         *(sys.executable, "-m", "harness", "run", "-x"),
         *(part for flag, value in values.items() if value for part in (flag, value)),
         *(part for path in options.baseline for part in ("--baseline", str(path))),
+        # The baseline may be of a run of all programs; this one stops at the first failure.
+        *(("--allow-missing",) if options.baseline else ()),
     ]
 
 
@@ -264,8 +274,7 @@ def judge(ran: Ran, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str
         cause = None if verdict == "bad" else "boot" if boot else "guest"
         return {"verdict": verdict, "cause": cause, **_seen(lost[0])}
     if ran.code == ExitCode.BUILD:
-        message = ran.error.removeprefix("error: ")
-        return {"verdict": "skip", "cause": "build", "message": message}
+        return {"verdict": "skip", "cause": "build", "message": run_error(run, ran.said)}
     if ran.code == ExitCode.TESTS_FAILED:
         return {"verdict": "bad", "by": "(baseline)", "message": "worse than the baseline"}
     raise GuestError(

@@ -33,11 +33,6 @@ class Ran(NamedTuple):
     said: tuple[str, ...]
     seconds: float
 
-    @property
-    def error(self) -> str:
-        """The line that says what stopped it, or nothing."""
-        return next((line for line in reversed(self.said) if line.startswith("error: ")), "")
-
 
 class Failure(NamedTuple):
     """One thing that a run recorded as failed."""
@@ -73,6 +68,19 @@ def run_command(
     began = time.monotonic()
     code = start(argv, log, tell)
     return Ran(code, tuple(said), time.monotonic() - began)
+
+
+def run_error(run: Path, said: Sequence[str]) -> str:
+    """Return what stopped a run, in one line; nothing if nothing did.
+
+    :param run: its folder, whose ``run.json`` has the error.
+    :param said: the last lines of its output, for a run that was refused before it had a folder.
+    """
+    info = RunFolder(run).read_info()
+    if info is not None:
+        return info.errors[-1].what if info.errors else ""
+    line = next((line for line in reversed(said) if line.startswith("error: ")), "")
+    return line.removeprefix("error: ")
 
 
 def failures(run: Path) -> Iterator[Failure]:

@@ -26,7 +26,14 @@ from harness.artefacts.emulator.choice import OURS
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import fetch_series, message_of
 from harness.artefacts.store import Store
-from harness.campaigns.child_runs import Start, failures, run_command, start_command, write_profile
+from harness.campaigns.child_runs import (
+    Start,
+    failures,
+    run_command,
+    run_error,
+    start_command,
+    write_profile,
+)
 from harness.errors import BuildError, ExitCode, GuestError, UserError
 from harness.names import DEFAULT_KERNEL
 from harness.progress import Progress
@@ -218,7 +225,7 @@ def judge(mutant: Mutant, code: int, run: Path, said: Sequence[str], seconds: fl
     result = Result(
         name=mutant.name, subject=mutant.subject, status="not-judged", seconds=round(seconds, 1)
     )
-    error = next((line for line in reversed(said) if line.startswith("error: ")), "")
+    error = run_error(run, said)
     if code == ExitCode.BUILD:
         return result.model_copy(update={"status": "does-not-build", "message": error})
     if code == ExitCode.PASSED:

@@ -29,7 +29,7 @@ from harness.artefacts.source.series import (
 )
 from harness.artefacts.source.trees import describe_source
 from harness.artefacts.store import Store
-from harness.errors import BuildError, GuestError, UserError
+from harness.errors import BuildError, ExitCode, GuestError, UserError
 from harness.lib.process import stream
 from harness.paths import BOOT_TEST
 from harness.progress import Progress
@@ -38,7 +38,14 @@ from harness.request.request import Request
 from harness.results.folder import RunFolder, make_results_folder
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
 from harness.run.prepare import Machine, choose_machine, prepare
-from harness.run.session import PYTEST_FAILED, PYTEST_NO_TESTS, PYTEST_OK, RunOptions, pytest_argv
+from harness.run.session import (
+    PYTEST_FAILED,
+    PYTEST_NO_TESTS,
+    PYTEST_OK,
+    RunOptions,
+    end_by,
+    pytest_argv,
+)
 from harness.values import FolderSeries, KernelProfile, Plan, Value
 
 #: Names the kept folder: a developer's next build must not begin at somebody's third patch.
@@ -223,12 +230,23 @@ class _Checker:
         )
         run = RunFolder(folder)
         run.write_plan(plan)
+        run.begin(sys.argv)
         run.write_artefacts(prepared.artefacts)
-        self._pytest(run, request)
+        try:
+            failed = self._pytest(run, request)
+        except BaseException as error:
+            end_by(run, error)
+            raise
+        # Its verdict is that of its records, unless pytest saw more.
+        code = ExitCode.TESTS_FAILED if failed else ExitCode.PASSED
+        run.end(code, reason="a test failed" if failed else "")
         return step_cells(render_run(run))
 
-    def _pytest(self, run: RunFolder, request: Request) -> None:
-        """Run pytest in a process of its own: it is not made to run many times in one."""
+    def _pytest(self, run: RunFolder, request: Request) -> bool:
+        """Run pytest in a process of its own: it is not made to run many times in one.
+
+        :return: whether a test failed.
+        """
         options = RunOptions(
             verbose=1,
             tests=() if request.select else (str(BOOT_TEST),),
@@ -245,3 +263,4 @@ class _Checker:
         if code not in {PYTEST_OK, PYTEST_FAILED}:
             tail = log.read_text(errors="replace")[-2000:]
             raise GuestError("pytest failed", where=log, detail=tail)
+        return code == PYTEST_FAILED

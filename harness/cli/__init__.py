@@ -10,12 +10,14 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from harness import __version__
-from harness.errors import ExitCode, HarnessError
+from harness import __version__, paths
+from harness.errors import ExitCode, GuestError, HarnessError
+from harness.lib.stdio import Output
 from harness.lib.text import clean
 
 PROGRAM = "uintr-harness"
@@ -32,6 +34,21 @@ COMMANDS = (
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when used."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command.
+
+        click would take any broken pipe for that of standard output, which cannot break here, and
+        end the process with the exit code of failed tests.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise GuestError(
+                "a process or a connection went away while it was written to",
+                detail=str(error),
+                hint="run again with --debug for the place",
+            ) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order of use, not of the alphabet."""
@@ -102,7 +119,12 @@ app.params += [quiet_option(), debug_option()]
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the contract's exit code."""
-    sys.exit(invoke(list(sys.argv[1:] if argv is None else argv)))
+    output = Output()
+    try:
+        code = invoke(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as done:  # by click, when it completes a shell's command line
+        code = done.code if isinstance(done.code, int) else ExitCode.PASSED
+    sys.exit(output.settle(code))
 
 
 def invoke(argv: list[str]) -> int:
@@ -127,22 +149,34 @@ def invoke(argv: list[str]) -> int:
     return code if isinstance(code, int) else ExitCode.PASSED
 
 
+#: What ends a command besides SIGINT.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM (a CI system that cancels) end a command like Ctrl-C: nothing left running."""
+    """Let a CI system that cancels, or a terminal that is closed, end a command like Ctrl-C.
+
+    Nothing is left running, and what was recorded is rendered.
+    """
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = {number: signal.getsignal(number) for number in _ENDING}
+        for number, handler in before.items():
+            # One that is ignored stays so: that is how nohup keeps a command running.
+            if handler != signal.SIG_IGN:
+                signal.signal(number, interrupt)
     except ValueError:  # not the main thread: whoever owns it decides
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explain(error: BaseException) -> int:
@@ -161,16 +195,9 @@ def _explain(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             _say("interrupted", label="")
             return ExitCode.INTERRUPTED
-        case BrokenPipeError():
-            # The reader of our output went away (head, less): not an error of anybody. Python
-            # would complain once more when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ExitCode.PASSED
         case OSError() if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            _say(
-                f"the disk is full\n  where: {error.filename or 'the file system in use'}\n"
-                "  hint: free some space, or move the artefact store with UINTR_HARNESS_CACHE"
-            )
+            where = f"\n  where: {error.filename}" if error.filename else ""
+            _say(f"the disk is full{where}\n  hint: {_room(error.filename)}")
             return ExitCode.GUEST
         case _:
             kind = type(error).__name__
@@ -179,6 +206,14 @@ def _explain(error: BaseException) -> int:
                 "  hint: this is a defect of the harness; run again with --debug for the traceback"
             )
             return ExitCode.GUEST
+
+
+def _room(name: object) -> str:
+    """Return how to make room for a file: only the artefact store can be moved by a variable."""
+    store = paths.cache_place().absolute()
+    if isinstance(name, str | bytes) and Path(os.fsdecode(name)).absolute().is_relative_to(store):
+        return f"free some space, or move the artefact store with {paths.CACHE_ENV}"
+    return "free some space on that file system, or use another one"
 
 
 def _say(text: str, *, label: str = "error: ") -> None:

@@ -38,15 +38,23 @@ class Percent(click.ParamType[float]):
     metavar="PERCENT",
     help="Difference of medians up to which a latency is the same.  [default: 15%; 30% under TCG]",
 )
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Do not count cases and cells that RUN lacks: for a run of fewer programs or cells.",
+)
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
-def command(runs: tuple[Path, ...], floor: float | None, form: str | None) -> int:
+def command(
+    runs: tuple[Path, ...], floor: float | None, allow_missing: bool, form: str | None
+) -> int:
     """Compare RUN with BASE: a verdict for each latency, and cases that came out otherwise.
 
     Each is a run's folder, or the baseline.json of one. Several bases of the same kind tell how
     much a latency differs from run to run.
 
-    Exit codes: 0 nothing got worse, 1 a latency is worse or something newly fails, 2 wrong usage.
+    Exit codes: 0 nothing got worse; 1 a latency is worse, something newly fails, or cases or cells
+    are gone; 2 wrong usage; 4 one of the runs is incomplete, or nothing ran in it.
     """
     from harness.results.compare.comparison import compare
     from harness.results.compare.judge import Floors
@@ -56,7 +64,7 @@ def command(runs: tuple[Path, ...], floor: float | None, form: str | None) -> in
         raise UserError("a comparison takes two runs", hint="uintr-harness compare BASE RUN")
     *bases, new = [load_baseline(path) for path in runs]
     floors = Floors() if floor is None else Floors(relative=floor, emulated=floor)
-    found = compare(bases, new, floors)
+    found = compare(bases, new, floors, allow_missing=allow_missing)
     if form == "json":
         click.echo(found.to_json(), nl=False)
     elif form == "markdown":

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli import Command
+from harness.errors import ExitCode
 
 
 @click.command("contract", cls=Command)
@@ -14,11 +15,12 @@ from harness.cli import Command
 @click.option("--holes", is_flag=True, help="Only the statements that no case checks.")
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
-def command(run: Path | None, holes: bool, form: str | None) -> None:
+def command(run: Path | None, holes: bool, form: str | None) -> int:
     """Show the statements of guest-tests/CONTRACT.md and the cases that check them.
 
     With RUN, a run's folder: how each statement came out in each cell. A statement fails with any
-    case that names it, and passes if one passed. What a case names counts only if it ran.
+    case that names it, and passes if one passed. What a case names counts only if it ran. The exit
+    code is 4 for a run that did not come to its end, because statements may be checked later in it.
     """
     from harness.report import contract as report
     from harness.results.contract import coverage, read_claims, read_contract
@@ -27,24 +29,29 @@ def command(run: Path | None, holes: bool, form: str | None) -> None:
 
     cases: list[CaseRecord] = []
     cells: list[str] = []
+    code = ExitCode.PASSED
     if run is not None:
         folder = RunFolder(run)
         cells = [cell.name for cell in folder.read_plan().cells]
         records = read_records(folder.results).records
         cases = [record for record in records if isinstance(record, CaseRecord)]
+        ending = folder.read_ending()
+        if ending.state != "ended":
+            click.echo(f"note: the run is {ending.state}: {ending.reason}", err=True)
+            code = ExitCode.GUEST
     found = coverage(read_contract(), read_claims(), cases, cells)
     shown = found
     if holes:
         shown = found.model_copy(update={"statements": found.holes})
     if form == "json":
         click.echo(shown.model_dump_json(by_alias=True, indent=2))
-        return
+        return code
     sheet = report.by_cases(shown) if run is None else report.matrix(shown)
     if form == "markdown":
         from harness.report.markdown import sheet_markdown
 
         click.echo(f"{sheet_markdown(sheet)}\n\n{report.sentence(found)}")
-        return
+        return code
     from harness.report.console import make_console
     from harness.report.table import sheet_table
 
@@ -53,3 +60,4 @@ def command(run: Path | None, holes: bool, form: str | None) -> None:
     if run is not None:
         console.print(sheet_table(report.totals(found), console.width))
     console.print(report.sentence(found), highlight=False, markup=False, soft_wrap=True)
+    return code

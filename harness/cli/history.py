@@ -35,7 +35,7 @@ def command(
 
     if failures and mechanism:
         raise UserError("failures are of programs, not of mechanisms", where=mechanism[0])
-    path = paths.cache_dir() / HISTORY_FILE
+    path = paths.cache_place() / HISTORY_FILE
     found = read_programs(path, last) if failures else read(path, mechanism, last)
     rows: list[HistoryRow | ProgramRow] = [row for row in found if cell in row.cell]
     if not rows:

@@ -19,15 +19,25 @@ from harness.cli import Command
     "it knows you by.",
 )
 def command(run: Path, markdown: bool, kcidb: str | None) -> int:
-    """Write RUN's summary, JUnit file and reproducers again from its results, and show them.
+    """Show RUN's results, and write its summary, JUnit file and reproducers again.
 
-    The exit code is what the recorded results say: 0, 1 or 4.
+    In a folder that cannot be written to, these files are left as they are.
+
+    The exit code is what the run came to: 0, 1, 3 or 4, and 4 for a run that did not end.
     """
-    from harness.report.render import render_run, show_run
+    from harness.errors import GuestError
+    from harness.report.render import show_run, write_reports
     from harness.results.folder import RunFolder
+    from harness.results.outcome import read_outcome
 
     folder = RunFolder(run)
-    outcome = render_run(folder)
+    rendered = read_outcome(folder)
+    outcome = rendered.outcome
+    try:
+        write_reports(folder, rendered)
+    except GuestError as error:
+        where = error.where or folder.path
+        click.echo(f"note: the run's files are left as they are: {error.what}: {where}", err=True)
     if markdown:
         from harness.report.markdown import markdown as to_markdown
 
@@ -35,7 +45,7 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
     elif kcidb:
         from harness.report.kcidb import render_kcidb
 
-        click.echo(render_kcidb(folder, kcidb), nl=False)
+        click.echo(render_kcidb(folder, kcidb, outcome), nl=False)
     else:
         show_run(folder, outcome)
     return outcome.exit_code

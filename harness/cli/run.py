@@ -72,7 +72,13 @@ class Jobs(click.ParamType[int | None]):
     multiple=True,
     metavar="RUN|FILE",
     type=click.Path(path_type=Path),
-    help="Compare with that run, or its baseline.json: exit 1 if a latency is worse.",
+    help="Compare with that run, or its baseline.json: exit 1 if a latency is worse, or "
+    "something newly fails or is gone.",
+)
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="With --baseline: do not count cases and cells that this run lacks.",
 )
 @click.option("-x", "--exitfirst", "exit_first", is_flag=True, help="Stop at the first failure.")
 @click.option(

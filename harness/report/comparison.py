@@ -13,7 +13,7 @@ from harness.report.table import sheet_table
 from harness.results.compare.comparison import CaseChange, Comparison, LatencyChange
 
 #: What a reader must act on first.
-_ORDER = ("worse", "unsure", "refused", "better", "gone", "new", "same")
+_ORDER = ("worse", "gone", "unsure", "refused", "better", "new", "same")
 _COLUMNS = (
     Column("verdict in cell"),
     Column("mechanism"),
@@ -37,7 +37,7 @@ def latency_sheet(found: Comparison) -> Sheet | None:
 
 def case_sheet(found: Comparison) -> Sheet | None:
     """Return one row per case, complaint or guest that came out otherwise; None without any."""
-    order = ("broken", "mended", "changed", "gone", "new")
+    order = ("broken", "gone", "mended", "changed", "new")
     changes = sorted(found.cases, key=lambda c: (c.cell, order.index(c.verdict), c.kind))
     columns = (Column("cell"), Column("what"), Column("before"), Column("now"), Column("verdict"))
     rows = tuple(_case_row(change) for change in changes)
@@ -61,6 +61,7 @@ def notes(found: Comparison) -> list[str]:
             *said,
             *(f"{cell}: {n} {verdict}: {why}" for (cell, verdict, why), n in reasons.items()),
             *(f"only one of the runs has {cell}" for cell in found.unmatched),
+            *found.incomplete,
         )
     ]
 
@@ -73,7 +74,7 @@ def print_comparison(console: Console, found: Comparison) -> None:
     for note in notes(found):
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     good = found.exit_code == 0
-    verdict = Text("SAME OR BETTER" if good else "WORSE", "bold green" if good else "bold red")
+    verdict = Text(found.verdict.upper(), "bold green" if good else "bold red")
     verdict.append(f": {found.reason}", style="not bold")
     console.print(verdict, soft_wrap=True)
     console.print(Text(f"compared: {clean_line(found.new)} with {_bases(found)}"), soft_wrap=True)
@@ -83,7 +84,7 @@ def comparison_markdown(found: Comparison) -> str:
     """Return the comparison for a merge request; text of guests is literal in it."""
     good = found.exit_code == 0
     parts = [
-        f"### {'✅ same or better' if good else '❌ worse'}: {code(found.reason)}",
+        f"### {'✅' if good else '❌'} {found.verdict}: {code(found.reason)}",
         f"{code(clean_line(found.new))} compared with {code(_bases(found))}",
     ]
     for sheet in (case_sheet(found), latency_sheet(found)):

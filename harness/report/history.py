@@ -25,6 +25,7 @@ _COLUMNS = (
     Column("kernel"),
     Column("series"),
     Column("emulator", extra=True),
+    Column("run"),
 )
 
 
@@ -102,4 +103,5 @@ def _row(heading: str, row: HistoryRow, before: int | None) -> tuple[str, ...]:
         clean_line(row.kernel[:8]),
         clean_line(row.series[:8]) or "-",
         clean_line(row.emulator[:12]),
+        clean_line(row.verdict) or "-",
     )

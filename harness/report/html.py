@@ -43,8 +43,8 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         *([coverage.sheet(covered)] if covered else []),
     ]
     return engine.get_template(_TEMPLATE).render(
-        title=f"{'Passed' if outcome.exit_code == 0 else 'Failed'}: {clean_line(outcome.reason)}",
-        good=outcome.exit_code == 0,
+        title=f"{outcome.verdict.capitalize()}: {clean_line(outcome.reason)}",
+        good=outcome.verdict == "passed",
         sheets=[sheet for sheet in sheets if sheet.rows],
         programs=matrix(outcome),
         contract=_contract(outcome),
@@ -116,7 +116,7 @@ def _compared(run: Path) -> Compared | None:
     good = found.exit_code == 0
     return Compared(
         good,
-        clean_line(f"{'Same or better' if good else 'Worse'}: {found.reason}"),
+        clean_line(f"{found.verdict.capitalize()}: {found.reason}"),
         clean_line(", ".join(found.base)),
         tuple(sheet for sheet in (case_sheet(found), latency_sheet(found)) if sheet),
         tuple(notes(found)),

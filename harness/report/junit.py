@@ -23,14 +23,22 @@ from harness.results.records import (
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KERNEL_LOG = "(kernel log)"
 GUEST = "(guest)"
+RUN = "(run)"
 
 
-def render_junit(records: Sequence[Record], cells: Iterable[str] = ()) -> str:
-    """Return the file's text; ``cells`` are named even where nothing was recorded in them."""
+def render_junit(
+    records: Sequence[Record], cells: Iterable[str] = (), unexplained: str = ""
+) -> str:
+    """Return the file's text; ``cells`` are named even where nothing was recorded in them.
+
+    :param unexplained: why the run is not passed where no record says so; an error of its own.
+    """
     names = dict.fromkeys([*cells, *(record.cell for record in records)])
     root = ET.Element("testsuites", name="uintr-harness")
     for name in names:
         _suite(root, name, [record for record in records if record.cell == name])
+    if unexplained:
+        _run(root, unexplained)
     for count in ("tests", "failures", "errors", "skipped"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     ET.indent(root)
@@ -56,6 +64,13 @@ def _suite(root: ET.Element, name: str, records: Sequence[Record]) -> None:
     for tag, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
     suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
+
+
+def _run(root: ET.Element, why: str) -> None:
+    suite = ET.SubElement(
+        root, "testsuite", name=RUN, tests="1", failures="0", errors="1", skipped="0", time="0.000"
+    )
+    _verdict(_testcase(suite, "run", "run", RUN), "error", why, "")
 
 
 def _properties(records: Sequence[Record]) -> dict[str, str]:

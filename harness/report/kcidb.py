@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from harness.artefacts.source.trees import describe_source
-from harness.errors import UserError
+from harness.errors import ExitCode, UserError
 from harness.results.compare.measured import patches_of, read_setups
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.records import (
@@ -26,11 +28,14 @@ from harness.results.records import (
     SplatRecord,
     read_records,
 )
+from harness.results.summary import Outcome
 from harness.values import GitSource, TreeSource
 
 VERSION = {"major": 5, "minor": 3}
 #: The root of our tests' paths.
 _ROOT = "uintr"
+#: How the subject of a kernel selftest begins (:mod:`harness.artefacts.selftests`).
+_KSELFTEST = "kselftest-"
 _STATUS = {"pass": "PASS", "fail": "FAIL", "skip": "SKIP"}
 #: Characters of a log that a submission may hold.
 _EXCERPT = 16_384
@@ -39,19 +44,19 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 Object = dict[str, Any]
 
 
-def render_kcidb(folder: RunFolder, origin: str) -> str:
-    """Return the JSON text of a run's submission.
+def render_kcidb(folder: RunFolder, origin: str, outcome: Outcome) -> str:
+    """Return the JSON text of a run's submission; empty for a run that built no cell.
 
     :param origin: the name that KCIDB knows the sender by.
-    :raise UserError: ``origin`` is none, or this is not the folder of a prepared run.
+    :param outcome: what the run came to. Where no record says why it is not passed, a test of its
+        own does, once for each build.
+    :raise UserError: ``origin`` is none, or this is not a run's folder.
     """
     if not re.fullmatch(r"[a-z0-9_]+", origin):
         raise UserError(
             "this is no name of an origin", where=origin, hint="small letters, digits and _ only"
         )
     setups = read_setups(folder)
-    if not setups:
-        folder.read_artefacts()  # says what is wrong
     checkouts = {one["id"]: one for one in (_checkout(one, origin) for one in setups.values())}
     builds = {one["id"]: one for one in (_build(one, origin) for one in setups.values())}
     return (
@@ -60,7 +65,10 @@ def render_kcidb(folder: RunFolder, origin: str) -> str:
                 "version": VERSION,
                 "checkouts": list(checkouts.values()),
                 "builds": list(builds.values()),
-                "tests": list(_tests(folder, setups, origin)),
+                "tests": [
+                    *_tests(folder, setups, origin),
+                    *_ending(folder, setups, origin, outcome),
+                ],
             },
             indent=2,
         )
@@ -114,7 +122,7 @@ def _build(setup: CellSetup, origin: str) -> Object:
 
 
 def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> Iterator[Object]:
-    run = _run_hash(folder)
+    run, began = _run_hash(folder), _began(folder)
     for number, record in enumerate(read_records(folder.results).records):
         setup = setups.get(record.cell)
         said = _said(record)
@@ -125,6 +133,7 @@ def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> I
             "id": f"{origin}:{run}-{number}",
             "build_id": f"{origin}:{setup.kernel.key}",
             "origin": origin,
+            "start_time": _start_time(record, began),
             "environment": {
                 "comment": f"QEMU {setup.emulator.version}, {setup.accel}, {cell.cpu.name}",
                 "misc": {
@@ -138,6 +147,51 @@ def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> I
             },
             **said,
         }
+
+
+def _ending(
+    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str, outcome: Outcome
+) -> Iterator[Object]:
+    """Give what a run came to where no other test says that it is bad, once for each kernel."""
+    if not outcome.unexplained:
+        return
+    run, began = _run_hash(folder), _began(folder)
+    for number, key in enumerate(dict.fromkeys(one.kernel.key for one in setups.values())):
+        yield {
+            "id": f"{origin}:{run}-run-{number}",
+            "build_id": f"{origin}:{key}",
+            "origin": origin,
+            "start_time": began.isoformat(),
+            "path": _path("run"),
+            "status": "FAIL" if outcome.exit_code == ExitCode.TESTS_FAILED else "ERROR",
+            **_log(outcome.unexplained),
+        }
+
+
+def _began(folder: RunFolder) -> datetime:
+    """Return when a run began; what nobody noted is taken from its results' file."""
+    environment = folder.read_environment()
+    if environment:
+        return environment.start.time
+    info = folder.read_info()
+    with suppress(ValueError):
+        if info:
+            return datetime.fromisoformat(info.started)
+    with suppress(OSError):
+        return datetime.fromtimestamp(folder.results.stat().st_mtime, UTC)
+    return datetime.fromtimestamp(0, UTC)
+
+
+def _start_time(record: Record, began: datetime) -> str:
+    """Return when what a record tells began; the run's own start where it has no time."""
+    if record.time is None:
+        return began.isoformat()
+    took = {CaseRecord: "seconds", BootRecord: "boot_s"}.get(type(record))
+    seconds = float(getattr(record, took)) if took else 0.0
+    try:
+        return (record.time - timedelta(seconds=seconds)).isoformat()
+    except (OverflowError, ValueError):
+        return began.isoformat()
 
 
 def _run_hash(folder: RunFolder) -> str:
@@ -186,8 +240,16 @@ def _said(record: Record) -> Object | None:
 
 
 def _path(*parts: str) -> str:
-    """Return a path of KCIDB, whose words have letters, digits, dashes and underscores only."""
+    """Return a path of KCIDB, whose words have letters, digits, dashes and underscores only.
+
+    The kernel's own selftests have the names that all CI systems give them:
+    ``kselftest.TARGET.PROGRAM``.
+    """
     words = [word for part in parts for word in part.split("/") if word]
+    if words and words[0].startswith(_KSELFTEST):
+        target = words[0].removeprefix(_KSELFTEST)
+        words = ["kselftest", target, *words[1:]]
+        return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in words)
     return ".".join([_ROOT, *(re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in words)])
 
 

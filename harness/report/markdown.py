@@ -17,9 +17,9 @@ _SPECIAL = re.compile(r"[^\w\s.,:;/%+=-]|_")
 
 def markdown(outcome: Outcome, run: Path) -> str:
     """Return the whole report; text of guests is literal in it and mentions nobody."""
-    good = outcome.exit_code == 0
+    mark = "✅" if outcome.verdict == "passed" else "❌"
     parts = [
-        f"### {'✅ passed' if good else '❌ failed'}: {code(clean_line(outcome.reason))}",
+        f"### {mark} {outcome.verdict}: {code(clean_line(outcome.reason))}",
         sheet_markdown(rows.cells(outcome)),
     ]
     if outcome.summary.repeated:

@@ -5,56 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.errors import ExitCode, UserError
+from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
 from harness.report.junit import render_junit
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
-from harness.results.records import CaseRecord, read_records
+from harness.results.outcome import RunOutcome, read_outcome, records_of
+from harness.results.records import CaseRecord
 from harness.results.reproducer import Reproduction, freeze, write_script
-from harness.results.summary import Outcome, fold, write_atomically, write_summary
+from harness.results.summary import Outcome, write_atomically, write_summary
 from harness.values import Cell
 
 
-def render_run(
-    folder: RunFolder, cells: Sequence[Cell] | None = None, *, interrupted: bool | None = None
-) -> Outcome:
-    """Write what is made of a run's records, and return what the run came to.
+def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
+    """Write what is made of a run's records.
 
-    :param cells: the cells that should have results; None for the plan's.
-    :param interrupted: whether somebody ended it; None: as it was written down at its end.
-    :raise UserError: this is not a run's folder.
     :raise GuestError: the host cannot keep the files.
     """
-    plan = folder.read_plan()
-    chosen = plan.cells if cells is None else tuple(cells)
-    records = read_records(folder.results).records
-    outcome = _measured(folder, fold(records, chosen, select=plan.select))
-    if folder.was_interrupted() if interrupted is None else interrupted:
-        reason = f"interrupted, until then: {outcome.reason}"
-        outcome = outcome.model_copy(update={"exit_code": ExitCode.INTERRUPTED, "reason": reason})
+    from harness.results.compare.baseline import BASELINE_FILE
+
+    outcome = rendered.outcome
+    write_atomically(folder.path / BASELINE_FILE, rendered.baseline.to_json())
     write_summary(folder.path, outcome.summary)
-    write_atomically(folder.junit, render_junit(records, [cell.name for cell in chosen]))
+    names = [cell.name for cell in outcome.summary.cells]
+    write_atomically(folder.junit, render_junit(records_of(folder), names, outcome.unexplained))
     for case in outcome.failures:
-        _write_reproducer(folder, case)
+        try:
+            _write_reproducer(folder, case)
+        except OSError as error:
+            raise GuestError(
+                f"a reproducer cannot be written: {error.strerror}", where=error.filename
+            ) from error
     # Last, because it links to what else is there. jinja2 is only loaded here.
     from harness.report.html import write_html
 
     write_html(outcome, folder.path, folder.read_environment())
-    return outcome
 
 
-def _measured(folder: RunFolder, outcome: Outcome) -> Outcome:
-    """Add what the raw samples tell, and keep what later runs are compared with."""
-    # numpy is only loaded here.
-    from harness.results.compare.baseline import BASELINE_FILE
-    from harness.results.compare.measured import baseline_of
-    from harness.results.measurements import gather, with_intervals
+def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcome:
+    """Read what a run came to and write its reports.
 
-    measurements = gather(outcome.takes, folder.path)
-    baseline = baseline_of(folder, outcome, measurements)
-    write_atomically(folder.path / BASELINE_FILE, baseline.to_json())
-    summary = with_intervals(outcome.summary, measurements)
-    return outcome.model_copy(update={"summary": summary})
+    :param cells: as for :func:`harness.results.outcome.read_outcome`.
+    :raise UserError: this is not a run's folder.
+    :raise GuestError: the host cannot keep the files.
+    """
+    rendered = read_outcome(folder, cells)
+    write_reports(folder, rendered)
+    return rendered.outcome
 
 
 def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:

@@ -33,6 +33,7 @@ _STYLES = {
     "GUEST": "bold magenta",
     "skipped": "yellow",
     "not run": "bold magenta",
+    "incomplete": "bold magenta",
     "no case": "magenta",
     "better": "green",
     "mended": "green",
@@ -66,8 +67,8 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     if covered:
         console.print(sheet_table(coverage.sheet(covered), console.width))
     console.print(sheet_table(rows.cells(outcome), console.width))
-    good = outcome.exit_code == 0
-    verdict = Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red")
+    good = outcome.verdict == "passed"
+    verdict = Text(outcome.verdict.upper(), style="bold green" if good else "bold red")
     verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
     console.print(verdict, soft_wrap=True)
     console.print(Text(f"results: {run}"), soft_wrap=True)

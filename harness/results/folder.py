@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from harness.errors import ExitCode, GuestError, UserError
+from harness import __version__
+from harness.errors import GuestError, UserError
 from harness.guest.spec import GuestSpec
+from harness.results.ending import (
+    RUN_FILE,
+    Ending,
+    RunInfo,
+    errors_of,
+    read_ending,
+    read_info,
+    seal,
+)
 from harness.results.environment import ENVIRONMENT_FILE, Environment
-from harness.results.summary import write_atomically
+from harness.results.summary import SUMMARY_FILE, write_atomically
 from harness.values import (
     Accel,
     Cell,
@@ -71,17 +82,6 @@ class RunArtefacts(Value):
     """``artefacts.json``: the cells of a run, each with its artefacts."""
 
     cells: tuple[CellSetup, ...]
-
-
-class RunInfo(Value):
-    """``run.json``: how the run was started, and how it ended."""
-
-    version: str
-    argv: tuple[str, ...]
-    #: RFC 3339, UTC.
-    started: str
-    finished: str | None = None
-    exit_code: int | None = None
 
 
 def attempt_name(name: str, attempt: int) -> str:
@@ -173,16 +173,49 @@ class RunFolder:
         except UserError:
             return None
 
-    def write_info(self, info: RunInfo) -> None:
-        """Put ``run.json`` into the folder."""
-        self._write("run.json", info)
+    def begin(self, argv: Sequence[str]) -> None:
+        """Note that a run begins here: until :meth:`end` it is incomplete in every report."""
+        self._write(RUN_FILE, RunInfo(version=__version__, argv=tuple(argv), started=_now()))
 
-    def was_interrupted(self) -> bool:
-        """Whether ``run.json`` says that somebody ended the run."""
+    def end(
+        self,
+        exit_code: int,
+        *,
+        reason: str = "",
+        errors: Iterable[BaseException] = (),
+        cells: Iterable[str] | None = None,
+    ) -> None:
+        """Note how the run ended, and seal its results; a later call replaces an earlier one.
+
+        :param reason: one sentence that says why the exit code is what it is.
+        :param errors: what it ended with, the last; before that, what could not be built.
+        :param cells: those that should have results; None for the plan's.
+        :raise GuestError: the host cannot keep it.
+        """
+        info = self.read_info() or RunInfo(version=__version__, argv=(), started=_now())
         try:
-            return self._read("run.json", RunInfo).exit_code == ExitCode.INTERRUPTED
-        except UserError:
-            return False
+            sealed = seal(self.results)
+        except OSError as error:
+            raise GuestError(
+                f"the results cannot be read: {error.strerror}", where=self.results
+            ) from error
+        changes = {
+            "finished": _now(),
+            "exit_code": int(exit_code),
+            "reason": reason,
+            "errors": errors_of(errors),
+            "cells": info.cells if cells is None else tuple(cells),
+            "results": sealed,
+        }
+        self._write(RUN_FILE, info.model_copy(update=changes))
+
+    def read_info(self) -> RunInfo | None:
+        """Read ``run.json``; None where there is none that can be read."""
+        return read_info(self.path)
+
+    def read_ending(self) -> Ending:
+        """Find out how the run ended."""
+        return read_ending(self.path, self.results)
 
     def _write(self, name: str, value: Value) -> None:
         write_atomically(self.path / name, value.model_dump_json(indent=2) + "\n")
@@ -207,13 +240,15 @@ def make_run_folder(out: Path | None) -> RunFolder:
     :raise UserError: the folder cannot be made, or ``out`` already holds a run.
     """
     folder = out or Path(RUNS) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    if (folder / "plan.json").exists():
+    if (folder / "plan.json").exists() and not _never_began(RunFolder(folder)):
         raise UserError(
             "this folder already holds a run",
             where=folder,
             hint="give another --out, or remove the old run",
         )
     try:
+        for name in _WRITTEN:
+            (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if out is None:
             _point_latest(folder)
@@ -224,6 +259,27 @@ def make_run_folder(out: Path | None) -> RunFolder:
             hint="give a folder that you can write to with --out",
         ) from error
     return RunFolder(folder)
+
+
+#: What a run may have written before its first result.
+_WRITTEN = (
+    *("plan.json", "artefacts.json", ENVIRONMENT_FILE, RUN_FILE, "results.jsonl"),
+    *(SUMMARY_FILE, "junit.xml", "report.html", "baseline.json", "comparison.json"),
+)
+
+
+def _never_began(folder: RunFolder) -> bool:
+    """Tell whether a folder is of a command that ended by itself before its first result.
+
+    Without ``run.json``, or with one that has no end, somebody may still be at work there.
+    """
+    info = folder.read_info()
+    if info is None or info.finished is None:
+        return False
+    results = folder.results
+    return (not results.exists() or not results.stat().st_size) and not (
+        folder.path / "cells"
+    ).exists()
 
 
 def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
@@ -249,6 +305,10 @@ def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
             hint="give a folder that you can write to with --out",
         ) from error
     return folder
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _point_latest(folder: Path) -> None:

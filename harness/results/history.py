@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from harness.errors import GuestError
 from harness.values import Value
@@ -56,6 +57,8 @@ class HistoryRow(Value):
     series: str
     emulator: str
     programs: str
+    #: What the run came to; nothing for one of a version that did not keep it.
+    verdict: str = ""
 
 
 class ProgramRow(Value):
@@ -76,6 +79,8 @@ class ProgramRow(Value):
     series: str
     emulator: str
     programs: str
+    #: What the run came to; nothing for one of a version that did not keep it.
+    verdict: str = ""
 
 
 R = TypeVar("R", HistoryRow, ProgramRow)
@@ -123,6 +128,10 @@ def add(path: Path, rows: Sequence[HistoryRow], programs: Sequence[ProgramRow] =
         database.execute(f"PRAGMA user_version = {FORM}")
         for table, found in ((_LATENCY, rows), (_PROGRAM, programs)):
             database.execute(table.schema)
+            for name in sorted(set(table.columns) - _columns(database, table)):
+                database.execute(
+                    f"ALTER TABLE {table.name} ADD COLUMN \"{name}\" TEXT NOT NULL DEFAULT ''"
+                )
             marks = ", ".join("?" for _ in table.columns)
             database.executemany(
                 f"INSERT OR REPLACE INTO {table.name} ({_quoted(table.columns)})"  # noqa: S608  # own names
@@ -160,16 +169,24 @@ def _select(
 ) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    with _opened(path) as database:
+    with _opened(path, read_only=True) as database:
         # A file of an earlier version, or of runs that measured nothing, lacks a table.
         known = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,))
         if known.fetchone() is None:
             return []
+        has = _columns(database, table)
+        columns = [name for name in table.columns if name in has]
         found = database.execute(
-            f"SELECT {_quoted(table.columns)} FROM {table.name} {which} ORDER BY {order}",  # noqa: S608
+            f"SELECT {_quoted(columns)} FROM {table.name} {which} ORDER BY {order}",  # noqa: S608
             tuple(values),
         ).fetchall()
-    return [dict(zip(table.columns, row, strict=True)) for row in found]
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def _columns(database: sqlite3.Connection, table: _Table) -> set[str]:
+    """Return the columns that a table has in the file; an earlier version's has fewer."""
+    rows = database.execute("SELECT name FROM pragma_table_info(?)", (table.name,)).fetchall()
+    return {name for (name,) in rows}
 
 
 def _last(rows: list[R], last: int) -> list[R]:
@@ -179,10 +196,9 @@ def _last(rows: list[R], last: int) -> list[R]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)) as database:
-            database.execute("PRAGMA journal_mode = WAL")
+        with closing(_connect(path, read_only=read_only)) as database:
             form = database.execute("PRAGMA user_version").fetchone()[0]
             if form not in {0, FORM}:
                 raise GuestError(
@@ -197,3 +213,25 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             where=path,
             hint="move the file away to begin a new history",
         ) from error
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the file; for reading also where nothing can be written, not even a lock's file."""
+    if not read_only:
+        database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")
+        return database
+    name = quote(str(path.absolute()))
+    # Without its log a database in this mode needs a folder that it can write to. One that cannot
+    # be written to has no writer either, so the second way reads all of it.
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        database = sqlite3.connect(f"file:{name}?{mode}", timeout=WAIT_S, uri=True)
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            if "immutable" in mode:
+                raise
+        else:
+            return database
+    raise AssertionError

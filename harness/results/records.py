@@ -12,11 +12,13 @@ import errno
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
 from harness.results.ktap.lines import Status
@@ -37,6 +39,8 @@ class _Record(Value):
     version: Literal[1] = Field(default=1, alias="schema")
     #: The name of the cell that it is about.
     cell: str
+    #: When it was recorded; None in the folders of versions that did not note it.
+    time: datetime | None = None
 
 
 class CaseRecord(_Record):
@@ -201,7 +205,7 @@ class Recorder:
 
     def write(self, record: Record) -> None:
         """Append a record; it is in the file when this returns."""
-        line = record.model_dump_json(by_alias=True).encode() + b"\n"
+        line = _line(record)
         if self._cut:
             line = b"\n" + line
         try:
@@ -254,6 +258,8 @@ class Records:
 def read_records(path: Path) -> Records:
     """Read a results file as far as it goes; one that does not exist holds nothing.
 
+    A line without its end is one that was cut, even if what is left of it can be read.
+
     :raise OSError: the file is there and cannot be read.
     """
     records: list[Record] = []
@@ -265,11 +271,34 @@ def read_records(path: Path) -> Records:
         for raw in lines:
             if not raw.strip():
                 continue
+            if not raw.endswith(b"\n"):
+                broken.append(raw.decode("utf-8", "backslashreplace"))
+                continue
             try:
                 records.append(_ADAPTER.validate_json(raw))
             except ValidationError:
                 _keep(raw, unknown, broken)
     return Records(tuple(records), tuple(unknown), tuple(broken))
+
+
+def _line(record: Record) -> bytes:
+    """Return a record's line; characters of a guest that UTF-8 cannot hold are escaped."""
+    try:
+        return record.model_dump_json(by_alias=True).encode() + b"\n"
+    except (PydanticSerializationError, UnicodeEncodeError):
+        plain = json.loads(json.dumps(record.model_dump(by_alias=True), default=str))
+        return json.dumps(_encodable(plain), ensure_ascii=False).encode() + b"\n"
+
+
+def _encodable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {str(_encodable(key)): _encodable(inner) for key, inner in value.items()}
+        case list():
+            return [_encodable(inner) for inner in value]
+    return value
 
 
 def _keep(raw: bytes, unknown: list[dict[str, object]], broken: list[str]) -> None:

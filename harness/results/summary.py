@@ -6,6 +6,7 @@ besides what only the reports need.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections import Counter, defaultdict
@@ -32,7 +33,9 @@ from harness.values import Cell, Value
 
 SUMMARY_FILE = "summary.json"
 
-Verdict = Literal["passed", "failed", "splats", "guest failed", "skipped", "not run"]
+Verdict = Literal["passed", "failed", "splats", "guest failed", "skipped", "not run", "incomplete"]
+#: What a run came to, in a word.
+RunVerdict = Literal["passed", "failed", "interrupted", "incomplete"]
 
 
 class _Part(Value):
@@ -156,9 +159,27 @@ class Outcome(Value):
     tallies: tuple[Repeated, ...] = ()
     #: What each cell came to, by its name.
     verdicts: dict[str, Verdict]
+    #: Whether the run came to its end (:mod:`harness.results.ending`).
+    state: Literal["ended", "interrupted", "incomplete"] = "ended"
     exit_code: ExitCode
     #: One sentence that says why the exit code is what it is.
     reason: str
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """What every report calls the run."""
+        if self.state != "ended":
+            return self.state
+        return "passed" if self.exit_code == ExitCode.PASSED else "failed"
+
+    @property
+    def unexplained(self) -> str:
+        """Why the run is not passed, where no record that a report lists says so; or nothing."""
+        if self.verdict == "passed":
+            return ""
+        if self.state == "ended" and (self.failures or self.splats or self.guest_failures):
+            return ""
+        return f"{self.verdict}: {self.reason}"
 
 
 def flaky_programs(outcome: Outcome) -> set[tuple[str, str]]:
@@ -263,8 +284,15 @@ def write_atomically(path: Path, text: str) -> None:
         raise GuestError(
             f"the file cannot be written: {error.strerror}",
             where=path,
-            hint="make room, or choose another folder with --out",
+            hint=_hint(error),
         ) from error
+
+
+def _hint(error: OSError) -> str:
+    """Return what to do about a file that cannot be written; not every command has an --out."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "make room on that file system"
+    return "use a folder that you can write to"
 
 
 def _worst(records: Iterable[Record]) -> list[CaseRecord]:

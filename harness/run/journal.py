@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,25 @@ WHOLE_TEST = "(test)"
 SAMPLES = "(samples)"
 
 
+#: Characters of a traceback that a record holds.
+_MAX_TRACEBACK = 8192
+
+
+def _first_line(error: BaseException) -> str:
+    what = error.what if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+    return what.partition("\n")[0]
+
+
+def _is_trouble(record: Record) -> bool:
+    """Tell whether a record keeps its run from being passed."""
+    match record:
+        case CaseRecord():
+            return record.status == "fail"
+        case SplatRecord():
+            return record.excused is None
+    return isinstance(record, GuestFailureRecord)
+
+
 class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # made at run time
     """The host cannot keep results (a full disk): pytest stops, for whatever runs is lost."""
 
@@ -55,14 +75,17 @@ class Journal:
         self._run = run
         self._recorder = Recorder(run.results)
         self._since = time.monotonic()
+        #: Records so far of something that went wrong.
+        self.troubles = 0
 
     def close(self) -> None:
         """Close the file."""
         self._recorder.close()
 
     def _write(self, record: Record) -> None:
+        self.troubles += _is_trouble(record)
         try:
-            self._recorder.write(record)
+            self._recorder.write(record.model_copy(update={"time": datetime.now(UTC)}))
         except GuestError as error:
             raise ResultsLost(error) from error
 
@@ -85,6 +108,22 @@ class Journal:
                 factor=factor,
                 restored=report.restored,
                 note=note,
+            )
+        )
+
+    def defect(self, cell: str, user: str | None, error: BaseException, text: str) -> None:
+        """Record an exception that nothing expected: a defect of the harness or of a test.
+
+        :param text: its traceback.
+        """
+        self._write(
+            GuestFailureRecord(
+                cell=cell,
+                verdict="harness-failed",
+                message=_first_line(error),
+                hint="this is a defect of the harness: its traceback is below",
+                console_tail=text[-_MAX_TRACEBACK:],
+                program=user,
             )
         )
 

@@ -83,7 +83,8 @@ class Live:
         """Remember what stopped it: the user, or results that could not be kept."""
         if isinstance(excinfo.value, ResultsLost):
             self.fatal = excinfo.value.error
-        else:
+        elif not isinstance(excinfo.value, pytest.Session.Interrupted):
+            # The latter is pytest's own, for tests that it cannot collect.
             self.interrupted = True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:

@@ -37,6 +37,7 @@ def history_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[Histor
             {
                 "time": began,
                 "run": str(folder.path),
+                "verdict": outcome.verdict,
                 "accel": accels.get(latency.cell, ""),
                 "clock": clock(folder, latency.cell),
                 "host": environment.host.cpu if environment else "",
@@ -57,6 +58,7 @@ def program_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[Progra
         ProgramRow(
             time=began,
             run=str(folder.path),
+            verdict=outcome.verdict,
             cell=one.cell,
             program=one.program,
             runs=one.runs,

@@ -7,33 +7,38 @@ then is rendered.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from harness import __version__, paths
+from harness import paths
 from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.guest.verdict.known_splats import load_known_splats
 from harness.paths import PROGRAMS_TEST, PYTEST_INI
 from harness.progress import Progress
-from harness.report.render import render_run, show_run
+from harness.report.render import show_run, write_reports
 from harness.request.request import Request
+from harness.results.ending import Ending, RunError, worse
 from harness.results.environment import finish, observe, write_environment
-from harness.results.folder import RunFolder, RunInfo, make_run_folder
+from harness.results.folder import RunFolder, make_run_folder
+from harness.results.outcome import read_outcome
 from harness.results.summary import Outcome, write_atomically
 from harness.run.capacity import jobs_for, look_around
 from harness.run.prepare import Preparation, choose_machine, prepare
-from harness.values import Value
+from harness.values import Cell, Value
 
 if TYPE_CHECKING:
     from harness.results.compare.baseline import Baseline
+    from harness.results.compare.comparison import Comparison
     from harness.run.live import Live, Table
 
 #: Of ``pytest.ExitCode``, which is not imported before the checks are done.
-PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, _, PYTEST_USAGE, PYTEST_NO_TESTS = range(6)
+PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, PYTEST_INTERNAL, PYTEST_USAGE, PYTEST_NO_TESTS = (
+    range(6)
+)
 
 
 class Display(Progress, Protocol):
@@ -56,6 +61,8 @@ class RunOptions(Value):
     repeat: int = 1
     #: Runs, or files that were kept of some, that this one is compared with.
     baseline: tuple[Path, ...] = ()
+    #: Whether cases and cells may be missing that these have.
+    allow_missing: bool = False
     #: Times that a program which failed is run again, to tell whether it always fails.
     retries: int = 1
     #: Give each program a guest in which nothing has run before it.
@@ -95,12 +102,10 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     store = Store.open(display)
     machine = choose_machine(plan, request.qemu, store, display)
     folder = make_run_folder(options.out)
-    info = RunInfo(version=__version__, argv=tuple(argv), started=_now())
     folder.write_plan(plan)
-    folder.write_info(info)
+    folder.begin(argv)
     environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
     write_environment(folder.path, environment)
-    code: int = ExitCode.GUEST
     try:
         prepared = prepare(
             plan,
@@ -111,17 +116,25 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
             keep_going=options.keep_going,
         )
         folder.write_artefacts(prepared.artefacts)
-        code = _test_and_render(folder, request, options, display, prepared, baselines)
-    except HarnessError as error:
+        return _test_and_render(folder, request, options, display, prepared, baselines)
+    except BaseException as error:
+        end_by(folder, error)
+        raise
+
+
+def end_by(folder: RunFolder, error: BaseException) -> None:
+    """Note that an exception ended a run, unless its end is known already."""
+    info = folder.read_info()
+    if info is not None and info.finished is not None:
+        return
+    code = ExitCode.GUEST
+    if isinstance(error, HarnessError):
         code = error.exit_code
-        raise
-    except KeyboardInterrupt:
+    elif isinstance(error, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
-        raise
-    finally:
-        done = info.model_copy(update={"finished": _now(), "exit_code": int(code)})
-        folder.write_info(done)
-    return code
+    reason = "interrupted" if code == ExitCode.INTERRUPTED else RunError.of(error).what
+    with suppress(HarnessError):  # the first error is the one to tell
+        folder.end(code, reason=reason, errors=[error])
 
 
 def _test_and_render(
@@ -132,11 +145,10 @@ def _test_and_render(
     prepared: Preparation,
     baselines: Sequence[Baseline],
 ) -> int:
-    """Run pytest, then render whatever it recorded, also when it was stopped."""
+    """Run pytest, then note the end and render what was recorded, also when it was stopped."""
     from harness.run.live import Live  # with pytest, after the checks
 
     cells = [setup.cell for setup in prepared.artefacts.cells]
-    environment = folder.read_environment()
     live = Live(display, [cell.name for cell in cells], options.jobs or 1)
     ended: int | None = None
     try:
@@ -146,29 +158,73 @@ def _test_and_render(
     finally:
         live.close()
         display.close()
-        # With -x or --lf cells are left out on purpose; one that began must have results.
-        partial = options.exit_first or options.last_failed or live.interrupted
-        chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
-        try:
-            if environment:
-                write_environment(folder.path, finish(environment))
-            _read_coverage(folder, display)
-            outcome = render_run(folder, chosen, interrupted=live.interrupted)
-        except GuestError as error:
-            raise live.fatal or error from error
-        if outcome.verdicts:
-            show_run(folder, outcome)
-        if outcome.tallies:
-            _remember(folder, outcome, display)
-    if live.fatal:
-        raise live.fatal
+    # With -x or --lf cells are left out on purpose; one that began must have results.
+    partial = options.exit_first or options.last_failed or live.interrupted
+    chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
+    error = live.fatal or _pytest_error(ended, live)
+    try:
+        _finish(folder, display)
+        if error:
+            names = [cell.name for cell in chosen]
+            folder.end(error.exit_code, reason=error.what, errors=[error], cells=names)
+            found = None
+        else:
+            found, error = _note_end(folder, options, ended, live, prepared, baselines, chosen)
+        # The verdict is kept from here on, whatever becomes of the reports.
+        rendered = read_outcome(folder)
+        write_reports(folder, rendered)
+    except GuestError as failed:
+        raise error or failed from failed
+    outcome = rendered.outcome
+    if outcome.cases or outcome.guest_failures or not error:
+        show_run(folder, outcome)
+    if outcome.tallies:
+        _remember(folder, outcome, display)
+    if error:
+        raise error
     for failure in prepared.failures:
         display.note(f"error: {failure}")
-    code = exit_code(ended, live, outcome, prepared.failures)
+    if found:
+        _show_comparison(found)
+    return outcome.exit_code
+
+
+def _note_end(
+    folder: RunFolder,
+    options: RunOptions,
+    ended: int | None,
+    live: Live,
+    prepared: Preparation,
+    baselines: Sequence[Baseline],
+    cells: Sequence[Cell],
+) -> tuple[Comparison | None, UserError | None]:
+    """Write into ``run.json`` how a run ended whose tests ran.
+
+    :param cells: those that should have results.
+    :return: how it compares with its baselines, or why it cannot be compared.
+    :raise GuestError: the host cannot keep it.
+    """
+    rendered = read_outcome(folder, cells, ending=_RECORDS_ALONE)
+    code, reason = verdict(ended, live, rendered.outcome, prepared.failures)
+    found, error = None, None
     # A run that is not complete is not compared: what it lacks would look like a difference.
     if baselines and code <= ExitCode.TESTS_FAILED:
-        code = max(code, _compare(folder, outcome, baselines))
-    return code
+        try:
+            found = _compare(folder, rendered.baseline, baselines, options)
+        except UserError as refused:
+            error = refused
+            code, reason = refused.exit_code, f"{reason}, but {refused.what}"
+        else:
+            if found.exit_code:
+                reason = f"{reason}, and compared with the baseline: {found.reason}"
+            code = worse(code, ExitCode(found.exit_code))
+    errors = [*prepared.failures, *([error] if error else [])]
+    folder.end(code, reason=reason, errors=errors, cells=[cell.name for cell in cells])
+    return found, error
+
+
+#: What the records come to by themselves, before the end is known.
+_RECORDS_ALONE = Ending(state="ended", exit_code=ExitCode.PASSED)
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
@@ -209,41 +265,70 @@ def run_pytest(argv: list[str], live: object) -> int:
     except pytest.fail.Exception:
         # A cell that fails at its end, when its end is that of an interrupted session.
         return PYTEST_FAILED
+    except SystemExit:
+        # A test or a fixture that ends the process would end the run with its own code.
+        return PYTEST_INTERNAL
 
 
-def exit_code(
-    ended: int | None, live: Live, outcome: Outcome, failures: Sequence[BuildError]
-) -> int:
-    """Return the contract's exit code for how pytest ended and what was recorded.
-
-    The order is that of how much of the answer is missing: an interrupted run, pytest or a guest
-    that failed, a build that failed, and only then tests that failed.
+def _pytest_error(ended: int | None, live: Live) -> HarnessError | None:
+    """Return the error that pytest's exit code stands for; None if tests ran, or were stopped.
 
     :param ended: pytest's exit code; None if it did not come to one.
-    :raise UserError: there was nothing to run, or pytest did not take its arguments.
-    :raise GuestError: pytest itself failed.
     """
     if live.interrupted:
-        return ExitCode.INTERRUPTED
+        return None
     detail = "\n".join(live.errors) or None
     if ended == PYTEST_NO_TESTS:
-        raise UserError(
+        return UserError(
             "no program matches, so nothing was run",
             where="-k, --lf, --tests or the arguments after --",
             hint="ls guest-tests/*/*.c lists the programs; -k takes a part of such a name",
         )
     if ended == PYTEST_USAGE or (ended == PYTEST_INTERRUPTED and live.errors):
-        raise UserError(
+        return UserError(
             "pytest could not start the tests", detail=detail, hint="-v shows what pytest says"
         )
     if ended not in {PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED}:
-        raise GuestError("pytest failed", detail=detail, hint="-v shows what pytest says")
+        return GuestError("pytest failed", detail=detail, hint="-v shows what pytest says")
+    return None
+
+
+def verdict(
+    ended: int | None, live: Live, outcome: Outcome, failures: Sequence[BuildError]
+) -> tuple[ExitCode, str]:
+    """Return the contract's exit code for how pytest ended and what was recorded, and why.
+
+    The order is that of how much of the answer is missing: an interrupted run, a guest that
+    failed, a build that failed, and only then tests that failed. What pytest saw fail and no
+    record explains has failed all the same.
+
+    :param ended: pytest's exit code; None if it did not come to one.
+    """
+    if live.interrupted:
+        return ExitCode.INTERRUPTED, "interrupted"
     if outcome.exit_code == ExitCode.GUEST:
-        return ExitCode.GUEST
+        return ExitCode.GUEST, outcome.reason
     if failures:
-        return ExitCode.BUILD
-    # A test without a guest has no record, but fails all the same.
-    return outcome.exit_code or ended
+        what = "a build" if len(failures) == 1 else f"{len(failures)} builds"
+        return ExitCode.BUILD, f"{what} failed ({failures[0].what}), otherwise {outcome.reason}"
+    if outcome.exit_code == ExitCode.PASSED and ended == PYTEST_INTERRUPTED:
+        # Somebody stopped pytest from within, for example by pytest.exit().
+        return ExitCode.GUEST, f"pytest was stopped, until then: {outcome.reason}"
+    if outcome.exit_code == ExitCode.PASSED and ended != PYTEST_OK:
+        what = f"pytest saw a test fail that has no record, otherwise {outcome.reason}"
+        return ExitCode.TESTS_FAILED, what
+    return outcome.exit_code, outcome.reason
+
+
+def _finish(folder: RunFolder, progress: Progress) -> None:
+    """Note what the host was like at the end, and read what kernels have counted.
+
+    :raise GuestError: the host cannot keep it.
+    """
+    environment = folder.read_environment()
+    if environment:
+        write_environment(folder.path, finish(environment))
+    _read_coverage(folder, progress)
 
 
 def _read_coverage(folder: RunFolder, progress: Progress) -> None:
@@ -272,29 +357,29 @@ def _load_baselines(paths: Sequence[Path]) -> list[Baseline]:
     return [load_baseline(path) for path in paths]
 
 
-def _compare(folder: RunFolder, outcome: Outcome, baselines: Sequence[Baseline]) -> int:
-    """Compare a run that is rendered; keep and show what changed, and return the exit code of it.
+def _compare(
+    folder: RunFolder, new: Baseline, baselines: Sequence[Baseline], options: RunOptions
+) -> Comparison:
+    """Compare a run with its baselines, and keep what changed; the report shows it.
 
     :raise UserError: they have no cell in common.
+    :raise GuestError: the host cannot keep it.
     """
+    from harness.results.compare.comparison import COMPARISON_FILE, compare
+
+    found = compare(baselines, new, allow_missing=options.allow_missing)
+    write_atomically(folder.path / COMPARISON_FILE, found.to_json())
+    return found
+
+
+def _show_comparison(found: Comparison) -> None:
     from harness.report.comparison import print_comparison
     from harness.report.console import make_console
-    from harness.report.html import write_html
-    from harness.results.compare.comparison import COMPARISON_FILE, compare
-    from harness.results.compare.measured import load_baseline
 
-    found = compare(baselines, load_baseline(folder.path))
-    write_atomically(folder.path / COMPARISON_FILE, found.to_json())
-    write_html(outcome, folder.path, folder.read_environment())
     print_comparison(make_console(), found)
-    return found.exit_code
 
 
 def _check_tests(tests: Sequence[str]) -> None:
     for test in tests:
         if not Path(test.partition("::")[0]).exists():
             raise UserError("there is no such test file or folder", where=test)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -7,14 +7,16 @@ groups the tests by cell, so that a cell boots once.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.artefacts.store import Hold, hold_all
-from harness.errors import HarnessError
+from harness.errors import ExitCode, HarnessError
 from harness.guest.verdict.known_splats import KnownSplat, load_known_splats
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.cellguest import CellGuest
@@ -29,6 +31,10 @@ JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Keeps the artefacts in the store for as long as pytest runs.
 HOLDS = pytest.StashKey[list[Hold]]()
+#: Troubles in the journal when a test began.
+TROUBLES = pytest.StashKey[int]()
+#: Whether nobody else will note how the run ended.
+BY_HAND = pytest.StashKey[bool]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: Set for a test that is no program: a developer's own.
@@ -76,12 +82,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the run's folder, or prepare one from the cell options."""
     try:
-        folder = config.getoption("--uintr-run") or _prepared(config)
+        given = config.getoption("--uintr-run")
+        folder = given or _prepared(config)
         if not folder:
             config.stash[CELLS] = ()
             return
         run = RunFolder(Path(folder))
         config.stash[RUN] = run
+        config.stash[BY_HAND] = _begins(config, run, prepared=not given)
         cells = run.read_artefacts().cells
         config.stash[CELLS] = cells
         config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
@@ -94,6 +102,24 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(schedule)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how a run ended that somebody started by hand."""
+    config = session.config
+    if not config.stash.get(BY_HAND, False) or RUN not in config.stash:
+        return
+    codes = {
+        pytest.ExitCode.OK: (ExitCode.PASSED, ""),
+        pytest.ExitCode.TESTS_FAILED: (ExitCode.TESTS_FAILED, "a test failed"),
+        pytest.ExitCode.INTERRUPTED: (ExitCode.INTERRUPTED, "interrupted"),
+        pytest.ExitCode.NO_TESTS_COLLECTED: (ExitCode.USAGE, "no test was found"),
+        pytest.ExitCode.USAGE_ERROR: (ExitCode.USAGE, "pytest was used wrongly"),
+    }
+    code, reason = codes.get(pytest.ExitCode(exitstatus), (ExitCode.GUEST, "pytest failed"))
+    with suppress(HarnessError):  # without an end the run is incomplete, which is true
+        config.stash[RUN].end(code, reason=reason)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -185,7 +211,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     finally:
         cell.close()
     if cell.splats_seen:
-        pytest.fail(_splat_text(cell), pytrace=False)
+        raise Recorded(_splat_text(cell), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +230,8 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     try:
         cell.ready(fresh=bool(isolate))
     except HarnessError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        kind = Recorded if error in cell.failures else pytest.fail.Exception
+        raise kind(str(error), pytrace=False) from None
     yield
     cell.take_splats()
 
@@ -220,14 +247,54 @@ def pytest_runtest_call() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let the next test have another guest than the one in which a test failed."""
+    """See that each failure has a record, and that the next test has another guest then."""
     report = yield
     cell = getattr(item, "funcargs", {}).get("guest")
     if report.failed and isinstance(cell, CellGuest):
         cell.doubt()
+    if report.failed and call.excinfo is not None:
+        _record_defect(item, call.excinfo, report)
     return report
+
+
+class Recorded(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
+    """A failure whose reason is in the records already, perhaps by an earlier test."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember what had gone wrong before a test."""
+    if JOURNAL in item.config.stash:
+        item.stash[TROUBLES] = item.config.stash[JOURNAL].troubles
+
+
+def _record_defect(
+    item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport
+) -> None:
+    """Record an exception of a program's test that no record tells of yet.
+
+    What fails in a program's cases, its guest or its kernel has been recorded where it was seen.
+    Anything else is a defect, and must not be lost: the records alone decide the verdict.
+    """
+    properties = dict(item.user_properties)
+    if CELL not in properties or properties.get(OWN) or JOURNAL not in item.config.stash:
+        return  # a developer's own test is recorded by its report
+    journal = item.config.stash[JOURNAL]
+    if isinstance(excinfo.value, Recorded) or journal.troubles > item.stash.get(TROUBLES, 0):
+        return
+    name, user = str(properties[CELL]), str(properties[PROGRAM])
+    # An error of the harness was made a failure of pytest's, to be shown as it is written.
+    behind: BaseException | None = excinfo.value
+    if isinstance(behind, BaseExceptionGroup):  # of several fixtures
+        behind = behind.exceptions[0]
+    if isinstance(behind, pytest.fail.Exception):
+        behind = behind.__context__
+    if isinstance(behind, HarnessError):
+        journal.failure(name, user, behind)
+    else:
+        journal.defect(name, user, excinfo.value, report.longreprtext)
 
 
 class OwnTests:
@@ -301,6 +368,20 @@ def _splat_text(cell: CellGuest) -> str:
         f"{splat.title} (during {user or 'boot or shutdown'})" for splat, user in cell.splats_seen
     ]
     return "\n".join([f"the kernel of {cell.name} complained:", *lines])
+
+
+def _begins(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
+    """Tell whether this pytest is the whole run, and note that it begins.
+
+    A run that has begun is somebody else's to end; one that has ended begins once more.
+    """
+    if hasattr(config, "workerinput"):
+        return False
+    info = run.read_info()
+    if not prepared and info is not None and info.finished is None:
+        return False
+    run.begin(sys.argv)
+    return True
 
 
 def _prepared(config: pytest.Config) -> str | None:

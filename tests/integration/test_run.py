@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -248,6 +249,56 @@ def test_of_three_runs_at_once_a_killed_one_takes_nothing_with_it(tmp_path: Path
     same = {(record.program, record.case, record.status) for record in cases(tmp_path / "one")}
     for name in ("three", "last"):
         assert {(r.program, r.case, r.status) for r in cases(tmp_path / name)} == same
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGKILL, 4, "INCOMPLETE"), (signal.SIGHUP, 130, "INTERRUPTED")],
+)
+def test_a_run_that_is_stopped_is_passed_nowhere(
+    number: signal.Signals, code: int, word: str, tmp_path: Path
+) -> None:
+    """Killed, or by a terminal that is closed, after some of its cases passed."""
+    folder = RunFolder(tmp_path / "out")
+    argv = [sys.executable, "-m", "harness", "run", "--smp", "1", "-k", "api or lifetime"]
+    with subprocess.Popen(
+        [*argv, "--out", str(folder.path)],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        end = time.monotonic() + LIMIT_S
+        while len(cases(folder.path)) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert b"PASSED" not in said
+    assert {record.status for record in cases(folder.path)} == {"pass"}
+
+    def harness(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *args, str(folder.path)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    report = harness("report")
+    assert report.returncode == code
+    assert f"\n{word}: " in report.stdout
+    assert "passed " not in report.stdout.rpartition(word)[0]
+    markdown = harness("report", "--markdown")
+    assert (markdown.returncode, f"❌ {word.lower()}" in markdown.stdout) == (code, True)
+    kcidb = harness("report", "--kcidb", "bench")
+    assert kcidb.returncode == code
+    assert json.loads(kcidb.stdout)["tests"][-1]["status"] == "ERROR"
+    assert harness("compare", str(folder.path)).returncode == 4
+    assert int(ET.parse(folder.junit).getroot().get("errors", "0")) >= 1
+    assert f"<title>{word.capitalize()}" in (folder.path / "report.html").read_text()
 
 
 def read_summary(folder: Path) -> Summary:

@@ -20,7 +20,7 @@ from harness import cli
 from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
 from harness.results.folder import RunArtefacts, RunFolder
-from harness.results.records import Recorder
+from harness.results.records import Record, Recorder
 from harness.run import session
 from harness.run.prepare import Preparation
 from harness.values import Emulator, Plan
@@ -461,3 +461,240 @@ def test_an_error_does_not_steer_the_terminal(
     err = capsys.readouterr().err
     assert not set(evil[:1] + "\x07\x9b\u202e") & set(err)
     assert err.count("\\x1b]52;c;") == 4
+
+
+def test_an_exception_in_an_item_is_never_green(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"latency/a": MEASURE.format(1), "api/b": GOOD})
+
+    def odd(*_: object) -> None:
+        raise UnicodeDecodeError("utf-8", b"a\xff b", 1, 2, "invalid start byte")
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "fetch", odd)
+    assert run() == 4
+    out = capsys.readouterr().out
+    assert "PASSED" not in out
+    assert "UnicodeDecodeError" in out
+    assert cli.invoke(["report", "runs/latest"]) == 4
+    assert "PASSED" not in capsys.readouterr().out
+
+
+def test_a_test_that_ends_the_process_is_never_green(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "splats", leave)
+    assert run() == 4
+    assert "pytest failed" in capsys.readouterr().err
+    assert cli.invoke(["report", "runs/latest"]) == 4
+
+
+def test_what_only_pytest_saw_fail_is_not_green(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    (tmp_path / "test_no_guest.py").write_text(
+        "def test_yes(guest):\n    assert guest.run(['true']).returncode == 0\n"
+        "def test_without_a_guest():\n    assert 1 == 2\n"
+    )
+    assert run("--tests", "test_no_guest.py") == 1
+    for again in (False, True):
+        if again:
+            assert cli.invoke(["report", "runs/latest"]) == 1
+        out = capsys.readouterr().out
+        assert "FAILED: pytest saw a test fail that has no record" in out
+        assert "PASSED" not in out
+
+
+def test_tests_that_cannot_be_read_are_exit_2(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    (tmp_path / "test_broken.py").write_text("def test_x(guest:\n")
+    assert run("--tests", "test_broken.py") == 2
+    assert "pytest could not start the tests" in capsys.readouterr().err
+
+
+def test_a_build_that_failed_is_said_again(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD}, BuildError("the other kernel does not compile"))
+    assert run() == 3
+    capsys.readouterr()
+    assert cli.invoke(["report", "runs/latest"]) == 3
+    assert "the other kernel does not compile" in capsys.readouterr().out
+    info = latest().read_info()
+    assert info is not None
+    assert [one.kind for one in info.errors] == ["BuildError"]
+
+
+def test_a_run_that_left_cells_out_on_purpose_is_reported_the_same(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": BAD, "api/b": GOOD})
+    assert run("--smp", "1,2", "-x") == 1
+    assert cli.invoke(["report", "runs/latest"]) == 1
+    assert "no result from" not in capsys.readouterr().out
+
+
+def test_an_interrupt_before_the_first_test_says_so(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "run_pytest", stopped)
+    assert run("-k", "api") == 130
+    for again in (False, True):
+        if again:
+            assert cli.invoke(["report", "runs/latest"]) == 130
+        out = capsys.readouterr().out
+        assert "INTERRUPTED: interrupted, until then: no result" in out
+        assert "matches" not in out
+
+
+def test_a_closed_terminal_is_an_interrupt(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    real = fake_guest.FakeGuest.run
+
+    def hung_up(self: fake_guest.FakeGuest, argv: list[str], **kwargs: object) -> object:
+        if argv[0].endswith("/b"):
+            os.kill(os.getpid(), signal.SIGHUP)
+        return real(self, argv, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "run", hung_up)
+    assert run() == 130
+    assert "interrupted, until then: 1 passed" in capsys.readouterr().out
+
+
+def test_nohup_keeps_a_run_going(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake({"api/a": GOOD})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    real = fake_guest.FakeGuest.run
+
+    def hung_up(self: fake_guest.FakeGuest, argv: list[str], **kwargs: object) -> object:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return real(self, argv, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "run", hung_up)
+    try:
+        assert run() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_folder_of_a_typo_may_be_used(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake({"api/a": GOOD})
+    assert run("--out", "mine", "-k", "nothing") == 2
+    assert cli.invoke(["report", "mine"]) == 2
+    assert "no program matches" in capsys.readouterr().out
+    assert run("--out", "mine") == 0
+    assert cli.invoke(["report", "mine"]) == 0
+    # One that has results, or may still go on, is somebody's.
+    assert run("--out", "mine") == 2
+    (Path("mine") / "results.jsonl").unlink()
+    RunFolder(Path("mine")).begin([])
+    assert run("--out", "mine") == 2
+
+
+def test_a_killed_run_is_green_at_no_point(
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a kill would leave after each write of the run is kept and read."""
+    fake({"api/a": GOOD, "latency/b": MEASURE.format(1)})
+    kept = tmp_path / "kept"
+
+    def keep() -> None:
+        (folder,) = [path for path in Path("runs").iterdir() if not path.is_symlink()]
+        shutil.copytree(folder, kept / str(len(list(kept.iterdir())) if kept.exists() else 0))
+
+    real_write, real_replace = Recorder.write, Path.replace
+
+    def write(self: Recorder, record: Record) -> None:
+        real_write(self, record)
+        keep()
+
+    def replace(self: Path, target: Path) -> Path:
+        found = real_replace(self, target)
+        if target.name != "latest" and target.parent.parent.name == "runs":
+            keep()
+        return found
+
+    monkeypatch.setattr(Recorder, "write", write)
+    monkeypatch.setattr(Path, "replace", replace)
+    assert run() == 0
+    monkeypatch.undo()
+    capsys.readouterr()
+    folders = sorted(kept.iterdir(), key=lambda path: int(path.name))
+    assert len(folders) > 10
+    codes = []
+    for folder in folders:
+        ended = (
+            json.loads((folder / "run.json").read_text())["finished"]
+            if (folder / "run.json").exists()
+            else None
+        )
+        if not ended:
+            assert not (folder / "report.html").exists()
+            assert not (folder / "junit.xml").exists()
+        codes.append(cli.invoke(["report", str(folder)]))
+        out = capsys.readouterr().out
+        assert ("PASSED" in out) == (codes[-1] == 0) == bool(ended)
+        assert codes[-1] in {0, 4}
+    assert codes == sorted(codes, reverse=True)
+
+
+def test_a_baseline_of_more_is_a_finding_unless_allowed(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    assert run("--out", "all") == 0
+    assert run("--out", "some", "-k", "api/a", "--baseline", "all") == 1
+    assert "1 case gone (--allow-missing if that is meant)" in capsys.readouterr().out
+    assert run("--out", "meant", "-k", "api/a", "--baseline", "all", "--allow-missing") == 0
+    capsys.readouterr()
+    assert cli.invoke(["report", "some"]) == 1
+    assert "PASSED" not in capsys.readouterr().out
+    assert cli.invoke(["compare", "all", "some"]) == 1
+    assert cli.invoke(["compare", "--allow-missing", "all", "some"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind"),
+    [
+        (BuildError("gcc says no", where="x.c"), 3, "BuildError"),
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+        (RuntimeError("a bug"), 4, "RuntimeError"),
+    ],
+)
+def test_what_ends_a_run_before_its_tests_is_kept(
+    error: BaseException,
+    code: int,
+    kind: str,
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake({"api/a": GOOD})
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "prepare", fail)
+    assert run("--out", "mine", "-k", "api") == code
+    info = RunFolder(Path("mine")).read_info()
+    assert info is not None
+    assert ([one.kind for one in info.errors], info.exit_code) == ([kind], code)
+    assert cli.invoke(["report", "mine"]) == code
+    assert "no program matches" not in capsys.readouterr().out
+    assert cli.invoke(["report", "--kcidb", "bench", "mine"]) == code

@@ -227,10 +227,10 @@ def test_the_command_of_each_kind() -> None:
             ("killed", "api/a::(panic)", "dead"),
         ),
         # Nothing that was tested has failed: this is no verdict on the mutant.
-        (4, [], ["error: no disk", "  hint: x"], ("not-judged", "", "error: no disk")),
+        (4, [], ["error: no disk", "  hint: x"], ("not-judged", "", "no disk")),
         (1, [], [], ("not-judged", "", "the run ended with 1")),
-        (2, [failing()], ["error: no CPU"], ("not-judged", "", "error: no CPU")),
-        (3, [], ["a", "error: patch x does not apply"], ("does-not-build", "", "error: patch x")),
+        (2, [failing()], ["error: no CPU"], ("not-judged", "", "no CPU")),
+        (3, [], ["a", "error: patch x does not apply"], ("does-not-build", "", "patch x")),
     ],
 )
 def test_what_a_run_says_of_a_mutant(

@@ -15,6 +15,7 @@ import harness.testing.counted
 import harness.testing.plugin
 import harness.testing.schedule  # noqa: F401
 from harness import paths
+from harness.errors import GuestError
 from harness.guest import vm
 from harness.guest.counted import Counted
 from harness.guest.runtime import runtime_root
@@ -96,6 +97,12 @@ def test_each_case_is_a_record_and_a_subtest(tmp_path: Path, start: Start) -> No
     result.stdout.fnmatch_lines(["*[[]broken[]]*", "*got 3, not 4*"])
     result.assert_outcomes(passed=1, failed=2)
 
+
+#: A program that measures.
+MEASURE = (
+    f'{GOOD}; python3 -c "import struct; '
+    "open('$UINTR_SAMPLES/uintr.sender.ns.u64', 'wb').write(struct.pack('<4Q', 1, 2, 3, 4))\""
+)
 
 X86 = r"""#!/bin/sh
 printf '[RUN]\tthing\n[OK]\tit held\n[FAIL]\tnot here\n'; exit 1
@@ -602,3 +609,64 @@ def test_artefacts_are_held_while_pytest_runs(tmp_path: Path, start: Start) -> N
     )
     assert start(run, tests=str(test)).ret == 0
     assert folder.exists()
+
+
+ODD: dict[str, Callable[[], BaseException]] = {
+    "undecodable": lambda: UnicodeDecodeError("utf-8", b"a\xff b", 1, 2, "invalid start byte"),
+    "memory": lambda: MemoryError("no room"),
+    "depth": lambda: RecursionError("too deep"),
+    "value": lambda: ValueError("embedded null byte: \udcff"),
+    "exit": lambda: SystemExit(0),
+    "harness": lambda: GuestError("the samples cannot be fetched"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("method", ["fetch", "push", "run", "splats"])
+def test_no_exception_of_an_item_is_lost(
+    odd: str, method: str, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest's file names, and whatever else nobody thought of, must not leave a green run."""
+
+    def fail(*_: object, **__: object) -> None:
+        error = ODD[odd]()
+        raise error
+
+    monkeypatch.setattr(fake_guest.FakeGuest, method, fail)
+    run = prepared(tmp_path, {"latency/a": MEASURE})
+    if (method, odd) == ("splats", "exit"):
+        # It ends pytest itself, which `uintr-harness run` makes an error of.
+        with pytest.raises((SystemExit, NameError)):
+            start(run)
+        return
+    result = start(run)
+    assert result.ret == 1
+    outcome = fold(records(run))
+    assert outcome.exit_code in {1, 4}
+    failed = [one for one in records(run) if isinstance(one, GuestFailureRecord)]
+    if not outcome.failures:
+        (one,) = failed
+        assert one.verdict == ("host-failed" if odd == "harness" else "harness-failed")
+        assert one.message
+
+
+def test_a_sample_file_with_an_odd_name_fails_its_program(tmp_path: Path, start: Start) -> None:
+    script = f'{MEASURE}; touch "$UINTR_SAMPLES/$(printf "a\\377 b")"'
+    run = prepared(tmp_path, {"latency/a": script, "api/b": GOOD})
+    assert start(run).ret == 1
+    outcome = fold(records(run))
+    assert [(case.program, case.case) for case in outcome.failures] == [("latency/a", "(samples)")]
+
+
+def test_splats_are_recorded_once(tmp_path: Path, start: Start) -> None:
+    """The cell's last test fails for them, too, and that is nothing new."""
+    run = prepared(tmp_path, {"api/a": f"{GOOD}; echo 'console: {WARN}' >&2", "api/b": GOOD})
+    assert start(run).ret == 1
+    assert fold(records(run)).exit_code == 1
+    assert not records(run, GuestFailureRecord)
+
+
+def test_a_boot_that_fails_is_recorded_once(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": GOOD, "api/b": GOOD}, cells=(cell(cmdline="fail-boot"),))
+    start(run)
+    assert len(records(run, GuestFailureRecord)) == 1

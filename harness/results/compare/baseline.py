@@ -56,6 +56,8 @@ class Baseline(Value):
     host_cpu: str
     cells: tuple[BaselineCell, ...]
     measurements: tuple[Measurement, ...]
+    #: Why the run did not come to its end; nothing if it did.
+    incomplete: str = ""
 
     def to_json(self) -> str:
         """Return the file's text."""
@@ -85,6 +87,7 @@ def make_baseline(
             for cell in outcome.summary.cells
         ),
         measurements=measurements,
+        incomplete="" if outcome.state == "ended" else f"{outcome.verdict}: {outcome.reason}",
     )
 
 

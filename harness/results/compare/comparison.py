@@ -7,12 +7,16 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from harness.errors import ExitCode, UserError
+from harness.errors import UserError
 from harness.results.compare.baseline import Baseline, BaselineCell
 from harness.results.compare.judge import Floors, Judgement, judge
 from harness.results.ktap.lines import Status
+from harness.results.ktap.reader import PROGRAM
 from harness.results.measurements import Measurement
 from harness.values import Value
+
+#: Cases that stand for a whole program.
+STAND_INS = frozenset({PROGRAM, "(samples)"})
 
 COMPARISON_FILE = "comparison.json"
 
@@ -70,20 +74,39 @@ class Comparison(Value):
     differences: tuple[Difference, ...]
     #: Cells that only one of the runs has.
     unmatched: tuple[str, ...]
-    exit_code: Literal[0, 1]
+    #: Of these, the ones that the new run lacks.
+    missing: tuple[str, ...] = ()
+    #: Whether cases and cells may be gone.
+    allow_missing: bool = False
+    #: Which of the runs did not come to their end, and why.
+    incomplete: tuple[str, ...] = ()
+    #: 4 if one of the runs is incomplete, or nothing ran in the new one.
+    exit_code: Literal[0, 1, 4]
     #: One sentence that says why the exit code is what it is.
     reason: str
+
+    @property
+    def verdict(self) -> str:
+        """What a report calls the result, in lower case."""
+        return {0: "same or better", 1: "worse", 4: "incomplete"}[self.exit_code]
 
     def to_json(self) -> str:
         """Return the file's text."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
-def compare(bases: Sequence[Baseline], new: Baseline, floors: Floors | None = None) -> Comparison:
+def compare(
+    bases: Sequence[Baseline],
+    new: Baseline,
+    floors: Floors | None = None,
+    *,
+    allow_missing: bool = False,
+) -> Comparison:
     """Compare a run with one before, or with several of the same kind.
 
     Cases are compared with the last of them; latencies with all.
 
+    :param allow_missing: do not count cases and cells that the new run lacks.
     :raise UserError: they have no cell in common.
     :raise ValueError: there is no base, or a sketch of samples is damaged.
     """
@@ -99,12 +122,11 @@ def compare(bases: Sequence[Baseline], new: Baseline, floors: Floors | None = No
     latencies, cases, differences = [], [], []
     for old, fresh in pairs:
         latencies += list(_latencies(bases, new, old, fresh, chosen))
-        cases += list(_cases(old, fresh))
+        cases += list(_cases(old, fresh, complete=not new.incomplete))
         differences += list(_differences(old, fresh))
     paired = {cell.name for pair in pairs for cell in pair}
-    worse = sum(change.verdict == "worse" for change in latencies)
-    broken = sum(change.verdict == "broken" for change in cases)
-    return Comparison(
+    missing = tuple(c.name for c in last.cells if c.name not in paired)
+    found = Comparison(
         base=tuple(base.run for base in bases),
         new=new.run,
         floors=chosen,
@@ -114,9 +136,59 @@ def compare(bases: Sequence[Baseline], new: Baseline, floors: Floors | None = No
         unmatched=tuple(
             dict.fromkeys(c.name for c in (*last.cells, *new.cells) if c.name not in paired)
         ),
-        exit_code=ExitCode.TESTS_FAILED.value if worse or broken else ExitCode.PASSED.value,
-        reason=_reason(latencies, worse, broken),
+        missing=missing,
+        allow_missing=allow_missing,
+        incomplete=tuple(f"{one.run}: {one.incomplete}" for one in (*bases, new) if one.incomplete),
+        exit_code=0,
+        reason="",
     )
+    code, reason = _verdict(found, bases, new)
+    return found.model_copy(update={"exit_code": code, "reason": reason})
+
+
+def _verdict(
+    found: Comparison, bases: Sequence[Baseline], new: Baseline
+) -> tuple[Literal[0, 1, 4], str]:
+    """Return the exit code and the sentence that explains it.
+
+    What is known to be worse is said even of a run that is incomplete.
+    """
+    bad = _findings(found)
+    empty = [base.run for base in bases if not _recorded_something(base)]
+    if not _tested_something(new):
+        empty.append(new.run)
+    if found.incomplete:
+        return 4, " and ".join([f"incomplete: {'; '.join(found.incomplete)}", *bad])
+    if empty:
+        return 4, " and ".join([f"nothing ran in {', '.join(empty)}", *bad])
+    if bad:
+        return 1, " and ".join(bad)
+    return 0, _counts(found.latencies)
+
+
+def _recorded_something(run: Baseline) -> bool:
+    return any(cell.cases for cell in run.cells) or bool(run.measurements)
+
+
+def _tested_something(run: Baseline) -> bool:
+    """Tell whether a case passed or failed, or something was measured, in a run."""
+    ran = any(status != "skip" for cell in run.cells for status in cell.cases.values())
+    return ran or bool(run.measurements)
+
+
+def _findings(found: Comparison) -> list[str]:
+    """Return what makes the new run worse, in words."""
+    worse = sum(change.verdict == "worse" for change in found.latencies)
+    broken = sum(change.verdict == "broken" for change in found.cases)
+    gone = sum(change.verdict == "gone" and change.kind == "case" for change in found.cases)
+    bad = [f"{worse} {'latency' if worse == 1 else 'latencies'} worse"] if worse else []
+    bad += [f"{broken} newly failing"] if broken else []
+    if not found.allow_missing:
+        lacks = [f"{gone} {'case' if gone == 1 else 'cases'}"] if gone else []
+        number = len(found.missing)
+        lacks += [f"{number} {'cell' if number == 1 else 'cells'}"] if number else []
+        bad += [f"{' and '.join(lacks)} gone (--allow-missing if that is meant)"] if lacks else []
+    return bad
 
 
 def match(
@@ -230,10 +302,17 @@ def _judge(
     )
 
 
-def _cases(old: BaselineCell, fresh: BaselineCell) -> Iterator[CaseChange]:
+def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterator[CaseChange]:
+    """Give what came out otherwise in a cell.
+
+    A complaint or a lost guest is mended only where the cell ran as far as before: a guest that
+    died, or a run that stopped, has had no chance to show it again.
+    """
     for name in dict.fromkeys([*fresh.cases, *old.cases]):
         before, after = old.cases.get(name), fresh.cases.get(name)
         verdict = _case_verdict(before, after)
+        if verdict == "gone":
+            verdict = _stand_in_gone(name, before, fresh) or verdict
         if verdict:
             yield CaseChange(
                 cell=fresh.name,
@@ -243,14 +322,39 @@ def _cases(old: BaselineCell, fresh: BaselineCell) -> Iterator[CaseChange]:
                 before=before,
                 after=after,
             )
+    lacks = any(_program(name) not in _programs(fresh) for name in old.cases)
+    away: CaseVerdict = "mended" if complete and not lacks and not fresh.lost else "gone"
     kinds: tuple[Literal["splat", "guest"], ...] = ("splat", "guest")
     had = {"splat": old.splats, "guest": old.lost}
     has = {"splat": fresh.splats, "guest": fresh.lost}
     for kind in kinds:
         for name in dict.fromkeys([*has[kind], *had[kind]]):
             if (name in has[kind]) != (name in had[kind]):
-                found: CaseVerdict = "broken" if name in has[kind] else "mended"
+                found: CaseVerdict = "broken" if name in has[kind] else away
                 yield CaseChange(cell=fresh.name, kind=kind, name=name, verdict=found)
+
+
+def _stand_in_gone(
+    name: str, before: Status | None, fresh: BaselineCell
+) -> Literal["mended", "changed"] | None:
+    """Judge a case that stood for its whole program, where the program now has cases of its own.
+
+    Such a case, ``(program)`` or ``(samples)``, is there only for a program that said nothing, or
+    did not end. None for any other case, and for a program that is gone itself.
+    """
+    program, _, case = name.rpartition("::")
+    own = [status for other, status in fresh.cases.items() if _program(other) == program]
+    if case not in STAND_INS or not own:
+        return None
+    return "mended" if before == "fail" and "fail" not in own and "pass" in own else "changed"
+
+
+def _program(case: str) -> str:
+    return case.rpartition("::")[0]
+
+
+def _programs(cell: BaselineCell) -> set[str]:
+    return {_program(name) for name in cell.cases}
 
 
 def _case_verdict(before: Status | None, after: Status | None) -> CaseVerdict | None:
@@ -272,11 +376,8 @@ def _differences(old: BaselineCell, fresh: BaselineCell) -> Iterator[Difference]
             yield Difference(cell=fresh.name, what=what, base=before, new=after)
 
 
-def _reason(latencies: Sequence[LatencyChange], worse: int, broken: int) -> str:
-    bad = [f"{worse} {'latency' if worse == 1 else 'latencies'} worse"] if worse else []
-    bad += [f"{broken} newly failing"] if broken else []
-    if bad:
-        return " and ".join(bad)
+def _counts(latencies: Sequence[LatencyChange]) -> str:
+    """Return in words what was compared, where nothing got worse."""
     judged = [change for change in latencies if change.judgement is not None]
     counts = {
         verdict: sum(change.verdict == verdict for change in latencies)

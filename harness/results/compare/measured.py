@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from harness.errors import UserError
 from harness.results.compare.baseline import BASELINE_FILE, Baseline, Clock, make_baseline
 from harness.results.folder import CellSetup, RunFolder
-from harness.results.measurements import Measurement, gather
+from harness.results.measurements import Measurement
 from harness.results.records import read_records
-from harness.results.summary import Outcome, fold
+from harness.results.summary import Outcome
 from harness.values import KernelArtefact
 
 
@@ -26,11 +26,9 @@ def load_baseline(path: Path) -> Baseline:
     :raise UserError: it is neither.
     """
     if path.is_dir():
-        folder = RunFolder(path.resolve())
-        records = read_records(folder.results).records
-        plan = folder.read_plan()
-        outcome = fold(records, plan.cells, select=plan.select)
-        return baseline_of(folder, outcome, gather(outcome.takes, folder.path))
+        from harness.results.outcome import read_outcome  # which makes baselines, too
+
+        return read_outcome(RunFolder(path.resolve())).baseline
     try:
         return Baseline.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -608,7 +608,7 @@ def test_the_command_of_a_step() -> None:
         *("--kernel", "/p/k.toml", "--cpu", "exposed,hidden", "--smp", "1,2", "--cc", "gcc"),
         *("--accel", "auto", "--clock", "host", "--qemu", "bundled", "--cmdline", "a=b c"),
         *("-k", "api or wait", "--jobs", "2", "--repeat", "9", "--out", "/o"),
-        *("--baseline", "before"),
+        *("--baseline", "before", "--allow-missing"),
     ]
 
 

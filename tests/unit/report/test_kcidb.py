@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness import cli
 from harness.errors import UserError
 from harness.report.kcidb import render_kcidb
 from harness.results.folder import RunArtefacts, RunFolder
+from harness.results.outcome import read_outcome
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -89,11 +91,12 @@ def run(tmp_path: Path) -> RunFolder:
     with Recorder(run.results) as recorder:
         for record in RECORDS:
             recorder.write(record)
+    run.end(4)
     return run
 
 
 def submission(run: RunFolder, origin: str = "bench") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_kcidb(run, origin))
+    found: dict[str, Any] = json.loads(render_kcidb(run, origin, read_outcome(run).outcome))
     V5_3.validate(found)
     return found
 
@@ -123,6 +126,38 @@ def test_a_run_is_what_kcidb_takes(run: RunFolder) -> None:
     assert len({test["id"] for test in found["tests"]}) == len(found["tests"])
 
 
+def test_every_test_has_a_start(run: RunFolder) -> None:
+    """KCIDB leaves out tests without one."""
+    with Recorder(run.results) as recorder:
+        noted = datetime(2026, 3, 1, 12, 0, 10, tzinfo=UTC)
+        case = CaseRecord(cell=NAME, program="api/x", case="y", status="pass", seconds=2.5)
+        recorder.write(case.model_copy(update={"time": noted}))
+    run.end(4)
+    tests = submission(run)["tests"]
+    assert tests[-1]["start_time"] == "2026-03-01T12:00:07.500000+00:00"
+    # Records of an earlier version have no time: the run's own start stands for it.
+    info = run.read_info()
+    assert info is not None
+    starts = {datetime.fromisoformat(test["start_time"]) for test in tests[:-1]}
+    assert starts == {datetime.fromisoformat(info.started)}
+
+
+def test_the_kernels_selftests_have_the_kernels_names(run: RunFolder) -> None:
+    with Recorder(run.results) as recorder:
+        for program in ("kselftest-x86/sigreturn_64", "kselftest-net-forwarding/a.sh"):
+            recorder.write(CaseRecord(cell=NAME, program=program, case="a b", status="pass"))
+    run.end(4)
+    found = [test["path"] for test in submission(run)["tests"][-2:]]
+    assert found == ["kselftest.x86.sigreturn_64.a_b", "kselftest.net-forwarding.a_sh.a_b"]
+
+
+def test_a_run_that_did_not_end_says_so(run: RunFolder) -> None:
+    run.begin(["uintr-harness", "run"])
+    last = submission(run)["tests"][-1]
+    assert (last["path"], last["status"]) == ("uintr.run", "ERROR")
+    assert "did not end" in last["log_excerpt"]
+
+
 def test_numbers_and_logs(run: RunFolder) -> None:
     tests = submission(run)["tests"]
     assert tests[0]["number"] == {"value": 1.5, "unit": "s"}
@@ -139,15 +174,15 @@ def test_numbers_and_logs(run: RunFolder) -> None:
 
 
 def test_the_same_run_is_the_same_submission(run: RunFolder, tmp_path: Path) -> None:
-    assert render_kcidb(run, "bench") == render_kcidb(RunFolder(run.path), "bench")
+    assert submission(run) == submission(RunFolder(run.path))
     assert {one["origin"] for one in submission(run, "other")["tests"]} == {"other"}
 
 
 def test_what_is_no_origin_and_no_run(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no name of an origin"):
-        render_kcidb(run, "My Bench")
+        render_kcidb(run, "My Bench", read_outcome(run).outcome)
     with pytest.raises(UserError, match="not the folder"):
-        render_kcidb(RunFolder(tmp_path / "nowhere"), "bench")
+        read_outcome(RunFolder(tmp_path / "nowhere"))
 
 
 def test_the_command(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,14 +117,19 @@ def test_mechanisms_come_and_go_and_may_be_of_a_later_version() -> None:
         (None, "fail", "broken", 1),
         ("fail", "pass", "mended", 0),
         (None, "pass", "new", 0),
-        ("pass", None, "gone", 0),
+        ("pass", None, "gone", 1),
+        ("fail", None, "gone", 1),
+        ("skip", None, "gone", 1),
         ("pass", "skip", "changed", 0),
         ("fail", "skip", "changed", 0),
         ("fail", "fail", None, 0),
     ],
 )
 def test_cases(before: str | None, after: str | None, verdict: str | None, code: int) -> None:
-    base, new = (side(cell(cases={"x::y": status} if status else {})) for status in (before, after))
+    base, new = (
+        side(cell(cases={"x::z": "pass", **({"x::y": status} if status else {})}))
+        for status in (before, after)
+    )
     found = compare([base], new)
     assert [change.verdict for change in found.cases] == ([verdict] if verdict else [])
     assert found.exit_code == code
@@ -136,6 +141,65 @@ def test_new_complaints_and_lost_guests_are_broken() -> None:
     assert [(c.kind, c.verdict) for c in found.cases] == [("splat", "broken"), ("guest", "broken")]
     assert found.reason == "2 newly failing"
     assert compare([bad], side()).exit_code == 0
+
+
+def test_what_disappears_is_a_finding_unless_allowed() -> None:
+    base = side(cell(cases={"a::1": "pass", "a::2": "pass"}), cell("gone-smp4-gcc"))
+    new = side(cell(cases={"a::1": "pass"}))
+    found = compare([base], new)
+    assert (found.exit_code, found.verdict, found.missing) == (1, "worse", ("gone-smp4-gcc",))
+    assert found.reason == "1 case and 1 cell gone (--allow-missing if that is meant)"
+    allowed = compare([base], new, allow_missing=True)
+    assert (allowed.exit_code, allowed.missing) == (0, ("gone-smp4-gcc",))
+    assert compare([new], base).exit_code == 0
+
+
+@pytest.mark.parametrize("allow", [True, False])
+@pytest.mark.parametrize("nothing", [{}, {"a::1": "skip"}], ids=["no case", "all skipped"])
+def test_where_nothing_ran_nothing_is_better(nothing: dict[str, str], allow: bool) -> None:
+    found = compare([side()], side(cell(cases=nothing)), allow_missing=allow)
+    assert (found.exit_code, found.verdict) == (4, "incomplete")
+    assert found.reason.startswith("nothing ran in r")
+
+
+def test_an_incomplete_run_is_never_better() -> None:
+    cut = side(incomplete="incomplete: the run did not end")
+    for base, new in ((side(), cut), (cut, side())):
+        found = compare([base], new, allow_missing=True)
+        assert (found.exit_code, found.verdict) == (4, "incomplete")
+        assert "did not end" in found.reason
+
+
+def test_what_had_no_chance_to_fail_again_is_not_mended() -> None:
+    cases = {"a::1": "pass", "b::1": "fail", "c::1": "pass"}
+    bad = cell(cases=cases, splats=("WARNING in x",), lost=("hang",))
+    died = cell(cases={"a::1": "pass"}, lost=("panic",))
+    stopped = cell(cases={"a::1": "pass"})
+    mended = cell(cases={**cases, "b::1": "pass"})
+    for new, verdict in ((died, "gone"), (stopped, "gone"), (mended, "mended")):
+        found = compare([side(bad)], side(new))
+        of = {(c.kind, c.name): c.verdict for c in found.cases}
+        assert of["case", "b::1"] == verdict
+        assert of["splat", "WARNING in x"] == verdict
+        assert of["guest", "hang"] == verdict
+        assert found.exit_code == (0 if verdict == "mended" else 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "code"),
+    [
+        ({"a::1": "pass", "a::(program)": "fail"}, {"a::1": "pass"}, "mended", 0),
+        ({"a::1": "pass", "a::(samples)": "fail"}, {"a::1": "pass"}, "mended", 0),
+        ({"a::(program)": "skip"}, {"a::1": "pass"}, "changed", 0),
+        ({"a::(program)": "fail", "b::1": "pass"}, {"b::1": "pass"}, "gone", 1),
+    ],
+)
+def test_a_case_that_stood_for_its_program(
+    before: dict[str, str], after: dict[str, str], verdict: str, code: int
+) -> None:
+    found = compare([side(cell(cases=before))], side(cell(cases=after)))
+    (change,) = (change for change in found.cases if "(" in change.name)
+    assert (change.verdict, found.exit_code) == (verdict, code)
 
 
 def test_another_kernel_is_paired_by_its_place() -> None:

@@ -166,3 +166,15 @@ def test_how_often_programs_failed_is_kept(tmp_path: Path) -> None:
         ("api/shaky", "c", "5", "2", "40 %", "2026-01-03 00:00:00", "a b, c"),
         ("api/good", "c", "3", "0", "-", "-", ""),
     )
+
+
+def test_a_file_of_before_gets_the_new_column(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    add(path, [row(run="old")])
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE latency DROP COLUMN verdict")
+    assert [one.verdict for one in read(path)] == [""]
+    add(path, [row(run="new", verdict="interrupted")])
+    assert {one.run: one.verdict for one in read(path)} == {"old": "", "new": "interrupted"}
+    sheet = history_sheet(read(path))
+    assert sorted(cells[-1] for cells in sheet.rows) == ["-", "interrupted"]

@@ -1,0 +1,104 @@
+"""The standard streams of a command, made such that losing them loses nothing else.
+
+A reader that goes away (``| head -1``), a stream that was closed (``>&-``) or a device that is
+full must not end a run in the middle, nor change its verdict. What cannot be written is dropped;
+:meth:`Output.settle` says at the end what that means for the exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from typing import TextIO
+
+from harness.errors import ExitCode
+
+#: How the other end of a pipe or of a terminal shows that it has gone.
+_GONE = frozenset({errno.EPIPE, errno.EIO, errno.ECONNRESET})
+
+
+class _Dropping(io.RawIOBase):
+    """A file descriptor that drops everything after the first write that failed."""
+
+    def __init__(self, number: int) -> None:
+        self.error: OSError | None = None
+        self._number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        while self.error is None:
+            try:
+                return os.write(self._number, data)
+            except BlockingIOError:
+                select.select([], [self._number], [])
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+
+class Output:
+    """Standard output and standard error of a command."""
+
+    def __init__(self) -> None:
+        for number in range(3):
+            _open_if_closed(number)
+        self._out = _Dropping(1)
+        sys.stdout = _stream(self._out, sys.stdout)
+        sys.stderr = _stream(_Dropping(2), sys.stderr)
+
+    def settle(self, code: int) -> int:
+        """Write out what is left, and return the exit code of a command that ended with `code`.
+
+        A reader that went away wanted no more; an answer that could not be written is a failure
+        of the host.
+        """
+        sys.stdout.flush()
+        error = self._out.error
+        if error is None or error.errno in _GONE:
+            return code
+        sys.stderr.write(
+            f"error: the output cannot be written: {error.strerror}\n"
+            "  where: standard output\n"
+            "  hint: some of it is lost; make room there, or send it to another file\n"
+        )
+        return code if code > ExitCode.TESTS_FAILED else ExitCode.GUEST
+
+
+def _open_if_closed(number: int) -> None:
+    """Give a standard stream that is closed something to read from or to write to.
+
+    Otherwise the next file to be opened would get its number, and everything that is printed.
+    """
+    try:
+        os.fstat(number)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        os.set_inheritable(number, True)
+
+
+def _stream(raw: _Dropping, before: TextIO | None) -> io.TextIOWrapper:
+    """Return a text stream like the one that was there before."""
+    text = before if isinstance(before, io.TextIOWrapper) else None
+    if text is not None:
+        text.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),  # type: ignore[type-var]  # RawIOBase is what it takes
+        encoding=text.encoding if text else "utf-8",
+        errors=text.errors if text else "backslashreplace",
+        line_buffering=text.line_buffering if text else False,
+        write_through=text.write_through if text else False,
+    )

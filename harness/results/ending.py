@@ -1,0 +1,255 @@
+"""How a run ended: what ``run.json`` says, and whether the records are those of that end.
+
+A run is passed only if this says so. The last thing that a run writes about itself is its exit
+code together with a seal of ``results.jsonl``: number of lines, size and SHA-256. A run that was
+killed has no such end, and a file that was cut, changed or continued does not fit its seal; both
+are *incomplete*, whatever the records that are left say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from harness.errors import ExitCode, HarnessError
+from harness.results.summary import SUMMARY_FILE, Outcome, Totals
+from harness.values import Value
+
+RUN_FILE = "run.json"
+
+#: The less of an answer there is, the further back an exit code stands.
+_SEVERITY = (
+    ExitCode.PASSED,
+    ExitCode.TESTS_FAILED,
+    ExitCode.BUILD,
+    ExitCode.USAGE,
+    ExitCode.GUEST,
+    ExitCode.INTERRUPTED,
+)
+
+
+class RunError(Value):
+    """An error that a run ended with, or that cost it a cell."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: The class: ``UserError``, ``BuildError``, ``GuestError``, or that of a defect.
+    kind: str
+    what: str
+    where: str | None = None
+    hint: str | None = None
+    detail: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> RunError:
+        """Return an exception as data; characters that UTF-8 cannot hold are escaped."""
+        kind = type(error).__name__
+        if not isinstance(error, HarnessError):
+            return cls(kind=kind, what=_encodable(str(error) or kind))
+        parts = {name: getattr(error, name) for name in ("what", "where", "hint", "detail")}
+        known = next((c.__name__ for c in type(error).__mro__ if c in _FAMILIES), kind)
+        said = {name: _encodable(text) for name, text in parts.items() if text is not None}
+        return cls(kind=known, **said)
+
+
+_FAMILIES = frozenset(HarnessError.__subclasses__())
+
+
+class Seal(Value):
+    """What ``results.jsonl`` was when the run ended."""
+
+    lines: int
+    bytes: int
+    sha256: str
+
+
+class RunInfo(Value):
+    """``run.json``: how the run was started, and how it ended."""
+
+    # A later version may add fields; the verdict must still be readable.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str
+    argv: tuple[str, ...]
+    #: RFC 3339, UTC.
+    started: str
+    finished: str | None = None
+    exit_code: int | None = None
+    #: One sentence that says why the exit code is what it is.
+    reason: str = ""
+    #: What it ended with; before that, what could not be built.
+    errors: tuple[RunError, ...] = ()
+    #: The cells that should have results; None for the plan's.
+    cells: tuple[str, ...] | None = None
+    #: None before the end, and in the folders of versions that made no seal.
+    results: Seal | None = None
+
+
+class Ending(Value):
+    """How a run ended, as far as its folder tells."""
+
+    state: Literal["ended", "interrupted", "incomplete"]
+    exit_code: ExitCode
+    #: Why the state or the exit code is what it is; may be empty for a run that passed.
+    reason: str = ""
+    #: The cells that should have results; None for the plan's.
+    cells: tuple[str, ...] | None = None
+
+
+#: The ending of a run that goes on, for what is rendered before anybody can know.
+NOT_ENDED = Ending(
+    state="incomplete",
+    exit_code=ExitCode.GUEST,
+    reason="the run did not end: it was killed, or it still goes on",
+)
+
+
+def read_info(folder: Path) -> RunInfo | None:
+    """Read ``run.json``; None where there is none that can be read."""
+    try:
+        return RunInfo.model_validate_json((folder / RUN_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def seal(results: Path) -> Seal:
+    """Return the seal of a results file; a file that is not there has no lines.
+
+    :raise OSError: the file is there and cannot be read.
+    """
+    lines = size = 0
+    digest = hashlib.sha256()
+    if results.exists():
+        with results.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+                lines += chunk.count(b"\n")
+                size += len(chunk)
+    return Seal(lines=lines, bytes=size, sha256=digest.hexdigest())
+
+
+def read_ending(folder: Path, results: Path) -> Ending:
+    """Find out how the run of a folder ended.
+
+    :param results: its ``results.jsonl``.
+    """
+    info = read_info(folder)
+    if info is None:
+        return _incomplete(f"{RUN_FILE} is missing or damaged, so nothing says that the run ended")
+    if info.finished is None or info.exit_code is None:
+        return NOT_ENDED.model_copy(update={"cells": info.cells})
+    damage = _damage(folder, results, info)
+    if damage:
+        return _incomplete(damage, info.cells)
+    try:
+        code = ExitCode(info.exit_code)
+    except ValueError:
+        return _incomplete(f"{RUN_FILE} has an unknown exit code: {info.exit_code}", info.cells)
+    reason = info.reason or (info.errors[-1].what if info.errors else "")
+    return Ending(
+        state="interrupted" if code == ExitCode.INTERRUPTED else "ended",
+        exit_code=code,
+        reason=reason
+        or ("" if code == ExitCode.PASSED else f"the run ended with exit code {code}"),
+        cells=info.cells,
+    )
+
+
+def _damage(folder: Path, results: Path, info: RunInfo) -> str:
+    """Return why the results are not those that the run left; nothing if they are."""
+    try:
+        found = seal(results)
+    except OSError as error:
+        return f"{results.name} cannot be read: {error.strerror}"
+    if info.results is None:
+        return _old_damage(folder, results)
+    if found == info.results:
+        return ""
+    return (
+        f"{results.name} is not what the run left: it has {found.lines} lines and {found.bytes}"
+        f" bytes, and had {info.results.lines} and {info.results.bytes}"
+    )
+
+
+def _old_damage(folder: Path, results: Path) -> str:
+    """Check a run of a version that made no seal: its summary has to fit its records."""
+    from harness.results.records import read_records
+    from harness.results.summary import fold
+
+    try:
+        kept = json.loads((folder / SUMMARY_FILE).read_bytes())["totals"]
+        totals = Totals.model_validate(kept)
+    except (OSError, ValueError, LookupError, TypeError):
+        return (
+            f"{SUMMARY_FILE} is missing or damaged, and no seal tells whether the results are all"
+        )
+    found = read_records(results)
+    if found.broken or fold(found.records).summary.totals != totals:
+        return f"{results.name} does not hold what {SUMMARY_FILE} counts"
+    return ""
+
+
+def _incomplete(reason: str, cells: tuple[str, ...] | None = None) -> Ending:
+    return Ending(state="incomplete", exit_code=ExitCode.GUEST, reason=reason, cells=cells)
+
+
+def conclude(outcome: Outcome, ending: Ending) -> Outcome:
+    """Return an outcome whose verdict takes into account how the run ended.
+
+    The worse of the two counts. A cell of a run that did not end is never *passed*, because
+    nothing says which of its programs are missing.
+    """
+    if ending.state != "ended":
+        so_far = f"until then: {_counts(outcome)}"
+        verdicts = {
+            name: "incomplete" if verdict in {"passed", "skipped"} else verdict
+            for name, verdict in outcome.verdicts.items()
+        }
+        word = "interrupted" if ending.state == "interrupted" else "incomplete"
+        reason = word if ending.state == "interrupted" else ending.reason
+        return outcome.model_copy(
+            update={
+                "state": ending.state,
+                "exit_code": ending.exit_code,
+                "reason": f"{reason}, {so_far}",
+                "verdicts": verdicts,
+            }
+        )
+    # Why nothing ran is known to the run alone.
+    nothing = all(verdict == "not run" for verdict in outcome.verdicts.values())
+    decides = nothing or worse(ending.exit_code, outcome.exit_code) != outcome.exit_code
+    if decides and ending.exit_code != ExitCode.PASSED:
+        return outcome.model_copy(update={"exit_code": ending.exit_code, "reason": ending.reason})
+    return outcome
+
+
+def worse(*codes: ExitCode) -> ExitCode:
+    """Return the exit code that leaves more of the answer open."""
+    return max(codes, key=_SEVERITY.index)
+
+
+def _counts(outcome: Outcome) -> str:
+    """Return in words what was recorded before a run stopped."""
+    totals = outcome.summary.totals
+    counts = {"passed": totals.passed, "failed": totals.fail, "skipped": totals.skip}
+    said = [f"{number} {word}" for word, number in counts.items() if number]
+    if outcome.splats:
+        said.append(f"{len(outcome.splats)} kernel complaints")
+    if outcome.guest_failures:
+        lost = dict.fromkeys(f"{one.verdict} in {one.cell}" for one in outcome.guest_failures)
+        said.append(f"a guest failed ({', '.join(lost)})")
+    return ", ".join(said) or "no result"
+
+
+def errors_of(errors: Iterable[BaseException]) -> tuple[RunError, ...]:
+    """Return exceptions as data."""
+    return tuple(map(RunError.of, errors))
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

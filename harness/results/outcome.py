@@ -1,0 +1,61 @@
+"""What a run came to: its records, its measurements and how it ended, read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.errors import GuestError
+from harness.results.ending import Ending, conclude
+from harness.results.folder import RunFolder
+from harness.results.records import Record, read_records
+from harness.results.summary import Outcome, fold
+from harness.values import Cell
+
+if TYPE_CHECKING:
+    from harness.results.compare.baseline import Baseline
+
+
+class RunOutcome(NamedTuple):
+    """What a run came to, and what it can be compared by."""
+
+    outcome: Outcome
+    baseline: Baseline
+
+
+def read_outcome(
+    folder: RunFolder, cells: Sequence[Cell] | None = None, *, ending: Ending | None = None
+) -> RunOutcome:
+    """Read what a run came to; nothing is written.
+
+    :param cells: the cells that should have results; None for those of ``run.json``, or the plan's.
+    :param ending: how the run ended; None: as its folder tells.
+    :raise UserError: this is not a run's folder.
+    """
+    plan = folder.read_plan()
+    ended = ending or folder.read_ending()
+    chosen = plan.cells if cells is None else tuple(cells)
+    if cells is None and ended.cells is not None:
+        chosen = tuple(cell for cell in plan.cells if cell.name in ended.cells)
+    outcome = fold(records_of(folder), chosen, select=plan.select)
+    # numpy is only loaded here.
+    from harness.results.compare.measured import baseline_of
+    from harness.results.measurements import gather, with_intervals
+
+    measurements = gather(outcome.takes, folder.path)
+    summary = with_intervals(outcome.summary, measurements)
+    outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
+    return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
+
+
+def records_of(folder: RunFolder) -> tuple[Record, ...]:
+    """Return the records of a run.
+
+    :raise GuestError: the host cannot read them.
+    """
+    try:
+        return read_records(folder.results).records
+    except OSError as error:
+        raise GuestError(
+            f"the results cannot be read: {error.strerror}", where=folder.results
+        ) from error

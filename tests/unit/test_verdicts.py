@@ -1,0 +1,413 @@
+"""No report calls a run passed whose records do not say that it ended, and ended well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kcidb_io.schema import V5_3
+
+from harness import cli, paths
+from harness.errors import BuildError, ExitCode, GuestError
+from harness.report.kcidb import render_kcidb
+from harness.report.markdown import markdown
+from harness.report.render import write_reports
+from harness.results import ending
+from harness.results.folder import RunFolder
+from harness.results.outcome import read_outcome
+from harness.results.records import Recorder
+from harness.results.summary import Outcome
+from tests.unit.results import make
+from tests.unit.runs import cell, prepared
+
+OLD_RUN = Path(__file__).parent / "results/old-run"
+NAME = cell().name
+
+
+def finished(folder: Path, *cases: str) -> RunFolder:
+    """Return a run that passed, with a record for each case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = prepared(folder, {"api/open": "true"})
+    run.begin(["uintr-harness", "run"])
+    with Recorder(run.results) as recorder:
+        recorder.write(make.boot(cell=NAME))
+        for name in cases or ("a", "b", "ünïcode"):
+            recorder.write(make.case(name, cell=NAME))
+    run.end(0, reason="3 passed", cells=[NAME])
+    return run
+
+
+def every_report(run: RunFolder) -> dict[str, str]:
+    """Return what each report that can be printed or written calls a run."""
+    rendered = read_outcome(run)
+    write_reports(run, rendered)
+    suites = ET.parse(run.junit).getroot()
+    bad = int(suites.get("failures", "0")) + int(suites.get("errors", "0"))
+    found = json.loads(render_kcidb(run, "bench", rendered.outcome))
+    V5_3.validate(found)
+    statuses = {test["status"] for test in found["tests"]}
+    title = (run.path / "report.html").read_text().partition("<title>")[2]
+    return {
+        "outcome": rendered.outcome.verdict,
+        "markdown": markdown(rendered.outcome, run.path).split()[2].rstrip(":"),
+        "html": title.partition(":")[0].lower(),
+        "junit": "bad" if bad else "passed",
+        "kcidb": "bad" if statuses & {"FAIL", "ERROR"} else "passed",
+    }
+
+
+def terminal(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Return exit code and verdict of `uintr-harness report`."""
+    capsys.readouterr()
+    code = cli.invoke(["report", str(run.path)])
+    out = capsys.readouterr().out
+    return code, out.splitlines()[-2].partition(":")[0]
+
+
+def outcome(run: RunFolder) -> Outcome:
+    return read_outcome(run).outcome
+
+
+def test_a_run_that_ended_well_is_passed_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(tmp_path)
+    assert set(every_report(run).values()) == {"passed"}
+    assert terminal(run, capsys) == (0, "PASSED")
+
+
+# --- what is left of a run ---------------------------------------------------------------------
+
+
+@settings(
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(names=st.lists(st.text(min_size=1), min_size=1, max_size=4), data=st.data())
+def test_no_prefix_of_results_is_passed(
+    tmp_path: Path, names: list[str], data: st.DataObject
+) -> None:
+    shutil.rmtree(tmp_path / "one", ignore_errors=True)
+    run = finished(tmp_path / "one", *names)
+    assert outcome(run).exit_code == ExitCode.PASSED
+    whole = run.results.read_bytes()
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    run.results.write_bytes(whole[:cut])
+    found = outcome(run)
+    assert (found.verdict, found.exit_code) == ("incomplete", ExitCode.GUEST)
+    assert "passed" not in found.verdicts.values()
+    (run.path / "run.json").unlink()
+    assert outcome(run).verdict == "incomplete"
+
+
+def test_no_prefix_of_a_run_that_was_recorded_is_passed(tmp_path: Path) -> None:
+    """By an earlier version, without a seal: its summary counts what should be there."""
+    run = RunFolder(tmp_path / "old")
+    shutil.copytree(OLD_RUN, run.path)
+    whole = run.results.read_bytes()
+    last_case = whole.rindex(b'"type":"case"')
+    end = whole.index(b"\n", last_case)
+    for cut in [*range(0, end + 1, 13), end]:
+        run.results.write_bytes(whole[:cut])
+        assert outcome(run).verdict == "incomplete", cut
+
+
+def cut_line(run: RunFolder) -> None:
+    lines = run.results.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1][:20] + b"\n"
+    run.results.write_bytes(b"".join(lines))
+
+
+def second_run(run: RunFolder) -> None:
+    run.results.write_bytes(run.results.read_bytes() * 2)
+
+
+def empty_results(run: RunFolder) -> None:
+    run.results.write_bytes(b"")
+
+
+def not_json(run: RunFolder) -> None:
+    (run.path / "run.json").write_text("{")
+
+
+def not_finished(run: RunFolder) -> None:
+    run.begin(["uintr-harness", "run"])
+
+
+def odd_code(run: RunFolder) -> None:
+    change_info(run, exit_code=77)
+
+
+def change_info(run: RunFolder, **values: object) -> None:
+    path = run.path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+DAMAGES: list[Callable[[RunFolder], None]] = [
+    cut_line,
+    second_run,
+    empty_results,
+    not_json,
+    not_finished,
+    odd_code,
+    lambda run: run.results.unlink(),
+    lambda run: (run.path / "run.json").unlink(),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_incomplete_everywhere(
+    damage: Callable[[RunFolder], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, good = finished(tmp_path / "bad"), finished(tmp_path / "good")
+    damage(run)
+    said = every_report(run)
+    assert {said.pop("junit"), said.pop("kcidb")} == {"bad"}
+    assert set(said.values()) == {"incomplete"}
+    assert terminal(run, capsys) == (4, "INCOMPLETE")
+    for form in ([], ["--json"], ["--markdown"]):
+        assert cli.invoke(["compare", *form, str(good.path), str(run.path)]) == 4
+        assert cli.invoke(["compare", *form, str(run.path), str(good.path)]) == 4
+    out = capsys.readouterr().out
+    assert "SAME OR BETTER" not in out
+    assert "same or better" not in out
+    assert cli.invoke(["contract", str(run.path)]) == 4
+
+
+@pytest.mark.parametrize("left", ["nothing", "results.jsonl"])
+def test_an_empty_folder_is_no_run(left: str, tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    for path in run.path.iterdir():
+        if path.name != left:
+            path.unlink()
+    assert cli.invoke(["report", str(run.path)]) == ExitCode.USAGE
+
+
+def test_summary_and_other_reports_are_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(tmp_path)
+    run.summary.unlink(missing_ok=True)
+    assert terminal(run, capsys) == (0, "PASSED")
+    assert run.summary.exists()
+
+
+# --- folders of before -------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_seal_is_still_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "old")
+    shutil.copytree(OLD_RUN, run.path)
+    assert terminal(run, capsys) == (0, "PASSED")
+    assert set(every_report(run).values()) == {"passed"}
+    assert cli.invoke(["compare", str(run.path), str(run.path)]) == 0
+    change_info(run, exit_code=130)
+    assert terminal(run, capsys) == (130, "INTERRUPTED")
+    change_info(run, finished=None, exit_code=None)
+    assert terminal(run, capsys) == (4, "INCOMPLETE")
+    change_info(run, finished="2026-11-30T06:04:25Z", exit_code=0)
+    run.summary.unlink()
+    assert terminal(run, capsys) == (4, "INCOMPLETE")
+
+
+# --- how it ended ------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_run_is_data(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    error = BuildError("no \udcff compiler", where="gcc", hint="install it", detail="line")
+    run.end(3, reason="a build failed", errors=[error])
+    info = run.read_info()
+    assert info is not None
+    (kept,) = info.errors
+    assert (kept.kind, kept.what) == ("BuildError", "no \\udcff compiler")
+    assert (kept.where, kept.hint, kept.detail) == ("gcc", "install it", "line")
+    found = outcome(run)
+    assert (found.exit_code, found.reason, found.verdict) == (3, "a build failed", "failed")
+
+
+class LostError(GuestError):
+    """An error of a family, with a name of its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(LostError("x"), "GuestError"), (MemoryError(), "MemoryError"), (KeyError("k"), "KeyError")],
+)
+def test_errors_are_named_by_their_family(error: BaseException, kind: str) -> None:
+    found = ending.RunError.of(error)
+    assert found.kind == kind
+    assert found.what
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+def test_a_run_that_ended_badly_is_not_passed_by_its_records(
+    code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(tmp_path)
+    run.end(code)
+    assert terminal(run, capsys) == (code, "FAILED")
+    assert "passed" not in every_report(run).values()
+
+
+def test_records_that_are_bad_win_over_an_end_that_is_not(tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"api/open": "true"})
+    run.begin([])
+    with Recorder(run.results) as recorder:
+        recorder.write(make.boot(cell=NAME))
+        recorder.write(make.case("a", "fail", cell=NAME))
+    run.end(0)
+    assert outcome(run).exit_code == ExitCode.TESTS_FAILED
+
+
+# --- reading needs no writing ------------------------------------------------------------------
+
+#: Runs a command in a mount namespace in which a folder is read-only, also for root.
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "harness", *args]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(paths.ROOT),
+        "UINTR_HARNESS_CACHE": str(tmp_path / "cache"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["report", "RUN"], "PASSED"),
+        (["report", "--markdown", "RUN"], "✅ passed"),
+        (["report", "--kcidb", "bench", "RUN"], "start_time"),
+        (["contract", "RUN"], "statements"),
+        (["compare", "RUN", "RUN"], "SAME OR BETTER"),
+        (["history", "--failures"], "api/open"),
+    ],
+)
+def test_reading_needs_no_writing(args: list[str], said: str, tmp_path: Path) -> None:
+    from harness.results.history import HISTORY_FILE, ProgramRow, add
+
+    run = finished(tmp_path)
+    (tmp_path / "cache").mkdir()
+    about = dict.fromkeys(("kernel", "series", "emulator", "programs"), "x")
+    row = ProgramRow(
+        time="2026", run="r", cell="c", program="api/open", runs=1, fail=0, failed="", **about
+    )
+    add(tmp_path / "cache" / HISTORY_FILE, [], [row])
+    before = sorted(tmp_path.rglob("*"))
+    argv = command(*(str(run.path) if word == "RUN" else word for word in args))
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-ec", READ_ONLY, str(tmp_path), *argv],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no read-only mounts here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert "--out" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# --- stdout that is gone -----------------------------------------------------------------------
+
+
+def failing(folder: Path) -> RunFolder:
+    run = prepared(folder, {"api/open": "true"})
+    run.begin([])
+    with Recorder(run.results) as recorder:
+        recorder.write(make.boot(cell=NAME))
+        recorder.write(make.case("a", "fail", cell=NAME))
+    run.end(1)
+    return run
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("sort", ["pipe", "closed", "full"])
+def test_a_stdout_that_is_gone_leaves_the_verdict(sort: str, code: int, tmp_path: Path) -> None:
+    run = failing(tmp_path) if code else finished(tmp_path)
+    argv = command("report", str(run.path))
+    more: dict[str, Any] = {}
+    if sort == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+        more = {"stdout": write}
+    elif sort == "closed":
+        argv = ["sh", "-c", 'exec "$0" "$@" >&-', *argv]
+    else:
+        more = {"stdout": os.open("/dev/full", os.O_WRONLY)}
+    done = subprocess.run(
+        argv, env=environment(tmp_path), stderr=subprocess.PIPE, text=True, **more
+    )
+    if "stdout" in more:
+        os.close(more["stdout"])
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if sort == "full":
+        assert done.returncode == 4
+        assert "the output cannot be written: No space left" in done.stderr
+        assert "CACHE" not in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_stderr_that_is_gone_costs_nothing(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    for redirection in ("2>&-", "2>/dev/full", ">&- 2>&- <&-"):
+        argv = ["sh", "-c", f'exec "$0" "$@" {redirection}', *command("report", str(run.path))]
+        done = subprocess.run(argv, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0, redirection
+
+
+def test_a_broken_pipe_elsewhere_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    run = finished(tmp_path)
+    monkeypatch.setattr(RunFolder, "read_plan", broken)
+    assert cli.invoke(["report", str(run.path)]) == 4
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("inside", "hint"), [(True, "UINTR_HARNESS_CACHE"), (False, "another one")]
+)
+def test_the_hint_for_a_full_disk_fits(
+    inside: bool,
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path / "cache"))
+    name = str(tmp_path / ("cache/kernel" if inside else "elsewhere"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", name)
+
+    monkeypatch.setattr(RunFolder, "read_plan", full)
+    assert cli.invoke(["report", str(tmp_path)]) == 4
+    err = capsys.readouterr().err
+    assert name in err
+    assert hint in err
