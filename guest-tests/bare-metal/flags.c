@@ -112,8 +112,11 @@ PIECE(senduipi_, ".byte 0xf3, 0x41, 0x0f, 0xc7, 0xf2");
 PIECE(uiret_, ".byte 0xf3, 0x0f, 0x01, 0xec");
 PIECE(two_testui, ".byte 0xf3, 0x0f, 0x01, 0xed, 0xf3, 0x0f, 0x01, 0xed");
 PIECE(toggle, ".byte 0xf3, 0x0f, 0x01, 0xef, 0xf3, 0x0f, 0x01, 0xee");
-/* Behind a far jump, 64-bit code begins where a user interrupt may come. */
-PIECE(far_jump, "leaq 1f(%rip), %rax; movq %rax, (%r11); rex.w ljmp *(%r11); 1:");
+/*
+ * Behind a far jump, 64-bit code begins where a user interrupt may come. By bytes, because Clang's
+ * assembler has no word for "rex.w ljmp *(%r11)".
+ */
+PIECE(far_jump, "leaq 1f(%rip), %rax; movq %rax, (%r11); .byte 0x49, 0xff, 0x2b; 1:");
 PIECE(xsavec_, "movl $0x201, %eax; movl $0, %edx; xsavec64 (%rsi)");
 PIECE(xsaves_, "movl $0x4001, %eax; movl $0, %edx; xsaves64 (%rsi)");
 PIECE(xrstors_, "movl $0x4000, %eax; movl $0, %edx; xrstors64 (%rsi)");
