@@ -15,14 +15,14 @@ from pathlib import Path
 
 from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
-from harness.campaigns.child_runs import run_command, start_command, write_profile
+from harness.campaigns.child_runs import run_child, start_command, write_profile
 from harness.errors import GuestError, HarnessError
 from harness.names import DEFAULT_KERNEL
 from harness.progress import Progress
 from harness.report.progress import RichProgress
 from harness.request.profiles import load_kernel
 from harness.results.compare.comparison import Comparison, compare
-from harness.results.compare.measured import load_baseline
+from harness.results.outcome import load_baseline
 from harness.values import FolderSeries
 
 SLOWER = Path(__file__).with_name("slower.patch")
@@ -64,10 +64,10 @@ class Bench:
         out = self._folder / name
         argv = [sys.executable, "-m", "harness", "run", "--kernel", str(profile), *self._words]
         with self._progress.step(name) as step:
-            ran = run_command(
-                [*argv, "--out", str(out)], out.with_suffix(".log"), step.update, start_command
+            ran = run_child(
+                [*argv, "--out", str(out)], out, out.with_suffix(".log"), step.update, start_command
             )
-        if ran.code:
+        if ran.exit_code:
             raise GuestError(f"{name} failed", where=out, detail="\n".join(ran.said[-10:]))
         return out
 

@@ -16,12 +16,11 @@ from typing import Literal
 
 from harness.campaigns.bisect_range import Line
 from harness.campaigns.child_runs import (
+    ChildRun,
     Failure,
-    Ran,
     Start,
     failures,
-    run_command,
-    run_error,
+    run_child,
     write_profile,
 )
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
@@ -197,11 +196,11 @@ class _Search:
             profile = profile.model_copy(update={"unknown_options": "drop"})
         argv = run_argv(self.request, self.options, write_profile(profile, folder), folder / _RUN)
         with self.progress.step(f"step {number}: {point.id[:12]} {point.subject}") as step:
-            ran = run_command(argv, folder / _LOG, step.update, self._start)
+            ran = run_child(argv, folder / _RUN, folder / _LOG, step.update, self._start)
         result = Step(
             number=number,
             point=point,
-            exit_code=ran.code,
+            exit_code=ran.exit_code,
             seconds=round(ran.seconds, 1),
             folder=place,
             **judge(ran, folder / _RUN, self.options.boot_failure),
@@ -246,7 +245,7 @@ def run_argv(request: Request, options: BisectOptions, profile: Path, out: Path)
     ]
 
 
-def judge(ran: Ran, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str, object]:
+def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str, object]:
     """Return what a run says of its kernel, as fields of a step.
 
     A guest that was lost by a panic or a hang while a program ran makes its kernel bad. One that
@@ -257,11 +256,11 @@ def judge(ran: Ran, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str
     :raise GuestError: the host failed.
     :raise KeyboardInterrupt: the run was interrupted.
     """
-    if ran.code == ExitCode.PASSED:
+    if ran.exit_code == ExitCode.PASSED:
         return {"verdict": "good"}
-    if ran.code == ExitCode.INTERRUPTED:
+    if ran.exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
-    if ran.code == ExitCode.USAGE:
+    if ran.exit_code == ExitCode.USAGE:
         raise UserError("the run of a step is refused", where=run, detail="\n".join(ran.said[-8:]))
     found = list(failures(run))
     lost = [one for one in found if one.kind == "guest"]
@@ -273,9 +272,9 @@ def judge(ran: Ran, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str
         verdict = "bad" if boot and boot_failure == "bad" else "skip"
         cause = None if verdict == "bad" else "boot" if boot else "guest"
         return {"verdict": verdict, "cause": cause, **_seen(lost[0])}
-    if ran.code == ExitCode.BUILD:
-        return {"verdict": "skip", "cause": "build", "message": run_error(run, ran.said)}
-    if ran.code == ExitCode.TESTS_FAILED:
+    if ran.exit_code == ExitCode.BUILD:
+        return {"verdict": "skip", "cause": "build", "message": ran.error}
+    if ran.exit_code == ExitCode.TESTS_FAILED:
         return {"verdict": "bad", "by": "(baseline)", "message": "worse than the baseline"}
     raise GuestError(
         "the host failed in a step", where=run, detail="\n".join(ran.said[-8:]) or None

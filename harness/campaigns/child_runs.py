@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from harness.errors import ExitCode
 from harness.lib.process import host_error, stream
 from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord, read_records
@@ -25,10 +26,12 @@ Start = Callable[[Sequence[str], Path, Callable[[str], None]], int]
 _REMEMBERED = 200
 
 
-class Ran(NamedTuple):
-    """A command that ended."""
+class ChildRun(NamedTuple):
+    """A run that was started here and is over, as its folder tells."""
 
-    code: int
+    exit_code: ExitCode
+    #: The error that it ended with, in one line; empty if it ended without one.
+    error: str
     #: The last lines of its output that are not empty.
     said: tuple[str, ...]
     seconds: float
@@ -53,10 +56,21 @@ def start_command(argv: Sequence[str], log: Path, on_line: Callable[[str], None]
     return stream(argv, log=log, on_line=on_line)
 
 
-def run_command(
-    argv: Sequence[str], log: Path, on_line: Callable[[str], None], start: Start
-) -> Ran:
-    """Run a command to its end, and remember the last of what it said."""
+def run_child(
+    argv: Sequence[str], run: Path, log: Path, on_line: Callable[[str], None], start: Start
+) -> ChildRun:
+    """Start a run, wait for its end, and read from its folder how it ended.
+
+    A run that did not note its end counts as interrupted or refused if its process says so, and
+    otherwise as failed by the host.
+
+    :param run: the folder that ``argv`` names with ``--out``; it is made here.
+    :raise HarnessError: the host cannot make it.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise host_error(error, run) from error
     said: list[str] = []
 
     def tell(line: str) -> None:
@@ -67,20 +81,17 @@ def run_command(
 
     began = time.monotonic()
     code = start(argv, log, tell)
-    return Ran(code, tuple(said), time.monotonic() - began)
-
-
-def run_error(run: Path, said: Sequence[str]) -> str:
-    """Return what stopped a run, in one line; nothing if nothing did.
-
-    :param run: its folder, whose ``run.json`` has the error.
-    :param said: the last lines of its output, for a run that was refused before it had a folder.
-    """
-    info = RunFolder(run).read_info()
-    if info is not None:
-        return info.errors[-1].what if info.errors else ""
-    line = next((line for line in reversed(said) if line.startswith("error: ")), "")
-    return line.removeprefix("error: ")
+    seconds = time.monotonic() - began
+    folder = RunFolder(run)
+    info, ending = folder.read_info(), folder.read_ending()
+    if info is not None and info.finished is not None:
+        error = info.errors[-1].what if info.errors else ""
+        return ChildRun(ending.exit_code, error, tuple(said), seconds)
+    told = code in {ExitCode.USAGE, ExitCode.INTERRUPTED}
+    exit_code = ExitCode(code) if told else ExitCode.GUEST
+    return ChildRun(
+        exit_code, f"the run ended with {code} and did not say why", tuple(said), seconds
+    )
 
 
 def failures(run: Path) -> Iterator[Failure]:

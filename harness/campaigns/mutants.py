@@ -27,10 +27,10 @@ from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import fetch_series, message_of
 from harness.artefacts.store import Store
 from harness.campaigns.child_runs import (
+    ChildRun,
     Start,
     failures,
-    run_command,
-    run_error,
+    run_child,
     start_command,
     write_profile,
 )
@@ -215,26 +215,25 @@ def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> lis
     ]
 
 
-def judge(mutant: Mutant, code: int, run: Path, said: Sequence[str], seconds: float) -> Result:
+def judge(mutant: Mutant, ran: ChildRun, run: Path, seconds: float) -> Result:
     """Return what a run says of a mutant.
 
-    :param code: the run's exit code.
     :param run: its folder.
-    :param said: the last lines of its output.
+    :param seconds: what the mutant has taken so far.
     """
     result = Result(
         name=mutant.name, subject=mutant.subject, status="not-judged", seconds=round(seconds, 1)
     )
-    error = run_error(run, said)
+    code = ran.exit_code
     if code == ExitCode.BUILD:
-        return result.model_copy(update={"status": "does-not-build", "message": error})
+        return result.model_copy(update={"status": "does-not-build", "message": ran.error})
     if code == ExitCode.PASSED:
         status = "excused" if mutant.reason else "survived"
         return result.model_copy(update={"status": status, "message": mutant.reason or ""})
     failed = _first_failure(run)
     if code in {ExitCode.TESTS_FAILED, ExitCode.GUEST} and failed:
         return result.model_copy(update={"status": "killed", **failed})
-    return result.model_copy(update={"message": error or f"the run ended with {code}"})
+    return result.model_copy(update={"message": ran.error or f"the run ended with {code}"})
 
 
 def _first_failure(run: Path) -> dict[str, str]:
@@ -302,14 +301,14 @@ def _check_unchanged(bench: _Bench, mutants: Iterable[Mutant], progress: Progres
     wide = proof.model_copy(update={"cpus": tuple(cpus), "smp": tuple(sorted(smp))})
     with progress.step("the suite without a mutant") as step:
         bench.lay_out(UNCHANGED, None)
-        code, said, _ = bench.run(UNCHANGED, _RUN, wide, step.update, exit_first=False)
-    if code == ExitCode.PASSED:
+        ran = bench.run(UNCHANGED, _RUN, wide, step.update, exit_first=False)
+    if ran.exit_code == ExitCode.PASSED:
         return
-    family = {ExitCode.USAGE: UserError, ExitCode.BUILD: BuildError}.get(ExitCode(code), GuestError)
+    family = {ExitCode.USAGE: UserError, ExitCode.BUILD: BuildError}.get(ran.exit_code, GuestError)
     raise family(
         "the suite does not pass without a mutant, so that no verdict would mean anything",
         where=bench.out / UNCHANGED / f"{_RUN}.log",
-        detail="\n".join(said[-12:]),
+        detail="\n".join(ran.said[-12:]),
         hint=f"uintr-harness report {bench.out / UNCHANGED / _RUN}",
     )
 
@@ -366,24 +365,24 @@ class _Bench:
         on_line: Callable[[str], None],
         *,
         exit_first: bool,
-    ) -> tuple[int, list[str], float]:
-        """Run a suite with what was laid out; return code, last lines and seconds."""
+    ) -> ChildRun:
+        """Run a suite with what was laid out."""
         folder = self.out / name
         argv = run_argv(proof, self._written[name], folder / run, exit_first=exit_first)
-        ran = run_command(argv, folder / f"{run}.log", on_line, self._start)
-        if ran.code == ExitCode.INTERRUPTED:
+        ran = run_child(argv, folder / run, folder / f"{run}.log", on_line, self._start)
+        if ran.exit_code == ExitCode.INTERRUPTED:
             raise KeyboardInterrupt
-        return ran.code, list(ran.said), ran.seconds
+        return ran
 
     def verdict(self, mutant: Mutant, on_line: Callable[[str], None]) -> Result:
         """Run the programs that are said to show a mutant, and all unless one does."""
         self.lay_out(mutant.name, mutant.path)
         spent = 0.0
         for run, proof in self._attempts(mutant):
-            code, said, seconds = self.run(mutant.name, run, proof, on_line, exit_first=True)
-            spent += seconds
-            result = judge(mutant, code, self.out / mutant.name / run, said, spent)
-            if code != ExitCode.PASSED:
+            ran = self.run(mutant.name, run, proof, on_line, exit_first=True)
+            spent += ran.seconds
+            result = judge(mutant, ran, self.out / mutant.name / run, spent)
+            if ran.exit_code != ExitCode.PASSED:
                 break
         return result
 

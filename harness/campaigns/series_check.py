@@ -37,13 +37,13 @@ from harness.report.render import render_run
 from harness.request.request import Request
 from harness.results.folder import RunFolder, make_results_folder
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
-from harness.run.prepare import Machine, choose_machine, prepare
+from harness.run.engine import begin_run, errors_noted
+from harness.run.prepare import Machine, choose_machine
 from harness.run.session import (
     PYTEST_FAILED,
     PYTEST_NO_TESTS,
     PYTEST_OK,
     RunOptions,
-    end_by,
     pytest_argv,
 )
 from harness.values import FolderSeries, KernelProfile, Plan, Value
@@ -224,19 +224,16 @@ class _Checker:
         named = request.plan()
         cells = (cell.model_copy(update={"kernel": profile}) for cell in named.cells)
         plan = Plan(cells=tuple(cells), select=named.select)
-        options = request.cell_options(plan)
-        prepared = prepare(
-            plan, machine, self.store, self.progress, options=options, keep_going=False
-        )
-        run = RunFolder(folder)
-        run.write_plan(plan)
-        run.begin(sys.argv)
-        run.write_artefacts(prepared.artefacts)
-        try:
+        run = begin_run(
+            request,
+            self.progress,
+            lambda: RunFolder(folder),
+            sys.argv,
+            plan=plan,
+            machine=machine,
+        ).folder
+        with errors_noted(run):
             failed = self._pytest(run, request)
-        except BaseException as error:
-            end_by(run, error)
-            raise
         # Its verdict is that of its records, unless pytest saw more.
         code = ExitCode.TESTS_FAILED if failed else ExitCode.PASSED
         run.end(code, reason="a test failed" if failed else "")

@@ -58,7 +58,7 @@ def command(
     """
     from harness.results.compare.comparison import compare
     from harness.results.compare.judge import Floors
-    from harness.results.compare.measured import load_baseline
+    from harness.results.outcome import load_baseline
 
     if len(runs) < 2:
         raise UserError("a comparison takes two runs", hint="uintr-harness compare BASE RUN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.campaigns.fuzz.campaign import Campaign, Finding, Report
     from harness.progress import Progress
     from harness.request.request import Request
+    from harness.results.folder import RunFolder
 
 
 @click.command("fuzz", cls=Command)
@@ -67,23 +69,23 @@ def command(
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     with shown() as progress, _campaign(request, progress, out) as (campaign, folder):
         report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, scripts)
-    _show_totals(report, folder)
+    folder.end(report.exit_code, reason=f"findings: {len(report.findings)}")
+    _show_totals(report, folder.path)
     return report.exit_code
 
 
 @contextmanager
 def _campaign(
     request: Request, progress: Progress, out: Path | None
-) -> Iterator[tuple[Campaign, Path]]:
+) -> Iterator[tuple[Campaign, RunFolder]]:
     """Build everything, and give a search whose guests end with the context."""
-    from harness.artefacts.store import Store
     from harness.campaigns.fuzz.campaign import FUZZ_FILE, Campaign
     from harness.campaigns.fuzz.cell import CellPlayer
     from harness.guest.verdict.known_splats import load_known_splats
     from harness.results.folder import RunFolder, make_results_folder
     from harness.run.cellguest import CellGuest
+    from harness.run.engine import begin_run, errors_noted
     from harness.run.journal import Journal, ResultsLost
-    from harness.run.prepare import choose_machine, prepare
 
     plan = request.plan()
     if len(plan.cells) == 1:
@@ -93,25 +95,24 @@ def _campaign(
             hint="name two of something: --cpu exposed,hidden",
         )
     known = load_known_splats()
-    store = Store.open(progress)
-    machine = choose_machine(plan, request.qemu, store, progress)
-    options = request.cell_options(plan)
-    setups = prepare(
-        plan, machine, store, progress, options=options, keep_going=False
-    ).artefacts.cells
-    run = RunFolder(make_results_folder(out, "fuzz", FUZZ_FILE))
-    try:
-        with ExitStack() as lifetime:
-            journal = Journal(run)
-            lifetime.callback(journal.close)
-            players = []
-            for setup in setups:
-                guest = CellGuest(setup, run, journal, known)
-                lifetime.callback(guest.close)
-                players.append(CellPlayer(guest))
-            yield Campaign(players, run.path, progress, _show), run.path
-    except ResultsLost as lost:
-        raise lost.error from lost
+
+    def make_folder() -> RunFolder:
+        return RunFolder(make_results_folder(out, "fuzz", FUZZ_FILE))
+
+    run = begin_run(request, progress, make_folder, sys.argv, plan=plan)
+    with errors_noted(run.folder):
+        try:
+            with ExitStack() as lifetime:
+                journal = Journal(run.folder)
+                lifetime.callback(journal.close)
+                players = []
+                for setup in run.setups:
+                    guest = CellGuest(setup, run.folder, journal, known)
+                    lifetime.callback(guest.close)
+                    players.append(CellPlayer(guest))
+                yield Campaign(players, run.folder.path, progress, _show), run.folder
+        except ResultsLost as lost:
+            raise lost.error from lost
 
 
 def _show(finding: Finding, text: str) -> None:

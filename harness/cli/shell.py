@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,8 +70,9 @@ def command(request: Request, gdb: bool, console: bool) -> int:
     The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
     same guest, and for gdb, are there as long as it runs: their paths are printed first.
     """
-    from harness.artefacts.store import Store
-    from harness.run.prepare import choose_machine, prepare
+    from harness.errors import ExitCode
+    from harness.results.folder import RunFolder
+    from harness.run.engine import begin_run, errors_noted
 
     if gdb and console:
         raise UserError("gdb and the console need a terminal each", where="--gdb --console")
@@ -90,17 +92,18 @@ def command(request: Request, gdb: bool, console: bool) -> int:
     if len(plan.cells) != 1:
         names = ", ".join(cell.name for cell in plan.cells)
         raise UserError("a shell is in one guest", where=names, hint="name one of each")
-    with shown() as progress:
-        store = Store.open(progress)
-        machine = choose_machine(plan, request.qemu, store, progress)
-        options = request.cell_options(plan)
-        setup = prepare(plan, machine, store, progress, options=options).artefacts.cells[0]
-        if console:
-            return _work_at_console(setup, progress)
-        return _work_in(setup, progress, gdb=gdb)
+    with shown() as progress, tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
+        run = begin_run(request, progress, lambda: RunFolder(Path(scratch)), sys.argv, plan=plan)
+        with errors_noted(run.folder):
+            if console:
+                code = _work_at_console(run.setups[0], run.folder.path, progress)
+            else:
+                code = _work_in(run.setups[0], run.folder.path, progress, gdb=gdb)
+            run.folder.end(ExitCode.PASSED, reason=f"the shell ended with exit code {code}")
+        return code
 
 
-def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
+def _work_at_console(setup: CellSetup, folder: Path, progress: RichProgress) -> int:
     """Boot with the programs in the root file system, because nothing else may get in."""
     from harness.guest.argv import console_argv
     from harness.guest.cpu import knows_property
@@ -113,36 +116,33 @@ def _work_at_console(setup: CellSetup, progress: RichProgress) -> int:
         cpio.file(f"tests/{one.name}", one.path.read_bytes(), 0o755) for one in programs
     )
     knows = not spec.cpu.exposes_uintr and knows_property(spec.emulator, spec.cpu.model, "uintr")
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
-        initrd = Path(scratch) / "initramfs"
-        initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
-        progress.note("Ctrl-A X ends QEMU, `poweroff -f` the guest")
-        with progress.paused():
-            argv = death_argv(console_argv(spec, initrd, knows_uintr=knows))
-            return subprocess.run(argv).returncode
+    initrd = folder / "initramfs"
+    initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
+    progress.note("Ctrl-A X ends QEMU, `poweroff -f` the guest")
+    with progress.paused():
+        argv = death_argv(console_argv(spec, initrd, knows_uintr=knows))
+        return subprocess.run(argv).returncode
 
 
-def _work_in(setup: CellSetup, progress: RichProgress, *, gdb: bool) -> int:
+def _work_in(setup: CellSetup, folder: Path, progress: RichProgress, *, gdb: bool) -> int:
     from harness.guest.vm import start_guest  # SSH is loaded once everything is built
 
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
-        folder = Path(scratch)
-        with ExitStack() as lifetime:
-            with progress.step(f"boot {setup.cell.name}"):
-                guest = lifetime.enter_context(start_guest(setup.guest_spec(), folder))
-            with progress.step("copy the programs"):
-                guest.push(setup.programs.path, "/tests")
-            stub = folder / "gdb.socket"
-            said = guest.monitor.human(f"gdbserver unix:{stub},server=on,wait=off")
-            if gdb and not stub.exists():
-                raise GuestError("QEMU has no stub for a debugger", where=stub, detail=said)
-            scripts = {"ssh": _ssh(guest, folder), "gdb": gdb_argv(setup.kernel, stub)}
-            for name, argv in scripts.items():
-                _write_script(folder / name, argv)
-            progress.note(f"console: {folder / 'console.log'}")
-            progress.note(f"another shell: {folder / 'ssh'}; a debugger: {folder / 'gdb'}")
-            with progress.paused():
-                return subprocess.run(scripts["gdb" if gdb else "ssh"]).returncode
+    with ExitStack() as lifetime:
+        with progress.step(f"boot {setup.cell.name}"):
+            guest = lifetime.enter_context(start_guest(setup.guest_spec(), folder))
+        with progress.step("copy the programs"):
+            guest.push(setup.programs.path, "/tests")
+        stub = folder / "gdb.socket"
+        said = guest.monitor.human(f"gdbserver unix:{stub},server=on,wait=off")
+        if gdb and not stub.exists():
+            raise GuestError("QEMU has no stub for a debugger", where=stub, detail=said)
+        scripts = {"ssh": _ssh(guest, folder), "gdb": gdb_argv(setup.kernel, stub)}
+        for name, argv in scripts.items():
+            _write_script(folder / name, argv)
+        progress.note(f"console: {folder / 'console.log'}")
+        progress.note(f"another shell: {folder / 'ssh'}; a debugger: {folder / 'gdb'}")
+        with progress.paused():
+            return subprocess.run(scripts["gdb" if gdb else "ssh"]).returncode
 
 
 def _write_script(path: Path, argv: list[str]) -> None:

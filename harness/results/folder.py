@@ -26,7 +26,13 @@ from harness.results.ending import (
     read_info,
     seal,
 )
-from harness.results.environment import ENVIRONMENT_FILE, Environment
+from harness.results.environment import (
+    ENVIRONMENT_FILE,
+    Environment,
+    finish,
+    observe,
+    write_environment,
+)
 from harness.results.summary import SUMMARY_FILE, write_atomically
 from harness.values import (
     Accel,
@@ -173,9 +179,23 @@ class RunFolder:
         except UserError:
             return None
 
-    def begin(self, argv: Sequence[str]) -> None:
-        """Note that a run begins here: until :meth:`end` it is incomplete in every report."""
+    def begin(self, argv: Sequence[str], *, qemu: Path | None = None) -> None:
+        """Note that a run begins here: until :meth:`end` it is incomplete in every report.
+
+        :param qemu: the binary whose version ``environment.json`` gives; None: it is not written.
+        """
         self._write(RUN_FILE, RunInfo(version=__version__, argv=tuple(argv), started=_now()))
+        if qemu:
+            write_environment(self.path, observe({"qemu": [str(qemu), "--version"]}))
+
+    def observe_end(self) -> None:
+        """Note what the host was like at the end of the run; only the first call does.
+
+        :raise GuestError: the host cannot keep it.
+        """
+        environment = self.read_environment()
+        if environment and environment.end is None:
+            write_environment(self.path, finish(environment))
 
     def end(
         self,
@@ -192,6 +212,7 @@ class RunFolder:
         :param cells: those that should have results; None for the plan's.
         :raise GuestError: the host cannot keep it.
         """
+        self.observe_end()
         info = self.read_info() or RunInfo(version=__version__, argv=(), started=_now())
         try:
             sealed = seal(self.results)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.errors import GuestError
+from pydantic import ValidationError
+
+from harness.errors import GuestError, UserError
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
 from harness.results.records import Record, read_records
@@ -58,4 +61,31 @@ def records_of(folder: RunFolder) -> tuple[Record, ...]:
     except OSError as error:
         raise GuestError(
             f"the results cannot be read: {error.strerror}", where=folder.results
+        ) from error
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Read a baseline from a run's folder, or from a file that was kept of one.
+
+    A run's folder is read from its results, so that it need not be one of this version.
+
+    :raise UserError: it is neither.
+    """
+    if path.is_dir():
+        return read_outcome(RunFolder(path.resolve())).baseline
+    from harness.results.compare.baseline import BASELINE_FILE, Baseline  # numpy, as above
+
+    try:
+        return Baseline.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"there is no such run: {error.strerror}",
+            where=path,
+            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
+        ) from error
+    except ValidationError as error:
+        raise UserError(
+            f"this is no baseline: {error.errors()[0]['msg']}",
+            where=path,
+            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
         ) from error

@@ -8,26 +8,23 @@ then is rendered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness import paths
-from harness.artefacts.store import Store
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.guest.verdict.known_splats import load_known_splats
 from harness.paths import PROGRAMS_TEST, PYTEST_INI
 from harness.progress import Progress
 from harness.report.render import show_run, write_reports
 from harness.request.request import Request
-from harness.results.ending import Ending, RunError, worse
-from harness.results.environment import finish, observe, write_environment
+from harness.results.ending import Ending, worse
 from harness.results.folder import RunFolder, make_run_folder
-from harness.results.outcome import read_outcome
+from harness.results.outcome import load_baseline, read_outcome
 from harness.results.summary import Outcome, write_atomically
 from harness.run.capacity import jobs_for, look_around
-from harness.run.prepare import Preparation, choose_machine, prepare
+from harness.run.engine import Run, begin_run, errors_noted, refusal_noted
 from harness.values import Cell, Value
 
 if TYPE_CHECKING:
@@ -86,69 +83,38 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     :raise BuildError: nothing could be built that the cells need.
     :raise GuestError: the host cannot take the results.
     """
-    plan = request.plan()
-    if options.jobs is None:
-        options = options.model_copy(update={"jobs": jobs_for(plan.cells, look_around())})
-    _check_tests(options.tests)
-    if options.tests and request.clock != "host":
-        raise UserError(
-            "tests of your own need a guest, and one that counts instructions has no way in or out",
-            where=f"--clock {request.clock} --tests {options.tests[0]}",
-            hint="leave one of them out",
-        )
-    load_known_splats()
-    # Read before runs/latest, which may be one of them, becomes this run.
-    baselines = _load_baselines(options.baseline)
-    store = Store.open(display)
-    machine = choose_machine(plan, request.qemu, store, display)
-    folder = make_run_folder(options.out)
-    folder.write_plan(plan)
-    folder.begin(argv)
-    environment = observe({"qemu": [str(machine.emulator.binary), "--version"]})
-    write_environment(folder.path, environment)
-    try:
-        prepared = prepare(
-            plan,
-            machine,
-            store,
+    with refusal_noted(options.out, argv):
+        plan = request.plan()
+        if options.jobs is None:
+            options = options.model_copy(update={"jobs": jobs_for(plan.cells, look_around())})
+        _check_tests(options.tests, request.clock)
+        load_known_splats()
+        # Read before runs/latest, which may be one of them, becomes this run.
+        baselines = [load_baseline(path) for path in options.baseline]
+        run = begin_run(
+            request,
             display,
-            options=request.cell_options(plan),
+            lambda: make_run_folder(options.out),
+            argv,
+            plan=plan,
             keep_going=options.keep_going,
         )
-        folder.write_artefacts(prepared.artefacts)
-        return _test_and_render(folder, request, options, display, prepared, baselines)
-    except BaseException as error:
-        end_by(folder, error)
-        raise
-
-
-def end_by(folder: RunFolder, error: BaseException) -> None:
-    """Note that an exception ended a run, unless its end is known already."""
-    info = folder.read_info()
-    if info is not None and info.finished is not None:
-        return
-    code = ExitCode.GUEST
-    if isinstance(error, HarnessError):
-        code = error.exit_code
-    elif isinstance(error, KeyboardInterrupt):
-        code = ExitCode.INTERRUPTED
-    reason = "interrupted" if code == ExitCode.INTERRUPTED else RunError.of(error).what
-    with suppress(HarnessError):  # the first error is the one to tell
-        folder.end(code, reason=reason, errors=[error])
+        with errors_noted(run.folder):
+            return _test_and_render(run, request, options, display, baselines)
 
 
 def _test_and_render(
-    folder: RunFolder,
+    run: Run,
     request: Request,
     options: RunOptions,
     display: Display,
-    prepared: Preparation,
     baselines: Sequence[Baseline],
 ) -> int:
     """Run pytest, then note the end and render what was recorded, also when it was stopped."""
     from harness.run.live import Live  # with pytest, after the checks
 
-    cells = [setup.cell for setup in prepared.artefacts.cells]
+    folder, failures = run.folder, run.failures
+    cells = [setup.cell for setup in run.setups]
     live = Live(display, [cell.name for cell in cells], options.jobs or 1)
     ended: int | None = None
     try:
@@ -163,13 +129,14 @@ def _test_and_render(
     chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
     error = live.fatal or _pytest_error(ended, live)
     try:
-        _finish(folder, display)
+        folder.observe_end()
+        _read_coverage(folder, display)
         if error:
             names = [cell.name for cell in chosen]
             folder.end(error.exit_code, reason=error.what, errors=[error], cells=names)
             found = None
         else:
-            found, error = _note_end(folder, options, ended, live, prepared, baselines, chosen)
+            found, error = _note_end(folder, options, ended, live, failures, baselines, chosen)
         # The verdict is kept from here on, whatever becomes of the reports.
         rendered = read_outcome(folder)
         write_reports(folder, rendered)
@@ -182,7 +149,7 @@ def _test_and_render(
         _remember(folder, outcome, display)
     if error:
         raise error
-    for failure in prepared.failures:
+    for failure in failures:
         display.note(f"error: {failure}")
     if found:
         _show_comparison(found)
@@ -194,7 +161,7 @@ def _note_end(
     options: RunOptions,
     ended: int | None,
     live: Live,
-    prepared: Preparation,
+    failures: Sequence[BuildError],
     baselines: Sequence[Baseline],
     cells: Sequence[Cell],
 ) -> tuple[Comparison | None, UserError | None]:
@@ -205,7 +172,7 @@ def _note_end(
     :raise GuestError: the host cannot keep it.
     """
     rendered = read_outcome(folder, cells, ending=_RECORDS_ALONE)
-    code, reason = verdict(ended, live, rendered.outcome, prepared.failures)
+    code, reason = verdict(ended, live, rendered.outcome, failures)
     found, error = None, None
     # A run that is not complete is not compared: what it lacks would look like a difference.
     if baselines and code <= ExitCode.TESTS_FAILED:
@@ -218,7 +185,7 @@ def _note_end(
             if found.exit_code:
                 reason = f"{reason}, and compared with the baseline: {found.reason}"
             code = worse(code, ExitCode(found.exit_code))
-    errors = [*prepared.failures, *([error] if error else [])]
+    errors = [*failures, *([error] if error else [])]
     folder.end(code, reason=reason, errors=errors, cells=[cell.name for cell in cells])
     return found, error
 
@@ -320,17 +287,6 @@ def verdict(
     return outcome.exit_code, outcome.reason
 
 
-def _finish(folder: RunFolder, progress: Progress) -> None:
-    """Note what the host was like at the end, and read what kernels have counted.
-
-    :raise GuestError: the host cannot keep it.
-    """
-    environment = folder.read_environment()
-    if environment:
-        write_environment(folder.path, finish(environment))
-    _read_coverage(folder, progress)
-
-
 def _read_coverage(folder: RunFolder, progress: Progress) -> None:
     """Read what kernels have counted; a run without that is complete all the same."""
     from harness.run.coverage import write_coverage
@@ -347,14 +303,6 @@ def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
     environment = folder.read_environment()
     began = environment.start.time if environment else datetime.now(UTC)
     remember(folder, outcome, f"{began:%Y-%m-%dT%H:%M:%SZ}", progress)
-
-
-def _load_baselines(paths: Sequence[Path]) -> list[Baseline]:
-    if not paths:
-        return []
-    from harness.results.compare.measured import load_baseline  # numpy, only for who compares
-
-    return [load_baseline(path) for path in paths]
 
 
 def _compare(
@@ -379,7 +327,13 @@ def _show_comparison(found: Comparison) -> None:
     print_comparison(make_console(), found)
 
 
-def _check_tests(tests: Sequence[str]) -> None:
+def _check_tests(tests: Sequence[str], clock: str) -> None:
     for test in tests:
         if not Path(test.partition("::")[0]).exists():
             raise UserError("there is no such test file or folder", where=test)
+    if tests and clock != "host":
+        raise UserError(
+            "tests of your own need a guest, and one that counts instructions has no way in or out",
+            where=f"--clock {clock} --tests {tests[0]}",
+            hint="leave one of them out",
+        )

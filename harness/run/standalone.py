@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 
 import pytest
 from pydantic import ValidationError
 
-from harness.artefacts.store import Store
 from harness.errors import UserError
 from harness.report.progress import RichProgress
 from harness.request.request import Request
 from harness.results.folder import RunFolder, make_run_folder
-from harness.run.prepare import choose_machine, prepare
+from harness.run.engine import begin_run
 
 #: Option → field of :class:`Request`; those in the first group take several values.
 _LISTS = {"kernel": "kernels", "cpu": "cpus", "smp": "smp", "cc": "compilers"}
@@ -42,7 +42,9 @@ def request_from(given: Mapping[str, str]) -> Request:
 def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
     """Plan and build, with progress on the terminal that pytest has captured already.
 
-    :raise HarnessError: as :func:`harness.run.prepare.prepare`.
+    The run has begun then; its end is for the caller to note.
+
+    :raise HarnessError: as :func:`harness.run.engine.begin_run`.
     """
     request = request_from(given)
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -50,18 +52,4 @@ def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolde
         if capture is not None:
             stack.enter_context(capture.global_and_fixture_disabled())
         progress = stack.enter_context(RichProgress())
-        plan = request.plan()
-        store = Store.open(progress)
-        machine = choose_machine(plan, request.qemu, store, progress)
-        prepared = prepare(
-            plan,
-            machine,
-            store,
-            progress,
-            options=request.cell_options(plan),
-            keep_going=False,
-        )
-        folder = make_run_folder(None)
-        folder.write_plan(plan)
-        folder.write_artefacts(prepared.artefacts)
-    return folder
+        return begin_run(request, progress, lambda: make_run_folder(None), sys.argv).folder

@@ -423,6 +423,12 @@ def test_pytest_by_hand(run: Run, folder: RunFolder, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 passed" in done.stdout
+    # Both have begun and ended as any run does.
+    for run_folder in (folder, RunFolder((tmp_path / "runs" / "latest").resolve())):
+        environment = run_folder.read_environment()
+        assert environment is not None
+        assert environment.end is not None
+        assert run_folder.read_ending().state == "ended"
 
 
 def test_gdb_stops_the_guests_kernel_where_another_shell_leads_it(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.results.folder import CellSetup, RunArtefacts, RunFolder
+from harness.results.records import Record, Recorder
 from harness.values import (
     Cell,
     CpuProfile,
@@ -84,4 +86,16 @@ def prepared(
             )
         )
     )
+    return run
+
+
+def ended(
+    folder: Path, code: int, *records: Record, errors: tuple[HarnessError, ...] = ()
+) -> RunFolder:
+    """Write a run's folder as one that ended leaves it for whoever started it."""
+    run = RunFolder(folder)
+    with Recorder(run.results) as recorder:
+        for record in records:
+            recorder.write(record)
+    run.end(code, errors=errors)
     return run

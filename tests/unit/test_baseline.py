@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import UserError
 from harness.report.render import render_run
-from harness.results.compare.measured import load_baseline, series_hash
+from harness.results.compare.measured import series_hash
+from harness.results.outcome import load_baseline
 from harness.results.records import Recorder
 from harness.values import KernelArtefact
 from tests.unit.results import make

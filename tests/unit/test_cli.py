@@ -21,7 +21,7 @@ from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
 from harness.results.folder import RunArtefacts, RunFolder
 from harness.results.records import Record, Recorder
-from harness.run import session
+from harness.run import engine, session
 from harness.run.prepare import Preparation
 from harness.values import Emulator, Plan
 from tests.unit import fake_guest
@@ -63,8 +63,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
             ]
             return Preparation(RunArtefacts(cells=tuple(cells)), failures)
 
-        monkeypatch.setattr(session, "choose_machine", lambda *_: FakeMachine())
-        monkeypatch.setattr(session, "prepare", prepare)
+        monkeypatch.setattr(engine, "choose_machine", lambda *_: FakeMachine())
+        monkeypatch.setattr(engine, "prepare", prepare)
         monkeypatch.setattr(vm, "start_guest", fake_guest.start_guest)
 
     return fake
@@ -352,13 +352,55 @@ def test_an_out_folder_that_holds_a_run_is_left_alone(
     assert "already holds a run" in capsys.readouterr().err
 
 
+def test_a_refused_run_says_so_in_the_folder_that_was_made_for_it(fake: Fake) -> None:
+    fake({"api/a": GOOD})
+    assert run("--out", "nowhere", "--cpu", "no-such") == 2
+    assert not Path("nowhere").exists()
+    Path("mine").mkdir()
+    assert run("--out", "mine", "--baseline", "no-such") == 2
+    info = RunFolder(Path("mine")).read_info()
+    assert info is not None
+    assert (info.exit_code, [error.what for error in info.errors]) == (2, [info.reason])
+    assert info.reason.startswith("there is no such run")
+    # It has not begun, and another may begin there; what that one leaves stays.
+    assert run("--out", "mine") == 0
+    left = {path: path.read_bytes() for path in Path("mine").iterdir() if path.is_file()}
+    assert run("--out", "mine", "--baseline", "no-such") == 2
+    assert {path: path.read_bytes() for path in Path("mine").iterdir() if path.is_file()} == left
+
+
+FUZZ = ["fuzz", "--series", "none", "--cpu", "hidden,hidden-amd", "--scripts", "1"]
+
+
+def test_a_search_leaves_a_run_that_ended(fake: Fake) -> None:
+    # This program plays no script, so that the first of them is a finding.
+    fake({"fuzz/interpreter": "exit 3"})
+    assert cli.invoke([*FUZZ, "--out", "mine"]) == 1
+    run = RunFolder(Path("mine"))
+    info, environment = run.read_info(), run.read_environment()
+    assert info is not None
+    assert (info.exit_code, info.reason) == (1, "findings: 1")
+    assert environment is not None
+    assert environment.end is not None
+    assert len(run.read_plan().cells) == len(run.read_artefacts().cells) == 2
+    assert run.read_ending().state == "ended"
+
+
+def test_a_search_whose_guests_do_not_boot_has_its_error_as_data(fake: Fake) -> None:
+    fake({"fuzz/interpreter": "exit 3"}, cmdline="fail-boot")
+    assert cli.invoke([*FUZZ, "--out", "other"]) == 4
+    info = RunFolder(Path("other")).read_info()
+    assert info is not None
+    assert (info.exit_code, [error.kind for error in info.errors]) == (4, ["GuestError"])
+
+
 def test_an_unexpected_error_shows_a_traceback_only_with_debug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(session, "choose_machine", broken)
+    monkeypatch.setattr(engine, "choose_machine", broken)
     assert run() == 4
     err = capsys.readouterr().err
     assert "unexpected RuntimeError: a bug" in err
@@ -378,7 +420,7 @@ def test_each_family_of_errors_has_its_code(
         def fail(*_: object, family: type[HarnessError] = family) -> None:
             raise family("what", where="there", hint="do this")
 
-        monkeypatch.setattr(session, "choose_machine", fail)
+        monkeypatch.setattr(engine, "choose_machine", fail)
         assert run() == family.exit_code
         assert capsys.readouterr().err.endswith("error: what\n  where: there\n  hint: do this\n")
 
@@ -690,7 +732,7 @@ def test_what_ends_a_run_before_its_tests_is_kept(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(session, "prepare", fail)
+    monkeypatch.setattr(engine, "prepare", fail)
     assert run("--out", "mine", "-k", "api") == code
     info = RunFolder(Path("mine")).read_info()
     assert info is not None

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.errors import UserError
-from harness.results.compare.baseline import BASELINE_FILE, Baseline, Clock, make_baseline
+from harness.results.compare.baseline import Baseline, Clock, make_baseline
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.measurements import Measurement
 from harness.results.records import read_records
 from harness.results.summary import Outcome
 from harness.values import KernelArtefact
-
-
-def load_baseline(path: Path) -> Baseline:
-    """Read a baseline from a run's folder, or from a file that was kept of one.
-
-    A run's folder is read from its results, so that it need not be one of this version.
-
-    :raise UserError: it is neither.
-    """
-    if path.is_dir():
-        from harness.results.outcome import read_outcome  # which makes baselines, too
-
-        return read_outcome(RunFolder(path.resolve())).baseline
-    try:
-        return Baseline.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"there is no such run: {error.strerror}",
-            where=path,
-            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
-        ) from error
-    except ValidationError as error:
-        raise UserError(
-            f"this is no baseline: {error.errors()[0]['msg']}",
-            where=path,
-            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
-        ) from error
 
 
 def baseline_of(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import ANY
 
 import pytest
 
@@ -19,15 +20,16 @@ from harness.artefacts.store import Store
 from harness.campaigns import child_runs
 from harness.campaigns.bisect import BisectOptions, bisect, judge, run_argv
 from harness.campaigns.bisect_range import CommitLine
-from harness.campaigns.child_runs import Ran
+from harness.campaigns.child_runs import run_child
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.progress import Silent
 from harness.request.profiles import KernelOverrides, load_kernel
 from harness.request.request import Request
 from harness.results.bisection import BISECT_FILE, Bisection, Point, Step
 from harness.results.folder import RunFolder
-from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
+from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
 from harness.values import KernelProfile
+from tests.unit.runs import ended
 
 from .conftest import git, make_checkout, snapshot
 
@@ -51,12 +53,6 @@ def lost(verdict: str, program: str | None = None) -> GuestFailureRecord:
     return GuestFailureRecord(cell=CELL, verdict=verdict, message="it is gone", program=program)
 
 
-def write_run(folder: Path, *records: Record) -> None:
-    with Recorder(RunFolder(folder).results) as recorder:
-        for record in records:
-            recorder.write(record)
-
-
 class Looks:
     """Takes the place of ``uintr-harness run``: what the tree of the profile holds is the verdict.
 
@@ -77,13 +73,16 @@ class Looks:
         text = self.look(profile)
         self.seen.append(text)
         if "NO BUILD" in text:
-            on_line("error: the kernel does not build")
-            return ExitCode.BUILD
-        if "NO BOOT" in text:
-            write_run(out, lost("panic-before-init"))
-            return ExitCode.GUEST
-        write_run(out, *([failing()] if "BUG" in text else []))
-        return ExitCode.TESTS_FAILED if "BUG" in text else ExitCode.PASSED
+            ended(out, ExitCode.BUILD, errors=(BuildError("the kernel does not build"),))
+        elif "NO BOOT" in text:
+            ended(out, ExitCode.GUEST, lost("panic-before-init"))
+        elif "BUG" in text:
+            ended(out, ExitCode.TESTS_FAILED, failing())
+        else:
+            ended(out, ExitCode.PASSED)
+        # What counts is what the folder tells.
+        on_line("error: this line is nobody's")
+        return 1
 
     def look(self, profile: KernelProfile) -> str:
         store = Store.open()
@@ -102,7 +101,7 @@ class Builds(Looks):
         try:
             return super().__call__(argv, log, on_line)
         except BuildError as error:
-            on_line(f"error: {error}")
+            ended(Path(argv[argv.index("--out") + 1]), ExitCode.BUILD, errors=(error,))
             return ExitCode.BUILD
 
     def look(self, profile: KernelProfile) -> str:
@@ -426,10 +425,10 @@ def test_a_long_stretch_that_does_not_build_is_left_soon(tmp_path: Path) -> None
 
     def start(argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
         number = int(log.parent.name.partition("-")[2])
-        if 400 <= number < 600:
-            return ExitCode.BUILD
-        write_run(log.parent / "run", *([failing()] if number >= 900 else []))
-        return ExitCode.TESTS_FAILED if number >= 900 else ExitCode.PASSED
+        code = ExitCode.TESTS_FAILED if number >= 900 else ExitCode.PASSED
+        code = ExitCode.BUILD if 400 <= number < 600 else code
+        ended(log.parent / "run", code, *([failing()] if number >= 900 else []))
+        return code
 
     line: Any = Many(1000)
     found, _ = bisect(
@@ -612,6 +611,22 @@ def test_the_command_of_a_step() -> None:
     ]
 
 
+def judged(
+    folder: Path, code: int, *records: Record, boot_failure: Literal["skip", "bad"] = "skip"
+) -> dict[str, object]:
+    """Return what a run says of its kernel that ended so."""
+
+    def start(_argv: Sequence[str], _log: Path, on_line: Callable[[str], None]) -> int:
+        on_line("error: no disk")
+        ended(
+            folder, code, *records, errors=(BuildError("it does not build"),) if code == 3 else ()
+        )
+        return code
+
+    ran = run_child([], folder, folder.parent / "log", lambda _: None, start)
+    return judge(ran, folder, boot_failure)
+
+
 SPLAT = SplatRecord(cell=CELL, kind="warn", title="WARNING: x")
 
 
@@ -640,18 +655,17 @@ SPLAT = SplatRecord(cell=CELL, kind="warn", title="WARNING: x")
 def test_what_a_run_says_of_its_kernel(
     tmp_path: Path, code: int, records: list[Record], expected: tuple[str, str | None, str]
 ) -> None:
-    write_run(tmp_path / "run", *records)
-    ran = Ran(code, ("error: it does not build",), 1.0)
-    found = judge(ran, tmp_path / "run", "skip")
+    found = judged(tmp_path / "run", code, *records)
     assert (found["verdict"], found.get("cause"), found.get("by", "")) == expected
+    if found.get("cause") == "build":
+        assert found["message"] == "it does not build"
 
 
 def test_what_does_not_boot_is_bad_if_so_asked(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", lost("silent"))
-    found = judge(Ran(4, (), 1.0), tmp_path / "run", "bad")
+    found = judged(tmp_path / "run", 4, lost("silent"), boot_failure="bad")
     assert (found["verdict"], found["cause"]) == ("bad", None)
-    write_run(tmp_path / "other", lost("qemu-died"))
-    assert judge(Ran(4, (), 1.0), tmp_path / "other", "bad")["verdict"] == "skip"
+    found = judged(tmp_path / "other", 4, lost("qemu-died"), boot_failure="bad")
+    assert found["verdict"] == "skip"
 
 
 @pytest.mark.parametrize(
@@ -661,4 +675,25 @@ def test_a_run_that_says_nothing_ends_the_search(
     tmp_path: Path, code: int, family: type[HarnessError]
 ) -> None:
     with pytest.raises(family):
-        judge(Ran(code, ("error: no disk",), 1.0), tmp_path / "run", "skip")
+        judged(tmp_path / "run", code)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(0, 4), (1, 4), (2, 2), (3, 4), (4, 4), (-9, 4), (130, 130)]
+)
+def test_a_process_alone_makes_no_run_pass_or_fail(
+    tmp_path: Path, code: int, expected: int
+) -> None:
+    def start(_argv: Sequence[str], _log: Path, on_line: Callable[[str], None]) -> int:
+        on_line("error: this line is nobody's")
+        return code
+
+    ran = run_child([], tmp_path / "run", tmp_path / "log", lambda _: None, start)
+    assert ran.exit_code == expected
+    assert ran.error == f"the run ended with {code} and did not say why"
+    # It was killed at its work, and what it had recorded is no verdict.
+    RunFolder(tmp_path / "run").path.mkdir()
+    RunFolder(tmp_path / "run").begin([])
+    assert run_child([], tmp_path / "run", tmp_path / "log", lambda _: None, start) == ran._replace(
+        seconds=ANY
+    )

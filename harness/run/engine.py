@@ -1,0 +1,106 @@
+"""The frame of every run: prepare it, write down what is run, and note how it ended.
+
+Each command that starts guests begins here, so that each folder has ``run.json``,
+``environment.json``, ``plan.json`` and ``artefacts.json``. What the guests do is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.artefacts.store import Store
+from harness.errors import BuildError, ExitCode, HarnessError
+from harness.progress import Progress
+from harness.request.request import Request
+from harness.results.ending import RunError
+from harness.results.folder import CellSetup, RunFolder, make_run_folder
+from harness.run.prepare import Machine, choose_machine, prepare
+from harness.values import Plan
+
+
+class Run(NamedTuple):
+    """A run whose guests can start."""
+
+    folder: RunFolder
+    #: The cells that can run.
+    setups: tuple[CellSetup, ...]
+    #: The builds that failed, and cost other cells.
+    failures: tuple[BuildError, ...]
+
+
+def begin_run(
+    request: Request,
+    progress: Progress,
+    make_folder: Callable[[], RunFolder],
+    argv: Sequence[str],
+    *,
+    plan: Plan | None = None,
+    machine: Machine | None = None,
+    keep_going: bool = False,
+) -> Run:
+    """Prepare a run and write what is run into its folder; the caller has to end it.
+
+    :param make_folder: makes the folder, once QEMU has taken each CPU of the plan.
+    :param argv: the command line that ``run.json`` names.
+    :param plan: the cells; by default the request's.
+    :param machine: the QEMU; by default what the request asks for.
+    :param keep_going: whether other cells still run when the build for one failed.
+    :raise UserError: the request names something that does not exist or cannot run here.
+    :raise BuildError: nothing is left that can run, or not ``keep_going``.
+    :raise GuestError: the host cannot take the results, or QEMU does not start.
+    """
+    plan = plan or request.plan()
+    store = Store.open(progress)
+    machine = machine or choose_machine(plan, request.qemu, store, progress)
+    folder = make_folder()
+    folder.write_plan(plan)
+    folder.begin(argv, qemu=machine.emulator.binary)
+    with errors_noted(folder):
+        options = request.cell_options(plan)
+        prepared = prepare(plan, machine, store, progress, options=options, keep_going=keep_going)
+        folder.write_artefacts(prepared.artefacts)
+    return Run(folder, prepared.artefacts.cells, prepared.failures)
+
+
+@contextmanager
+def errors_noted(folder: RunFolder) -> Iterator[None]:
+    """Note in ``run.json`` that an exception ended a run, unless its end is known already."""
+    try:
+        yield
+    except BaseException as error:
+        info = folder.read_info()
+        if info is None or info.finished is None:
+            with suppress(HarnessError):  # the first error is the one to tell
+                _end_by(folder, error)
+        raise
+
+
+@contextmanager
+def refusal_noted(out: Path | None, argv: Sequence[str]) -> Iterator[None]:
+    """Note what stopped a run before it had a folder, too, if ``out`` is there for it.
+
+    A command that starts runs makes the folder of each, and reads there how it ended.
+    """
+    try:
+        yield
+    except BaseException as error:
+        info = RunFolder(out).read_info() if out else None
+        if out and out.is_dir() and not (info and RunError.of(error) in info.errors):
+            with suppress(HarnessError):  # among others, that it holds another run
+                folder = make_run_folder(out)
+                folder.begin(argv)
+                _end_by(folder, error)
+        raise
+
+
+def _end_by(folder: RunFolder, error: BaseException) -> None:
+    code = ExitCode.GUEST
+    if isinstance(error, HarnessError):
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
+    reason = "interrupted" if code == ExitCode.INTERRUPTED else RunError.of(error).what
+    folder.end(code, reason=reason, errors=[error])
