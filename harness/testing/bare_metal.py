@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from harness.errors import HarnessError, UserError
+from harness.errors import UserError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
 from harness.guest.verdict.deadlines import CALIBRATION
+from harness.guest.verdict.failure import Completed
 from harness.results.folder import attempt_name, bare_metal_script
 from harness.testing.itemrun import ItemRun
 
@@ -30,13 +32,8 @@ def wanted_rounds() -> int:
 class BareMetalRun(ItemRun):
     """A program that QEMU runs instead of a kernel."""
 
-    def run(self) -> None:
-        """Run it; each case is recorded and reported the moment its line is complete.
-
-        :raise GuestError: QEMU did not start.
-        """
+    def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
         program, setup = self._program, self._cell.setup
-        self._output.parent.mkdir(parents=True, exist_ok=True)
         factor = CALIBRATION.factor(setup.guest_spec())
         rounds = wanted_rounds()
         spec = BareMetalSpec(
@@ -48,32 +45,11 @@ class BareMetalRun(ItemRun):
             factor=factor,
             rounds=rounds,
         )
-        self._journal.start()
-        with self._output.open("wb", buffering=0) as output:
-
-            def on_stdout(data: bytes) -> None:
-                output.write(data)
-                self._hear(data)
-
-            try:
-                done, reason = run_bare_metal(
-                    spec,
-                    bare_metal_script(self._cell.folder, program.name).parent,
-                    timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
-                    on_stdout=on_stdout,
-                    limit=program.output_limit,
-                    said_as=attempt_name(program.path.name, self._attempt),
-                )
-            except HarnessError as error:
-                self._tell(self._reader.close(None, reason=error.what))
-                self._journal.failure(self._cell.name, program.name, error)
-                raise
-        reason = done.cut_short or reason
-        self._tell(
-            self._reader.close(
-                done.returncode, signal=done.signal, reason=reason, stderr=done.stderr
-            )
-        )
-        self._journal.program(
-            self._cell.name, program.name, done, self._reader, attempt=self._attempt
+        return run_bare_metal(
+            spec,
+            bare_metal_script(self._cell.folder, program.name).parent,
+            timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
+            on_stdout=hear,
+            limit=program.output_limit,
+            said_as=attempt_name(program.path.name, self._attempt),
         )

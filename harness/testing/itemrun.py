@@ -1,39 +1,51 @@
-"""What is the same in every run of a program: where it goes, and how its cases are told."""
+"""One run of a program in a cell, the same by whatever way it gets to a machine."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from typing import IO, ClassVar
 
+from harness.errors import HarnessError
 from harness.guest.limits import Enough
+from harness.guest.verdict.failure import Completed
 from harness.results.folder import attempt_name
+from harness.results.ktap.exit_status import EXIT_SKIP
 from harness.results.ktap.reader import CaseResult, KtapReader
 from harness.results.ktap.selftest import SelftestReader
+from harness.results.records import HostLoad
 from harness.run.cellguest import CellGuest
-from harness.run.journal import Journal
+from harness.run.journal import SAMPLES, Journal
 from harness.values import Program
 
 #: Called with each case as it happens.
-Report = Callable[[CaseResult], None]
+OnCase = Callable[[CaseResult], None]
 
 
 class ItemRun:
     """One program in one cell, from its first byte to its last case.
 
+    Where it runs is :meth:`_execute`'s. What it prints is kept and read as it comes, and each case
+    is recorded and told the moment its line is complete.
+
     :param attempt: counted from 1; a later one has files of its own.
     """
+
+    #: Whether it runs in the cell's guest, which has to be there before it.
+    needs_guest: ClassVar[bool] = False
 
     def __init__(
         self,
         cell: CellGuest,
         program: Program,
         journal: Journal,
-        report: Report,
+        on_case: OnCase,
         attempt: int = 1,
     ) -> None:
         self._cell = cell
         self._program = program
         self._journal = journal
-        self._report = report
+        self._on_case = on_case
         self._attempt = attempt
         #: Whether a case of it has failed so far.
         self.failed = False
@@ -43,23 +55,76 @@ class ItemRun:
         self._samples = cell.folder / "samples" / name
 
     def run(self) -> None:
-        """Run it; each case is recorded and reported the moment its line is complete."""
+        """Run it to its end.
+
+        :raise GuestFailure: the guest died; the cases until then have been told, and one more that
+            says that the rest is lost.
+        :raise GuestError: QEMU did not start.
+        """
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._samples, ignore_errors=True)
+        self._journal.start()
+        with self._output.open("wb", buffering=0) as output:
+
+            def hear(data: bytes) -> None:
+                output.write(data)
+                self._tell(self._reader.feed(data))
+                if self._reader.full:  # more cases than are kept
+                    raise Enough(self._reader.full)
+
+            try:
+                done, reason = self._execute(hear)
+            except HarnessError as error:
+                self._tell(self._reader.close(None, reason=error.what))
+                if not self.needs_guest:  # the cell records what becomes of its own guest
+                    self._journal.failure(self._cell.name, self._program.name, error)
+                raise
+            self._keep(output, done)
+        cases = self._reader.close(
+            done.returncode,
+            signal=done.signal,
+            reason=done.cut_short or reason,
+            stderr=done.stderr,
+        )
+        self._tell(cases)
+        self._journal.program(
+            self._cell.name, self._program.name, done, self._reader, attempt=self._attempt
+        )
+        self._finish(done)
+
+    def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
+        """Run the program; return what it gave, and why it has neither exit code nor signal.
+
+        :param hear: takes its standard output as it comes.
+        """
         raise NotImplementedError
+
+    def _keep(self, output: IO[bytes], done: Completed) -> None:
+        """Complete the file of its output."""
+
+    def _finish(self, done: Completed) -> None:
+        """Do what is left to do when its cases have been told."""
 
     def _make_reader(self) -> KtapReader | SelftestReader:
         return KtapReader()
-
-    def _hear(self, data: bytes) -> None:
-        """Read output as it comes.
-
-        :raise Enough: the program has reported more cases than are kept.
-        """
-        self._tell(self._reader.feed(data))
-        if self._reader.full:
-            raise Enough(self._reader.full)
 
     def _tell(self, cases: list[CaseResult]) -> None:
         for case in cases:
             self.failed |= case.status == "fail"
             self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
-            self._report(case)
+            self._on_case(case)
+
+    def _record_samples(
+        self, done: Completed, host: HostLoad | None = None, *, restored: bool = False
+    ) -> None:
+        """Record the distributions of the raw samples; without any, a case has failed."""
+        wrong = self._journal.samples(
+            self._cell.name,
+            self._program.name,
+            self._samples,
+            attempt=self._attempt,
+            host=host,
+            restored=restored,
+        )
+        if wrong and done.returncode != EXIT_SKIP and not self._reader.counts["fail"]:
+            self._tell([CaseResult(name=SAMPLES, status="fail", message="; ".join(wrong))])

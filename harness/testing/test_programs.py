@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
-from harness.testing.bare_metal import BareMetalRun
-from harness.testing.counted import CountedRun
-from harness.testing.itemrun import ItemRun, Report
-from harness.testing.programs import ProgramRun
-from harness.testing.selftests import MissingRun, SelftestRun
+from harness.testing.itemrun import OnCase
+from harness.testing.ways import way_to_run
 
 if TYPE_CHECKING:
     from harness.results.ktap.reader import CaseResult
     from harness.run.cellguest import CellGuest
     from harness.run.journal import Journal
-    from harness.values import Program
 
 
 def test_program(
@@ -34,12 +30,12 @@ def test_program(
     program that passes then is flaky. It has failed all the same.
     """
     found = guest.program(program)
-    kind = _kind(guest, found)
-    report = _reporter(subtests)
+    way = way_to_run(guest.setup, found)
+    on_case = _subtest_of_each(subtests)
     lost: list[HarnessError] = []
     for attempt in range(uintr_attempt, uintr_attempt + 1 + uintr_retries):
-        run = kind(guest, found, uintr_journal, report, attempt)
-        if attempt > uintr_attempt and issubclass(kind, ProgramRun):
+        run = way(guest, found, uintr_journal, on_case, attempt)
+        if attempt > uintr_attempt and way.needs_guest:
             guest.ready(fresh=True)
         try:
             run.run()
@@ -51,21 +47,10 @@ def test_program(
         raise lost[0]
 
 
-def _kind(guest: CellGuest, program: Program) -> type[ItemRun]:
-    """Return how a program of a cell is run."""
-    if program.missing:
-        return MissingRun
-    if program.kind == "bare-metal":
-        return BareMetalRun
-    if program.kind == "kselftest":
-        return SelftestRun
-    return CountedRun if guest.setup.cell.clock == "icount" else ProgramRun
-
-
-def _reporter(subtests: pytest.Subtests) -> Report:
+def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
     """Return what makes a subtest of each case."""
 
-    def report(case: CaseResult) -> None:
+    def on_case(case: CaseResult) -> None:
         try:
             with subtests.test(msg=case.name):
                 if case.status == "fail":
@@ -78,4 +63,4 @@ def _reporter(subtests: pytest.Subtests) -> Report:
             # down under a running program; pytest stops after this test anyway.
             pass
 
-    return report
+    return on_case

@@ -1,0 +1,32 @@
+"""Which way a program of a cell gets to a machine; decided here alone."""
+
+from __future__ import annotations
+
+from harness.results.folder import CellSetup
+from harness.testing.bare_metal import BareMetalRun
+from harness.testing.counted import CountedRun
+from harness.testing.itemrun import ItemRun
+from harness.testing.programs import ProgramRun
+from harness.testing.selftests import MissingRun, SelftestRun
+from harness.values import Program
+
+
+def way_to_run(setup: CellSetup, program: Program) -> type[ItemRun]:
+    """Return how a program is run in a cell."""
+    if program.missing:
+        return MissingRun
+    if program.kind == "bare-metal":
+        return BareMetalRun
+    if program.kind == "kselftest":
+        return SelftestRun
+    return CountedRun if setup.cell.clock == "icount" else ProgramRun
+
+
+def needs_guest(setup: CellSetup, program: Program | None) -> bool:
+    """Tell whether a test needs the guest of its cell.
+
+    :param program: what the test runs; None for a developer's own test.
+    """
+    if program is None:
+        return setup.cell.clock == "host"
+    return way_to_run(setup, program).needs_guest
