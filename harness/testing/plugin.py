@@ -15,32 +15,28 @@ from typing import Any
 
 import pytest
 
-from harness.artefacts.store import Hold, hold_all
+from harness.artefacts.store import hold_all
 from harness.errors import ExitCode, HarnessError
-from harness.guest.verdict.known_splats import KnownSplat, load_known_splats
+from harness.guest.verdict.known_splats import load_known_splats
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
+from harness.testing.stash import (
+    ATTEMPT,
+    BY_HAND,
+    CELL,
+    CELLS,
+    HOLDS,
+    JOURNAL,
+    KNOWN,
+    OWN,
+    PROGRAM,
+    RUN,
+    RUN_OF_WORKERS,
+    TROUBLES,
+)
+from harness.testing.ways import needs_guest
 from harness.values import Program
-
-RUN = pytest.StashKey[RunFolder]()
-#: By which name workers of pytest-xdist are told the run's folder.
-RUN_OF_WORKERS = "uintr_run"
-CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
-JOURNAL = pytest.StashKey[Journal]()
-KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
-#: Keeps the artefacts in the store for as long as pytest runs.
-HOLDS = pytest.StashKey[list[Hold]]()
-#: Troubles in the journal when a test began.
-TROUBLES = pytest.StashKey[int]()
-#: Whether nobody else will note how the run ended.
-BY_HAND = pytest.StashKey[bool]()
-#: Names in a report's user properties.
-CELL, PROGRAM = "cell", "program"
-#: Set for a test that is no program: a developer's own.
-OWN = "own"
-#: Which run of a repeated test it is, from 1; also the fixture that says so.
-ATTEMPT = "uintr_attempt"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
         if hasattr(config.hook, "pytest_xdist_make_scheduler"):
-            from harness.testing import schedule  # only with pytest-xdist
+            from harness.testing import schedule  # pytest-xdist, which need not be there
 
             config.pluginmanager.register(schedule)
     except HarnessError as error:
@@ -223,7 +219,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     cell: CellGuest = request.getfixturevalue("guest")
     cell.user = dict(request.node.user_properties)[PROGRAM]
     program = _program(cell.setup, _params(request.node).get("program"))
-    if _needs_no_guest(cell.setup, program):
+    if not needs_guest(cell.setup, program):
         yield
         return
     isolate = request.config.getoption("--uintr-isolate") or (program and program.isolate)
@@ -327,13 +323,6 @@ def _program(setup: CellSetup, name: object) -> Program | None:
     return next((found for found in setup.programs.programs if found.name == name), None)
 
 
-def _needs_no_guest(setup: CellSetup, program: Program | None) -> bool:
-    """Tell whether a test's program brings, or gets, a machine of its own, or does not run."""
-    if setup.cell.clock == "icount":
-        return True
-    return program is not None and (program.kind == "bare-metal" or bool(program.missing))
-
-
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:
     """Return a developer's test as pytest takes it from the current folder, without its cell."""
     name, _, params = item.name.partition("[")
@@ -373,14 +362,17 @@ def _splat_text(cell: CellGuest) -> str:
 def _begins(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
     """Tell whether this pytest is the whole run, and note that it begins.
 
-    A run that has begun is somebody else's to end; one that has ended begins once more.
+    One that was just prepared has begun. A run that has begun is somebody else's to end; one that
+    has ended begins once more.
     """
     if hasattr(config, "workerinput"):
         return False
+    if prepared:
+        return True
     info = run.read_info()
-    if not prepared and info is not None and info.finished is None:
+    if info is not None and info.finished is None:
         return False
-    run.begin(sys.argv)
+    run.begin(sys.argv, qemu=run.read_artefacts().cells[0].emulator.binary)
     return True
 
 

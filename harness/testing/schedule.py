@@ -12,7 +12,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.run.live import cell_of
-from harness.testing.plugin import CELLS, RUN, RUN_OF_WORKERS
+from harness.testing.stash import CELLS, RUN, RUN_OF_WORKERS
 
 
 class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
