@@ -21,9 +21,12 @@ Clock = Literal["host", "icount"]
 
 
 class Value(BaseModel):
-    """A frozen record that refuses fields it does not know."""
+    """A frozen record that refuses fields it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field whose name in JSON is a keyword of Python has an alias.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 # --- where a kernel or an emulator comes from -----------------------------------------------

@@ -174,7 +174,7 @@ class _Search:
 
     def _write(self, **changes: object) -> None:
         self.found = self.found.model_copy(update=changes)
-        self.found.write(self.folder)
+        self.found.write(self.folder / BISECT_FILE)
 
     def _point(self, id_: str) -> Point:
         return Point(id=id_, subject=self.line.subject(id_))

@@ -85,13 +85,12 @@ def run_child(
     folder = RunFolder(run)
     info, ending = folder.read_info(), folder.read_ending()
     if info is not None and info.finished is not None:
-        error = info.errors[-1].what if info.errors else ""
-        return ChildRun(ending.exit_code, error, tuple(said), seconds)
+        why = info.errors[-1].what if info.errors else ""
+        return ChildRun(ending.exit_code, why, tuple(said), seconds)
     told = code in {ExitCode.USAGE, ExitCode.INTERRUPTED}
     exit_code = ExitCode(code) if told else ExitCode.GUEST
-    return ChildRun(
-        exit_code, f"the run ended with {code} and did not say why", tuple(said), seconds
-    )
+    why = f"the run ended with {code} and did not say why"
+    return ChildRun(exit_code, why, tuple(said), seconds)
 
 
 def failures(run: Path) -> Iterator[Failure]:

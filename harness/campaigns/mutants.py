@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from harness import paths
 from harness.artefacts.emulator.choice import OURS
@@ -38,7 +38,7 @@ from harness.errors import BuildError, ExitCode, GuestError, UserError
 from harness.names import DEFAULT_KERNEL
 from harness.progress import Progress
 from harness.request.profiles import load_emulator, load_kernel
-from harness.results.summary import write_atomically
+from harness.results.document import Document
 from harness.values import Compiler, EmulatorProfile, FolderSeries, KernelProfile, Value
 
 Of = Literal["emulator", "kernel"]
@@ -124,12 +124,9 @@ class Result(Value):
     seconds: float = 0.0
 
 
-class Report(Value):
+class Report(Document):
     """``mutants.json``: rewritten as a whole after each mutant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     of: Of
     #: The profile whose series was changed.
     profile: str
@@ -287,7 +284,7 @@ def prove(
         report = report.model_copy(
             update={"results": results, "totals": dict(Counter(one.status for one in results))}
         )
-        write_atomically(out / MUTANTS_FILE, report.model_dump_json(by_alias=True, indent=2) + "\n")
+        report.write(out / MUTANTS_FILE)
         on_result(result)
     return report
 

@@ -134,7 +134,7 @@ class _Checker:
         for number in range(1, len(self.patches) + 1):
             step = self._step(number)
             result = result.model_copy(update={"patches": (*result.patches, step)})
-            result.write(self.folder)
+            result.write(self.folder / SERIES_FILE)
             if not step.applies:
                 break
         return result

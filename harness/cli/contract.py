@@ -44,7 +44,7 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
     if holes:
         shown = found.model_copy(update={"statements": found.holes})
     if form == "json":
-        click.echo(shown.model_dump_json(by_alias=True, indent=2))
+        click.echo(shown.to_json(), nl=False)
         return code
     sheet = report.by_cases(shown) if run is None else report.matrix(shown)
     if form == "markdown":

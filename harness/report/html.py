@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jinja2
 
 from harness.errors import UserError
+from harness.lib.files import write_atomically
 from harness.lib.text import clean_line
 from harness.report import contract, coverage, rows
 from harness.report.charts import boot_charts, latency_charts
@@ -18,7 +19,7 @@ from harness.results.compare.comparison import COMPARISON_FILE, Comparison
 from harness.results.contract import coverage as contract_coverage
 from harness.results.contract import read_claims, read_contract
 from harness.results.environment import Environment
-from harness.results.summary import Outcome, write_atomically
+from harness.results.summary import Outcome
 
 HTML_FILE = "report.html"
 _TEMPLATE = "report.html.j2"

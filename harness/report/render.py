@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
+from harness.lib.files import write_atomically
 from harness.report.junit import render_junit
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
 from harness.results.outcome import RunOutcome, read_outcome, records_of
 from harness.results.records import CaseRecord
 from harness.results.reproducer import Reproduction, freeze, write_script
-from harness.results.summary import Outcome, write_atomically, write_summary
+from harness.results.summary import Outcome
 from harness.values import Cell
 
 
@@ -24,8 +25,8 @@ def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
     from harness.results.compare.baseline import BASELINE_FILE
 
     outcome = rendered.outcome
-    write_atomically(folder.path / BASELINE_FILE, rendered.baseline.to_json())
-    write_summary(folder.path, outcome.summary)
+    rendered.baseline.write(folder.path / BASELINE_FILE)
+    outcome.summary.write(folder.summary)
     names = [cell.name for cell in outcome.summary.cells]
     write_atomically(folder.junit, render_junit(records_of(folder), names, outcome.unexplained))
     for case in outcome.failures:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-
 from harness.errors import ExitCode
-from harness.results.summary import write_atomically
+from harness.results.document import Document
 from harness.values import Value
 
 BISECT_FILE = "bisect.json"
@@ -49,12 +46,9 @@ class Step(Value):
     folder: str
 
 
-class Bisection(Value):
+class Bisection(Document):
     """``bisect.json``: rewritten as a whole after each step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     of: Literal["commits", "patches"]
     kernel: str
     #: The checkout, or the tree that the patches are for.
@@ -82,10 +76,3 @@ class Bisection(Value):
     def step_of(self, point: Point) -> Step:
         """Return the step in which a point was run."""
         return next(step for step in self.steps if step.point == point)
-
-    def write(self, folder: Path) -> None:
-        """Put ``bisect.json`` into a folder.
-
-        :raise GuestError: the host cannot keep it.
-        """
-        write_atomically(folder / BISECT_FILE, self.model_dump_json(by_alias=True, indent=2) + "\n")

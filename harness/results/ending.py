@@ -36,7 +36,7 @@ _SEVERITY = (
 class RunError(Value):
     """An error that a run ended with, or that cost it a cell."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     #: The class: ``UserError``, ``BuildError``, ``GuestError``, or that of a defect.
     kind: str
@@ -72,7 +72,7 @@ class RunInfo(Value):
     """``run.json``: how the run was started, and how it ended."""
 
     # A later version may add fields; the verdict must still be readable.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     version: str
     argv: tuple[str, ...]

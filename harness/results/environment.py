@@ -12,13 +12,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import psutil
-from pydantic import ConfigDict, Field
 
 from harness import __version__
-from harness.results.summary import write_atomically
+from harness.results.document import Document
 from harness.values import Value
 
 ENVIRONMENT_FILE = "environment.json"
@@ -49,12 +47,9 @@ class Host(Value):
     system: str
 
 
-class Environment(Value):
+class Environment(Document):
     """``environment.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     host: Host
     #: First line of what each tool says about its version.
     tools: dict[str, str]
@@ -87,16 +82,6 @@ def finish(environment: Environment, now: Moment | None = None) -> Environment:
     stolen = end.stolen_ticks - environment.start.stolen_ticks
     percent = round(100 * stolen / ticks, 2) if ticks > 0 else None
     return environment.model_copy(update={"end": end, "steal_percent": percent})
-
-
-def write_environment(folder: Path, environment: Environment) -> Path:
-    """Write ``environment.json`` into a run's folder.
-
-    :raise GuestError: the host cannot keep it.
-    """
-    path = folder / ENVIRONMENT_FILE
-    write_atomically(path, environment.model_dump_json(by_alias=True, indent=2) + "\n")
-    return path
 
 
 def host() -> Host:

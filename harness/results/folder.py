@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from harness import __version__
 from harness.errors import GuestError, UserError
 from harness.guest.spec import GuestSpec
+from harness.lib.files import write_atomically
 from harness.results.ending import (
     RUN_FILE,
     Ending,
@@ -31,9 +32,8 @@ from harness.results.environment import (
     Environment,
     finish,
     observe,
-    write_environment,
 )
-from harness.results.summary import SUMMARY_FILE, write_atomically
+from harness.results.summary import SUMMARY_FILE
 from harness.values import (
     Accel,
     Cell,
@@ -186,7 +186,7 @@ class RunFolder:
         """
         self._write(RUN_FILE, RunInfo(version=__version__, argv=tuple(argv), started=_now()))
         if qemu:
-            write_environment(self.path, observe({"qemu": [str(qemu), "--version"]}))
+            observe({"qemu": [str(qemu), "--version"]}).write(self.path / ENVIRONMENT_FILE)
 
     def observe_end(self) -> None:
         """Note what the host was like at the end of the run; only the first call does.
@@ -195,7 +195,7 @@ class RunFolder:
         """
         environment = self.read_environment()
         if environment and environment.end is None:
-            write_environment(self.path, finish(environment))
+            finish(environment).write(self.path / ENVIRONMENT_FILE)
 
     def end(
         self,

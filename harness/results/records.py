@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
@@ -33,8 +33,6 @@ Spin = Literal["pause", "bare"]
 
 
 class _Record(Value):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     #: The version of the record's form; ``schema`` in JSON.
     version: Literal[1] = Field(default=1, alias="schema")
     #: The name of the cell that it is about.

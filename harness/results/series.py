@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
-from pydantic import ConfigDict, Field
-
 from harness.artefacts.kernel.lint import Checkpatch
 from harness.errors import ExitCode
-from harness.results.summary import Outcome, Verdict, write_atomically
+from harness.results.document import Document
+from harness.results.summary import Outcome, Verdict
 from harness.values import Compiler, Value
 
 SERIES_FILE = "series.json"
@@ -71,12 +67,9 @@ class StepResult(Value):
         return ExitCode.PASSED
 
 
-class SeriesResult(Value):
+class SeriesResult(Document):
     """``series.json``: a series, patch by patch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     kernel: str
     toolchain: Compiler
     #: The tree that the series is for.
@@ -91,14 +84,6 @@ class SeriesResult(Value):
         order = (ExitCode.GUEST, ExitCode.BUILD, ExitCode.TESTS_FAILED)
         codes = {step.exit_code for step in self.patches}
         return next((code for code in order if code in codes), ExitCode.PASSED)
-
-    def write(self, folder: Path) -> None:
-        """Put ``series.json`` into a folder.
-
-        :raise GuestError: the host cannot keep it.
-        """
-        text = self.model_dump_json(by_alias=True, indent=2)
-        write_atomically(folder / SERIES_FILE, text + "\n")
 
 
 def step_cells(outcome: Outcome) -> tuple[StepCell, ...]:

@@ -6,17 +6,14 @@ besides what only the reports need.
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from harness.errors import ExitCode, GuestError
+from harness.errors import ExitCode
+from harness.results.document import Document
 from harness.results.latency import merge
 from harness.results.records import (
     BootRecord,
@@ -38,11 +35,7 @@ Verdict = Literal["passed", "failed", "splats", "guest failed", "skipped", "not 
 RunVerdict = Literal["passed", "failed", "interrupted", "incomplete"]
 
 
-class _Part(Value):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class CellSummary(_Part):
+class CellSummary(Value):
     """One cell's counts. A case that ran more than once counts once, by its worst result."""
 
     name: str
@@ -63,7 +56,7 @@ class CellSummary(_Part):
     failed: tuple[str, ...]
 
 
-class RatioSummary(_Part):
+class RatioSummary(Value):
     """A median by that of user interrupts in the same cell, mode and unit; a 95 % interval."""
 
     ratio: float
@@ -71,7 +64,7 @@ class RatioSummary(_Part):
     high: float
 
 
-class LatencySummary(_Part):
+class LatencySummary(Value):
     """One distribution in `unit`."""
 
     cell: str
@@ -94,7 +87,7 @@ class LatencySummary(_Part):
     host: HostLoad | None = None
 
 
-class Repeated(_Part):
+class Repeated(Value):
     """How often a program passed in a cell; most interesting where it ran more than once."""
 
     cell: str
@@ -115,7 +108,7 @@ class Repeated(_Part):
         return self.passed > 0 and self.fail > 0
 
 
-class Totals(_Part):
+class Totals(Value):
     """Cases of all cells."""
 
     passed: int = Field(alias="pass")
@@ -123,10 +116,9 @@ class Totals(_Part):
     skip: int
 
 
-class Summary(_Part):
+class Summary(Document):
     """``summary.json``."""
 
-    version: Literal[1] = Field(default=1, alias="schema")
     cells: tuple[CellSummary, ...]
     latency: tuple[LatencySummary, ...]
     totals: Totals
@@ -250,49 +242,6 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         exit_code=exit_code,
         reason=reason,
     )
-
-
-def write_summary(folder: Path, summary: Summary) -> Path:
-    """Write ``summary.json`` into a run's folder; readers see the old file or the new, whole.
-
-    :raise GuestError: the host cannot keep it.
-    """
-    path = folder / SUMMARY_FILE
-    write_atomically(path, summary.to_json())
-    return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by rename.
-
-    :raise GuestError: the host cannot keep it; the old file is untouched.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise GuestError(
-            f"the file cannot be written: {error.strerror}",
-            where=path,
-            hint=_hint(error),
-        ) from error
-
-
-def _hint(error: OSError) -> str:
-    """Return what to do about a file that cannot be written; not every command has an --out."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "make room on that file system"
-    return "use a folder that you can write to"
 
 
 def _worst(records: Iterable[Record]) -> list[CaseRecord]:

@@ -16,7 +16,6 @@ from harness.guest.counters import KEPT
 from harness.lib.process import capture, require
 from harness.results.coverage import COVERAGE_FILE, Coverage, FileCoverage
 from harness.results.folder import RunFolder
-from harness.results.summary import write_atomically
 
 _READ_S = 60.0
 
@@ -35,9 +34,7 @@ def write_coverage(folder: RunFolder) -> Coverage | None:
     if not cells:
         return None
     found = Coverage(cells=cells)
-    write_atomically(
-        folder.path / COVERAGE_FILE, found.model_dump_json(by_alias=True, indent=2) + "\n"
-    )
+    found.write(folder.path / COVERAGE_FILE)
     return found
 
 

@@ -22,7 +22,7 @@ from harness.request.request import Request
 from harness.results.ending import Ending, worse
 from harness.results.folder import RunFolder, make_run_folder
 from harness.results.outcome import load_baseline, read_outcome
-from harness.results.summary import Outcome, write_atomically
+from harness.results.summary import Outcome
 from harness.run.capacity import jobs_for, look_around
 from harness.run.engine import Run, begin_run, errors_noted, refusal_noted
 from harness.values import Cell, Value
@@ -316,7 +316,7 @@ def _compare(
     from harness.results.compare.comparison import COMPARISON_FILE, compare
 
     found = compare(baselines, new, allow_missing=options.allow_missing)
-    write_atomically(folder.path / COMPARISON_FILE, found.to_json())
+    found.write(folder.path / COMPARISON_FILE)
     return found
 
 

@@ -8,15 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-
 from harness.campaigns.fuzz.cell import Player
 from harness.campaigns.fuzz.generate import generate
 from harness.campaigns.fuzz.script import KEPT, Play, Script, difference
 from harness.campaigns.fuzz.shrink import shrink
 from harness.errors import ExitCode
+from harness.lib.files import write_atomically
 from harness.progress import Progress
-from harness.results.summary import write_atomically
+from harness.results.document import Document
 from harness.values import Value
 
 FUZZ_FILE = "fuzz.json"
@@ -49,12 +48,9 @@ class Finding(Value):
     file: str
 
 
-class Report(Value):
+class Report(Document):
     """``fuzz.json``: rewritten as a whole after each batch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     seed: int | None
     cells: tuple[str, ...]
     scripts: int = 0
@@ -251,8 +247,7 @@ class Campaign:
 
     def _write(self) -> None:
         self._report = self._report.model_copy(update={"seconds": round(self._elapsed, 1)})
-        text = self._report.model_dump_json(indent=2, by_alias=True)
-        write_atomically(self._folder / FUZZ_FILE, text + "\n")
+        self._report.write(self._folder / FUZZ_FILE)
 
 
 def _fails(plays: tuple[Play, ...]) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from harness.results.document import Document
 from harness.results.environment import Environment
 from harness.results.ktap.lines import Status
 from harness.results.measurements import Measurement
@@ -44,12 +45,11 @@ class BaselineCell(Value):
         return self.name.removeprefix(f"{self.kernel}-")
 
 
-class Baseline(Value):
+class Baseline(Document):
     """``baseline.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore")
 
-    version: Literal[1] = Field(default=1, alias="schema")
     #: The name of the run's folder.
     run: str
     #: The host's CPU model; nothing where nobody recorded it.

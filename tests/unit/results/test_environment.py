@@ -11,7 +11,6 @@ from harness.results.environment import (
     finish,
     observe,
     tool_version,
-    write_environment,
 )
 
 STAT = "cpu  100 1 20 300 4 0 5 70 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5 0\n"
@@ -46,6 +45,7 @@ def test_a_run_has_a_start_and_an_end(tmp_path: Path) -> None:
     done = finish(environment, later)
     assert done.steal_percent == 2.5
     assert finish(environment, start).steal_percent is None
-    path = write_environment(tmp_path, done)
+    path = tmp_path / "environment.json"
+    done.write(path)
     assert json.loads(path.read_text())["schema"] == 1
     assert Environment.model_validate_json(path.read_text()) == done

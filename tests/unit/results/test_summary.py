@@ -9,13 +9,13 @@ import pytest
 
 from harness.errors import ExitCode, GuestError
 from harness.results.records import Record
-from harness.results.summary import Summary, fold, write_summary
+from harness.results.summary import SUMMARY_FILE, Summary, fold
 from tests.unit.results import make
 
 BOOTED: list[Record] = [make.boot(), make.case()]
 
 
-def test_the_form_that_others_script_against(tmp_path: Path) -> None:
+def test_the_form_that_others_script_against() -> None:
     records: list[Record] = [
         make.boot(),
         make.case("a"),
@@ -24,8 +24,8 @@ def test_the_form_that_others_script_against(tmp_path: Path) -> None:
         make.latency(),
         make.splat(),
     ]
-    path = write_summary(tmp_path, fold(records).summary)
-    assert json.loads(path.read_text()) == {
+    text = fold(records).summary.to_json()
+    assert json.loads(text) == {
         "schema": 1,
         "cells": [
             {
@@ -64,7 +64,7 @@ def test_the_form_that_others_script_against(tmp_path: Path) -> None:
         ],
         "totals": {"pass": 1, "fail": 1, "skip": 1},
     }
-    assert Summary.model_validate_json(path.read_text()) == fold(records).summary
+    assert Summary.model_validate_json(text) == fold(records).summary
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,15 @@ def test_a_second_attempt_hides_no_failure(order: int) -> None:
 
 
 def test_a_full_disk_leaves_the_old_summary(tmp_path: Path) -> None:
-    path = write_summary(tmp_path, fold([make.case()]).summary)
+    path = tmp_path / SUMMARY_FILE
+    fold([make.case()]).summary.write(path)
     before = path.read_text()
     full = OSError(28, "No space left on device")
     with (
         mock.patch.object(os, "fsync", side_effect=full),
         pytest.raises(GuestError, match="No space"),
     ):
-        write_summary(tmp_path, fold([]).summary)
+        fold([]).summary.write(path)
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,38 @@
+"""Files that a reader sees whole: the old one or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from harness.errors import GuestError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by rename.
+
+    :raise GuestError: the host cannot keep it; the old file is untouched.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        # Not every command has an --out.
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise GuestError(
+            f"the file cannot be written: {error.strerror}",
+            where=path,
+            hint="make room on that file system" if full else "use a folder that you can write to",
+        ) from error
