@@ -27,8 +27,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splat_rules import RULES, Rule
-from harness.guest.verdict.splats import Splat, scan
+from harness.guest.verdict.splats import scan
 
 _HEAD = re.compile(rb"# (source|kind|title|frames|corrupted): ?(.*)")
 

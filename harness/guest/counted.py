@@ -33,7 +33,8 @@ from harness.guest.transport.console import PANIC
 from harness.guest.transport.qmp import MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed, GuestFailure, ending
-from harness.guest.verdict.splats import Scanner, Splat
+from harness.guest.verdict.splat_report import Splat
+from harness.guest.verdict.splats import Scanner
 from harness.lib import cpio
 from harness.lib.kept import LineCutter
 from harness.values import OUTPUT_LIMIT, Value

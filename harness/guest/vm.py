@@ -1,4 +1,4 @@
-"""A guest: from QEMU's start over the boot to commands, and always to its end."""
+"""A guest: QEMU from its start to its end, and what can be done in between."""
 
 from __future__ import annotations
 
@@ -6,32 +6,23 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
 
 from harness.errors import GuestError
-from harness.guest import cpu
-from harness.guest import snapshot as snapshot_file
 from harness.guest.alarm import Alarm
-from harness.guest.argv import HOST_IP, NET_ID
+from harness.guest.boot import Boot
 from harness.guest.bootreport import BootReport
 from harness.guest.limits import COPY, Budget, as_size
 from harness.guest.machine import Machine
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.transport import keys
-from harness.guest.transport.command import Interrupted
-from harness.guest.transport.portmap import forwarded_port
 from harness.guest.transport.qmp import Monitor, MonitorError
-from harness.guest.transport.ssh import ConnectionLost, Ssh, Unresponsive
 from harness.guest.verdict.deadlines import CALIBRATION, Deadline
-from harness.guest.verdict.failure import Completed, GuestFailure, Verdict
-from harness.guest.verdict.liveness import Heart, greets, has_pulse
+from harness.guest.verdict.failure import Completed
+from harness.guest.verdict.liveness import Heart, has_pulse
 from harness.guest.verdict.postmortem import Postmortem
-from harness.guest.verdict.splats import Splat
-from harness.guest.verdict.stall import wait_for
+from harness.guest.verdict.splat_report import Splat
 from harness.values import OUTPUT_LIMIT
-
-T = TypeVar("T")
 
 
 class State(Enum):
@@ -45,7 +36,7 @@ class State(Enum):
 
 
 class Guest:
-    """The one mutable thing: made by :func:`start_guest`, which see."""
+    """A running guest, created by :func:`start_guest`."""
 
     def __init__(
         self,
@@ -60,7 +51,7 @@ class Guest:
         self._stack = stack
         self._alarm = Alarm()
         stack.callback(self._alarm.close)
-        self._boot: BootReport | None = None
+        self._report: BootReport | None = None
         self._heart: Heart | None = None
         #: Why the guest's state could not be saved, if so.
         self.unsaved: str | None = None
@@ -82,133 +73,25 @@ class Guest:
             raise self._postmortem.refused(error) from error
         self._state = State.BOOTING
 
-    # --- start and boot --------------------------------------------------------------------
+    def start(self, save: Path | None = None) -> None:
+        """Boot, or be restored, and be ready.
 
-    def boot_up(self, save: Path | None = None) -> None:
-        """Wait until the guest is ready, phase by phase.
-
-        :param save: a file for the state of the guest, see :attr:`snapshot`. Why QEMU could not
-            write it is in :attr:`unsaved`; the guest is as good without.
+        :param save: a file for the state at the end of a boot, see :attr:`snapshot`.
         :raise GuestFailure: it will not be ready.
         """
-        self._port = self._examine()
-        phases = self._machine.console.phases
-        self._wait(
-            "first console output",
-            lambda: bool(phases.keys() - {"firmware"}),
-            "silent",
-            "QEMU runs, but the kernel printed nothing",
+        boot = Boot(
+            self.spec, self._machine, self._postmortem, self._alarm, self._keys, self._stack
         )
-        self._wait(
-            "start of the init",
-            lambda: "init" in phases,
-            "hang-in-init",
-            "the kernel started, but its first program did not",
-        )
-        self._wait(
-            "start of the SSH server",
-            lambda: "sshd" in phases,
-            "hang-in-init",
-            "user space started, but the SSH server did not",
-        )
-        if save is not None:
-            self._save(save)
-        self._log_in()
-        self._check_cpu()
-        self._report(restored=False)
-        CALIBRATION.remember(self.spec, self.boot.boot_s)
-
-    def resume(self, snapshot: Snapshot) -> None:
-        """Go on where the guest of ``snapshot`` was saved, with the time of now.
-
-        :raise GuestFailure: it cannot.
-        """
-        self._port = self._examine()
-        deadline = CALIBRATION.deadline(self.spec, "restore of the guest")
-        try:
-            snapshot_file.load(self._machine.monitor, snapshot.state, deadline)
-        except MonitorError as error:
-            raise self._postmortem.not_restored(error) from error
-        self._machine.console.phases["restored"] = self._machine.clock()
-        self._ask(lambda: self._machine.monitor.command("cont"))
-        self._log_in()
-        self._check_cpu(snapshot_file.restored_argv())
-        self._report(restored=True)
-
-    def _examine(self) -> int:
-        """Ask QEMU whether the CPU is as promised, and which port leads to the guest."""
-        port = self._ask(
-            lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
-        )
-        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self.spec.cpu))
-        if differ:
-            raise self._postmortem.mismatch("by QMP", differ)
-        return port
-
-    def _save(self, state: Path) -> None:
-        phases = dict(self._machine.console.phases)
-        began = self._machine.clock()
-        try:
-            snapshot_file.save(
-                self._machine.monitor, state, CALIBRATION.deadline(self.spec, "save of the guest")
-            )
-        except MonitorError as error:
-            if self._machine.process.wait(0):
-                raise self._explain() from error
-            self.unsaved = error.what
-            return
-        took = self._machine.clock() - began
-        self.snapshot = Snapshot(self.spec, state, self._keys, phases, took)
-
-    def _report(self, *, restored: bool) -> None:
-        phases = self._machine.console.phases
-        boot_s = phases["ready"] = self._machine.clock()
-        self._boot = BootReport(boot_s=boot_s, phases=dict(phases), restored=restored)
-        self._heart = Heart(self._ssh.address, CALIBRATION.scale(self.spec), self._alarm.trip)
+        if self.snapshot is not None:
+            self._report = boot.restore(self.snapshot)
+        else:
+            self._report = boot.boot(save)
+            self.snapshot, self.unsaved = boot.snapshot, boot.unsaved
+        self._ssh = boot.ssh
+        scale = CALIBRATION.scale(self.spec)
+        self._heart = Heart(self._ssh.address, scale, self._alarm.trip)
         self._stack.callback(self._heart.close)
         self._state = State.READY
-
-    def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
-        deadline = CALIBRATION.deadline(self.spec, name)
-        in_vain = wait_for(
-            until, deadline, self._machine, self._alarm, CALIBRATION.scale(self.spec)
-        )
-        if self._alarm.tripped:
-            raise self._explain()
-        if until():
-            return
-        if greets((HOST_IP, self._port), CALIBRATION.probe(self.spec)):
-            raise self._postmortem.fail(
-                "no-console",
-                "the SSH server answers, but the console does not show that it was started",
-                hint="see that the kernel has a driver for the serial console "
-                "(CONFIG_SERIAL_8250_CONSOLE); splats could not be seen without it",
-            )
-        raise self._postmortem.fail(verdict, f"{what} ({in_vain})")
-
-    def _log_in(self) -> None:
-        deadline = CALIBRATION.deadline(self.spec, "SSH login")
-        address = (HOST_IP, self._port)
-        self._ssh = Ssh(address, self._keys, self._alarm)
-        self._stack.callback(self._ssh.close)
-        try:
-            self._ssh.connect(deadline)
-        except Interrupted as error:
-            raise self._explain() from error
-        except ConnectionLost as error:
-            raise self._postmortem.fail("no-ssh", f"no SSH login: {error} ({deadline})") from error
-        self._machine.console.phases["login"] = self._machine.clock()
-
-    def _check_cpu(self, first: Sequence[str] = ("true",)) -> None:
-        """Compare the guest's CPUs with the profile, in the first command that is run.
-
-        :param first: what has to be done before anything else.
-        """
-        deadline = CALIBRATION.deadline(self.spec, "SSH login")
-        done = self._run(cpu.question_to_guest(first), deadline)
-        differ = cpu.disagreements_of_answer(done, self.spec.cpu, self.spec.smp)
-        if differ:
-            raise self._postmortem.mismatch("in the guest", differ)
 
     # --- what a guest is for ---------------------------------------------------------------
 
@@ -222,8 +105,8 @@ class Guest:
     @property
     def boot(self) -> BootReport:
         """How the boot went."""
-        assert self._boot is not None
-        return self._boot
+        assert self._report is not None
+        return self._report
 
     @property
     def alive(self) -> bool:
@@ -359,7 +242,7 @@ class Guest:
         return self._machine.process.pid
 
     def close(self) -> None:
-        """End the guest; twice is as good as once."""
+        """End the guest. Idempotent."""
         self._state = State.CLOSED
         self._stack.close()
 
@@ -371,39 +254,11 @@ class Guest:
         if self.state is not State.READY:
             raise GuestError(f"the guest is {self.state.value}", where=self.folder)
         if self._alarm.tripped:
-            raise self._explain()
+            raise self._postmortem.explain(self._hung)
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        try:
-            return question()
-        except MonitorError as error:
-            if self._postmortem.died():
-                raise self._explain() from error
-            raise
-
-    def _run(self, argv: Sequence[str], deadline: Deadline) -> Completed:
-        probe_s = CALIBRATION.probe(self.spec).seconds
-        with self._translated():
-            return self._ssh.run(argv, deadline, probe_s=probe_s)
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
         """Turn what SSH says into what happened to the guest."""
-        try:
-            yield
-        except Interrupted as error:
-            raise self._explain(error.partial) from error
-        except Unresponsive as error:
-            if self._alarm.tripped:
-                raise self._explain(error.partial) from error
-            raise self._postmortem.fail(
-                "hang", "the guest does not answer any more", partial=error.partial
-            ) from error
-        except ConnectionLost as error:
-            raise self._explain(why=str(error)) from error
-
-    def _explain(self, partial: Completed | None = None, why: str = "it broke") -> GuestFailure:
-        return self._postmortem.explain(lambda: self._hung(why), partial, why)
+        return self._postmortem.translated(self._hung)
 
     def _hung(self, why: str) -> str | None:
         """Return how a guest that had an SSH server hangs, None if it does not."""
@@ -435,10 +290,7 @@ def start_guest(
     """
     with contextlib.ExitStack() as stack:
         guest = Guest(spec, folder, stack, snapshot)
-        if snapshot is not None:
-            guest.resume(snapshot)
-        else:
-            guest.boot_up(save)
+        guest.start(save)
         try:
             yield guest
         finally:

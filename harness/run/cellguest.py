@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.guest.spec import GuestSpec
     from harness.guest.verdict.failure import Completed
     from harness.guest.verdict.known_splats import KnownSplat
-    from harness.guest.verdict.splats import Splat
+    from harness.guest.verdict.splat_report import Splat
     from harness.guest.vm import Guest
     from harness.values import Program
 

@@ -28,7 +28,7 @@ from harness.results.records import (
 if TYPE_CHECKING:
     from harness.guest.bootreport import BootReport
     from harness.guest.verdict.failure import Completed
-    from harness.guest.verdict.splats import Splat
+    from harness.guest.verdict.splat_report import Splat
     from harness.results.ktap.reader import KtapReader
     from harness.results.ktap.selftest import SelftestReader
 

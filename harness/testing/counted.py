@@ -8,7 +8,7 @@ from harness.guest.bootreport import BootReport
 from harness.guest.counted import run_counted
 from harness.guest.verdict.deadlines import CALIBRATION
 from harness.guest.verdict.failure import Completed
-from harness.guest.verdict.splats import Splat
+from harness.guest.verdict.splat_report import Splat
 from harness.results.folder import attempt_name
 from harness.testing.itemrun import ItemRun
 

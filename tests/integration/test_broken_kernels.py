@@ -21,7 +21,7 @@ from harness.artefacts.source.series import fetch_series, write_series
 from harness.artefacts.store import Store
 from harness.guest.spec import GuestSpec
 from harness.guest.verdict.failure import Completed, GuestFailure
-from harness.guest.verdict.splats import Splat
+from harness.guest.verdict.splat_report import Splat
 from harness.guest.vm import start_guest
 from harness.names import DEFAULT_KERNEL
 from harness.progress import Silent

@@ -30,7 +30,8 @@ from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.transport import keys
 from harness.guest.verdict.failure import Completed, GuestFailure
-from harness.guest.verdict.splats import Splat, scan
+from harness.guest.verdict.splat_report import Splat
+from harness.guest.verdict.splats import scan
 from harness.values import OUTPUT_LIMIT
 
 

@@ -12,7 +12,8 @@ from typing import IO
 
 from harness.guest.alarm import Alarm
 from harness.guest.limits import MATCHED
-from harness.guest.verdict.splats import Scanner, Splat
+from harness.guest.verdict.splat_report import Splat
+from harness.guest.verdict.splats import Scanner
 from harness.guest.verdict.storm import Keeper
 
 #: Phase → what the console prints when it begins; in this order.

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from harness import paths
 from harness.errors import UserError
-from harness.guest.verdict.splats import Splat
+from harness.guest.verdict.splat_report import Splat
 from harness.values import Value
 
 #: ``[[splat]]`` tables.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -10,7 +11,9 @@ from harness.guest import cpu
 from harness.guest.alarm import Alarm
 from harness.guest.machine import Machine
 from harness.guest.spec import GuestSpec
+from harness.guest.transport.command import Interrupted
 from harness.guest.transport.qmp import MonitorError
+from harness.guest.transport.ssh import ConnectionLost, Unresponsive
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.diagnose import diagnose
 from harness.guest.verdict.failure import Completed, GuestFailure, Verdict, ending
@@ -73,14 +76,14 @@ class Postmortem:
 
     def explain(
         self,
-        hung: Callable[[], str | None],
+        hung: Callable[[str], str | None] = lambda _why: None,
         partial: Completed | None = None,
         why: str = "it broke",
     ) -> GuestFailure:
         """Return why the guest, or the way to it, ended.
 
-        :param hung: says how a guest hangs whose QEMU runs and which has not panicked; None if
-            it does not.
+        :param hung: takes ``why`` and says how a guest hangs whose QEMU runs and which has not
+            panicked; None if it does not.
         :param partial: what the command that was running had given.
         :param why: what the connection's end said.
         """
@@ -90,7 +93,7 @@ class Postmortem:
             machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
         if machine.process.ended.is_set():
             machine.console.settle()
-        elif machine.console.panic is None and (how := hung()) is not None:
+        elif machine.console.panic is None and (how := hung(why)) is not None:
             last = machine.console.farewell
             how = f"{how}; its kernel was told to end: {last}" if last else how
             return self.fail("hang", how, partial=partial)
@@ -106,6 +109,26 @@ class Postmortem:
         )
         said = self._said() if end.verdict == "qemu-died" else ""
         return self.fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
+
+    @contextmanager
+    def translated(self, hung: Callable[[str], str | None] = lambda _why: None) -> Iterator[None]:
+        """Turn what SSH says into what happened to the guest.
+
+        :param hung: as of :meth:`explain`.
+        :raise GuestFailure: the connection, or the guest behind it, is gone.
+        """
+        try:
+            yield
+        except Interrupted as error:
+            raise self.explain(hung, error.partial) from error
+        except Unresponsive as error:
+            if self._alarm.tripped:
+                raise self.explain(hung, error.partial) from error
+            raise self.fail(
+                "hang", "the guest does not answer any more", partial=error.partial
+            ) from error
+        except ConnectionLost as error:
+            raise self.explain(hung, why=str(error)) from error
 
     def refused(self, error: MonitorError) -> HarnessError:
         """Return why QEMU did not start: the user's error if it refuses the CPU."""

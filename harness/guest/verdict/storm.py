@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.guest.verdict.splats import MAX_SPLATS, Splat
+from harness.guest.verdict.splat_report import Splat
+from harness.guest.verdict.splats import MAX_SPLATS
 
 #: Reports that are kept although something excuses them.
 MAX_EXCUSED = 50

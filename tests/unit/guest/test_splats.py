@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.guest.verdict import splats
+from harness.guest.verdict import splat_report, splats
 from harness.guest.verdict.known_splats import KNOWN_SPLATS, load_known_splats, unexcused
+from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splat_rules import RULES
-from harness.guest.verdict.splats import MAX_SPLATS, Splat, scan
+from harness.guest.verdict.splats import MAX_SPLATS, scan
 from tools.splats import Log, read_log
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -91,13 +92,13 @@ def with_an_end(name: str) -> bool:
     """Tell whether a log holds a report that must have a call trace or a last line."""
     kind = (LOGS[name].expected or ())[0].kind
     whole = not name.startswith(("dropped", "cut"))
-    framed = any(splats._FRAME.match(line) for line in texts(LOGS[name]))
+    framed = any(splat_report._FRAME.match(line) for line in texts(LOGS[name]))
     return whole and framed and kind in {"warn", "kasan", "lockdep", "oops", "kfence"}
 
 
 def test_a_report_without_its_frames_is_cut() -> None:
     for name in filter(with_an_end, SINGLE):
-        frames = [i for i, line in enumerate(texts(LOGS[name])) if splats._FRAME.match(line)]
+        frames = [i for i, line in enumerate(texts(LOGS[name])) if splat_report._FRAME.match(line)]
         (cut, *_) = scan(lines(name)[: frames[0]])
         assert cut.corrupted, name
 
