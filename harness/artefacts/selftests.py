@@ -16,22 +16,20 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from elftools.common.exceptions import ELFError
-
 from harness import paths
-from harness.artefacts import programs, recipe
+from harness.artefacts import programs, recipe, selftest_needs
 from harness.artefacts.host_inputs import fingerprint
-from harness.artefacts.image import needed_libraries
 from harness.artefacts.kernel import kbuild
-from harness.artefacts.kernel.build import laid_out, patched_tree
-from harness.artefacts.kernel.kconfig import OFF, parse_config
+from harness.artefacts.kernel.configure import laid_out, patched_tree
+from harness.artefacts.kernel.kconfig import parse_config
 from harness.artefacts.kernel.kconfig_wishes import SELFTESTS, Needs, load_needs
 from harness.artefacts.programs import digest_folder
+from harness.artefacts.selftest_needs import why_not, why_not_configured, why_not_helped
 from harness.artefacts.store import JSON, Entry, Store
 from harness.artefacts.toolchain import identify
 from harness.errors import BuildError, UserError
@@ -62,8 +60,6 @@ _TOOLS = ("make", "git", "rsync", "tar")
 #: Variables in which a target's Makefile lists what kselftest runs.
 _LISTS = ("TEST_GEN_PROGS", "TEST_CUSTOM_PROGS", "TEST_PROGS")
 _ASKED = "uintr-harness-asks"
-#: The only interpreter that the guest has.
-_SHELL = "/bin/sh"
 _MEANT = 3
 _KIND = "kselftest"
 _PROGRAMS = "programs.json"
@@ -156,7 +152,7 @@ def build_selftests(
             "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
             "make": _make_argv(Path("/tree"), target, Path("/out"), Path("/headers"), cc),
             "host": fingerprint(cc),
-            "recipe": recipe.digest(sys.modules[__name__], kbuild, programs),
+            "recipe": recipe.digest(sys.modules[__name__], selftest_needs, kbuild, programs),
         }
 
         def build(folder: Path, target: str = target) -> None:
@@ -299,7 +295,7 @@ def _build(
     for name, reason in found.items():
         path = installed / name
         if path.is_file():
-            found[name] = why_not(path) or _why_not_helped(path, installed, found)
+            found[name] = why_not(path) or why_not_helped(path, installed, found)
         else:
             found[name] = reason or f"{_NOT_BUILT}not installed"
     (folder / _PROGRAMS).write_text(json.dumps(found, indent=2) + "\n")
@@ -340,48 +336,6 @@ def _why_not_built(said: Captured) -> str:
     return "\n".join([f"{_NOT_BUILT}{kbuild.first_errors(lines).splitlines()[0]}", *lines])
 
 
-def why_not(path: Path) -> str:
-    """Return why a program of a target could not run in a guest; empty if it could."""
-    data = path.read_bytes()
-    if data.startswith(b"\x7fELF"):
-        try:
-            libraries, interpreter = needed_libraries(data)
-        except ELFError as error:
-            return f"no program: {error}"
-        if interpreter or libraries:
-            return f"needs {', '.join(filter(None, [interpreter, *libraries]))}: it is not static"
-        return ""
-    if not data.startswith(b"#!"):
-        return "no program: it is neither ELF nor a script"
-    lacking = _lacking_interpreter(data)
-    return f"needs {lacking}, which the guest has not" if lacking else ""
-
-
-def _lacking_interpreter(data: bytes) -> str:
-    """Return a script's interpreter if the guest does not have it, else nothing."""
-    if not data.startswith(b"#!"):
-        return ""
-    interpreter = data[2:].partition(b"\n")[0].decode(errors="replace").strip()
-    return "" if interpreter.split()[:1] == [_SHELL] else interpreter
-
-
-def _why_not_helped(program: Path, installed: Path, programs: Container[str]) -> str:
-    """Return why a program's helper could not run: a script that it names, beside it.
-
-    A compiled program names a file as a string of its own, a script as a word.
-    """
-    data = program.read_bytes()
-    for helper in sorted(installed.iterdir()):
-        if not helper.is_file() or helper.name in programs:
-            continue
-        name = re.escape(helper.name.encode())
-        border = rb"[\0/]%b\0" if data.startswith(b"\x7fELF") else rb"(?<![\w.-])%b(?![\w.-])"
-        lacking = _lacking_interpreter(helper.read_bytes())
-        if lacking and re.search(border % name, data):
-            return f"its helper {helper.name} needs {lacking}, which the guest has not"
-    return ""
-
-
 def _programs(
     path: Path, target: str, needs: Needs, config: Mapping[str, str]
 ) -> Iterator[Program]:
@@ -394,14 +348,8 @@ def _programs(
             path=path / subject / name,
             timeout_s=timeout_s,
             kind="kselftest",
-            missing=missing or _why_not_configured(needs.needs.get(name, ()), config),
+            missing=missing or why_not_configured(needs.needs.get(name, ()), config),
         )
-
-
-def _why_not_configured(options: Sequence[str], config: Mapping[str, str]) -> str:
-    """Return why a kernel cannot run a program that needs some options; empty if it can."""
-    lacking = [f"CONFIG_{name}" for name in options if config.get(name, OFF) == OFF]
-    return f"needs {', '.join(lacking)}, which this kernel has not" if lacking else ""
 
 
 def _tabbed(text: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artefacts.kernel import lint
-from harness.artefacts.kernel.build import build_kernel, laid_out
+from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.kernel.configure import laid_out
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import (
     DoesNotApplyError,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.artefacts.kernel import kbuild
-from harness.artefacts.kernel.build import LaidOut
+from harness.artefacts.kernel.configure import LaidOut
 from harness.errors import BuildError
 from harness.lib.process import capture, stream
 from harness.values import Compiler, Value

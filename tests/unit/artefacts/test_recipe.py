@@ -15,19 +15,19 @@ import pytest
 import harness
 from harness.artefacts import image, recipe
 from harness.artefacts.emulator import choice, qemu_build, qemu_subprojects
-from harness.artefacts.kernel import build, gcov, kbuild
+from harness.artefacts.kernel import build, configure, gcov, kbuild
 from harness.artefacts.source import local_tree, series, tar_import, trees
 from harness.lib import cpio
 
 #: For each number, what it is and for which code it was last looked at.
 NUMBERED = {
-    "kernel": (build.RECIPE, (build, kbuild, gcov)),
+    "kernel": (build.RECIPE, (build, configure, kbuild, gcov)),
     "emulator": (choice.RECIPE, (choice, qemu_build, qemu_subprojects)),
     "source": (trees.RECIPE, (trees, tar_import, local_tree)),
     "series": (series.RECIPE, (series,)),
 }
 LOOKED_AT = {
-    "kernel": (1, "0edadd28dedce082fc52650c7e849d1ca91ccd2f71e43d6f387f6810ffa995ec"),
+    "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7c66989d9634105bdddb02c0b6785c31c4b2f37e4ea277c25a1e4463ce710e2b"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
     "series": (1, "b9d5e945f210e433a7e7114c2d5ff8e90a2c397681dbaae7de34698739df70e2"),

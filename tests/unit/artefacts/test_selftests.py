@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts.kernel.build import build_kernel
+from harness.artefacts.selftest_needs import why_not
 from harness.artefacts.selftests import (
     SelftestTree,
     build_selftests,
     find_selftests,
     read_timeout,
-    why_not,
 )
 from harness.artefacts.store import Store
 from harness.errors import UserError
