@@ -27,7 +27,7 @@ from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserE
 from harness.lib.process import host_error
 from harness.progress import Progress
 from harness.request.request import Request
-from harness.results.bisection import BISECT_FILE, Bisection, Cause, Point, Step, Verdict
+from harness.results.bisection import BISECT_FILE, Bisection, Cause, Point, Step, StepVerdict
 from harness.results.folder import make_results_folder
 from harness.values import Value
 
@@ -135,7 +135,7 @@ class _Search:
                 case "skip":
                     skipped.add(id_)
 
-    def _expect(self, id_: str, verdict: Verdict, what: str) -> None:
+    def _expect(self, id_: str, verdict: StepVerdict, what: str) -> None:
         """Run an end, and refuse to go on if it is not what it was said to be."""
         step = self._step(id_)
         if step.verdict == verdict:

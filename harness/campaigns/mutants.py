@@ -41,8 +41,8 @@ from harness.request.profiles import load_emulator, load_kernel
 from harness.results.document import Document
 from harness.values import Compiler, EmulatorProfile, FolderSeries, KernelProfile, Value
 
-Of = Literal["emulator", "kernel"]
-Status = Literal["killed", "survived", "excused", "does-not-build", "not-judged"]
+MutantTarget = Literal["emulator", "kernel"]
+MutantStatus = Literal["killed", "survived", "excused", "does-not-build", "not-judged"]
 
 MUTANTS_FILE = "mutants.json"
 #: The run without a mutant, which has to pass.
@@ -65,7 +65,7 @@ class _Kind(NamedTuple):
     select: str
 
 
-KINDS: dict[Of, _Kind] = {
+KINDS: dict[MutantTarget, _Kind] = {
     "emulator": _Kind(OURS, "--qemu", ("exposed",), (1, 2, 4), "bare-metal"),
     "kernel": _Kind(DEFAULT_KERNEL, "--kernel", ("exposed", "hidden"), (2,), "not bare-metal"),
 }
@@ -74,7 +74,7 @@ KINDS: dict[Of, _Kind] = {
 class Proof(Value):
     """What is to be proven, and with which cells; what is None is the kind's own."""
 
-    of: Of = "emulator"
+    of: MutantTarget = "emulator"
     #: The mutants' folder.
     folder: Path | None = None
     #: Names or patterns of mutants; none for all.
@@ -110,12 +110,12 @@ class Mutant(Value):
     shown_by: ShownBy | None = None
 
 
-class Result(Value):
+class MutantResult(Value):
     """What came of one mutant."""
 
     name: str
     subject: str
-    status: Status
+    status: MutantStatus
     #: ``SUBJECT/PROGRAM::CASE`` that failed first, or the kernel's complaint.
     by: str = ""
     cell: str = ""
@@ -124,16 +124,16 @@ class Result(Value):
     seconds: float = 0.0
 
 
-class Report(Document):
+class MutantsReport(Document):
     """``mutants.json``: rewritten as a whole after each mutant."""
 
-    of: Of
+    of: MutantTarget
     #: The profile whose series was changed.
     profile: str
     #: Mutants that were chosen; more than there are results of in a proof that was interrupted.
     chosen: int
-    results: tuple[Result, ...] = ()
-    totals: dict[Status, int] = Field(default_factory=dict)
+    results: tuple[MutantResult, ...] = ()
+    totals: dict[MutantStatus, int] = Field(default_factory=dict)
 
 
 def find_mutants(folder: Path, names: Sequence[str] = ()) -> tuple[Mutant, ...]:
@@ -212,13 +212,13 @@ def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> lis
     ]
 
 
-def judge(mutant: Mutant, ran: ChildRun, run: Path, seconds: float) -> Result:
+def judge(mutant: Mutant, ran: ChildRun, run: Path, seconds: float) -> MutantResult:
     """Return what a run says of a mutant.
 
     :param run: its folder.
     :param seconds: what the mutant has taken so far.
     """
-    result = Result(
+    result = MutantResult(
         name=mutant.name, subject=mutant.subject, status="not-judged", seconds=round(seconds, 1)
     )
     code = ran.exit_code
@@ -241,7 +241,7 @@ def _first_failure(run: Path) -> dict[str, str]:
     return {}
 
 
-def exit_code(results: Iterable[Result]) -> ExitCode:
+def exit_code(results: Iterable[MutantResult]) -> ExitCode:
     """Return the contract's exit code: 4 wins over 3, and 3 over 1."""
     seen = {result.status for result in results}
     if "not-judged" in seen:
@@ -256,9 +256,9 @@ def prove(
     out: Path,
     store: Store,
     progress: Progress,
-    on_result: Callable[[Result], None],
+    on_result: Callable[[MutantResult], None],
     start: Start | None = None,
-) -> Report:
+) -> MutantsReport:
     """Build and run each mutant; ``mutants.json`` in ``out`` has each result once it is known.
 
     :param start: runs a command; by default as a bounded process of its own.
@@ -276,7 +276,7 @@ def prove(
     bench = _Bench(proof, out, start or start_command)
     bench.lay_out_base(store, progress)
     _check_unchanged(bench, mutants, progress)
-    report = Report(of=proof.of, profile=kind.profile, chosen=len(mutants))
+    report = MutantsReport(of=proof.of, profile=kind.profile, chosen=len(mutants))
     for number, mutant in enumerate(mutants, 1):
         with progress.step(f"mutant {mutant.name} ({number} of {len(mutants)})") as step:
             result = bench.verdict(mutant, step.update)
@@ -371,7 +371,7 @@ class _Bench:
             raise KeyboardInterrupt
         return ran
 
-    def verdict(self, mutant: Mutant, on_line: Callable[[str], None]) -> Result:
+    def verdict(self, mutant: Mutant, on_line: Callable[[str], None]) -> MutantResult:
         """Run the programs that are said to show a mutant, and all unless one does."""
         self.lay_out(mutant.name, mutant.path)
         spent = 0.0

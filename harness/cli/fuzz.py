@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.lib.text import clean, clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.fuzz.campaign import Campaign, Finding, Report
+    from harness.campaigns.fuzz.campaign import Campaign, Finding, FuzzReport
     from harness.progress import Progress
     from harness.request.request import Request
     from harness.results.folder import RunFolder
@@ -120,7 +120,7 @@ def _show(finding: Finding, text: str) -> None:
     click.echo(clean(text))
 
 
-def _show_totals(report: Report, folder: Path) -> None:
+def _show_totals(report: FuzzReport, folder: Path) -> None:
     from harness.campaigns.fuzz.campaign import FUZZ_FILE
 
     of = "" if report.seed is None else f" of seed {report.seed}"

@@ -16,7 +16,7 @@ from harness.cli.show import shown
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.mutants import Report, Result
+    from harness.campaigns.mutants import MutantResult, MutantsReport
 
 _COLOURS = {"killed": "green", "excused": "yellow"}
 _SHOWN = 100
@@ -86,7 +86,7 @@ def command(out: Path | None, **options: Any) -> int:
     return exit_code(report.results)
 
 
-def _show(result: Result) -> None:
+def _show(result: MutantResult) -> None:
     line = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
     line += f" {clean_line(result.name)}"
     if result.by:
@@ -96,7 +96,7 @@ def _show(result: Result) -> None:
     click.echo(f"{line}  {result.seconds:.0f} s")
 
 
-def _show_totals(report: Report, where: Path) -> None:
+def _show_totals(report: MutantsReport, where: Path) -> None:
     from harness.campaigns.mutants import MUTANTS_FILE
 
     totals = ", ".join(f"{count} {status}" for status, count in sorted(report.totals.items()))

@@ -21,7 +21,7 @@ from harness.guest.transport.portmap import forwarded_port
 from harness.guest.transport.qmp import MonitorError
 from harness.guest.transport.ssh import ConnectionLost, Ssh
 from harness.guest.verdict.deadlines import CALIBRATION
-from harness.guest.verdict.failure import Verdict
+from harness.guest.verdict.failure import FailureCause
 from harness.guest.verdict.liveness import greets
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.stall import wait_for
@@ -139,7 +139,7 @@ class Boot:
         boot_s = phases["ready"] = self._machine.clock()
         return BootReport(boot_s=boot_s, phases=dict(phases), restored=restored)
 
-    def _wait(self, name: str, until: Callable[[], bool], verdict: Verdict, what: str) -> None:
+    def _wait(self, name: str, until: Callable[[], bool], verdict: FailureCause, what: str) -> None:
         deadline = CALIBRATION.deadline(self._spec, name)
         in_vain = wait_for(
             until, deadline, self._machine, self._alarm, CALIBRATION.scale(self._spec)

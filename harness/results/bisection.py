@@ -10,13 +10,13 @@ from harness.values import Value
 
 BISECT_FILE = "bisect.json"
 
-Verdict = Literal["good", "bad", "skip"]
+StepVerdict = Literal["good", "bad", "skip"]
 #: Why a step has no verdict: its kernel or programs do not build, no guest comes up with it, or a
 #: guest was lost in a way that its kernel need not be the cause of.
 Cause = Literal["build", "boot", "guest"]
 #: ``range``: steps without a verdict stand between the last good and the first bad one.
 #: ``refused``: an end is not what it was said to be, so that there is nothing to find.
-Status = Literal["searching", "found", "range", "refused"]
+SearchStatus = Literal["searching", "found", "range", "refused"]
 
 
 class Point(Value):
@@ -32,7 +32,7 @@ class Step(Value):
 
     number: int
     point: Point
-    verdict: Verdict
+    verdict: StepVerdict
     cause: Cause | None = None
     #: What failed first, as ``SUBJECT/PROGRAM::CASE`` or a word in parentheses.
     by: str = ""
@@ -57,7 +57,7 @@ class Bisection(Document):
     bad: Point
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
-    status: Status = "searching"
+    status: SearchStatus = "searching"
     #: The first bad one, once it is found.
     first_bad: Point | None = None
     #: Those of which one is the first bad, the oldest first; none while they are very many.

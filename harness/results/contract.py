@@ -17,13 +17,13 @@ from pydantic import computed_field
 from harness import paths
 from harness.errors import UserError
 from harness.results.document import Document
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 from harness.results.records import CaseRecord
 from harness.values import Value
 
 CONTRACT_FILE = "CONTRACT.md"
 
-Verdict = Literal["pass", "fail", "skip", "not run"]
+StatementVerdict = Literal["pass", "fail", "skip", "not run"]
 
 _ITEM = re.compile(r"- \*\*(?P<id>[^*]+)\*\* (?P<rest>.*)")
 _STATEMENT = re.compile(r"(?P<text>.+?) \*(?P<source>[^*]+)\*(?: reason: (?P<reason>.+))?")
@@ -62,7 +62,7 @@ class Checked(Value):
     #: ``SUBJECT/PROGRAM::CASE`` of the cases in the source that name it.
     cases: tuple[str, ...]
     #: By cell: of the cases that name it the worst verdict, and ``skip`` only if all were skipped.
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, StatementVerdict]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -171,7 +171,7 @@ def coverage(
     for claim in claims:
         for one in claim.checks:
             named.setdefault(one, []).append(f"{claim.program}::{claim.case}")
-    ran: dict[str, dict[str, set[Status]]] = {}
+    ran: dict[str, dict[str, set[CaseStatus]]] = {}
     for case in cases:
         for one in case.checks:
             ran.setdefault(one, {}).setdefault(case.cell, set()).add(case.status)
@@ -190,8 +190,10 @@ def coverage(
     )
 
 
-def _verdicts(ran: Mapping[str, set[Status]], cells: Sequence[str]) -> dict[str, Verdict]:
-    order: tuple[Status, ...] = ("fail", "pass", "skip")
+def _verdicts(
+    ran: Mapping[str, set[CaseStatus]], cells: Sequence[str]
+) -> dict[str, StatementVerdict]:
+    order: tuple[CaseStatus, ...] = ("fail", "pass", "skip")
     return {
         cell: next((status for status in order if status in ran.get(cell, ())), "not run")
         for cell in cells

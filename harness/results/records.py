@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 from harness.values import Accel, Clock, Compiler, Name, Value
 
 RESULTS_FILE = "results.jsonl"
@@ -47,7 +47,7 @@ class CaseRecord(_Record):
     type: Literal["case"] = "case"
     program: str
     case: str
-    status: Status
+    status: CaseStatus
     message: str = ""
     diagnostics: str = ""
     #: Ids of the statements of ``guest-tests/CONTRACT.md`` that it said it checks.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.artefacts.kernel.lint import Checkpatch
 from harness.errors import ExitCode
 from harness.results.document import Document
-from harness.results.summary import Outcome, Verdict
+from harness.results.summary import CellVerdict, Outcome
 from harness.values import Compiler, Value
 
 SERIES_FILE = "series.json"
@@ -17,7 +17,7 @@ class StepCell(Value):
     name: str
     #: Seconds until the guest could be worked with; None if it never could.
     boot_s: float | None
-    verdict: Verdict
+    verdict: CellVerdict
     passed: int
     fail: int
     skip: int

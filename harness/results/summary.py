@@ -30,7 +30,9 @@ from harness.values import Cell, Value
 
 SUMMARY_FILE = "summary.json"
 
-Verdict = Literal["passed", "failed", "splats", "guest failed", "skipped", "not run", "incomplete"]
+CellVerdict = Literal[
+    "passed", "failed", "splats", "guest failed", "skipped", "not run", "incomplete"
+]
 #: What a run came to, in a word.
 RunVerdict = Literal["passed", "failed", "interrupted", "incomplete"]
 
@@ -150,7 +152,7 @@ class Outcome(Value):
     #: How often each program ran, and how that went.
     tallies: tuple[Repeated, ...] = ()
     #: What each cell came to, by its name.
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, CellVerdict]
     #: Whether the run came to its end (:mod:`harness.results.ending`).
     state: Literal["ended", "interrupted", "incomplete"] = "ended"
     exit_code: ExitCode
@@ -197,7 +199,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     summaries, latencies, failures = [], [], []
     splats: list[SplatRecord] = []
     guest_failures: list[GuestFailureRecord] = []
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, CellVerdict] = {}
     tallies: list[Repeated] = []
     for name, own in by_cell.items():
         cases = _worst(own)
@@ -302,7 +304,7 @@ def _cell(
     )
 
 
-def _verdict(cell: CellSummary, lost: bool) -> Verdict:
+def _verdict(cell: CellSummary, lost: bool) -> CellVerdict:
     """Return the worst that holds: an unfinished cell says less than a failing one."""
     if lost:
         return "guest failed"
@@ -336,7 +338,7 @@ def _latency(record: LatencyRecord) -> LatencySummary:
 
 def _exit_code(
     totals: Totals,
-    verdicts: dict[str, Verdict],
+    verdicts: dict[str, CellVerdict],
     splats: int,
     lost: list[GuestFailureRecord],
     select: str,

@@ -12,7 +12,7 @@ import pytest
 from harness.errors import GuestError, HarnessError
 from harness.lib.kept import HALF, MAX_MESSAGE, Lines, cut
 from harness.results.folder import CellSetup, RunFolder
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 from harness.results.ktap.reader import CaseResult
 from harness.results.records import (
     BootRecord,
@@ -232,7 +232,7 @@ class Journal:
         if report.when != "call" and report.passed:
             return
         subtest = isinstance(report, pytest.SubtestReport) and report.context.msg
-        status: dict[str, Status] = {"passed": "pass", "failed": "fail", "skipped": "skip"}
+        status: dict[str, CaseStatus] = {"passed": "pass", "failed": "fail", "skipped": "skip"}
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message if crash else report.longreprtext
         self._write(

@@ -17,8 +17,8 @@ from harness.campaigns import mutants
 from harness.campaigns.child_runs import run_child, to_toml, write_profile
 from harness.campaigns.mutants import (
     MUTANTS_FILE,
+    MutantResult,
     Proof,
-    Result,
     ShownBy,
     exit_code,
     find_mutants,
@@ -128,7 +128,7 @@ def test_what_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("of", "at_least"), [("emulator", 20), ("kernel", 40)])
-def test_the_bundled_mutants_are_described(of: mutants.Of, at_least: int) -> None:
+def test_the_bundled_mutants_are_described(of: mutants.MutantTarget, at_least: int) -> None:
     found = find_mutants(paths.PATCHES / "mutants" / mutants.KINDS[of].profile)
     assert len(found) >= at_least
     subjects = [one.subject for one in found]
@@ -138,7 +138,9 @@ def test_the_bundled_mutants_are_described(of: mutants.Of, at_least: int) -> Non
 
 
 @pytest.mark.parametrize("of", ["emulator", "kernel"])
-def test_the_bundled_mutants_change_what_the_series_does(of: mutants.Of, tmp_path: Path) -> None:
+def test_the_bundled_mutants_change_what_the_series_does(
+    of: mutants.MutantTarget, tmp_path: Path
+) -> None:
     name = mutants.KINDS[of].profile
     profile = load_emulator(name) if of == "emulator" else load_kernel(name)
     patches = fetch_series(profile.series, Store(tmp_path / "store"), Silent())
@@ -197,7 +199,7 @@ def test_the_command_of_each_kind() -> None:
 # --- verdicts -----------------------------------------------------------------------------------
 
 
-def judged(patch: Path, run: Path, code: int, *records: Record) -> Result:
+def judged(patch: Path, run: Path, code: int, *records: Record) -> MutantResult:
     """Return what a run says of a mutant that ended so."""
 
     def start(_argv: Sequence[str], _log: Path, on_line: Callable[[str], None]) -> int:
@@ -265,7 +267,9 @@ def test_a_reason_excuses_a_survivor_only(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_exit_code_tells_the_worst(statuses: list[str], expected: int) -> None:
-    results = [Result.model_validate({"name": "m", "subject": "s", "status": s}) for s in statuses]
+    results = [
+        MutantResult.model_validate({"name": "m", "subject": "s", "status": s}) for s in statuses
+    ]
     assert exit_code(results) == expected
 
 
@@ -298,8 +302,8 @@ class Runs:
 
 
 def run_proof(
-    folder: Path, out: Path, runs: Runs, on_result: Callable[[Result], None] = lambda _: None
-) -> mutants.Report:
+    folder: Path, out: Path, runs: Runs, on_result: Callable[[MutantResult], None] = lambda _: None
+) -> mutants.MutantsReport:
     store = Store(out.parent / "store")
     return prove(Proof(folder=folder), out, store, Silent(), on_result, start=runs)
 

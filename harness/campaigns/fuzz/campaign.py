@@ -28,7 +28,7 @@ MAX_FINDINGS = 10
 #: Seconds that one failure is shrunk for, at most.
 SHRINK_S = 240.0
 
-Kind = Literal["disagreement", "unsteady", "crash", "splat"]
+FindingKind = Literal["disagreement", "unsteady", "crash", "splat"]
 
 
 class Finding(Value):
@@ -36,7 +36,7 @@ class Finding(Value):
 
     #: ``disagreement``: the cells differ, each of them the same way every time; ``unsteady``: a
     #: cell differs from itself; ``crash``: no cell got to its end; ``splat``: a kernel complained.
-    kind: Kind
+    kind: FindingKind
     #: The script's number, of the report's seed; None if it came from a file.
     number: int | None
     #: What differs first, or what the kernel said.
@@ -48,7 +48,7 @@ class Finding(Value):
     file: str
 
 
-class Report(Document):
+class FuzzReport(Document):
     """``fuzz.json``: rewritten as a whole after each batch."""
 
     seed: int | None
@@ -88,11 +88,11 @@ class Campaign:
         self._tell = tell
         self._clock = clock
         self._began = clock()
-        self._report = Report(seed=None, cells=tuple(player.name for player in players))
+        self._report = FuzzReport(seed=None, cells=tuple(player.name for player in players))
         #: What differs first, of what was found already, as far as it says the same thing.
         self._known: set[str] = set()
 
-    def search(self, seed: int, seconds: float, limit: int | None = None) -> Report:
+    def search(self, seed: int, seconds: float, limit: int | None = None) -> FuzzReport:
         """Play the scripts of a seed for some time, or until there are enough.
 
         :raise GuestFailure: a guest does not come up.
@@ -109,7 +109,7 @@ class Campaign:
                 step.update(f"{number} scripts, {found} findings", done=self._elapsed)
         return self._report
 
-    def replay(self, scripts: Sequence[Script]) -> Report:
+    def replay(self, scripts: Sequence[Script]) -> FuzzReport:
         """Play what was kept, and keep it again if it fails.
 
         :raise GuestFailure: a guest does not come up.
@@ -158,7 +158,7 @@ class Campaign:
     def _judge(self, script: Script, number: int | None, plays: tuple[Play, ...]) -> None:
         """Play again what failed, shrink it if it fails each time, and keep it."""
         again = self._play([script] * AGAIN)
-        kind: Kind = "disagreement"
+        kind: FindingKind = "disagreement"
         if any(one != plays for one in again):
             kind = "unsteady"
         elif difference(plays) is None:
@@ -210,7 +210,7 @@ class Campaign:
 
     def _keep(
         self,
-        kind: Kind,
+        kind: FindingKind,
         before: Script,
         script: Script,
         number: int | None,

@@ -8,7 +8,7 @@ from typing import Literal
 from harness.errors import GuestError
 from harness.values import Value
 
-Verdict = Literal[
+FailureCause = Literal[
     "silent",  # QEMU runs, the kernel printed nothing
     "panic-before-init",  # the kernel panicked or reset before user space ran
     "panic",  # ... after that
@@ -28,7 +28,7 @@ Verdict = Literal[
 class Ending(Value):
     """Why a guest, or the way to it, ended."""
 
-    verdict: Verdict
+    verdict: FailureCause
     what: str
     hint: str | None = None
 
@@ -52,7 +52,7 @@ def ending(
     :param why: what the connection's end said.
     :param farewell: the console's line by which a kernel says that it was told to end.
     """
-    crashed: Verdict = "panic" if in_user_space else "panic-before-init"
+    crashed: FailureCause = "panic" if in_user_space else "panic-before-init"
     if panic is not None:
         return Ending(verdict=crashed, what=panic)
     if not ended:
@@ -114,7 +114,7 @@ class GuestFailure(GuestError):  # noqa: N818 - the contract's name
 
     def __init__(
         self,
-        verdict: Verdict,
+        verdict: FailureCause,
         what: str,
         *,
         phase: str,
@@ -125,7 +125,7 @@ class GuestFailure(GuestError):  # noqa: N818 - the contract's name
         detail: str = "",
     ) -> None:
         super().__init__(what, where=where, hint=hint, detail=detail or console_tail or None)
-        self.verdict: Verdict = verdict
+        self.verdict: FailureCause = verdict
         self.phase = phase
         self.console_tail = console_tail
         self.partial = partial

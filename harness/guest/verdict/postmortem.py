@@ -16,14 +16,14 @@ from harness.guest.transport.qmp import MonitorError
 from harness.guest.transport.ssh import ConnectionLost, Unresponsive
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.diagnose import diagnose
-from harness.guest.verdict.failure import Completed, GuestFailure, Verdict, ending
+from harness.guest.verdict.failure import Completed, FailureCause, GuestFailure, ending
 
 #: Console lines in an error.
 TAIL = 30
 #: QEMU needs this to end after a panic, and a broken connection to be explained by one.
 SETTLE_S = 3.0
 #: Verdicts on a guest that still runs, and can be asked for its registers and stacks.
-ASKED: frozenset[Verdict] = frozenset({"silent", "hang-in-init", "no-ssh", "hang"})
+ASKED: frozenset[FailureCause] = frozenset({"silent", "hang-in-init", "no-ssh", "hang"})
 
 
 class Postmortem:
@@ -43,7 +43,7 @@ class Postmortem:
 
     def fail(
         self,
-        verdict: Verdict,
+        verdict: FailureCause,
         what: str,
         *,
         partial: Completed | None = None,

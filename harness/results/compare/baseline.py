@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from harness.results.document import Document
 from harness.results.environment import Environment
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 from harness.results.measurements import Measurement
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
 from harness.results.summary import CellSummary, Outcome, case_id
@@ -33,7 +33,7 @@ class BaselineCell(Value):
     #: Hashes and versions that tell one build from another, by what they are of.
     made_of: dict[str, str] = Field(default_factory=dict)
     #: By ``SUBJECT/PROGRAM::CASE``.
-    cases: dict[str, Status]
+    cases: dict[str, CaseStatus]
     #: Titles of the kernel's complaints that count.
     splats: tuple[str, ...] = ()
     #: What its guests failed of.
@@ -108,10 +108,10 @@ def _cell(
     )
 
 
-def _cases(records: list[Record]) -> dict[str, Status]:
+def _cases(records: list[Record]) -> dict[str, CaseStatus]:
     """Return each case's worst result, as the summary counts it."""
-    order: dict[Status, int] = {"fail": 0, "pass": 1, "skip": 2}
-    worst: dict[str, Status] = {}
+    order: dict[CaseStatus, int] = {"fail": 0, "pass": 1, "skip": 2}
+    worst: dict[str, CaseStatus] = {}
     for record in records:
         if isinstance(record, CaseRecord):
             name = case_id(record)

@@ -9,7 +9,7 @@ from harness.errors import UserError
 from harness.results.compare.baseline import Baseline, BaselineCell
 from harness.results.compare.judge import Floors, Judgement, judge
 from harness.results.document import Document
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 from harness.results.ktap.reader import PROGRAM
 from harness.results.measurements import Measurement
 from harness.values import Value
@@ -46,8 +46,8 @@ class CaseChange(Value):
     kind: Literal["case", "splat", "guest"]
     name: str
     verdict: CaseVerdict
-    before: Status | None = None
-    after: Status | None = None
+    before: CaseStatus | None = None
+    after: CaseStatus | None = None
 
 
 class Difference(Value):
@@ -327,7 +327,7 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
 
 
 def _stand_in_gone(
-    name: str, before: Status | None, fresh: BaselineCell
+    name: str, before: CaseStatus | None, fresh: BaselineCell
 ) -> Literal["mended", "changed"] | None:
     """Judge a case that stood for its whole program, where the program now has cases of its own.
 
@@ -349,7 +349,7 @@ def _programs(cell: BaselineCell) -> set[str]:
     return {_program(name) for name in cell.cases}
 
 
-def _case_verdict(before: Status | None, after: Status | None) -> CaseVerdict | None:
+def _case_verdict(before: CaseStatus | None, after: CaseStatus | None) -> CaseVerdict | None:
     if before == after:
         return None
     if after == "fail":

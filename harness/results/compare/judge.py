@@ -46,7 +46,7 @@ from harness.results.hostload import disturbed
 from harness.results.records import HostLoad, Unit
 from harness.values import Value
 
-Verdict = Literal["better", "same", "worse", "unsure"]
+LatencyVerdict = Literal["better", "same", "worse", "unsure"]
 
 CERTAINTY = 0.99
 #: Largest probability that the rank test may give to chance.
@@ -70,7 +70,7 @@ class Floors(Value):
 class Judgement(Value):
     """What became of a latency. Ratios are new by base, with 99 % intervals."""
 
-    verdict: Verdict
+    verdict: LatencyVerdict
     #: Why, where it is not plain from the figures.
     reason: str = ""
     base: float

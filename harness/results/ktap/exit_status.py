@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from signal import Signals
 
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 
 #: kselftest's exit codes, see ``tools/testing/selftests/kselftest.h``.
 EXIT_SKIP = 4
@@ -34,7 +34,7 @@ def death(returncode: int | None, signal: str | None, reason: str | None) -> str
 
 
 def exit_complaint(
-    returncode: int | None, counts: Mapping[Status, int], any_header: bool
+    returncode: int | None, counts: Mapping[CaseStatus, int], any_header: bool
 ) -> str | None:
     """Return why an exit code does not fit the cases, None if it does.
 

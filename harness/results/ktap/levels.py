@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.lib.kept import Lines, cut
-from harness.results.ktap.lines import Status
+from harness.results.ktap.lines import CaseStatus
 
 #: Complaints about one document that are kept, and characters of each.
 MAX_COMPLAINTS, MAX_COMPLAINT = 20, 500
@@ -17,7 +17,7 @@ class Draft(NamedTuple):
     """A case whose name lacks the ancestors that are not known yet."""
 
     path: tuple[str, ...]
-    status: Status
+    status: CaseStatus
     message: str
     lines: Iterable[str]
     synthetic: bool = False

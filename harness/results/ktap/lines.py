@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Status = Literal["pass", "fail", "skip"]
+CaseStatus = Literal["pass", "fail", "skip"]
 
 #: A name that is longer is cut; the whole line is then kept among the case's diagnostics.
 MAX_NAME = 200
@@ -45,7 +45,7 @@ class BailOut(NamedTuple):
 class Result(NamedTuple):
     """``ok 3 - name # DIRECTIVE text``."""
 
-    status: Status
+    status: CaseStatus
     number: int | None
     #: Whether number or dash mark this as a result even where no version line came before.
     certain: bool
@@ -156,7 +156,7 @@ def _directive(data: bytes) -> tuple[str | None, str]:
     return ("SKIP" if word == "SKIPPED" else word), decode(data[found.end() :].strip())
 
 
-def _status(ok: bool, word: str | None) -> Status:
+def _status(ok: bool, word: str | None) -> CaseStatus:
     """Return the status by ktap.rst: SKIP holds for ``ok`` and ``not ok`` alike.
 
     An expected failure (XFAIL, a failing TODO) says neither that the thing works nor that

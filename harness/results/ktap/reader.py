@@ -22,9 +22,9 @@ from harness.results.ktap.levels import MAX_COMPLAINT, Complaints, Draft, Level,
 from harness.results.ktap.lines import (
     MAX_NAME,
     BailOut,
+    CaseStatus,
     Plan,
     Result,
-    Status,
     Subtest,
     Version,
     checks_of,
@@ -50,7 +50,7 @@ class CaseResult(Value):
 
     #: Parents' names and its own, joined by dots; made unique within the program by `` (2)``.
     name: str
-    status: Status
+    status: CaseStatus
     #: What followed ``#`` on the result line, or why the reader made this case.
     message: str = ""
     #: The lines that belong to the case, as printed, without the last line end.
@@ -80,7 +80,7 @@ class KtapReader:
         self._said = 0
         self._last_document: tuple[int, int | None, str | None] = (0, None, None)
         #: How many cases were given, by status.
-        self.counts: Counter[Status] = Counter()
+        self.counts: Counter[CaseStatus] = Counter()
 
     @property
     def full(self) -> str:
@@ -356,7 +356,7 @@ class KtapReader:
             self._problem(f"exit code 0, although {cases(self.counts['fail'])} failed")
         lines = self._stack[0].lines
         errors = decode(stderr).rstrip("\n").split("\n") if stderr.strip() else []
-        status: Status = "fail"
+        status: CaseStatus = "fail"
         complaints = list(self._complaints)
         if died is not None:
             of = f"{seen} of {plan}" if plan is not None else str(seen)

@@ -15,9 +15,9 @@ from harness.lib.kept import MAX_MESSAGE, LineCutter, Lines, cut
 from harness.results.ktap.exit_status import EXIT_SKIP, death
 from harness.results.ktap.lines import (
     MAX_NAME,
+    CaseStatus,
     Plan,
     Result,
-    Status,
     Version,
     classify,
     decode,
@@ -27,7 +27,7 @@ from harness.results.ktap.reader import MAX_CASES, MAX_SAID, PROGRAM, CaseResult
 #: Bytes of output without any form that are held until a line tells which it is.
 MAX_HELD = 1 << 20
 _SAID = re.compile(r"\s*\[(RUN|OK|FAIL|SKIP)\]\s*(.*)")
-_STATUS: dict[str, Status] = {"OK": "pass", "FAIL": "fail", "SKIP": "skip"}
+_STATUS: dict[str, CaseStatus] = {"OK": "pass", "FAIL": "fail", "SKIP": "skip"}
 
 
 class SelftestReader:
@@ -45,13 +45,13 @@ class SelftestReader:
         self._stray = Lines()
         self._running: str | None = None
         self._names: Counter[str] = Counter()
-        self._counts: Counter[Status] = Counter()
+        self._counts: Counter[CaseStatus] = Counter()
         self._problems: list[str] = []
         self._last = ""
         self._said = 0
 
     @property
-    def counts(self) -> Counter[Status]:
+    def counts(self) -> Counter[CaseStatus]:
         """How many cases were given, by status."""
         return self._ktap.counts if self._is_ktap else self._counts
 
@@ -142,7 +142,7 @@ class SelftestReader:
         return [self._case(name, _STATUS[found[1]], found[2].strip())]
 
     def _case(
-        self, wanted: str, status: Status, message: str, *, synthetic: bool = False
+        self, wanted: str, status: CaseStatus, message: str, *, synthetic: bool = False
     ) -> CaseResult:
         """Make a case of the lines until here."""
         wanted = wanted[:MAX_NAME]

@@ -11,7 +11,7 @@ import pytest
 
 from harness.campaigns.fuzz.cell import CellPlayer
 from harness.campaigns.fuzz.script import Script
-from harness.guest.verdict.failure import Completed, GuestFailure, Verdict
+from harness.guest.verdict.failure import Completed, FailureCause, GuestFailure
 from harness.run.cellguest import CellGuest
 
 WELL = "1: 0 stui: 0 | 0:1\nend {}: exited 0\n"
@@ -27,7 +27,7 @@ class FakeCellGuest:
     name = "cell"
     factor = 1.5
 
-    def __init__(self, folder: Path, verdict: Verdict = "panic") -> None:
+    def __init__(self, folder: Path, verdict: FailureCause = "panic") -> None:
         self.folder = folder
         self.batches: list[int] = []
         self.doubts = 0

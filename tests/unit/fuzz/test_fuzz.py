@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.campaigns.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, Report
+from harness.campaigns.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, FuzzReport
 from harness.campaigns.fuzz.generate import generate
 from harness.campaigns.fuzz.script import (
     Play,
@@ -260,7 +260,7 @@ def test_cells_that_agree_give_no_finding(tmp_path: Path) -> None:
     assert (report.findings, told, report.exit_code) == ((), [], ExitCode.PASSED)
     assert one.played == other.played == report.scripts == BATCH + 5
     assert report.steps == sum(len(generate(3, number).steps) for number in range(BATCH + 5))
-    assert Report.model_validate_json((tmp_path / FUZZ_FILE).read_bytes()) == report
+    assert FuzzReport.model_validate_json((tmp_path / FUZZ_FILE).read_bytes()) == report
 
 
 def test_a_planted_disagreement_is_found_shrunk_and_kept(tmp_path: Path) -> None:
@@ -281,7 +281,9 @@ def test_a_planted_disagreement_is_found_shrunk_and_kept(tmp_path: Path) -> None
     assert "of seed 3" in text
     assert "# exposed:" in text
     assert told == [(finding, text)]
-    assert Report.model_validate_json((tmp_path / FUZZ_FILE).read_bytes()).findings == (finding,)
+    assert FuzzReport.model_validate_json((tmp_path / FUZZ_FILE).read_bytes()).findings == (
+        finding,
+    )
 
 
 def test_what_was_kept_fails_again_and_passes_once_it_is_mended(tmp_path: Path) -> None:
