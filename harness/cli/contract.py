@@ -23,7 +23,7 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
     code is 4 for a run that did not come to its end, because statements may be checked later in it.
     """
     from harness.report import contract as report
-    from harness.results.contract import coverage, read_claims, read_contract
+    from harness.results.contract import check_contract, read_claims, read_contract
     from harness.results.folder import RunFolder
     from harness.results.records import CaseRecord, read_records
 
@@ -39,7 +39,7 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
         if ending.state != "ended":
             click.echo(f"note: the run is {ending.state}: {ending.reason}", err=True)
             code = ExitCode.GUEST
-    found = coverage(read_contract(), read_claims(), cases, cells)
+    found = check_contract(read_contract(), read_claims(), cases, cells)
     shown = found
     if holes:
         shown = found.model_copy(update={"statements": found.holes})

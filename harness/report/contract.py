@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
-from harness.results.contract import Checked, Coverage
+from harness.results.contract import Checked, CheckedContract
 
 #: What a cell of the matrix says, in the order of the totals.
 Mark = Literal["passed", "FAIL", "skipped", "not run", "no case", "-"]
@@ -28,7 +28,7 @@ def mark(one: Checked, cell: str) -> Mark:
     return _MARKS[verdict]
 
 
-def matrix(covered: Coverage) -> Sheet:
+def matrix(covered: CheckedContract) -> Sheet:
     """Return a row per statement, under its heading, with a column per cell."""
     names = short_names(covered.cells)
     columns = (
@@ -43,7 +43,7 @@ def matrix(covered: Coverage) -> Sheet:
     return Sheet("Statements by cells", columns, rows, grouped=True)
 
 
-def by_cases(covered: Coverage) -> Sheet:
+def by_cases(covered: CheckedContract) -> Sheet:
     """Return under each statement a row per case that checks it."""
     rows = tuple(
         (f"{one.statement.id}: {clean_line(one.statement.text)}", case)
@@ -54,7 +54,7 @@ def by_cases(covered: Coverage) -> Sheet:
     return Sheet("Statements by cases", columns, rows, grouped=True)
 
 
-def totals(covered: Coverage) -> Sheet:
+def totals(covered: CheckedContract) -> Sheet:
     """Return a row per cell, with how many statements came out how."""
     marks: tuple[Mark, ...] = ("passed", "FAIL", "skipped", "not run", "no case", "-")
     titles = ("pass", "fail", "skip", "not run", "no case", "not testable")
@@ -66,7 +66,7 @@ def totals(covered: Coverage) -> Sheet:
     return Sheet("Statements", columns, tuple(rows))
 
 
-def sentence(covered: Coverage) -> str:
+def sentence(covered: CheckedContract) -> str:
     """Say how many statements there are, how many are checked, and where the holes are."""
     every = covered.statements
     reasons = sum(bool(one.statement.reason) for one in every)

@@ -16,8 +16,7 @@ from harness.report.comparison import case_sheet, latency_sheet, notes
 from harness.report.matrix import matrix
 from harness.report.published import published
 from harness.results.compare.comparison import COMPARISON_FILE, Comparison
-from harness.results.contract import coverage as contract_coverage
-from harness.results.contract import read_claims, read_contract
+from harness.results.contract import check_contract, read_claims, read_contract
 from harness.results.environment import Environment
 from harness.results.summary import Outcome
 
@@ -92,7 +91,7 @@ def _contract(outcome: Outcome) -> Contract | None:
         return None
     cells = [cell.name for cell in outcome.summary.cells]
     try:
-        covered = contract_coverage(read_contract(), read_claims(), outcome.cases, cells)
+        covered = check_contract(read_contract(), read_claims(), outcome.cases, cells)
     except UserError:  # the results must be shown, whatever became of the checkout
         return None
     return Contract(contract.sentence(covered), contract.totals(covered), contract.matrix(covered))

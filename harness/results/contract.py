@@ -72,7 +72,7 @@ class Checked(Value):
         return not (self.cases or ran or self.statement.reason)
 
 
-class Coverage(Document):
+class CheckedContract(Document):
     """All statements, in the contract's order; also what ``contract --json`` prints."""
 
     cells: tuple[str, ...]
@@ -157,12 +157,12 @@ def read_claims(tests: Path = paths.GUEST_TESTS) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def coverage(
+def check_contract(
     statements: Sequence[Statement],
     claims: Iterable[Claim],
     cases: Iterable[CaseRecord] = (),
     cells: Sequence[str] = (),
-) -> Coverage:
+) -> CheckedContract:
     """Return what cases came to, by the statements that they named when they ran.
 
     :param cells: those of the run; one in which nothing ran has ``not run`` throughout.
@@ -176,7 +176,7 @@ def coverage(
         for one in case.checks:
             ran.setdefault(one, {}).setdefault(case.cell, set()).add(case.status)
     known = {statement.id for statement in statements}
-    return Coverage(
+    return CheckedContract(
         cells=tuple(cells),
         statements=tuple(
             Checked(

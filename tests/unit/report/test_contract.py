@@ -6,7 +6,7 @@ import pytest
 
 from harness.report import contract
 from harness.report.html import html
-from harness.results.contract import Claim, Statement, coverage, read_contract
+from harness.results.contract import Claim, Statement, check_contract, read_contract
 from harness.results.summary import fold
 from tests.unit.report.test_html import Page
 from tests.unit.results import make
@@ -22,7 +22,7 @@ CLAIMS = (
     Claim(program="api/open", case="b", checks=("A-1",)),
 )
 CELLS = ("k-6.12-exposed-smp2-gcc", "k-6.12-hidden-smp2-gcc")
-COVERED = coverage(
+COVERED = check_contract(
     STATEMENTS,
     CLAIMS,
     [

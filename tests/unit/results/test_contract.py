@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.results.contract import (
     Claim,
     Statement,
-    coverage,
+    check_contract,
     read_claims,
     read_contract,
 )
@@ -78,7 +78,7 @@ def test_the_cases_of_every_program_that_does_not_measure_are_read() -> None:
 
 
 def test_a_statement_has_a_case_or_a_reason_or_is_a_hole() -> None:
-    covered = coverage(STATEMENTS, CLAIMS)
+    covered = check_contract(STATEMENTS, CLAIMS)
     holes = {one.statement.id for one in covered.holes}
     for one in covered.statements:
         kinds = [bool(one.cases), bool(one.statement.reason), one.statement.id in holes]
@@ -219,7 +219,7 @@ def verdicts(*cases: tuple[str, str, str], number: int = 0) -> dict[str, str]:
         make.case(f"c{n}", status, cell=cell, checks=(name,))
         for n, (cell, name, status) in enumerate(cases)
     ]
-    return dict(coverage(TWO, (), records, CELLS).statements[number].verdicts)
+    return dict(check_contract(TWO, (), records, CELLS).statements[number].verdicts)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_cells_are_apart() -> None:
 
 def test_a_claim_of_the_source_is_no_verdict() -> None:
     claims = [Claim(program="api/open", case="c", checks=("A-1",))]
-    covered = coverage(TWO, claims, [make.case("c", cell="one")], CELLS)
+    covered = check_contract(TWO, claims, [make.case("c", cell="one")], CELLS)
     first, second = covered.statements
     assert (first.cases, first.hole) == (("api/open::c",), False)
     assert first.verdicts == {"one": "not run", "two": "not run"}
@@ -257,9 +257,9 @@ def test_a_claim_of_the_source_is_no_verdict() -> None:
 
 def test_a_reason_is_no_hole() -> None:
     reasoned = TWO[0].model_copy(update={"reason": "nobody can"})
-    assert coverage([reasoned], ()).holes == ()
+    assert check_contract([reasoned], ()).holes == ()
 
 
 def test_what_is_not_in_the_contract_is_told() -> None:
-    covered = coverage(TWO, (), [make.case(cell="one", checks=("A-1", "Z-9"))], CELLS)
+    covered = check_contract(TWO, (), [make.case(cell="one", checks=("A-1", "Z-9"))], CELLS)
     assert covered.unknown == ("Z-9",)
