@@ -39,7 +39,7 @@ from harness.request.request import Request
 from harness.results.folder import RunFolder, make_results_folder
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
 from harness.run.engine import begin_run, errors_noted
-from harness.run.prepare import Machine, choose_machine
+from harness.run.prepare import ChosenQemu, choose_qemu
 from harness.run.session import (
     PYTEST_FAILED,
     PYTEST_NO_TESTS,
@@ -72,7 +72,7 @@ def check_series(
     because those after it count on it.
 
     :raise UserError: not just one kernel, no series, or something that is named does not exist.
-    :raise BuildError: the tree without the series does not build, or the machine's QEMU.
+    :raise BuildError: the tree without the series does not build, or QEMU.
     :raise GuestError: the host fails.
     """
     profile = request.kernel_profile("a series is checked on one kernel")
@@ -85,10 +85,8 @@ def check_series(
             hint="name a kernel that has one, or give one with --series",
         )
     folder = make_results_folder(options.out, "series", SERIES_FILE)
-    machine = (
-        choose_machine(request.plan(), request.qemu, store, progress) if options.boot else None
-    )
-    checker = _Checker(request, options, profile, patches, folder, machine, store, progress)
+    qemu = choose_qemu(request.plan(), request.qemu, store, progress) if options.boot else None
+    checker = _Checker(request, options, profile, patches, folder, qemu, store, progress)
     return checker.check(), folder
 
 
@@ -102,7 +100,7 @@ class _Checker:
         profile: KernelProfile,
         patches: Sequence[Patch],
         folder: Path,
-        machine: Machine | None,
+        qemu: ChosenQemu | None,
         store: Store,
         progress: Progress,
     ) -> None:
@@ -111,7 +109,7 @@ class _Checker:
         self.profile = profile
         self.patches = patches
         self.folder = folder
-        self.machine = machine
+        self.qemu = qemu
         self.store = store
         self.progress = progress
         self.files = touched_files(patches)
@@ -162,8 +160,8 @@ class _Checker:
         step = step.model_copy(update={"applies": True})
         try:
             step = self._looked_through(step, profile, folder)
-            if step.builds and self.machine:
-                cells = self._run(profile, folder, self.machine)
+            if step.builds and self.qemu:
+                cells = self._run(profile, folder, self.qemu)
                 changes = {"cells": cells, "tested": bool(self.request.select)}
                 step = step.model_copy(update=changes)
         except BuildError as error:
@@ -218,7 +216,7 @@ class _Checker:
 
     # --- guests ------------------------------------------------------------------------------
 
-    def _run(self, profile: KernelProfile, folder: Path, machine: Machine) -> tuple[StepCell, ...]:
+    def _run(self, profile: KernelProfile, folder: Path, qemu: ChosenQemu) -> tuple[StepCell, ...]:
         """Boot the patch's kernel in each cell, in a run's folder; run programs if asked to."""
         overrides = self.request.overrides.model_copy(update={"series": str(folder / "series")})
         request = self.request.model_copy(update={"overrides": overrides})
@@ -231,7 +229,7 @@ class _Checker:
             lambda: RunFolder(folder),
             sys.argv,
             plan=plan,
-            machine=machine,
+            qemu=qemu,
         ).folder
         with errors_noted(run):
             failed = self._pytest(run, request)

@@ -17,7 +17,7 @@ from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.ending import RunError
 from harness.results.folder import CellSetup, RunFolder, make_run_folder
-from harness.run.prepare import Machine, choose_machine, prepare
+from harness.run.prepare import ChosenQemu, choose_qemu, prepare
 from harness.values import Plan
 
 
@@ -38,7 +38,7 @@ def begin_run(
     argv: Sequence[str],
     *,
     plan: Plan | None = None,
-    machine: Machine | None = None,
+    qemu: ChosenQemu | None = None,
     keep_going: bool = False,
 ) -> Run:
     """Prepare a run and write what is run into its folder; the caller has to end it.
@@ -46,7 +46,7 @@ def begin_run(
     :param make_folder: makes the folder, once QEMU has taken each CPU of the plan.
     :param argv: the command line that ``run.json`` names.
     :param plan: the cells; by default the request's.
-    :param machine: the QEMU; by default what the request asks for.
+    :param qemu: where the guests run; by default what the request asks for.
     :param keep_going: whether other cells still run when the build for one failed.
     :raise UserError: the request names something that does not exist or cannot run here.
     :raise BuildError: nothing is left that can run, or not ``keep_going``.
@@ -54,13 +54,13 @@ def begin_run(
     """
     plan = plan or request.plan()
     store = Store.open(progress)
-    machine = machine or choose_machine(plan, request.qemu, store, progress)
+    qemu = qemu or choose_qemu(plan, request.qemu, store, progress)
     folder = make_folder()
     folder.write_plan(plan)
-    folder.begin(argv, qemu=machine.emulator.binary)
+    folder.begin(argv, qemu=qemu.emulator.binary)
     with errors_noted(folder):
         options = request.cell_options(plan)
-        prepared = prepare(plan, machine, store, progress, options=options, keep_going=keep_going)
+        prepared = prepare(plan, qemu, store, progress, options=options, keep_going=keep_going)
         folder.write_artefacts(prepared.artefacts)
     return Run(folder, prepared.artefacts.cells, prepared.failures)
 

@@ -35,10 +35,13 @@ class Table(Protocol):
 
 
 class Display(Progress, Protocol):
-    """A progress that has a table of results as well."""
+    """Where a run is shown, see :class:`harness.report.progress.RichProgress`."""
 
     def table(self) -> Table:
-        """Return the table."""
+        """Return the table of cells and results."""
+
+    def close(self) -> None:
+        """Take the display away, for what is printed last."""
 
 
 class Live:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from harness.artefacts.bare_metal import build_bare_metal
-from harness.artefacts.emulator import choice as qemu
+from harness.artefacts.emulator import choice
 from harness.artefacts.image import build_image
 from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.programs import build_programs
@@ -37,7 +37,7 @@ from harness.values import (
 Made = TypeVar("Made")
 
 
-class Machine:
+class ChosenQemu:
     """An emulator with the acceleration that really works with it."""
 
     def __init__(self, emulator: Emulator, accel: AccelChoice) -> None:
@@ -53,7 +53,7 @@ class Preparation:
         self.failures = failures
 
 
-def choose_machine(plan: Plan, option: str | None, store: Store, progress: Progress) -> Machine:
+def choose_qemu(plan: Plan, option: str | None, store: Store, progress: Progress) -> ChosenQemu:
     """Find or build QEMU, see which acceleration works, and ask it about each CPU of the plan.
 
     :param option: what ``--qemu`` says.
@@ -67,7 +67,7 @@ def choose_machine(plan: Plan, option: str | None, store: Store, progress: Progr
             step.update(f"cpu {cpu.name}")
             check_cpu(emulator, cpu, accel.accel)
     progress.note(f"QEMU {emulator.version}, {accel.accel}: {accel.reason}")
-    return Machine(emulator, accel)
+    return ChosenQemu(emulator, accel)
 
 
 def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
@@ -81,16 +81,16 @@ def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
     :raise GuestError: not even TCG runs a guest.
     """
     wanted = plan.cells[0].accel
-    choice = probe_accel(emulator, wanted)
-    if wanted != "auto" or choice.accel != "kvm":
-        return choice
+    found = probe_accel(emulator, wanted)
+    if wanted != "auto" or found.accel != "kvm":
+        return found
     for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
         try:
             check_cpu(emulator, cpu, "kvm")
         except UserError as error:
             why = error.detail or error.what
             return probe_accel(emulator, "tcg", f"KVM cannot show cpu {cpu.name} ({why})")
-    return choice
+    return found
 
 
 def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Progress) -> Emulator:
@@ -103,25 +103,25 @@ def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Prog
     :raise UserError: there is no such QEMU.
     :raise BuildError: ours is needed and does not build.
     """
-    wanted = qemu.wanted_emulator(option)
-    if wanted == qemu.BUNDLED:
-        return qemu.build_emulator(store, progress)
+    wanted = choice.wanted_emulator(option)
+    if wanted == choice.BUNDLED:
+        return choice.build_emulator(store, progress)
     if wanted.endswith(".toml"):
-        return qemu.build_emulator(store, progress, wanted)
-    if wanted == qemu.SYSTEM:
-        return qemu.find_emulator()
-    if wanted != qemu.AUTO:
-        return qemu.find_emulator(wanted)
+        return choice.build_emulator(store, progress, wanted)
+    if wanted == choice.SYSTEM:
+        return choice.find_emulator()
+    if wanted != choice.AUTO:
+        return choice.find_emulator(wanted)
     exposing = [cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr]
     try:
-        found = qemu.find_emulator()
+        found = choice.find_emulator()
     except UserError:
         if not exposing:
             raise
-        return qemu.build_emulator(store, progress)
+        return choice.build_emulator(store, progress)
     if all(knows_property(found, cpu.model, "uintr") for cpu in exposing):
         return found
-    return qemu.build_emulator(store, progress)
+    return choice.build_emulator(store, progress)
 
 
 def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
@@ -152,7 +152,7 @@ def check_cpu(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> None:
 
 def prepare(
     plan: Plan,
-    machine: Machine,
+    qemu: ChosenQemu,
     store: Store,
     progress: Progress,
     *,
@@ -166,7 +166,7 @@ def prepare(
         could not be built.
     :raise BuildError: nothing is left that can run, or not ``keep_going``.
     """
-    builder = _Builder(machine, store, progress)
+    builder = _Builder(qemu, store, progress)
     setups: list[CellSetup] = []
     failures: list[BuildError] = []
     for cell in plan.cells:
@@ -186,8 +186,8 @@ def prepare(
 class _Builder:
     """Builds each artefact once for all cells that share it; fails once, too."""
 
-    def __init__(self, machine: Machine, store: Store, progress: Progress) -> None:
-        self._machine = machine
+    def __init__(self, qemu: ChosenQemu, store: Store, progress: Progress) -> None:
+        self._qemu = qemu
         self._store = store
         self._progress = progress
         self._image = build_image(store, progress)
@@ -204,12 +204,12 @@ class _Builder:
             (name, cell.cc),
             lambda: build_programs(kernel, cell.cc, self._store, self._progress),
         )
-        machine = (cell.cpu, cell.smp, cell.cc)
+        hardware = (cell.cpu, cell.smp, cell.cc)
         if cell.clock == "icount":
             measuring = tuple(one for one in programs.programs if one.latency)
             programs = programs.model_copy(update={"programs": measuring})
-        elif machine not in self._bare:
-            self._bare.add(machine)
+        elif hardware not in self._bare:
+            self._bare.add(hardware)
             bare = build_bare_metal(cell.cc, self._store, self._progress)
             both = (*programs.programs, *bare)
             programs = programs.model_copy(update={"programs": both})
@@ -218,9 +218,9 @@ class _Builder:
             programs = programs.model_copy(update={"programs": both})
         return CellSetup(
             cell=cell,
-            emulator=self._machine.emulator,
-            accel=self._machine.accel.accel,
-            accel_reason=self._machine.accel.reason,
+            emulator=self._qemu.emulator,
+            accel=self._qemu.accel.accel,
+            accel_reason=self._qemu.accel.reason,
             kernel=kernel,
             image=self._image,
             programs=programs,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from harness import paths
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
@@ -30,22 +30,12 @@ from harness.values import Cell, Value
 if TYPE_CHECKING:
     from harness.results.compare.baseline import Baseline
     from harness.results.compare.comparison import Comparison
-    from harness.run.live import Live, Table
+    from harness.run.live import Display, Live
 
 #: Of ``pytest.ExitCode``, which is not imported before the checks are done.
 PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, PYTEST_INTERNAL, PYTEST_USAGE, PYTEST_NO_TESTS = (
     range(6)
 )
-
-
-class Display(Progress, Protocol):
-    """Where a run is shown, see :class:`harness.report.progress.RichProgress`."""
-
-    def table(self) -> Table:
-        """Return the table of cells and results."""
-
-    def close(self) -> None:
-        """Take the display away, for what is printed last."""
 
 
 class RunOptions(Value):

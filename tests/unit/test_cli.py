@@ -63,14 +63,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
             ]
             return Preparation(RunArtefacts(cells=tuple(cells)), failures)
 
-        monkeypatch.setattr(engine, "choose_machine", lambda *_: FakeMachine())
+        monkeypatch.setattr(engine, "choose_qemu", lambda *_: FakeQemu())
         monkeypatch.setattr(engine, "prepare", prepare)
         monkeypatch.setattr(vm, "start_guest", fake_guest.start_guest)
 
     return fake
 
 
-class FakeMachine:
+class FakeQemu:
     emulator = Emulator(binary=Path("/bin/true"), version="0")
 
 
@@ -400,7 +400,7 @@ def test_an_unexpected_error_shows_a_traceback_only_with_debug(
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(engine, "choose_machine", broken)
+    monkeypatch.setattr(engine, "choose_qemu", broken)
     assert run() == 4
     err = capsys.readouterr().err
     assert "unexpected RuntimeError: a bug" in err
@@ -420,7 +420,7 @@ def test_each_family_of_errors_has_its_code(
         def fail(*_: object, family: type[HarnessError] = family) -> None:
             raise family("what", where="there", hint="do this")
 
-        monkeypatch.setattr(engine, "choose_machine", fail)
+        monkeypatch.setattr(engine, "choose_qemu", fail)
         assert run() == family.exit_code
         assert capsys.readouterr().err.endswith("error: what\n  where: there\n  hint: do this\n")
 

@@ -6,8 +6,6 @@ pipeline has to keep of a run that later ones are compared with.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import ConfigDict, Field
 
 from harness.results.document import Document
@@ -16,11 +14,9 @@ from harness.results.ktap.lines import CaseStatus
 from harness.results.measurements import Measurement
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
 from harness.results.summary import CellSummary, Outcome, case_id
-from harness.values import Value
+from harness.values import Clock, Value
 
 BASELINE_FILE = "baseline.json"
-#: ``icount`` counts instructions instead of time.
-Clock = Literal["host", "icount"]
 
 
 class BaselineCell(Value):

@@ -7,12 +7,12 @@ from hashlib import sha256
 from typing import Any
 
 from harness.errors import UserError
-from harness.results.compare.baseline import Baseline, Clock, make_baseline
+from harness.results.compare.baseline import Baseline, make_baseline
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.measurements import Measurement
 from harness.results.records import read_records
 from harness.results.summary import Outcome
-from harness.values import KernelArtefact
+from harness.values import Clock, KernelArtefact
 
 
 def baseline_of(

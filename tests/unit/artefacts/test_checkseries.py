@@ -24,7 +24,7 @@ from harness.request.request import Request
 from harness.results.folder import CellSetup, RunArtefacts
 from harness.results.series import SeriesResult, StepCell, StepResult
 from harness.run import engine
-from harness.run.prepare import Machine, Preparation
+from harness.run.prepare import ChosenQemu, Preparation
 from harness.run.session import pytest_argv
 from harness.values import Emulator, ImageArtefact, Plan, Program, ProgramsArtefact
 
@@ -246,7 +246,7 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             return Preparation(RunArtefacts(cells=tuple(cells)))
 
         real = pytest_argv
-        monkeypatch.setattr(series_check, "choose_machine", lambda *_: Machine(emulator, None))  # type: ignore[arg-type]
+        monkeypatch.setattr(series_check, "choose_qemu", lambda *_: ChosenQemu(emulator, None))  # type: ignore[arg-type]
         monkeypatch.setattr(engine, "prepare", prepare)
         monkeypatch.setattr(
             series_check,
