@@ -24,7 +24,7 @@ from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.values import Accel, Emulator, Value
 
 KVM = Path("/dev/kvm")
-#: Seconds that the trial guest has. It needs a tenth of one, and more when others are at work;
+#: Seconds that the probe guest has. It needs a tenth of one, and more when others are at work;
 #: that the host has no KVM is found out at the start of every run, and so must not take long.
 TRIAL_S: Mapping[Accel, float] = {"kvm": 2.0, "tcg": 30.0}
 COST = (
@@ -63,7 +63,7 @@ def probe_accel(
                 hint="leave --accel out, or say --accel tcg, to emulate",
             )
         why = f"KVM does not run a guest here ({trouble})"
-    trouble = trial(emulator, "tcg")
+    trouble = run_probe(emulator, "tcg")
     if trouble is not None:
         raise GuestError(
             "QEMU does not run a guest with TCG either",
@@ -79,11 +79,11 @@ def _kvm_trouble(emulator: Emulator) -> str | None:
         return f"there is no {KVM}"
     if not os.access(KVM, os.R_OK | os.W_OK):
         return f"no permission to open {KVM}; the group kvm usually has it"
-    return trial(emulator, "kvm")
+    return run_probe(emulator, "kvm")
 
 
-def trial_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
-    """Return a machine that has the trial guest to run and nothing else."""
+def probe_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
+    """Return a machine that has the probe guest to run and nothing else."""
     return [
         *base_argv(emulator),
         *("-machine", "pc"),
@@ -94,13 +94,13 @@ def trial_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
     ]
 
 
-def trial(emulator: Emulator, accel: Accel) -> str | None:
+def run_probe(emulator: Emulator, accel: Accel) -> str | None:
     """Run the guest of :mod:`harness.guest.probe_guest`; return why it did not run, or ``None``."""
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        kernel = Path(scratch) / "trial.elf"
+        kernel = Path(scratch) / "probe.elf"
         kernel.write_bytes(image())
         try:
-            with monitored(trial_argv(emulator, accel, kernel)) as monitor:
+            with monitored(probe_argv(emulator, accel, kernel)) as monitor:
                 return _trouble(monitor, TRIAL_S[accel])
         except MonitorError as error:
             return _reason(error.detail or error.what)

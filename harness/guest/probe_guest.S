@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The guest that shows whether an accelerator runs guests (see trial.py, which has it assembled).
+ * The guest that shows whether an accelerator runs guests (see probe_guest.py, which has it assembled).
  *
  * QEMU starts it in 32-bit protected mode (the PVH boot protocol) at LOAD. It enters 64-bit mode,
  * as every kernel does, works for a moment and halts for good. The three pages behind it are zero.

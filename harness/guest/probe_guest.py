@@ -11,7 +11,7 @@ import struct
 
 #: Where the image is, in physical memory.
 LOAD = 0x100000
-#: What ``trial.S`` assembles to.
+#: What ``probe_guest.S`` assembles to.
 CODE = bytes.fromhex(
     "c7050010100003201000c7050020100003301000c7050030100083000000b8001010000f22d8b8200000000f22e0"
     "b9800000c0b80001000031d20f30b8110000800f22c00f01156f001000ea520010000800b900000001ffc975fcfa"

@@ -273,12 +273,12 @@ def _apply(
 def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str, str]) -> bool:
     """Try a three-way merge on a copy of the index; the copy replaces it only if it is clean."""
     index = Path(env["GIT_INDEX_FILE"])
-    trial = index.with_name("trial")
-    shutil.copyfile(index, trial)
-    merged = _apply(repository, patch, diff, {"GIT_INDEX_FILE": str(trial)}, "--3way")
+    scratch = index.with_name("scratch")
+    shutil.copyfile(index, scratch)
+    merged = _apply(repository, patch, diff, {"GIT_INDEX_FILE": str(scratch)}, "--3way")
     if merged.returncode != 0:
         return False
-    trial.replace(index)
+    scratch.replace(index)
     return True
 
 

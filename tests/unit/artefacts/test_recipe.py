@@ -30,7 +30,7 @@ LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7c66989d9634105bdddb02c0b6785c31c4b2f37e4ea277c25a1e4463ce710e2b"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "b9d5e945f210e433a7e7114c2d5ff8e90a2c397681dbaae7de34698739df70e2"),
+    "series": (1, "74da76bae78f0e88ed05b3fca98b5a0d948a313ccebd15d68c935d3ef7d78b98"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {

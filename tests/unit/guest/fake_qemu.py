@@ -9,7 +9,7 @@ The script is the JSON file ``$FAKE_QEMU``; its keys are all optional::
     props     properties of the CPU model
     values    property → value, for qom-get
     running   whether its CPU runs
-    halts     whether the trial guest comes to its end
+    halts     whether the probe guest comes to its end
     nmi       text that an NMI prints
     ports     [chardev's id, text] of serial ports that are files, written when it goes on
     deaf      commands that are never answered
@@ -28,8 +28,8 @@ from typing import Any
 script = json.loads(Path(os.environ["FAKE_QEMU"]).read_text())
 
 #: The guest of harness.guest.probe_guest, which is no guest to play the script for.
-TRIAL = any(word.endswith("trial.elf") for word in sys.argv)
-GUEST = "-kernel" in sys.argv and not TRIAL
+PROBE = any(word.endswith("probe.elf") for word in sys.argv)
+GUEST = "-kernel" in sys.argv and not PROBE
 
 if "--version" in sys.argv:
     print("QEMU emulator version 7.2.0 (fake)")
@@ -71,7 +71,7 @@ refusing.bind(("127.0.0.1", 0))  # nobody listens there: a connection is refused
 def human(line: str) -> str:
     if line == "info usernet":
         return USERNET.format(port=refusing.getsockname()[1])
-    if line.startswith("info registers") and TRIAL:
+    if line.startswith("info registers") and PROBE:
         halted = script.get("halts", True)
         return f"EAX=80000011\r\nRIP={0x10005D:016x} RFL=00000046 HLT={int(halted)}\r\n"
     if line.startswith("info registers"):

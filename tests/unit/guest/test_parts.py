@@ -200,9 +200,9 @@ def test_kvm_that_interprets(
     assert "not done after" in (caught.value.detail or "")
 
 
-def test_the_trial_guest_is_what_its_source_says(tmp_path: Path) -> None:
+def test_the_probe_guest_is_what_its_source_says(tmp_path: Path) -> None:
     source = Path(probe_guest.__file__).with_suffix(".S")
-    made = tmp_path / "trial.o"
+    made = tmp_path / "probe.o"
     subprocess.run(["gcc", "-c", source, "-o", made], check=True, timeout=60)
     with made.open("rb") as file:
         text = ELFFile(file).get_section_by_name(".text")
