@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.campaigns.bisect_range import Line
+from harness.campaigns.bisect_range import SearchRange
 from harness.campaigns.child_runs import (
     ChildRun,
     Failure,
@@ -57,7 +57,7 @@ class BisectOptions(Value):
 def bisect(
     request: Request,
     options: BisectOptions,
-    line: Line,
+    span: SearchRange,
     ends: tuple[str, str],
     progress: Progress,
     on_step: Callable[[Step], None],
@@ -72,9 +72,9 @@ def bisect(
     :raise BuildError: an end does not build.
     :raise GuestError: an end does not boot, or the host fails.
     """
-    also = line.also_good(*ends)
+    also = span.also_good(*ends)
     folder = make_results_folder(options.out, "bisect", BISECT_FILE)
-    search = _Search(request, options, line, ends, folder, progress, on_step, start)
+    search = _Search(request, options, span, ends, folder, progress, on_step, start)
     return search.search(also), folder
 
 
@@ -85,7 +85,7 @@ class _Search:
         self,
         request: Request,
         options: BisectOptions,
-        line: Line,
+        span: SearchRange,
         ends: tuple[str, str],
         folder: Path,
         progress: Progress,
@@ -94,7 +94,7 @@ class _Search:
     ) -> None:
         self.request = request
         self.options = options
-        self.line = line
+        self.span = span
         self.end = ends[1]
         self.folder = folder
         self.progress = progress
@@ -103,7 +103,7 @@ class _Search:
         good, bad = (self._point(id_) for id_ in ends)
         kernel = request.kernel_profile("one kernel is searched at a time").name
         self.found = Bisection(
-            of=line.of, kernel=kernel, tree=line.tree, good=good, bad=bad, select=request.select
+            of=span.of, kernel=kernel, tree=span.tree, good=good, bad=bad, select=request.select
         )
 
     def search(self, also_good: Sequence[str]) -> Bisection:
@@ -116,8 +116,8 @@ class _Search:
             self._expect(base, "good", "the merge base of --good and --bad")
         goods, skipped, in_a_row = [good, *also_good], set[str](), 0
         while True:
-            suspects = self.line.suspects(goods, bad)
-            untested = [one for one in self.line.next_best(goods, bad) if one not in skipped]
+            suspects = self.span.suspects(goods, bad)
+            untested = [one for one in self.span.next_best(goods, bad) if one not in skipped]
             if not untested:
                 return self._conclude(suspects)
             few = suspects if len(suspects) <= _MAX_SUSPECTS else ()
@@ -177,20 +177,20 @@ class _Search:
         self.found.write(self.folder / BISECT_FILE)
 
     def _point(self, id_: str) -> Point:
-        return Point(id=id_, subject=self.line.subject(id_))
+        return Point(id=id_, subject=self.span.subject(id_))
 
     # --- one step ----------------------------------------------------------------------------
 
     def _step(self, id_: str) -> Step:
         number = len(self.found.steps) + 1
         point = self._point(id_)
-        place = f"{number:02}-{self.line.place(id_)}"
+        place = f"{number:02}-{self.span.place(id_)}"
         folder = self.folder / place
         try:
             folder.mkdir(parents=True)
         except OSError as error:
             raise host_error(error, folder) from error
-        profile = self.line.profile(id_, folder)
+        profile = self.span.profile(id_, folder)
         if id_ != self.end:
             # What a fragment asks for may come with a later commit; at the end it has to be there.
             profile = profile.model_copy(update={"unknown_options": "drop"})

@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.values import FolderSeries, KernelProfile, TreeSource
 
 
-class Line(Protocol):
+class SearchRange(Protocol):
     """What is searched, from good to bad. Points are known by their ids."""
 
     of: Literal["commits", "patches"]
@@ -42,7 +42,7 @@ class Line(Protocol):
         """Return the name of a point's folder."""
 
 
-class CommitLine:
+class CommitRange:
     """The commits of a checkout."""
 
     of: Literal["commits", "patches"] = "commits"
@@ -86,7 +86,7 @@ class CommitLine:
         return f"{id_[:12]}-{slug(self.subject(id_))}"
 
 
-class PatchLine:
+class PatchRange:
     """The patches of a series; each point is that many of them on the base."""
 
     of: Literal["commits", "patches"] = "patches"

@@ -13,7 +13,7 @@ from harness.cli.show import shown
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.bisect_range import Line
+    from harness.campaigns.bisect_range import SearchRange
     from harness.progress import Progress
     from harness.request.request import Request
     from harness.results.bisection import Bisection, Step
@@ -85,13 +85,13 @@ def command(
     profile = request.kernel_profile("one kernel is searched at a time")
     with shown() as progress:
         if request.overrides.tree and request.overrides.series is None:
-            line, ends = _commits(profile, request.overrides.tree, good, bad, first_parent)
+            span, ends = _commits(profile, request.overrides.tree, good, bad, first_parent)
         elif first_parent:
             raise click.UsageError("--first-parent is for the commits of a --tree")
         else:
-            line, ends = _patches(profile, good, bad, progress)
+            span, ends = _patches(profile, good, bad, progress)
         found, folder = bisect(
-            request, BisectOptions(**options), line, ends, progress, _show, start_command
+            request, BisectOptions(**options), span, ends, progress, _show, start_command
         )
     _show_verdict(found, folder)
     return found.exit_code
@@ -99,23 +99,23 @@ def command(
 
 def _commits(
     profile: KernelProfile, tree: Path, good: str | None, bad: str | None, first_parent: bool
-) -> tuple[Line, tuple[str, str]]:
+) -> tuple[SearchRange, tuple[str, str]]:
     from harness.artefacts.source.commits import Commits
-    from harness.campaigns.bisect_range import CommitLine
+    from harness.campaigns.bisect_range import CommitRange
 
     if good is None:
         raise click.UsageError("--good is missing: a commit of the tree that passes")
     commits = Commits(tree.expanduser().resolve(), first_parent=first_parent)
     ends = commits.resolve(good), commits.resolve(bad or "HEAD")
-    return CommitLine(profile, commits), ends
+    return CommitRange(profile, commits), ends
 
 
 def _patches(
     profile: KernelProfile, good: str | None, bad: str | None, progress: Progress
-) -> tuple[Line, tuple[str, str]]:
+) -> tuple[SearchRange, tuple[str, str]]:
     from harness.artefacts.source.series import fetch_series
     from harness.artefacts.store import Store
-    from harness.campaigns.bisect_range import PatchLine
+    from harness.campaigns.bisect_range import PatchRange
     from harness.errors import UserError
 
     patches = fetch_series(profile.series, Store.open(progress), progress)
@@ -133,7 +133,7 @@ def _patches(
                 where="--good, --bad",
                 hint=f"a number from 0 to {len(patches)}: how many of the series' patches",
             )
-    return PatchLine(profile, patches), (str(int(numbers[0])), str(int(numbers[1])))
+    return PatchRange(profile, patches), (str(int(numbers[0])), str(int(numbers[1])))
 
 
 def _show(step: Step) -> None:

@@ -136,7 +136,7 @@ def _test_and_render(
     if outcome.cases or outcome.guest_failures or not error:
         show_run(folder, outcome)
     if outcome.tallies:
-        _remember(folder, outcome, display)
+        _add_to_history(folder, outcome, display)
     if error:
         raise error
     for failure in failures:
@@ -287,12 +287,12 @@ def _read_coverage(folder: RunFolder, progress: Progress) -> None:
         progress.note(f"no coverage: {error}")
 
 
-def _remember(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
-    from harness.run.remember import remember  # SQLite, once there is something to keep
+def _add_to_history(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
+    from harness.run.history import add_to_history  # SQLite, once there is something to keep
 
     environment = folder.read_environment()
     began = environment.start.time if environment else datetime.now(UTC)
-    remember(folder, outcome, f"{began:%Y-%m-%dT%H:%M:%SZ}", progress)
+    add_to_history(folder, outcome, f"{began:%Y-%m-%dT%H:%M:%SZ}", progress)
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""Runs for who starts pytest by hand and says which guest: planned and built before the tests."""
+"""Runs of a pytest that somebody started, with options that say which guests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def request_from(given: Mapping[str, str]) -> Request:
         ) from error
 
 
-def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
+def prepare_standalone(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
     """Plan and build, with progress on the terminal that pytest has captured already.
 
     The run has begun then; its end is for the caller to note.

@@ -23,7 +23,6 @@ from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
 from harness.testing.stash import (
     ATTEMPT,
-    BY_HAND,
     CELL,
     CELLS,
     HOLDS,
@@ -33,6 +32,7 @@ from harness.testing.stash import (
     PROGRAM,
     RUN,
     RUN_OF_WORKERS,
+    STANDALONE,
     TROUBLES,
 )
 from harness.testing.ways import needs_guest
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         run = RunFolder(Path(folder))
         config.stash[RUN] = run
-        config.stash[BY_HAND] = _begins(config, run, prepared=not given)
+        config.stash[STANDALONE] = _begins(config, run, prepared=not given)
         cells = run.read_artefacts().cells
         config.stash[CELLS] = cells
         config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Note how a run ended that somebody started by hand."""
     config = session.config
-    if not config.stash.get(BY_HAND, False) or RUN not in config.stash:
+    if not config.stash.get(STANDALONE, False) or RUN not in config.stash:
         return
     codes = {
         pytest.ExitCode.OK: (ExitCode.PASSED, ""),
@@ -391,6 +391,6 @@ def _prepared(config: pytest.Config) -> str | None:
     }
     if not given:
         return None
-    from harness.run.standalone import prepare_by_hand  # pulls the builders in
+    from harness.run.standalone import prepare_standalone  # pulls the builders in
 
-    return str(prepare_by_hand(config, given).path)
+    return str(prepare_standalone(config, given).path)

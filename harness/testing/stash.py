@@ -20,7 +20,7 @@ HOLDS = pytest.StashKey[list[Hold]]()
 #: Troubles in the journal when a test began.
 TROUBLES = pytest.StashKey[int]()
 #: Whether nobody else will note how the run ended.
-BY_HAND = pytest.StashKey[bool]()
+STANDALONE = pytest.StashKey[bool]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: Set for a test that is no program: a developer's own.

@@ -501,11 +501,11 @@ def test_workers_run_what_was_prepared_by_hand(
     run = prepared(tmp_path, {}, cells=(cell(smp=1), cell(smp=2)))
     asked: list[Mapping[str, str]] = []
 
-    def prepare_by_hand(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
+    def prepare_standalone(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
         asked.append(given)
         return run
 
-    monkeypatch.setattr("harness.run.standalone.prepare_by_hand", prepare_by_hand)
+    monkeypatch.setattr("harness.run.standalone.prepare_standalone", prepare_standalone)
     mine = pytester.makepyfile(mine="def test_x(guest): assert guest.run(['true']).returncode == 0")
     result = pytester.runpytest_inprocess(
         *("--disable-plugin-autoload", "-p", "harness.testing.plugin"),

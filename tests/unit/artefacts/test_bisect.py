@@ -19,7 +19,7 @@ from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.campaigns import child_runs
 from harness.campaigns.bisect import BisectOptions, bisect, judge, run_argv
-from harness.campaigns.bisect_range import CommitLine
+from harness.campaigns.bisect_range import CommitRange
 from harness.campaigns.child_runs import run_child
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.progress import Silent
@@ -430,11 +430,11 @@ def test_a_long_stretch_that_does_not_build_is_left_soon(tmp_path: Path) -> None
         ended(log.parent / "run", code, *([failing()] if number >= 900 else []))
         return code
 
-    line: Any = Many(1000)
+    span: Any = Many(1000)
     found, _ = bisect(
         Request(),
         BisectOptions(out=tmp_path / "out"),
-        line,
+        span,
         ("0", "1000"),
         Silent(),
         lambda _: None,
@@ -544,7 +544,9 @@ def test_each_step_is_kept_as_soon_as_it_is_known(
     toy: Path, tmp_path: Path, looks: Looks, history: dict[str, str]
 ) -> None:
     out = tmp_path / "out"
-    line = CommitLine(KernelProfile(name="toy", source={"kind": "tree", "path": toy}), Commits(toy))
+    span = CommitRange(
+        KernelProfile(name="toy", source={"kind": "tree", "path": toy}), Commits(toy)
+    )
     seen: list[tuple[Step, Bisection]] = []
 
     def on_step(step: Step) -> None:
@@ -556,7 +558,7 @@ def test_each_step_is_kept_as_soon_as_it_is_known(
         bisect(
             Request(overrides=KernelOverrides(tree=toy)),
             BisectOptions(out=out),
-            line,
+            span,
             (history["base"], history["four"]),
             Silent(),
             on_step,

@@ -1,4 +1,4 @@
-"""A run that ended → its rows in the history of this machine."""
+"""Rows of a run that ended, for the history of the runs on this host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.results.history import HISTORY_FILE, HistoryRow, ProgramRow, add
 from harness.results.summary import LatencySummary, Outcome
 
 
-def remember(folder: RunFolder, outcome: Outcome, began: str, progress: Progress) -> None:
+def add_to_history(folder: RunFolder, outcome: Outcome, began: str, progress: Progress) -> None:
     """Add a run to the history; what goes wrong is told, and fails no run.
 
     :param began: RFC 3339, UTC.
