@@ -19,7 +19,7 @@ from harness.guest.transport import keys
 from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import CALIBRATION, Deadline
 from harness.guest.verdict.failure import Completed
-from harness.guest.verdict.liveness import Heart, has_pulse
+from harness.guest.verdict.liveness import LivenessMonitor, still_answers
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.splat_report import Splat
 from harness.values import OUTPUT_LIMIT
@@ -52,7 +52,7 @@ class Guest:
         self._alarm = Alarm()
         stack.callback(self._alarm.close)
         self._report: BootReport | None = None
-        self._heart: Heart | None = None
+        self._liveness: LivenessMonitor | None = None
         #: Why the guest's state could not be saved, if so.
         self.unsaved: str | None = None
         #: What it was restored from, or else what it saved at the end of its boot.
@@ -89,8 +89,8 @@ class Guest:
             self.snapshot, self.unsaved = boot.snapshot, boot.unsaved
         self._ssh = boot.ssh
         scale = CALIBRATION.scale(self.spec)
-        self._heart = Heart(self._ssh.address, scale, self._alarm.trip)
-        self._stack.callback(self._heart.close)
+        self._liveness = LivenessMonitor(self._ssh.address, scale, self._alarm.trip)
+        self._stack.callback(self._liveness.close)
         self._state = State.READY
 
     # --- what a guest is for ---------------------------------------------------------------
@@ -142,15 +142,15 @@ class Guest:
         :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
         """
         self._must_be_ready()
-        heart = self._heart
-        assert heart is not None
+        liveness = self._liveness
+        assert liveness is not None
 
         def heard(data: bytes) -> None:
-            heart.heard()
+            liveness.heard()
             if on_stdout is not None:
                 on_stdout(data)
 
-        with heart.listening():
+        with liveness.listening():
             deadline = Deadline(f"command {argv[0]}", timeout_s)
             console = self._machine.console
             before = console.bytes
@@ -263,11 +263,11 @@ class Guest:
     def _hung(self, why: str) -> str | None:
         """Return how a guest that had an SSH server hangs, None if it does not."""
         gone = "the guest does not answer any more"
-        if self._heart is not None and self._heart.stopped:
-            return f"{gone}: {self._heart.stopped}"
+        if self._liveness is not None and self._liveness.stopped:
+            return f"{gone}: {self._liveness.stopped}"
         if self.state is not State.READY:
             return None
-        if has_pulse(self._ssh.address, CALIBRATION.probe(self.spec)):
+        if still_answers(self._ssh.address, CALIBRATION.probe(self.spec)):
             return None
         return f"the SSH connection broke, and {gone}: {why}"
 

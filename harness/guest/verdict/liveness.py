@@ -43,7 +43,7 @@ def cut_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
         timer.join(GRACE_S)
 
 
-def has_pulse(address: tuple[str, int], deadline: Deadline) -> bool:
+def still_answers(address: tuple[str, int], deadline: Deadline) -> bool:
     """Whether the guest's kernel still answers on a port, be it by refusing the connection.
 
     QEMU's user network takes each connection itself, so only what comes through it counts: a
@@ -69,7 +69,7 @@ def _first_bytes(address: tuple[str, int], deadline: Deadline) -> bytes | None:
         return b""
 
 
-class Heart:
+class LivenessMonitor:
     """Listens for a guest's sign of life while a command runs and gives nothing.
 
     A program's deadline is far away; a guest that hangs is to be known before. What listens is a
@@ -80,7 +80,7 @@ class Heart:
     """
 
     def __init__(self, address: tuple[str, int], scale: float, on_stop: Callable[[], None]) -> None:
-        #: Why the guest is held for dead; None while it is not.
+        #: Reason why the guest was declared dead; None while it is not.
         self.stopped: str | None = None
         self._address = address
         self._scale = scale
@@ -88,7 +88,7 @@ class Heart:
         self._listening = False
         self._last = time.monotonic()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
 
     def heard(self) -> None:
@@ -111,7 +111,7 @@ class Heart:
             if not self._listening or time.monotonic() - self._last < PERIOD_S:
                 misses = 0
                 continue
-            if has_pulse(self._address, Deadline("sign of life", BEAT_S * self._scale)):
+            if still_answers(self._address, Deadline("sign of life", BEAT_S * self._scale)):
                 self.heard()
                 continue
             misses += 1

@@ -12,7 +12,7 @@ import pytest
 
 from harness.guest.verdict import liveness
 from harness.guest.verdict.deadlines import Deadline
-from harness.guest.verdict.liveness import Heart, greets
+from harness.guest.verdict.liveness import LivenessMonitor, greets
 from harness.guest.verdict.stall import BETWEEN_S, LOOKS, SPIN_S, WAIT_S, Stall, read_cpus
 
 IF = 0x202
@@ -146,7 +146,7 @@ def test_a_greeting_is_told_from_an_answer(port: socket.socket) -> None:
     assert greets(address, Deadline("test", 5))
     with socket.create_server(("127.0.0.1", 0)) as other:
         serve(other, b"")
-        assert liveness.has_pulse(other.getsockname(), Deadline("test", 5))
+        assert liveness.still_answers(other.getsockname(), Deadline("test", 5))
         assert not greets(other.getsockname(), Deadline("test", 5))
 
 
@@ -157,30 +157,32 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_heart_that_stopped_is_told_once_and_with_the_time(port: socket.socket) -> None:
+def test_a_guest_that_stopped_is_told_once_and_with_the_time(port: socket.socket) -> None:
     stopped = threading.Event()
-    heart = Heart(port.getsockname(), 1.0, stopped.set)  # takes connections, says nothing
+    monitor = LivenessMonitor(
+        port.getsockname(), 1.0, stopped.set
+    )  # takes connections, says nothing
     assert not stopped.wait(0.5), "nobody listened"
-    with heart.listening():
+    with monitor.listening():
         assert stopped.wait(10)
-    assert heart.stopped is not None
-    assert "no sign of life" in heart.stopped
-    heart.close()
+    assert monitor.stopped is not None
+    assert "no sign of life" in monitor.stopped
+    monitor.close()
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("sign", ["a greeting", "output"])
 def test_a_sign_of_life_is_enough(port: socket.socket, sign: str) -> None:
     stopped = threading.Event()
-    heart = Heart(port.getsockname(), 1.0, stopped.set)
+    monitor = LivenessMonitor(port.getsockname(), 1.0, stopped.set)
     if sign == "a greeting":
         serve(port, b"SSH-")
-    with heart.listening():
+    with monitor.listening():
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
             if sign == "output":
-                heart.heard()
+                monitor.heard()
             time.sleep(0.01)
-    heart.close()
+    monitor.close()
     assert not stopped.is_set()
-    assert heart.stopped is None
+    assert monitor.stopped is None

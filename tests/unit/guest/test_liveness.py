@@ -9,7 +9,7 @@ import pytest
 
 from harness.guest.verdict import liveness
 from harness.guest.verdict.deadlines import CALIBRATION, MAX_PROBE_S, Deadline
-from harness.guest.verdict.liveness import cut_at, has_pulse
+from harness.guest.verdict.liveness import cut_at, still_answers
 from tests.unit.guest.conftest import MakeSpec
 
 
@@ -48,18 +48,18 @@ def test_a_greeting_is_a_sign_of_life() -> None:
                 connection.sendall(b"SSH-2.0-test\r\n")
 
         threading.Thread(target=greet, daemon=True).start()
-        assert has_pulse(server.getsockname(), Deadline("test", 30.0))
+        assert still_answers(server.getsockname(), Deadline("test", 30.0))
 
 
 def test_a_refusal_is_one_too() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        assert has_pulse(nobody.getsockname(), Deadline("test", 30.0))
+        assert still_answers(nobody.getsockname(), Deadline("test", 30.0))
 
 
 def test_silence_is_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert not has_pulse(server.getsockname(), Deadline("test", 0.1))
+        assert not still_answers(server.getsockname(), Deadline("test", 0.1))
 
 
 def test_a_slow_guest_is_not_waited_for_without_end(make_spec: MakeSpec) -> None:
