@@ -4,7 +4,7 @@ Samples of one measurement are not independent: a slow phase of the host slows h
 bootstrap over single samples would take them for as many witnesses and be certain of noise. So
 whole blocks are the unit that is drawn (Künsch 1989, "The jackknife and the bootstrap for general
 stationary observations"). A block keeps all its samples, or evenly spaced ones of a long block, by
-which a sketch stays small enough for a file that a pipeline keeps as its baseline.
+which the blocks stay small enough for a file that a pipeline keeps as its baseline.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Samples = NDArray[np.float64]
 _WIRE = np.dtype("<u8")
 
 
-class Sketch(Value):
-    """One measurement. Its blocks are of the same length, but for a sample."""
+class SampleBlocks(Value):
+    """The samples of one measurement. The blocks are of the same length, but for a sample."""
 
     #: Samples that there were.
     count: int = Field(ge=1)
@@ -43,7 +43,7 @@ class Sketch(Value):
     def blocks(self) -> list[Samples]:
         """Return the kept samples, an array for each block.
 
-        :raise ValueError: the sketch was damaged.
+        :raise ValueError: the blocks were damaged.
         """
         try:
             raw = zlib.decompress(base64.b64decode(self.data, validate=True))
@@ -55,8 +55,8 @@ class Sketch(Value):
         return np.split(values, np.cumsum(self.kept)[:-1])
 
 
-def cut(samples: Sequence[int]) -> Sketch:
-    """Make a sketch of samples in the order of time.
+def cut_into_blocks(samples: Sequence[int]) -> SampleBlocks:
+    """Cut samples, in the order of time, into blocks.
 
     :raise ValueError: there are none.
     """
@@ -66,7 +66,7 @@ def cut(samples: Sequence[int]) -> Sketch:
     number = max(1, min(BLOCKS, values.size // SHORTEST))
     kept = [_thin(np.sort(block)) for block in np.array_split(values, number)]
     raw = np.concatenate(kept).astype(_WIRE).tobytes()
-    return Sketch(
+    return SampleBlocks(
         count=int(values.size),
         kept=tuple(len(block) for block in kept),
         data=base64.b64encode(zlib.compress(raw)).decode("ascii"),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.results.blocks import Sketch, cut
+from harness.results.blocks import SampleBlocks, cut_into_blocks
 from harness.results.compare.resampling import MEDIAN, SLOW, Estimate, Interval
 from harness.results.latency import decode
 from harness.results.records import HostLoad, LatencyRecord, Spin, Unit
@@ -25,7 +25,7 @@ class Measurement(Value):
     mechanism: str
     mode: str
     unit: Unit
-    takes: tuple[Sketch, ...]
+    takes: tuple[SampleBlocks, ...]
     #: What the host did during each take.
     hosts: tuple[HostLoad | None, ...] = ()
     #: How each take spun; see :class:`harness.results.records.LatencyRecord`.
@@ -53,14 +53,14 @@ def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ..
             if (take := read_take(record, run))
         ]
         if takes:
-            sketches, hosts, spins = zip(*takes, strict=True)
+            blocks, hosts, spins = zip(*takes, strict=True)
             found.append(
                 Measurement(
                     cell=cell,
                     mechanism=mechanism,
                     mode=mode,
                     unit=unit,
-                    takes=sketches,
+                    takes=blocks,
                     hosts=hosts,
                     spins=spins,
                 )
@@ -68,13 +68,13 @@ def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ..
     return tuple(found)
 
 
-def read_take(record: LatencyRecord, run: Path) -> Sketch | None:
-    """Return the sketch of a record's samples; None where they are gone."""
+def read_take(record: LatencyRecord, run: Path) -> SampleBlocks | None:
+    """Return the blocks of a record's samples; None where they are gone."""
     try:
         values, _ = decode((run / record.samples).read_bytes())
     except OSError:
         return None
-    return cut(values) if values else None
+    return cut_into_blocks(values) if values else None
 
 
 def with_intervals(summary: Summary, measurements: Sequence[Measurement]) -> Summary:

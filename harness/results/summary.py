@@ -80,7 +80,7 @@ class LatencySummary(Value):
     p99: int
     max: int
     mean: float
-    #: Ends of 95 % intervals, by a bootstrap of blocks; None without raw samples.
+    #: Ends of 95 % intervals, by resampling of blocks; None without raw samples.
     p50_interval: tuple[float, float] | None = None
     p99_interval: tuple[float, float] | None = None
     #: None for user interrupts themselves, and where the cell has none of them.

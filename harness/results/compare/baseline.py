@@ -1,6 +1,6 @@
 """What a run is compared by: ``baseline.json``, one small file in each run's folder.
 
-It holds cases and sketches of the samples, and what the figures were measured on. It is all that a
+It holds cases and blocks of the samples, and what the figures were measured on. It is all that a
 pipeline has to keep of a run that later ones are compared with.
 """
 

@@ -2,11 +2,11 @@
 
 A latency is *worse* when all of this holds, and *better* when the reverse does:
 
-1. The 99 % interval of the ratio of medians (block bootstrap) lies above the relative floor. Many
+1. The 99 % interval of the ratio of medians (resampling of blocks) lies above the relative floor. Many
    latencies are judged at once, so 95 % would be wrong about one in twenty.
 2. The medians differ by more than the absolute floor, which a cache line or a clock's step makes.
 3. The medians of the blocks differ by the rank test of Mann and Whitney (1947, "On a test of
-   whether one of two random variables is stochastically larger than the other"). A bootstrap of
+   whether one of two random variables is stochastically larger than the other"). Resampling of
    few blocks is too sure of itself; this test is not.
 4. The fastest tenth moved too, by at least half the floor. What a kernel does in every round shows
    there as well; what the host does to some rounds does not.
@@ -40,7 +40,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results.blocks import SHORTEST, Sketch
+from harness.results.blocks import SHORTEST, SampleBlocks
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate, Interval
 from harness.results.hostload import disturbed
 from harness.results.records import HostLoad, Unit
@@ -84,8 +84,8 @@ class Judgement(Value):
 
 
 def judge(
-    base: Sequence[Sketch],
-    new: Sequence[Sketch],
+    base: Sequence[SampleBlocks],
+    new: Sequence[SampleBlocks],
     unit: Unit,
     *,
     hosts: Iterable[HostLoad | None] = (),
@@ -94,10 +94,10 @@ def judge(
 ) -> Judgement:
     """Compare two measurements of the same thing.
 
-    :param base: one sketch, or one for each time that it was measured.
+    :param base: the blocks of each time that it was measured.
     :param hosts: what the hosts did during all of them.
     :param emulated: whether they were measured under TCG.
-    :raise ValueError: there is no sketch, or a damaged one.
+    :raise ValueError: there are no blocks, or damaged ones.
     """
     before, after = Estimate(base, salt=0), Estimate(new, salt=1)
     ratio = after.ratio(before, MEDIAN, CERTAINTY)
@@ -192,7 +192,9 @@ def _few(takes: int) -> str:
     )
 
 
-def _exactly(said: Judgement, base: Sequence[Sketch], new: Sequence[Sketch]) -> Judgement:
+def _exactly(
+    said: Judgement, base: Sequence[SampleBlocks], new: Sequence[SampleBlocks]
+) -> Judgement:
     """Judge by the sum of instructions, after the median: both are exact."""
     before, after = (sorted({(t.count, t.data) for t in takes}) for takes in (base, new))
     if before == after:
@@ -207,5 +209,5 @@ def _exactly(said: Judgement, base: Sequence[Sketch], new: Sequence[Sketch]) -> 
     return said.model_copy(update={"verdict": "worse" if fresh > old else "better"})
 
 
-def _mean(take: Sketch) -> float:
+def _mean(take: SampleBlocks) -> float:
     return float(np.mean(np.concatenate(take.blocks())))

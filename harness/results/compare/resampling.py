@@ -1,4 +1,4 @@
-"""Block bootstrap: how far a percentile, or a ratio of two, could lie from what was measured.
+"""Resampling of blocks: how far a percentile, or a ratio of two, could lie from what was measured.
 
 The draws come from a fixed seed, so that a report that is made again says the same.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results.blocks import Sketch
+from harness.results.blocks import SampleBlocks
 
 #: Of which intervals are made: the fast tenth, the median, the slow hundredth.
 LEVELS = (0.10, 0.50, 0.99)
@@ -43,7 +43,7 @@ class Estimate:
     :raise ValueError: there is none, or one is damaged.
     """
 
-    def __init__(self, takes: Sequence[Sketch], salt: int = 0) -> None:
+    def __init__(self, takes: Sequence[SampleBlocks], salt: int = 0) -> None:
         if not takes:
             raise ValueError("no measurement")
         blocks = [take.blocks() for take in takes]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.results.blocks import cut
+from harness.results.blocks import cut_into_blocks
 from harness.results.compare.baseline import Baseline, BaselineCell
 from harness.results.compare.comparison import compare
 from harness.results.compare.judge import Floors
@@ -27,7 +27,10 @@ def measured(
     samples = np.random.default_rng(seed).permutation(np.linspace(4600, 5400, 1001)) * factor
     values = {"mode": "ping-pong", "unit": "ns", **more}
     return Measurement(
-        cell=where, mechanism=mechanism, takes=(cut(samples.astype(np.uint64).tolist()),), **values
+        cell=where,
+        mechanism=mechanism,
+        takes=(cut_into_blocks(samples.astype(np.uint64).tolist()),),
+        **values,
     )
 
 

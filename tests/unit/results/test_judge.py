@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.results.blocks import Sketch, cut
+from harness.results.blocks import SampleBlocks, cut_into_blocks
 from harness.results.compare.judge import Floors, judge, rank_test
 from harness.results.hostload import disturbed
 from harness.results.records import HostLoad
@@ -16,43 +16,43 @@ from harness.results.records import HostLoad
 CALM = HostLoad(seconds=1, load=0.3, steal_percent=0.0, waited_percent=0.5)
 BUSY = HostLoad(seconds=1, load=9, steal_percent=0.0, waited_percent=40)
 
-Make = Callable[[np.random.Generator, float], Sketch]
+Make = Callable[[np.random.Generator, float], SampleBlocks]
 
 
-def plain(rng: np.random.Generator, factor: float) -> Sketch:
+def plain(rng: np.random.Generator, factor: float) -> SampleBlocks:
     """Samples that know nothing of each other, with a tail."""
     values = rng.lognormal(np.log(4000), 0.15, 2000)
     values[rng.random(2000) < 0.01] *= 50
-    return cut((values * factor).astype(np.uint64).tolist())
+    return cut_into_blocks((values * factor).astype(np.uint64).tolist())
 
 
-def drifting(rng: np.random.Generator, factor: float) -> Sketch:
+def drifting(rng: np.random.Generator, factor: float) -> SampleBlocks:
     """Samples that follow each other: noise of the host that lasts for hundreds of rounds."""
     steps = rng.normal(0, 1, 2000)
     level = np.zeros(2000)
     for at in range(1, 2000):
         level[at] = 0.99 * level[at - 1] + 0.14 * steps[at]
     values = 9000 * np.exp(0.05 * level + rng.normal(0, 0.05, 2000))
-    return cut((values * factor).astype(np.uint64).tolist())
+    return cut_into_blocks((values * factor).astype(np.uint64).tolist())
 
 
-def phased(rng: np.random.Generator, factor: float) -> Sketch:
+def phased(rng: np.random.Generator, factor: float) -> SampleBlocks:
     """A host that slows some stretches to twice, about half of all."""
     slow = np.repeat(rng.random(25) < rng.uniform(0.3, 0.7), 80)
     values = rng.normal(9000, 400, 2000) * np.where(slow, 2.0, 1.0)
-    return cut((values * factor).astype(np.uint64).tolist())
+    return cut_into_blocks((values * factor).astype(np.uint64).tolist())
 
 
-def coarse(rng: np.random.Generator, factor: float) -> Sketch:
+def coarse(rng: np.random.Generator, factor: float) -> SampleBlocks:
     """A clock of 100 ns steps, so that most samples are equal."""
     values = rng.normal(1500, 60, 2000) * factor
-    return cut((100 * np.round(values / 100)).astype(np.uint64).tolist())
+    return cut_into_blocks((100 * np.round(values / 100)).astype(np.uint64).tolist())
 
 
 KINDS = (plain, drifting, phased, coarse)
 
 
-def pair(make: Make, seed: int, factor: float) -> tuple[Sketch, Sketch]:
+def pair(make: Make, seed: int, factor: float) -> tuple[SampleBlocks, SampleBlocks]:
     """Two runs; each also differs by a few percent because it is another run."""
     rng = np.random.default_rng(seed)
     first, second = rng.normal(1, 0.02, 2)
@@ -94,7 +94,9 @@ def test_a_host_that_spoils_some_rounds_is_no_slower_kernel() -> None:
     base = rng.normal(5000, 100, 2000)
     spoilt = np.where(rng.random(2000) < 0.7, 4_000_000.0, base)
     said = judge(
-        [cut(base.astype(np.uint64).tolist())], [cut(spoilt.astype(np.uint64).tolist())], "ns"
+        [cut_into_blocks(base.astype(np.uint64).tolist())],
+        [cut_into_blocks(spoilt.astype(np.uint64).tolist())],
+        "ns",
     )
     assert said.verdict == "unsure"
     assert "fastest tenth" in said.reason
@@ -120,7 +122,7 @@ def test_a_disturbance_has_a_name() -> None:
 
 
 def test_both_floors_hold() -> None:
-    base, new = cut([1000] * 1000), cut([1300] * 1000)
+    base, new = cut_into_blocks([1000] * 1000), cut_into_blocks([1300] * 1000)
     assert judge([base], [new], "ns").verdict == "worse"
     assert judge([base], [new], "ns", floors=Floors(absolute=300)).verdict == "same"
     assert judge([base], [new], "ns", floors=Floors(relative=0.3)).verdict == "same"
@@ -129,10 +131,10 @@ def test_both_floors_hold() -> None:
 
 
 def test_few_samples_prove_nothing() -> None:
-    said = judge([cut([1000] * 60)], [cut([9000] * 60)], "ns")
+    said = judge([cut_into_blocks([1000] * 60)], [cut_into_blocks([9000] * 60)], "ns")
     assert said.verdict == "unsure"
     assert "too few samples" in said.reason
-    assert judge([cut([0] * 900)], [cut([9000] * 900)], "ns").ratio is None
+    assert judge([cut_into_blocks([0] * 900)], [cut_into_blocks([9000] * 900)], "ns").ratio is None
 
 
 def test_several_base_runs_tell_their_spread() -> None:
@@ -145,9 +147,9 @@ def test_several_base_runs_tell_their_spread() -> None:
 
 def test_instructions_are_exact() -> None:
     values = [random.Random(1).choice([310, 311, 700]) for _ in range(1000)]
-    base = cut(values)
-    assert judge([base], [cut(values)], "insn").verdict == "same"
-    slower = cut([*values[:-1], values[-1] + 1])
+    base = cut_into_blocks(values)
+    assert judge([base], [cut_into_blocks(values)], "insn").verdict == "same"
+    slower = cut_into_blocks([*values[:-1], values[-1] + 1])
     assert judge([base], [slower], "insn").verdict == "worse"
     assert judge([slower], [base], "insn").verdict == "better"
     said = judge([base, slower], [base], "insn")

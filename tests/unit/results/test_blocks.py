@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.results.blocks import BLOCKS, KEPT, Sketch, cut
+from harness.results.blocks import BLOCKS, KEPT, SampleBlocks, cut_into_blocks
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=700))
 @settings(deadline=None)
-def test_a_sketch_of_few_samples_keeps_them_all(values: list[int]) -> None:
-    sketch = Sketch.model_validate_json(cut(values).model_dump_json())
-    blocks = sketch.blocks()
-    assert sketch.count == len(values)
+def test_of_few_samples_all_are_kept(values: list[int]) -> None:
+    found = SampleBlocks.model_validate_json(cut_into_blocks(values).model_dump_json())
+    blocks = found.blocks()
+    assert found.count == len(values)
     assert sorted(np.concatenate(blocks).tolist()) == sorted(map(float, values))
     place = 0
     for block in blocks:
@@ -22,19 +22,19 @@ def test_a_sketch_of_few_samples_keeps_them_all(values: list[int]) -> None:
         place += len(block)
 
 
-def test_a_sketch_of_many_is_small_and_has_their_percentiles() -> None:
+def test_of_many_samples_few_are_kept_with_their_percentiles() -> None:
     values = np.random.default_rng(3).lognormal(8, 0.4, 200_000).astype(np.uint64)
-    sketch = cut(values.tolist())
-    assert sketch.kept == (KEPT,) * BLOCKS
-    estimate = Estimate([sketch])
+    blocks = cut_into_blocks(values.tolist())
+    assert blocks.kept == (KEPT,) * BLOCKS
+    estimate = Estimate([blocks])
     for level, percent, close in ((FAST, 10, 0.01), (MEDIAN, 50, 0.01), (SLOW, 99, 0.05)):
         assert estimate.values[level] == pytest.approx(np.percentile(values, percent), rel=close)
 
 
 def test_nothing_and_damage_are_told() -> None:
     with pytest.raises(ValueError, match="no samples"):
-        cut([])
-    whole = cut([1, 2, 3])
+        cut_into_blocks([])
+    whole = cut_into_blocks([1, 2, 3])
     for data in ("%", whole.data[:-4], "AAAA"):
         with pytest.raises(ValueError, match=r"samples|base64"):
             whole.model_copy(update={"data": data}).blocks()
@@ -44,7 +44,7 @@ def test_nothing_and_damage_are_told() -> None:
 
 def test_percentiles_are_those_of_the_samples() -> None:
     values = np.random.default_rng(1).permutation(np.arange(1, 2001))
-    estimate = Estimate([cut(values.tolist())])
+    estimate = Estimate([cut_into_blocks(values.tolist())])
     # With a grid of a third of a percent: 2000 / 300.
     assert estimate.values.tolist() == pytest.approx([200, 1000, 1980], abs=7)
 
@@ -53,7 +53,7 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(100):
         values = np.random.default_rng(seed).exponential(10_000, 1500).astype(np.uint64)
-        interval = Estimate([cut(values.tolist())]).interval(MEDIAN)
+        interval = Estimate([cut_into_blocks(values.tolist())]).interval(MEDIAN)
         covered += interval.low <= 10_000 * np.log(2) <= interval.high
     # With 30 blocks a percentile interval is a little too narrow.
     assert 87 <= covered <= 99
@@ -63,33 +63,36 @@ def test_slow_phases_widen_the_interval() -> None:
     random = np.random.default_rng(5)
     values = random.normal(10_000, 500, 3000)
     values[:1000] += 5000
-    mixed = Estimate([cut(random.permutation(values).astype(np.uint64).tolist())])
-    phases = Estimate([cut(values.astype(np.uint64).tolist())])
+    mixed = Estimate([cut_into_blocks(random.permutation(values).astype(np.uint64).tolist())])
+    phases = Estimate([cut_into_blocks(values.astype(np.uint64).tolist())])
     wide, narrow = phases.interval(MEDIAN), mixed.interval(MEDIAN)
     assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
 
 
 def test_takes_that_differ_widen_the_interval() -> None:
     random = np.random.default_rng(6)
-    takes = [cut((random.normal(m, 50, 600)).astype(np.uint64).tolist()) for m in (1000, 1200)]
+    takes = [
+        cut_into_blocks((random.normal(m, 50, 600)).astype(np.uint64).tolist())
+        for m in (1000, 1200)
+    ]
     interval = Estimate(takes).interval(MEDIAN)
     assert interval.low < 1010
     assert interval.high > 1190
 
 
 def test_a_long_take_weighs_more() -> None:
-    short, long = cut([10] * 400), cut([20] * 4000)
+    short, long = cut_into_blocks([10] * 400), cut_into_blocks([20] * 4000)
     assert Estimate([short, long]).values[MEDIAN] == 20
 
 
 def test_draws_are_the_same_again_and_differ_by_salt() -> None:
     values = np.random.default_rng(2).integers(1, 10**6, 2000).tolist()
-    one, again, other = (Estimate([cut(values)], salt) for salt in (0, 0, 1))
+    one, again, other = (Estimate([cut_into_blocks(values)], salt) for salt in (0, 0, 1))
     assert (one.draws == again.draws).all()
     assert (one.draws != other.draws).any()
 
 
 def test_a_ratio_by_zero_is_none() -> None:
-    zero, one = Estimate([cut([0] * 50)]), Estimate([cut([7] * 50)], 1)
+    zero, one = Estimate([cut_into_blocks([0] * 50)]), Estimate([cut_into_blocks([7] * 50)], 1)
     assert one.ratio(zero, MEDIAN) is None
     assert zero.ratio(one, MEDIAN) == (0, 0, 0)
