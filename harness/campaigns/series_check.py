@@ -40,7 +40,7 @@ from harness.results.folder import RunFolder, make_results_folder
 from harness.results.series import SERIES_FILE, SeriesResult, StepCell, StepResult, step_cells
 from harness.run.engine import begin_run, errors_noted
 from harness.run.prepare import ChosenQemu, choose_qemu
-from harness.run.session import (
+from harness.run.suite import (
     PYTEST_FAILED,
     PYTEST_NO_TESTS,
     PYTEST_OK,

@@ -15,7 +15,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.request.request import Request
-    from harness.run.session import RunOptions
+    from harness.run.suite import RunOptions
 
 
 class Jobs(click.ParamType[int | None]):
@@ -106,7 +106,7 @@ def command(request: Request, watch: bool, **options: Any) -> int:
 
     Arguments after -- go to pytest as they are.
     """
-    from harness.run.session import RunOptions, run  # the engine, after --help
+    from harness.run.suite import RunOptions, run  # the engine, after --help
 
     if watch:
         return _watch(request, RunOptions(**options))

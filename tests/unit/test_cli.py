@@ -21,7 +21,7 @@ from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
 from harness.results.folder import RunArtefacts, RunFolder
 from harness.results.records import Record, Recorder
-from harness.run import engine, session
+from harness.run import engine, suite
 from harness.run.prepare import Preparation
 from harness.values import Emulator, Plan
 from tests.unit import fake_guest
@@ -590,7 +590,7 @@ def test_an_interrupt_before_the_first_test_says_so(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "run_pytest", stopped)
+    monkeypatch.setattr(suite, "run_pytest", stopped)
     assert run("-k", "api") == 130
     for again in (False, True):
         if again:

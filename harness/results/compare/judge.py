@@ -2,8 +2,8 @@
 
 A latency is *worse* when all of this holds, and *better* when the reverse does:
 
-1. The 99 % interval of the ratio of medians (resampling of blocks) lies above the relative floor. Many
-   latencies are judged at once, so 95 % would be wrong about one in twenty.
+1. The 99 % interval of the ratio of medians (resampling of blocks) lies above the relative floor.
+   Many latencies are judged at once, so 95 % would be wrong about one in twenty.
 2. The medians differ by more than the absolute floor, which a cache line or a clock's step makes.
 3. The medians of the blocks differ by the rank test of Mann and Whitney (1947, "On a test of
    whether one of two random variables is stochastically larger than the other"). Resampling of

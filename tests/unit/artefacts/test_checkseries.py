@@ -25,7 +25,7 @@ from harness.results.folder import CellSetup, RunArtefacts
 from harness.results.series import SeriesResult, StepCell, StepResult
 from harness.run import engine
 from harness.run.prepare import ChosenQemu, Preparation
-from harness.run.session import pytest_argv
+from harness.run.suite import pytest_argv
 from harness.values import Emulator, ImageArtefact, Plan, Program, ProgramsArtefact
 
 from .conftest import git, make_checkout
