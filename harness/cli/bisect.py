@@ -10,6 +10,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
+from harness.errors import UserError
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
@@ -116,7 +117,6 @@ def _patches(
     from harness.artefacts.source.series import fetch_series
     from harness.artefacts.store import Store
     from harness.campaigns.bisect_range import PatchRange
-    from harness.errors import UserError
 
     patches = fetch_series(profile.series, Store.open(progress), progress)
     if not patches:

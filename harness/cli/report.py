@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli import Command
+from harness.errors import GuestError
 
 
 @click.command("report", cls=Command)
@@ -25,7 +26,6 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
 
     The exit code is what the run came to: 0, 1, 3 or 4, and 4 for a run that did not end.
     """
-    from harness.errors import GuestError
     from harness.report.render import show_run, write_reports
     from harness.results.folder import RunFolder
     from harness.results.outcome import read_outcome

@@ -17,7 +17,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
-from harness.errors import GuestError, UserError
+from harness.errors import ExitCode, GuestError, UserError
 
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
@@ -70,7 +70,6 @@ def command(request: Request, gdb: bool, console: bool) -> int:
     The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
     same guest, and for gdb, are there as long as it runs: their paths are printed first.
     """
-    from harness.errors import ExitCode
     from harness.results.folder import RunFolder
     from harness.run.engine import begin_run, errors_noted
 

@@ -17,7 +17,8 @@ from typing import Literal
 from pydantic import ConfigDict, ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.results.summary import SUMMARY_FILE, Outcome, Totals
+from harness.results.records import read_records
+from harness.results.summary import SUMMARY_FILE, Outcome, Totals, fold
 from harness.values import Value
 
 RUN_FILE = "run.json"
@@ -178,9 +179,6 @@ def _damage(folder: Path, results: Path, info: RunInfo) -> str:
 
 def _old_damage(folder: Path, results: Path) -> str:
     """Check a run of a version that made no seal: its summary has to fit its records."""
-    from harness.results.records import read_records
-    from harness.results.summary import fold
-
     try:
         kept = json.loads((folder / SUMMARY_FILE).read_bytes())["totals"]
         totals = Totals.model_validate(kept)

@@ -12,7 +12,9 @@ from harness.artefacts.kernel import gcov
 from harness.errors import GuestError, HarnessError
 from harness.guest import counters
 from harness.guest.limits import COPY, Budget
+from harness.guest.runtime import runtime_folder
 from harness.guest.verdict import leaks
+from harness.guest.verdict.failure import Completed, GuestFailure
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.journal import Journal
 from harness.values import OUTPUT_LIMIT
@@ -20,7 +22,6 @@ from harness.values import OUTPUT_LIMIT
 if TYPE_CHECKING:
     from harness.guest.snapshot import Snapshot
     from harness.guest.spec import GuestSpec
-    from harness.guest.verdict.failure import Completed
     from harness.guest.verdict.known_splats import KnownSplat
     from harness.guest.verdict.splat_report import Splat
     from harness.guest.vm import Guest
@@ -248,8 +249,6 @@ class CellGuest:
 
     def _ask_before_the_end(self) -> None:
         """Ask what the kernel has counted, and whether it has lost memory."""
-        from harness.guest.verdict.failure import GuestFailure
-
         guest = self._guest
         if guest is None or not guest.alive or not self._used:
             return
@@ -284,8 +283,6 @@ class CellGuest:
 
     def _start_one(self) -> None:
         """Restore a guest, or boot one."""
-        from harness.guest.runtime import runtime_folder
-
         if self._snapshot is None:
             # No dead run leaves that folder behind.
             folder = self._kept.enter_context(runtime_folder())
@@ -327,8 +324,6 @@ class CellGuest:
     @contextmanager
     def _using(self) -> Iterator[Guest]:
         """Give the guest away; a failure of it is recorded, and the guest is buried."""
-        from harness.guest.verdict.failure import GuestFailure
-
         guest = self._living()
         self._used = True
         try:

@@ -9,10 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from harness import paths
+from harness.artefacts.emulator.choice import build_emulator, find_emulator, is_built
+from harness.artefacts.store import Store
+from harness.artefacts.toolchain import identify, knows_uintr
 from harness.errors import HarnessError
+from harness.guest.accel import probe_accel
+from harness.guest.cpu import knows_property
 from harness.names import cpu_names
+from harness.progress import Silent
 from harness.request.profiles import load_cpu
+from harness.run.prepare import check_cpu
 from harness.values import Compiler, Emulator, Value
 
 State = Literal["good", "note", "bad"]
@@ -109,8 +118,6 @@ def _cache() -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil  # only the doctor wants to know
-
     free = psutil.virtual_memory().available
     guests = int(free // MEMORY_GUEST)
     return Finding(
@@ -122,8 +129,6 @@ def _memory() -> Finding:
 
 
 def _compiler(cc: Compiler) -> Finding:
-    from harness.artefacts.toolchain import identify, knows_uintr
-
     state: State = "bad" if cc == "gcc" else "note"
     try:
         first = identify(cc).version.partition("\n")[0]
@@ -140,8 +145,6 @@ def _compiler(cc: Compiler) -> Finding:
 
 
 def _emulation() -> Iterator[Finding]:
-    from harness.artefacts.emulator.choice import find_emulator
-
     try:
         emulator = find_emulator()
     except HarnessError as error:
@@ -162,10 +165,6 @@ def _emulation() -> Iterator[Finding]:
 
 def _ours() -> Emulator | None:
     """Return the QEMU that the harness has built, if it has."""
-    from harness.artefacts.emulator.choice import build_emulator, is_built
-    from harness.artefacts.store import Store
-    from harness.progress import Silent
-
     try:
         store = Store.open()
         return build_emulator(store, Silent()) if is_built(store) else None
@@ -174,8 +173,6 @@ def _ours() -> Emulator | None:
 
 
 def _kvm(emulator: Emulator) -> Finding:
-    from harness.guest.accel import probe_accel
-
     try:
         choice = probe_accel(emulator, "auto")
     except HarnessError as error:
@@ -193,9 +190,6 @@ def _kvm(emulator: Emulator) -> Finding:
 
 
 def _cpu(emulator: Emulator, ours: Emulator | None, name: str) -> Finding:
-    from harness.guest.cpu import knows_property
-    from harness.run.prepare import check_cpu
-
     subject = f"cpu {name}"
     try:
         cpu = load_cpu(name)
