@@ -10,6 +10,7 @@
 #include "task.h"
 #include "uintr.h"
 #include "wait.h"
+#include "waiter.h"
 
 #include <cpuid.h>
 #include <linux/seccomp.h>
@@ -56,36 +57,17 @@ static void uif_is_kept_while_others_run(void)
 	}
 }
 
-struct waiter {
-	int fd;
-	pid_t tid;
-};
-
-static void *waits_with_uif(void *arg)
-{
-	struct waiter *waiter = arg;
-
-	waiter->fd = receiver_with(0, UINTR_WAKES);
-	_stui();
-	store(&waiter->tid, task_tid());
-	ktap_fails(uintr_wait(0), EINTR);
-	return NULL;
-}
-
 /* A thread that never used the feature runs on the CPU on which another one waits. */
 static void uif_of_a_thread_that_waits_is_its_own(void)
 {
 	struct waiter waiter = {};
-	pthread_t thread;
 
 	need_uintr_wait();
 	pin_to(0);
-	thread = thread_start(waits_with_uif, &waiter);
-	ktap_assert(yield_until(load(&waiter.tid)), "no waiter");
-	ktap_check(task_reaches(getpid(), waiter.tid, 'S'), "does not block");
+	waiter_start(&waiter);
 	ktap_check(!_testui(), "UIF is set in a thread that did not set it");
 	_senduipi(sender_to(waiter.fd));
-	thread_join(thread);
+	thread_join(waiter.thread);
 	ktap_check(hits == 1, "%lu interrupts", hits);
 }
 

@@ -10,6 +10,7 @@
 #include "task.h"
 #include "uintr.h"
 #include "wait.h"
+#include "waiter.h"
 
 /*
  * Every instruction from step_first to step_end has a place in step_rips, which the assembler
@@ -163,34 +164,15 @@ static void no_trap_after_a_fault(void)
 		   (long)(trap_rips[0] - (uintptr_t)step_senduipi_next));
 }
 
-struct waiter {
-	int fd;
-	pid_t tid;
-};
-
-static void *waits(void *arg)
-{
-	struct waiter *waiter = arg;
-
-	waiter->fd = receiver_with(0, UINTR_WAKES);
-	_stui();
-	store(&waiter->tid, task_tid());
-	ktap_fails(uintr_wait(0), EINTR);
-	return NULL;
-}
-
 static void over_a_send_that_wakes(void)
 {
 	struct waiter waiter = {};
-	pthread_t thread;
 
 	need_uintr_wait();
-	thread = thread_start(waits, &waiter);
-	ktap_assert(yield_until(load(&waiter.tid)), "no waiter");
+	waiter_start(&waiter);
 	on(SIGTRAP, count_trap);
-	ktap_check(task_reaches(getpid(), waiter.tid, 'S'), "does not block");
 	step_senduipi(sender_to(waiter.fd));
-	thread_join(thread);
+	thread_join(waiter.thread);
 	ktap_check(hits == 1, "%lu interrupts", hits);
 	ktap_check(n_traps == 4, "%u traps in 4 instructions", n_traps);
 	ktap_check(trap_rips[0] == (uintptr_t)step_senduipi_next, "the first trap is at +%ld",

@@ -184,6 +184,8 @@ void set_smap(bool on);
 #define APIC_ICR 0x300
 #define APIC_ICR_HIGH 0x310
 #define APIC_LVT_ERROR 0x370
+/* Vector of the interrupt that an APIC sends if the one it had is gone; it takes no EOI. */
+#define APIC_SPURIOUS 0xff
 
 u32 apic_read(u32 reg);
 void apic_write(u32 reg, u32 value);
