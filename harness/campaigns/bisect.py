@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -78,32 +79,29 @@ def bisect(
     return search.search(also), folder
 
 
+@dataclass
 class _Search:
     """What one search knows."""
 
-    def __init__(
-        self,
-        request: Request,
-        options: BisectOptions,
-        span: SearchRange,
-        ends: tuple[str, str],
-        folder: Path,
-        progress: Progress,
-        on_step: Callable[[Step], None],
-        start: Start,
-    ) -> None:
-        self.request = request
-        self.options = options
-        self.span = span
-        self.end = ends[1]
-        self.folder = folder
-        self.progress = progress
-        self._on_step = on_step
-        self._start = start
-        good, bad = (self._point(id_) for id_ in ends)
-        kernel = request.kernel_profile("one kernel is searched at a time").name
+    request: Request
+    options: BisectOptions
+    span: SearchRange
+    ends: tuple[str, str]
+    folder: Path
+    progress: Progress
+    on_step: Callable[[Step], None]
+    start: Start
+    found: Bisection = field(init=False)
+
+    def __post_init__(self) -> None:
+        good, bad = map(self._point, self.ends)
         self.found = Bisection(
-            of=span.of, kernel=kernel, tree=span.tree, good=good, bad=bad, select=request.select
+            of=self.span.of,
+            kernel=self.request.kernel_profile("one kernel is searched at a time").name,
+            tree=self.span.tree,
+            good=good,
+            bad=bad,
+            select=self.request.select,
         )
 
     def search(self, also_good: Sequence[str]) -> Bisection:
@@ -191,12 +189,12 @@ class _Search:
         except OSError as error:
             raise host_error(error, folder) from error
         profile = self.span.profile(id_, folder)
-        if id_ != self.end:
+        if id_ != self.ends[1]:
             # What a fragment asks for may come with a later commit; at the end it has to be there.
             profile = profile.model_copy(update={"unknown_options": "drop"})
         argv = run_argv(self.request, self.options, write_profile(profile, folder), folder / _RUN)
         with self.progress.step(f"step {number}: {point.id[:12]} {point.subject}") as step:
-            ran = run_child(argv, folder / _RUN, folder / _LOG, step.update, self._start)
+            ran = run_child(argv, folder / _RUN, folder / _LOG, step.update, self.start)
         result = Step(
             number=number,
             point=point,
@@ -206,7 +204,7 @@ class _Search:
             **judge(ran, folder / _RUN, self.options.boot_failure),
         )
         self._write(steps=(*self.found.steps, result))
-        self._on_step(result)
+        self.on_step(result)
         return result
 
 

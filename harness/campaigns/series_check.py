@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.artefacts.kernel import lint
@@ -90,32 +91,24 @@ def check_series(
     return checker.check(), folder
 
 
+@dataclass
 class _Checker:
     """What one check knows; ``check`` goes from patch to patch."""
 
-    def __init__(
-        self,
-        request: Request,
-        options: CheckOptions,
-        profile: KernelProfile,
-        patches: Sequence[Patch],
-        folder: Path,
-        qemu: ChosenQemu | None,
-        store: Store,
-        progress: Progress,
-    ) -> None:
-        self.request = request
-        self.options = options
-        self.profile = profile
-        self.patches = patches
-        self.folder = folder
-        self.qemu = qemu
-        self.store = store
-        self.progress = progress
-        self.files = touched_files(patches)
-        self.sparse = options.sparse and lint.has_sparse()
-        #: What compiler and sparse complained of up to the patch before.
-        self.before: tuple[lint.Findings, lint.Findings | None] = (lint.Findings(), None)
+    request: Request
+    options: CheckOptions
+    profile: KernelProfile
+    patches: Sequence[Patch]
+    folder: Path
+    qemu: ChosenQemu | None
+    store: Store
+    progress: Progress
+    #: What compiler and sparse complained of up to the patch before.
+    before: tuple[lint.Findings, lint.Findings | None] = (lint.Findings(), None)
+
+    def __post_init__(self) -> None:
+        self.files = touched_files(self.patches)
+        self.sparse = self.options.sparse and lint.has_sparse()
 
     def check(self) -> SeriesResult:
         """Check the tree without the series, then every patch; what is known is kept at once."""

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import Command
-from harness.cli.options import cell_options
+from harness.cli.options import (
+    GUESTS_AT_A_TIME,
+    baseline_option,
+    cell_options,
+    out_option,
+    repeat_option,
+)
 from harness.cli.show import shown
 from harness.errors import UserError
 from harness.lib.text import clean_line
@@ -48,29 +54,10 @@ _SHOWN = 100
     show_default=True,
     help="What a kernel is that does not boot.",
 )
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
-)
-@click.option(
-    "--repeat",
-    type=click.IntRange(1, 100_000),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Run each program N times in a row, for a failure that does not show each time.",
-)
-@click.option(
-    "--baseline",
-    multiple=True,
-    metavar="RUN|FILE",
-    type=click.Path(path_type=Path),
-    help="As for run: a step is bad, too, if a latency is worse than there.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for bisect.json and each run  [default: runs/bisect-TIME-RANDOM]",
-)
+@GUESTS_AT_A_TIME
+@repeat_option("Run each program N times in a row, for a failure that does not show each time.")
+@baseline_option("As for run: a step is bad, too, if a latency is worse than there.")
+@out_option("Folder for bisect.json and each run  [default: runs/bisect-TIME-RANDOM]")
 def command(
     request: Request, good: str | None, bad: str | None, first_parent: bool, **options: Any
 ) -> int:

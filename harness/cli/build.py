@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli import Command
-from harness.cli.options import EMULATOR, cell_options
+from harness.cli.options import EMULATOR, cell_options, out_option
 from harness.cli.show import shown
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "c
     show_default=True,
     help="Have sparse read the files that the series touches, if it is installed.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for the results  [default: runs/series-TIME-RANDOM]",
-)
+@out_option("Folder for the results  [default: runs/series-TIME-RANDOM]")
 @click.pass_context
 def command(
     context: click.Context,

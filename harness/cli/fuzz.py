@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import Command
-from harness.cli.options import compared_cells_options
+from harness.cli.options import compared_cells_options, out_option
 from harness.cli.show import shown
 from harness.errors import UserError
 from harness.lib.text import clean, clean_line
@@ -44,11 +44,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Play what was kept, and make nothing.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for fuzz.json and the findings  [default: runs/fuzz-TIME-RANDOM]",
-)
+@out_option("Folder for fuzz.json and the findings  [default: runs/fuzz-TIME-RANDOM]")
 def command(
     request: Request,
     seed: int | None,

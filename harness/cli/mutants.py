@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import Command
-from harness.cli.options import CPU, PROGRAMS, List, flat
+from harness.cli.options import CPU, GUESTS_AT_A_TIME, PROGRAMS, List, flat, out_option
 from harness.cli.show import shown
 from harness.lib.text import clean_line
 
@@ -60,14 +58,8 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
     metavar="EXPR",
     help="Only the programs that match (pytest's -k).",
 )
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for mutants.json and each run  [default: runs/mutants-TIME-RANDOM]",
-)
+@GUESTS_AT_A_TIME
+@out_option("Folder for mutants.json and each run  [default: runs/mutants-TIME-RANDOM]")
 def command(out: Path | None, **options: Any) -> int:
     """Break the bundled series in each way that a mutant describes; see a case fail for each.
 
@@ -75,11 +67,11 @@ def command(out: Path | None, **options: Any) -> int:
     is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
     """
     from harness.artefacts.store import Store
-    from harness.campaigns.mutants import Proof, exit_code, prove
+    from harness.campaigns.mutants import MUTANTS_FILE, Proof, exit_code, prove
+    from harness.results.folder import make_results_folder
 
     proof = Proof(**options)
-    stamp = f"mutants-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    where = (out or Path("runs") / stamp).absolute()
+    where = make_results_folder(out, "mutants", MUTANTS_FILE)
     with shown() as progress:
         report = prove(proof, where, Store.open(progress), progress, _show)
     _show_totals(report, where)

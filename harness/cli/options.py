@@ -110,6 +110,39 @@ def _list(flag: str, item: click.ParamType[Any], name: str, default: object, tex
     )
 
 
+def out_option(text: str) -> Callable[[F], F]:
+    """Return the option for the folder of a command's results."""
+    return click.option("--out", type=click.Path(path_type=Path), help=text)
+
+
+GUESTS_AT_A_TIME = click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Guests at a time."
+)
+
+
+def repeat_option(text: str) -> Callable[[F], F]:
+    """Return the option that runs each program several times in a row."""
+    return click.option(
+        "--repeat",
+        type=click.IntRange(1, 100_000),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
+def baseline_option(text: str) -> Callable[[F], F]:
+    """Return the option that names what latencies are compared with."""
+    return click.option(
+        "--baseline",
+        multiple=True,
+        metavar="RUN|FILE",
+        type=click.Path(path_type=Path),
+        help=text,
+    )
+
+
 KERNEL = Named("name", kernel_names, files=True)
 CPU = Named("name", lambda: [*cpu_names(), ALL_CPUS], files=True)
 FRAGMENT = Named("name", fragment_names)

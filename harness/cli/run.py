@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import Command
-from harness.cli.options import run_options
+from harness.cli.options import baseline_option, out_option, repeat_option, run_options
 from harness.cli.show import shown
 from harness.errors import UserError
 
@@ -42,19 +41,8 @@ class Jobs(click.ParamType[int | None]):
     show_default=True,
     help="Guests at a time; auto: as many as there are CPUs and memory for.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for the results  [default: runs/TIME-RANDOM, with a link runs/latest]",
-)
-@click.option(
-    "--repeat",
-    type=click.IntRange(1, 100_000),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Run each program N times in a row.",
-)
+@out_option("Folder for the results  [default: runs/TIME-RANDOM, with a link runs/latest]")
+@repeat_option("Run each program N times in a row.")
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
@@ -67,13 +55,9 @@ class Jobs(click.ParamType[int | None]):
 @click.option(
     "--isolate", is_flag=True, help="Run each program in a fresh guest, restored from a saved one."
 )
-@click.option(
-    "--baseline",
-    multiple=True,
-    metavar="RUN|FILE",
-    type=click.Path(path_type=Path),
-    help="Compare with that run, or its baseline.json: exit 1 if a latency is worse, or "
-    "something newly fails or is gone.",
+@baseline_option(
+    "Compare with that run, or its baseline.json: exit 1 if a latency is worse, or "
+    "something newly fails or is gone."
 )
 @click.option(
     "--allow-missing",

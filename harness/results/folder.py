@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -260,26 +261,36 @@ def make_run_folder(out: Path | None) -> RunFolder:
 
     :raise UserError: the folder cannot be made, or ``out`` already holds a run.
     """
-    folder = out or Path(RUNS) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    folder = out or Path(RUNS) / _stamp()
     if (folder / "plan.json").exists() and not _never_began(RunFolder(folder)):
         raise UserError(
             "this folder already holds a run",
             where=folder,
             hint="give another --out, or remove the old run",
         )
-    try:
+    with _made("the run's folder", folder):
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if out is None:
             _point_latest(folder)
+    return RunFolder(folder)
+
+
+@contextmanager
+def _made(what: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"the run's folder cannot be made: {error.strerror}",
+            f"{what} cannot be made: {error.strerror}",
             where=folder,
             hint="give a folder that you can write to with --out",
         ) from error
-    return RunFolder(folder)
+
+
+def _stamp() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
 #: What a run may have written before its first result.
@@ -309,22 +320,15 @@ def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
     :param file: the name of what the command writes there.
     :raise UserError: it cannot be made, or already holds such results.
     """
-    stamp = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    folder = (out or Path(RUNS) / stamp).absolute()
+    folder = (out or Path(RUNS) / f"{kind}-{_stamp()}").absolute()
     if (folder / file).exists():
         raise UserError(
             f"this folder already holds results: {file}",
             where=folder,
             hint="give another --out, or remove the old results",
         )
-    try:
+    with _made("the folder for the results", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder for the results cannot be made: {error.strerror}",
-            where=folder,
-            hint="give a folder that you can write to with --out",
-        ) from error
     return folder
 
 
