@@ -18,7 +18,7 @@ from harness.report.figures import quantity, seconds, times
 from harness.results.records import BootRecord, LatencyRecord, Mechanism
 from harness.results.summary import LatencySummary, Outcome
 
-#: Styles that the page has for series: colour, and dashes for who sees no colours.
+#: Styles that the page has for series: colour, and dashes for colour-blind readers.
 STYLES = 8
 #: Ratio at which bars end: one that is a thousand must not make all others invisible.
 WIDEST = 20.0

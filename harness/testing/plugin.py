@@ -312,7 +312,7 @@ class OwnTests:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say where the results are, for who runs pytest by hand."""
+    """Print where the results are, for people who start pytest themselves."""
     if RUN in config.stash and not hasattr(config, "workerinput"):
         folder = config.stash[RUN].path
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
