@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.errors import GuestError
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
-from harness.results.records import Record, read_records
+from harness.results.latency import with_samples
+from harness.results.records import LatencyRecord, Record, read_records
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
 
@@ -42,19 +43,22 @@ def read_outcome(
     from harness.results.compare.measured import baseline_of
     from harness.results.measurements import gather, with_intervals
 
-    measurements = gather(outcome.takes, folder.path)
+    measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
     return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
 
 
 def records_of(folder: RunFolder) -> tuple[Record, ...]:
-    """Return the records of a run.
+    """Return the records of a run, latencies with their samples.
 
     :raise GuestError: the host cannot read them.
     """
     try:
-        return read_records(folder.results).records
+        return tuple(
+            with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
+            for record in read_records(folder.results).records
+        )
     except OSError as error:
         raise GuestError(
             f"the results cannot be read: {error.strerror}", where=folder.results

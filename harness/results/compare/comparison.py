@@ -108,7 +108,7 @@ def compare(
 
     :param allow_missing: do not count cases and cells that the new run lacks.
     :raise UserError: they have no cell in common.
-    :raise ValueError: there is no base, or a sketch of samples is damaged.
+    :raise ValueError: there is no base.
     """
     chosen = floors or Floors()
     last = bases[-1]

@@ -40,10 +40,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results.blocks import SHORTEST, Sketch
+from harness.results.blocks import SHORTEST, blocks_of
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate, Interval
 from harness.results.hostload import disturbed
-from harness.results.records import HostLoad, Unit
+from harness.results.records import HostLoad, Sketch, Unit
 from harness.values import Value
 
 Verdict = Literal["better", "same", "worse", "unsure"]
@@ -97,7 +97,7 @@ def judge(
     :param base: one sketch, or one for each time that it was measured.
     :param hosts: what the hosts did during all of them.
     :param emulated: whether they were measured under TCG.
-    :raise ValueError: there is no sketch, or a damaged one.
+    :raise ValueError: there is no sketch.
     """
     before, after = Estimate(base, salt=0), Estimate(new, salt=1)
     ratio = after.ratio(before, MEDIAN, CERTAINTY)
@@ -208,4 +208,4 @@ def _exactly(said: Judgement, base: Sequence[Sketch], new: Sequence[Sketch]) -> 
 
 
 def _mean(take: Sketch) -> float:
-    return float(np.mean(np.concatenate(take.blocks())))
+    return float(np.mean(np.concatenate(blocks_of(take))))

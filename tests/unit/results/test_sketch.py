@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from harness.results.blocks import BLOCKS, KEPT, Sketch, cut
+from harness.results.blocks import BLOCKS, KEPT, blocks_of, cut, percentiles
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate
+from harness.results.records import Sketch
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=700))
 @settings(deadline=None)
 def test_a_sketch_of_few_samples_keeps_them_all(values: list[int]) -> None:
     sketch = Sketch.model_validate_json(cut(values).model_dump_json())
-    blocks = sketch.blocks()
+    blocks = blocks_of(sketch)
     assert sketch.count == len(values)
     assert sorted(np.concatenate(blocks).tolist()) == sorted(map(float, values))
     place = 0
@@ -28,18 +30,30 @@ def test_a_sketch_of_many_is_small_and_has_their_percentiles() -> None:
     assert sketch.kept == (KEPT,) * BLOCKS
     estimate = Estimate([sketch])
     for level, percent, close in ((FAST, 10, 0.01), (MEDIAN, 50, 0.01), (SLOW, 99, 0.05)):
-        assert estimate.values[level] == pytest.approx(np.percentile(values, percent), rel=close)
+        exact = pytest.approx(np.percentile(values, percent), rel=close)
+        assert estimate.values[level] == exact
+        assert percentiles([sketch], [percent]) == [exact]
+
+
+def test_takes_count_by_their_samples() -> None:
+    one, other = cut([10] * 5000), cut([20] * 45_000)
+    assert percentiles([one, other], [0, 9.99, 10, 10.01, 100]) == [10, 10, 10, 20, 20]
 
 
 def test_nothing_and_damage_are_told() -> None:
     with pytest.raises(ValueError, match="no samples"):
         cut([])
-    whole = cut([1, 2, 3])
-    for data in ("%", whole.data[:-4], "AAAA"):
-        with pytest.raises(ValueError, match=r"samples|base64"):
-            whole.model_copy(update={"data": data}).blocks()
-    with pytest.raises(ValueError, match="instead of"):
-        whole.model_copy(update={"kept": (4,)}).blocks()
+    whole = cut([1, 2, 3]).model_dump()
+    assert blocks_of(Sketch(**whole))[0].tolist() == [1, 2, 3]
+    data = whole["data"]
+    damages: list[dict[str, object]] = [
+        *({"data": text} for text in ("%", data[:-4], "AAAA", "eJwDAAAAAAE=")),
+        *({"kept": kept} for kept in ((4,), (2,), (3, 0), (4, -1))),
+        {"count": 2},
+    ]
+    for damage in damages:
+        with pytest.raises(ValidationError, match=r"samples|base64"):
+            Sketch(**{**whole, **damage})
 
 
 def test_percentiles_are_those_of_the_samples() -> None:
