@@ -14,7 +14,7 @@ from harness import cli, paths
 from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
 from harness.campaigns import mutants
-from harness.campaigns.child_runs import to_toml, write_profile
+from harness.campaigns.child_runs import write_profile
 from harness.campaigns.mutants import (
     MUTANTS_FILE,
     Proof,
@@ -32,6 +32,7 @@ from harness.progress import Silent
 from harness.request.profiles import load_emulator, load_kernel
 from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
+from harness.values import KernelProfile
 
 CELL = "linux-6.12-exposed-smp1-gcc"
 PATCH = """\
@@ -173,13 +174,22 @@ def test_a_profile_is_written_so_that_it_reads_back_equal(tmp_path: Path) -> Non
     assert load_kernel(str(write_profile(kernel, tmp_path))) == kernel
 
 
-def test_strings_survive_in_toml() -> None:
-    table = {"a": 'quo"te\\ \n\t é', "none": None, "list": ["x", "y"], "t": {"k": "v"}}
-    assert tomllib.loads(to_toml(table)) == {
-        "a": 'quo"te\\ \n\t é',
-        "list": ["x", "y"],
-        "t": {"k": "v"},
-    }
+class Deeper(KernelProfile):
+    tables: dict[str, dict[str, dict[str, int]]]
+    rows: tuple[dict[str, int], ...]
+
+
+def test_strings_and_tables_of_any_kind_survive_in_a_profile(tmp_path: Path) -> None:
+    profile = Deeper(
+        **load_kernel("linux-6.12").model_dump(exclude={"name", "description"}),
+        name="mine",
+        description='quo"te\\ \n\t\x7f é \U0001f600',
+        tables={"a": {"b.c": {"d": 1}, "e": {}}},
+        rows=({"x": 1}, {}),
+    )
+    read = tomllib.loads(write_profile(profile, tmp_path).read_text(encoding="utf-8"))
+    assert read["description"] == profile.description
+    assert (read["tables"], read["rows"]) == (profile.tables, [{"x": 1}, {}])
 
 
 def test_the_command_of_each_kind() -> None:
