@@ -28,9 +28,9 @@ NUMBERED = {
 }
 LOOKED_AT = {
     "kernel": (1, "0edadd28dedce082fc52650c7e849d1ca91ccd2f71e43d6f387f6810ffa995ec"),
-    "emulator": (1, "7c66989d9634105bdddb02c0b6785c31c4b2f37e4ea277c25a1e4463ce710e2b"),
+    "emulator": (1, "930280bb68e0ef9197b3f5c04a926c5e5f7ace8304b9467375f42c0dbf351717"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "b9d5e945f210e433a7e7114c2d5ff8e90a2c397681dbaae7de34698739df70e2"),
+    "series": (1, "e43f74d66d18421db10a00cd477cd89481fef0d7c4b499aa2c4a88bee98fe7c5"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
