@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-
 from harness.errors import ExitCode
+from harness.results.document import Document
 from harness.results.summary import write_atomically
 from harness.values import Value
 
@@ -49,12 +48,9 @@ class Step(Value):
     folder: str
 
 
-class Bisection(Value):
+class Bisection(Document):
     """``bisect.json``: rewritten as a whole after each step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     of: Literal["commits", "patches"]
     kernel: str
     #: The checkout, or the tree that the patches are for.
@@ -88,4 +84,4 @@ class Bisection(Value):
 
         :raise GuestError: the host cannot keep it.
         """
-        write_atomically(folder / BISECT_FILE, self.model_dump_json(by_alias=True, indent=2) + "\n")
+        write_atomically(folder / BISECT_FILE, self.to_json())

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, computed_field
+from pydantic import computed_field
 
 from harness import paths
 from harness.errors import UserError
+from harness.results.document import Document
 from harness.results.ktap.lines import Status
 from harness.results.records import CaseRecord
 from harness.values import Value
@@ -71,12 +72,9 @@ class Checked(Value):
         return not (self.cases or ran or self.statement.reason)
 
 
-class Coverage(Value):
+class Coverage(Document):
     """All statements, in the contract's order; also what ``contract --json`` prints."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     cells: tuple[str, ...]
     statements: tuple[Checked, ...]
     #: Ids that cases of the run named and the contract does not have.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from harness.results.document import Document
 from harness.values import Value
 
 COVERAGE_FILE = "coverage.json"
@@ -46,12 +46,9 @@ class FileCoverage(Value):
         return tuple((first, last) for first, last in stretches)
 
 
-class Coverage(Value):
+class Coverage(Document):
     """What each cell reached; cells whose kernel counts nothing are not there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     cells: dict[str, tuple[FileCoverage, ...]]
 
     @property

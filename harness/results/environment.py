@@ -12,12 +12,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import psutil
-from pydantic import ConfigDict, Field
 
 from harness import __version__
+from harness.results.document import Document
 from harness.results.summary import write_atomically
 from harness.values import Value
 
@@ -49,12 +48,9 @@ class Host(Value):
     system: str
 
 
-class Environment(Value):
+class Environment(Document):
     """``environment.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     host: Host
     #: First line of what each tool says about its version.
     tools: dict[str, str]
@@ -95,7 +91,7 @@ def write_environment(folder: Path, environment: Environment) -> Path:
     :raise GuestError: the host cannot keep it.
     """
     path = folder / ENVIRONMENT_FILE
-    write_atomically(path, environment.model_dump_json(by_alias=True, indent=2) + "\n")
+    write_atomically(path, environment.to_json())
     return path
 
 

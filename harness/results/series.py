@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import ConfigDict, Field
 
 from harness.artefacts.kernel.lint import Checkpatch
 from harness.errors import ExitCode
+from harness.results.document import Document
 from harness.results.summary import Outcome, Verdict, write_atomically
 from harness.values import Compiler, Value
 
@@ -71,12 +69,9 @@ class StepResult(Value):
         return ExitCode.PASSED
 
 
-class SeriesResult(Value):
+class SeriesResult(Document):
     """``series.json``: a series, patch by patch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     kernel: str
     toolchain: Compiler
     #: The tree that the series is for.
@@ -97,8 +92,7 @@ class SeriesResult(Value):
 
         :raise GuestError: the host cannot keep it.
         """
-        text = self.model_dump_json(by_alias=True, indent=2)
-        write_atomically(folder / SERIES_FILE, text + "\n")
+        write_atomically(folder / SERIES_FILE, self.to_json())
 
 
 def step_cells(outcome: Outcome) -> tuple[StepCell, ...]:

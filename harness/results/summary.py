@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from typing_extensions import override
 
 from harness.errors import ExitCode, GuestError
+from harness.results.document import Document
 from harness.results.latency import merge
 from harness.results.records import (
     BootRecord,
@@ -123,16 +125,16 @@ class Totals(_Part):
     skip: int
 
 
-class Summary(_Part):
+class Summary(Document):
     """``summary.json``."""
 
-    version: Literal[1] = Field(default=1, alias="schema")
     cells: tuple[CellSummary, ...]
     latency: tuple[LatencySummary, ...]
     totals: Totals
     #: Only in the file where a program ran more than once.
     repeated: tuple[Repeated, ...] = ()
 
+    @override
     def to_json(self) -> str:
         """Return the file's text."""
         left_out = None if self.repeated else {"repeated"}

@@ -133,6 +133,7 @@ def test_without_watchfiles_the_command_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("harness.lib.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.campaigns.watch.run_and_watch", lambda *_: 0)
     assert invoke(["run", "--watch"]) == 2
     said = capsys.readouterr().err
     assert "error: --watch needs Python modules that are not installed\n" in said

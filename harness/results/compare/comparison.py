@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-
 from harness.errors import UserError
 from harness.results.compare.baseline import Baseline, BaselineCell
 from harness.results.compare.judge import Floors, Judgement, judge
+from harness.results.document import Document
 from harness.results.ktap.lines import Status
 from harness.results.ktap.reader import PROGRAM
 from harness.results.measurements import Measurement
@@ -60,12 +59,9 @@ class Difference(Value):
     new: str
 
 
-class Comparison(Value):
+class Comparison(Document):
     """``comparison.json``, and what ``compare --json`` prints."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     base: tuple[str, ...]
     new: str
     floors: Floors
@@ -89,10 +85,6 @@ class Comparison(Value):
     def verdict(self) -> str:
         """What a report calls the result, in lower case."""
         return {0: "same or better", 1: "worse", 4: "incomplete"}[self.exit_code]
-
-    def to_json(self) -> str:
-        """Return the file's text."""
-        return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def compare(

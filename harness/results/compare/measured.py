@@ -10,12 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.results.compare.baseline import BASELINE_FILE, Baseline, Clock, make_baseline
+from harness.results.compare.baseline import BASELINE_FILE, Baseline, make_baseline
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.measurements import Measurement
-from harness.results.records import read_records
 from harness.results.summary import Outcome
-from harness.values import KernelArtefact
+from harness.values import Clock, KernelArtefact
 
 
 def load_baseline(path: Path) -> Baseline:
@@ -53,7 +52,6 @@ def baseline_of(
     return make_baseline(
         folder.path.name,
         outcome,
-        read_records(folder.results).records,
         measurements,
         environment=folder.read_environment(),
         made_of={name: made_of(setup) for name, setup in setups.items()},
