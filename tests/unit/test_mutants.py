@@ -32,7 +32,7 @@ from harness.progress import Silent
 from harness.request.profiles import load_emulator, load_kernel
 from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, Recorder, SplatRecord
-from harness.values import KernelProfile
+from harness.values import KernelProfile, TreeSource
 
 CELL = "linux-6.12-exposed-smp1-gcc"
 PATCH = """\
@@ -172,6 +172,9 @@ def test_a_profile_is_written_so_that_it_reads_back_equal(tmp_path: Path) -> Non
     assert load_emulator(str(write_profile(ours, tmp_path))) == ours
     kernel = load_kernel("linux-6.12")
     assert load_kernel(str(write_profile(kernel, tmp_path))) == kernel
+    (tmp_path / "Kbuild").touch()
+    bare = kernel.model_copy(update={"source": TreeSource(path=tmp_path), "series": None})
+    assert load_kernel(str(write_profile(bare, tmp_path))) == bare
 
 
 class Deeper(KernelProfile):
