@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from harness.errors import GuestError
+from harness.results.compare.baseline import Baseline
+from harness.results.compare.measured import baseline_of
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
 from harness.results.latency import with_samples
+from harness.results.measurements import gather, with_intervals
 from harness.results.records import LatencyRecord, Record, read_records
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
-
-if TYPE_CHECKING:
-    from harness.results.compare.baseline import Baseline
 
 
 class RunOutcome(NamedTuple):
@@ -39,10 +39,6 @@ def read_outcome(
     if cells is None and ended.cells is not None:
         chosen = tuple(cell for cell in plan.cells if cell.name in ended.cells)
     outcome = fold(records_of(folder), chosen, select=plan.select)
-    # numpy is only loaded here.
-    from harness.results.compare.measured import baseline_of
-    from harness.results.measurements import gather, with_intervals
-
     measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
