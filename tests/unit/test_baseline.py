@@ -45,14 +45,12 @@ def test_a_cell_has_its_own_complaints_and_failures_once(tmp_path: Path) -> None
     run = prepared(tmp_path, {"api/a": "true"}, (cell(), cell(smp=2)))
     one, other = (setup.cell.name for setup in run.read_artefacts().cells)
     with Recorder(run.results) as recorder:
-        for record in (
-            *(make.splat(cell=one, title=title) for title in ("A", "B", "A")),
-            make.splat(cell=one, title="C", excused="known"),
-            make.lost(cell=other),
-            make.lost(cell=other),
-            make.splat(cell=other, title="D"),
-        ):
-            recorder.write(record)
+        for title in ("A", "B", "A"):
+            recorder.write(make.splat(cell=one, title=title))
+        recorder.write(make.splat(cell=one, title="C", excused="known"))
+        recorder.write(make.splat(cell=other, title="D"))
+        for _ in range(2):
+            recorder.write(make.lost(cell=other))
     first, second = load_baseline(run.path).cells
     assert (first.name, first.splats, first.lost) == (one, ("A", "B"), ())
     assert (second.name, second.splats, second.lost) == (other, ("D",), ("panic",))

@@ -47,8 +47,14 @@ def test_nothing_and_damage_are_told() -> None:
     assert blocks_of(Sketch(**whole))[0].tolist() == [1, 2, 3]
     data = whole["data"]
     damages: list[dict[str, object]] = [
-        *({"data": text} for text in ("%", data[:-4], "AAAA", "eJwDAAAAAAE=")),
-        *({"kept": kept} for kept in ((4,), (2,), (3, 0), (4, -1))),
+        {"data": "%"},
+        {"data": data[:-4]},
+        {"data": "AAAA"},
+        {"data": "eJwDAAAAAAE="},
+        {"kept": (4,)},
+        {"kept": (2,)},
+        {"kept": (3, 0)},
+        {"kept": (4, -1)},
         {"count": 2},
     ]
     for damage in damages:
