@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from typing_extensions import override
+
 
 class Step(Protocol):
     """One thing being done now."""
@@ -26,7 +28,7 @@ class Progress(Protocol):
         """Print one line that stays: a decision, a fall-back, a cache hit."""
 
 
-class Silent:
+class Silent(Progress, Step):
     """A progress that shows nothing; for libraries and tests."""
 
     def update(
@@ -34,8 +36,9 @@ class Silent:
     ) -> None:
         """Show nothing."""
 
+    @override
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:  # noqa: ARG002
+    def step(self, title: str) -> Iterator[Step]:
         """Show nothing."""
         yield self
 

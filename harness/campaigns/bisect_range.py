@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from typing_extensions import override
+
 from harness.artefacts.source.commits import Commits
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import slug, subject_of, write_series
@@ -42,7 +44,7 @@ class SearchRange(Protocol):
         """Return the name of a point's folder."""
 
 
-class CommitRange:
+class CommitRange(SearchRange):
     """The commits of a checkout."""
 
     of: Literal["commits", "patches"] = "commits"
@@ -52,16 +54,20 @@ class CommitRange:
         self._commits = commits
         self.tree = str(commits.tree)
 
-    def subject(self, id_: str) -> str:  # noqa: D102
+    @override
+    def subject(self, id_: str) -> str:
         return self._commits.subject(id_)
 
-    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+    @override
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
         return self._commits.suspects(goods, bad)
 
-    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+    @override
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
         return self._commits.next_best(goods, bad)
 
-    def also_good(self, good: str, bad: str) -> list[str]:  # noqa: D102
+    @override
+    def also_good(self, good: str, bad: str) -> list[str]:
         if good == bad or self._commits.is_ancestor(bad, good):
             raise UserError(
                 "the good commit has the bad one in its history",
@@ -78,15 +84,17 @@ class CommitRange:
             )
         return bases
 
-    def profile(self, id_: str, folder: Path) -> KernelProfile:  # noqa: ARG002, D102
+    @override
+    def profile(self, id_: str, folder: Path) -> KernelProfile:
         source = TreeSource(path=self._commits.tree, revision=id_)
         return self._profile.model_copy(update={"source": source, "series": None})
 
-    def place(self, id_: str) -> str:  # noqa: D102
+    @override
+    def place(self, id_: str) -> str:
         return f"{id_[:12]}-{slug(self.subject(id_))}"
 
 
-class PatchRange:
+class PatchRange(SearchRange):
     """The patches of a series; each point is that many of them on the base."""
 
     of: Literal["commits", "patches"] = "patches"
@@ -96,19 +104,23 @@ class PatchRange:
         self._patches = patches
         self.tree = describe_source(profile.source)
 
-    def subject(self, id_: str) -> str:  # noqa: D102
+    @override
+    def subject(self, id_: str) -> str:
         number = int(id_)
         return subject_of(self._patches[number - 1]) if number else f"{self.tree}, no patch"
 
-    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+    @override
+    def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
         return [str(number) for number in range(max(map(int, goods)) + 1, int(bad) + 1)]
 
-    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:  # noqa: D102
+    @override
+    def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
         middle = (max(map(int, goods)) + int(bad)) / 2
         others = self.suspects(goods, bad)[:-1]
         return sorted(others, key=lambda one: abs(int(one) - middle))
 
-    def also_good(self, good: str, bad: str) -> list[str]:  # noqa: D102
+    @override
+    def also_good(self, good: str, bad: str) -> list[str]:
         if int(good) >= int(bad):
             raise UserError(
                 "the good patch does not come before the bad one",
@@ -117,12 +129,14 @@ class PatchRange:
             )
         return []
 
-    def profile(self, id_: str, folder: Path) -> KernelProfile:  # noqa: D102
+    @override
+    def profile(self, id_: str, folder: Path) -> KernelProfile:
         series = None
         if int(id_):
             path = write_series(folder / "series", self._patches[: int(id_)])
             series = FolderSeries(path=path)
         return self._profile.model_copy(update={"series": series})
 
-    def place(self, id_: str) -> str:  # noqa: D102
+    @override
+    def place(self, id_: str) -> str:
         return f"patch-{int(id_):02}-{slug(self.subject(id_))}"

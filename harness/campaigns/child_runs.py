@@ -6,11 +6,12 @@ written, how its run is started, and what that run recorded as failed.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import tomli_w
 
 from harness.errors import ExitCode
 from harness.lib.process import host_error, stream
@@ -117,23 +118,9 @@ def write_profile(profile: EmulatorProfile | KernelProfile, folder: Path) -> Pat
     :raise HarnessError: the host cannot keep it.
     """
     path = folder / f"{profile.name}.toml"
+    table = profile.model_dump(mode="json", exclude={"name"}, exclude_none=True)
     try:
-        path.write_text(to_toml(profile.model_dump(mode="json", exclude={"name"})))
+        path.write_text(tomli_w.dumps(table), encoding="utf-8")
     except OSError as error:
         raise host_error(error, path) from error
     return path
-
-
-def to_toml(table: Mapping[str, object]) -> str:
-    """Return a profile's file: strings, lists of strings, and tables of these.
-
-    A string of JSON is one of TOML as well.
-    """
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    lines = [
-        f"{key} = {json.dumps(value)}" for key, value in plain.items() if value not in (None, "")
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", to_toml(value)]
-    return "\n".join(lines) + "\n"

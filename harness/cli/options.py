@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+from typing_extensions import override
 
 from harness.names import (
     ALL_CPUS,
@@ -40,20 +41,16 @@ class Named(click.ParamType[str]):
         self._names = names
         self._files = files
 
+    @override
     def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         """Take any text: whether there is such a thing is said by who looks for it."""
         return str(value)
 
+    @override
     def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the names that begin like this."""
         if self._files and incomplete.startswith(("/", "./", "../", "~")):

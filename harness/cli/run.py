@@ -11,6 +11,7 @@ from harness.cli import Command
 from harness.cli.options import baseline_option, out_option, repeat_option, run_options
 from harness.cli.show import shown
 from harness.errors import UserError
+from harness.lib.extras import require_extra
 
 if TYPE_CHECKING:
     from harness.request.request import Request
@@ -99,6 +100,7 @@ def command(request: Request, watch: bool, **options: Any) -> int:
 
 
 def _watch(request: Request, options: RunOptions) -> int:
+    require_extra("watch", "watchfiles", needed_for="--watch")
     from harness.campaigns.watch import (  # watchfiles, only for this
         run_and_watch,
         run_once,

@@ -11,10 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, get_args
 
-from hdrh.histogram import HdrHistogram
-
 from harness.lib.text import clean_line
 from harness.report.figures import quantity, seconds, times
+from harness.results.blocks import percentiles
 from harness.results.records import BootRecord, LatencyRecord, Mechanism
 from harness.results.summary import LatencySummary, Outcome
 
@@ -106,7 +105,7 @@ def latency_charts(outcome: Outcome) -> list[CellCharts]:
         CellCharts(
             clean_line(name),
             tuple(_bars([row for row in outcome.summary.latency if row.cell == name])),
-            tuple(_curves([record for record in outcome.latencies if record.cell == name])),
+            tuple(_curves([r for r in outcome.latencies if r.cell == name and r.takes])),
         )
         for name in dict.fromkeys(record.cell for record in outcome.latencies)
     ]
@@ -197,18 +196,11 @@ def _curves(records: Sequence[LatencyRecord]) -> Iterable[Curves]:
 
 def _points(record: LatencyRecord, decades: int) -> list[tuple[float, float]]:
     """Return percentiles: x is 0 for the fastest, 1 for the last of 10**decades samples."""
-    histogram = HdrHistogram.decode(record.histogram)
     last = min(1.0, math.log10(max(10, record.count)) / decades)
-    places = {
-        x: 100 * (1 - 10 ** (-x * decades))
-        for x in (last * step / _POINTS for step in range(_POINTS + 1))
-    }
-    # All in one pass over the buckets, of which there are thousands.
-    values = histogram.get_percentile_to_value_dict(list(places.values()))
-    return [
-        (x, float(max(1, min(record.max, max(record.min, values[percentile])))))
-        for x, percentile in places.items()
-    ]
+    places = [last * step / _POINTS for step in range(_POINTS + 1)]
+    values = percentiles(record.takes, [100 * (1 - 10 ** (-x * decades)) for x in places])
+    values[0] = record.min  # which a block of many samples does not keep
+    return [(x, float(max(1, value))) for x, value in zip(places, values, strict=True)]
 
 
 def _up(value: float, low: float, high: float) -> float:

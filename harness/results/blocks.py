@@ -10,15 +10,13 @@ which the blocks stay small enough for a file that a pipeline keeps as its basel
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from harness.values import Value
+from harness.results.records import SampleBlocks
 
 #: Blocks of a measurement; fewer where a block would get fewer than `SHORTEST` samples.
 BLOCKS = 30
@@ -28,31 +26,43 @@ KEPT = 100
 
 Samples = NDArray[np.float64]
 _WIRE = np.dtype("<u8")
+#: What sums of shares may be off by; ranks are whole numbers.
+_ROUNDING = 1e-6
 
 
-class SampleBlocks(Value):
-    """The samples of one measurement. The blocks are of the same length, but for a sample."""
+def blocks_of(take: SampleBlocks) -> list[Samples]:
+    """Return the kept samples, an array for each block."""
+    values = _kept(take).astype(np.float64)
+    return np.split(values, np.cumsum(take.kept)[:-1])
 
-    #: Samples that there were.
-    count: int = Field(ge=1)
-    #: How many samples of each block `data` holds.
-    kept: tuple[int, ...] = Field(min_length=1)
-    #: The blocks' samples, sorted in each, as little-endian u64: zlib, base64.
-    data: str
 
-    def blocks(self) -> list[Samples]:
-        """Return the kept samples, an array for each block.
+def percentiles(takes: Sequence[SampleBlocks], percents: Sequence[float]) -> list[int]:
+    """Return percentiles of all takes together, by nearest rank: each is a sample.
 
-        :raise ValueError: the blocks were damaged.
-        """
-        try:
-            raw = zlib.decompress(base64.b64decode(self.data, validate=True))
-            values = np.frombuffer(raw, dtype=_WIRE).astype(np.float64)
-        except (binascii.Error, zlib.error) as error:
-            raise ValueError(f"no samples: {error}") from error
-        if values.size != sum(self.kept):
-            raise ValueError(f"{values.size} samples instead of {sum(self.kept)}")
-        return np.split(values, np.cumsum(self.kept)[:-1])
+    They are exact where all samples were kept. A kept sample of a longer block stands for
+    its share of that block.
+
+    :raise ValueError: there is no take.
+    """
+    values = np.concatenate([_kept(take) for take in takes])
+    shares = np.concatenate([_shares(take) for take in takes])
+    order = np.argsort(values, kind="stable")
+    rank = np.cumsum(shares[order])
+    wanted = np.ceil(rank[-1] * np.asarray(percents) / 100 - _ROUNDING)
+    places = np.searchsorted(rank, wanted - _ROUNDING, "left")
+    return [int(value) for value in values[order][np.minimum(places, values.size - 1)]]
+
+
+def _kept(take: SampleBlocks) -> NDArray[np.uint64]:
+    return np.frombuffer(take.raw(), dtype=_WIRE).astype(np.uint64)
+
+
+def _shares(take: SampleBlocks) -> NDArray[np.float64]:
+    """Return for how many samples each kept one stands."""
+    kept = np.array(take.kept)
+    each, longer = divmod(take.count, kept.size)
+    sizes = each + (np.arange(kept.size) < longer)
+    return np.repeat(sizes / kept, kept)
 
 
 def cut_into_blocks(samples: Sequence[int]) -> SampleBlocks:

@@ -1,36 +1,34 @@
 """Raw samples of a latency program → percentiles.
 
 A program writes one file per distribution, ``MECHANISM.MODE.UNIT.u64``: 64-bit unsigned
-little-endian integers, each one sample. The files are the truth and stay in the run's folder; what
-is computed here is an HdrHistogram (three significant digits) and what it says; percentiles of
-instructions are exact. The file ``spin`` beside them says how the program spun.
+little-endian integers, each one sample. The files stay in the run's folder; a record has their
+percentiles and their samples in blocks (:mod:`harness.results.blocks`). The file ``spin`` beside
+them says how the program spun.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-from hdrh.histogram import HdrHistogram
-from numpy.typing import NDArray
 
+from harness.errors import UserError
+from harness.results.blocks import cut_into_blocks, percentiles
 from harness.results.records import HostLoad, LatencyRecord, Mechanism, Spin, Unit
 
 SUFFIX = ".u64"
 #: The file with one word of :data:`harness.results.records.Spin`.
 SPIN_FILE = "spin"
-#: Largest value that the histogram tells apart: 2**42 ns is 73 minutes. A larger sample is a
-#: program's mistake (a difference that went below zero, say); it is counted at this value.
+#: 2**42 ns is 73 minutes. A larger sample is a program's mistake (a difference that went below
+#: zero, say), and is noted.
 HIGHEST = 2**42
 DIFFERENT_SPINS = "some takes spin with PAUSE, and others without"
-DIGITS = 3
-_PERCENTILES = (50.0, 90.0, 99.0)
+_PERCENTILES = (50, 90, 99)
 _MODE = re.compile(
     r"(ping-pong|one-way|sender|throughput|delivery|return)(-blocked)?(-fair)?(-same-cpu)?"
     r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?(-user|-kernel)?"
@@ -138,10 +136,25 @@ def decode(data: bytes) -> tuple[Sequence[int], str | None]:
     return values, None
 
 
+def with_samples(record: LatencyRecord, run: Path) -> LatencyRecord:
+    """Return a record with its samples; those of a version that kept a histogram are in a file.
+
+    :param run: the run's folder. Where the file is gone, there are none.
+    """
+    if record.takes:
+        return record
+    try:
+        values, _ = decode((run / record.samples).read_bytes())
+    except OSError:
+        return record
+    return record.model_copy(update={"takes": (cut_into_blocks(values),) if values else ()})
+
+
 def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
     """Make one distribution of several of the same mechanism, mode, unit and cell.
 
     :raise ValueError: there is none.
+    :raise UserError: there are several, and one has no samples.
     """
     several = list(records)
     if not several:
@@ -149,24 +162,29 @@ def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
     first = several[0]
     if len(several) == 1:
         return first
-    histogram = _empty()
     for record in several:
-        histogram.decode_and_add(record.histogram)
+        if not record.takes:
+            raise UserError(
+                f"{record.mechanism} {record.mode} was measured {len(several)} times, and its "
+                "samples are gone",
+                where=record.samples,
+                hint="the run is of a version whose records need that file: put it back",
+            )
+    takes = tuple(take for record in several for take in record.takes)
     count = sum(record.count for record in several)
     notes = dict.fromkeys(note for record in several for note in record.notes)
     if len({record.spin for record in several}) > 1:
         notes[DIFFERENT_SPINS] = None
-    low, high = min(r.min for r in several), max(r.max for r in several)
     return first.model_copy(
         update={
             "count": count,
-            "min": low,
-            "max": high,
+            "min": min(record.min for record in several),
+            "max": max(record.max for record in several),
             "mean": sum(record.mean * record.count for record in several) / count,
-            "histogram": _encode(histogram),
+            "takes": takes,
             "notes": tuple(notes),
             "host": busiest(record.host for record in several),
-            **_percentiles(histogram, low, high),
+            **_named(percentiles(takes, _PERCENTILES)),
         }
     )
 
@@ -184,12 +202,9 @@ def busiest(loads: Iterable[HostLoad | None]) -> HostLoad | None:
 def _record(
     values: Sequence[int], mechanism: Mechanism, mode: str, unit: Unit, *, cell: str, program: str
 ) -> LatencyRecord:
-    histogram = _empty()
-    exact = np.asarray(values, dtype=np.uint64)
-    beyond, zeros = int((exact > HIGHEST).sum()), int((exact == 0).sum())
-    for value, count in _buckets(np.minimum(exact, np.uint64(HIGHEST))):
-        histogram.record_value(value, count)
-    low, high = int(exact.min()), int(exact.max())
+    ranked = np.sort(np.asarray(values, dtype=np.uint64))
+    beyond, zeros = int((ranked > HIGHEST).sum()), int((ranked == 0).sum())
+    ranks = [-(-ranked.size * percent // 100) for percent in _PERCENTILES]
     notes = []
     if zeros and unit == "ns":
         notes.append(f"{zeros} of {len(values)} samples are 0: below the clock's resolution")
@@ -202,45 +217,14 @@ def _record(
         mode=mode,
         unit=unit,
         count=len(values),
-        min=low,
-        max=high,
+        min=int(ranked[0]),
+        max=int(ranked[-1]),
         mean=sum(values) / len(values),
-        histogram=_encode(histogram),
+        takes=(cut_into_blocks(values),),
         notes=tuple(notes),
-        **(_exact(values) if unit == "insn" else _percentiles(histogram, low, high)),
+        **_named([int(ranked[rank - 1]) for rank in ranks]),
     )
 
 
-def _exact(values: Sequence[int]) -> dict[str, int]:
-    """Return p50, p90, p99 to the last digit: of instructions, one more or less is a finding."""
-    ranked = sorted(values)
-    return {
-        f"p{percent:.0f}": ranked[math.ceil(len(ranked) * percent / 100) - 1]
-        for percent in _PERCENTILES
-    }
-
-
-def _buckets(values: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Give the values that the histogram tells apart, and how many samples are equal to each.
-
-    They are at most some ten thousand, whatever the samples are: it keeps the 11 leading bits.
-    """
-    _, exponent = np.frexp(values.astype(np.float64))
-    shift = np.maximum(exponent - 11, 0).astype(np.uint64)
-    found, counts = np.unique(values >> shift << shift, return_counts=True)
-    yield from zip(found.tolist(), counts.tolist(), strict=True)
-
-
-def _empty() -> HdrHistogram:
-    return HdrHistogram(1, HIGHEST, DIGITS)
-
-
-def _encode(histogram: HdrHistogram) -> str:
-    encoded: bytes = histogram.encode()
-    return encoded.decode("ascii")
-
-
-def _percentiles(histogram: HdrHistogram, low: int, high: int) -> dict[str, int]:
-    """Return p50, p90, p99; never outside the exact minimum and maximum, as buckets may be."""
-    found = histogram.get_percentile_to_value_dict(_PERCENTILES)
-    return {f"p{percent:.0f}": max(low, min(high, int(found[percent]))) for percent in _PERCENTILES}
+def _named(values: Sequence[int]) -> dict[str, int]:
+    return {f"p{percent}": value for percent, value in zip(_PERCENTILES, values, strict=True)}

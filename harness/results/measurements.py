@@ -1,15 +1,12 @@
-"""Latency records and their raw samples → measurements, and the intervals that reports show."""
+"""Latency records → measurements, and the intervals that reports show."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from harness.results.blocks import SampleBlocks, cut_into_blocks
 from harness.results.compare.resampling import MEDIAN, SLOW, Estimate, Interval
-from harness.results.latency import decode
-from harness.results.records import HostLoad, LatencyRecord, Spin, Unit
+from harness.results.records import HostLoad, LatencyRecord, SampleBlocks, Spin, Unit
 from harness.results.summary import LatencySummary, RatioSummary, Summary
 from harness.values import Value
 
@@ -37,44 +34,27 @@ class Measurement(Value):
         return self.mechanism, self.mode, self.unit
 
 
-def gather(records: Iterable[LatencyRecord], run: Path) -> tuple[Measurement, ...]:
-    """Return the measurements whose raw samples are in a run's folder; those without are left out.
+def gather(records: Iterable[LatencyRecord]) -> tuple[Measurement, ...]:
+    """Return the measurements of records, one for each take; a record without samples is left out.
 
     Never two accelerators in one: that is one cell, which has one.
     """
     groups: dict[tuple[str, str, str, Unit], list[LatencyRecord]] = defaultdict(list)
     for record in records:
-        groups[record.cell, record.mechanism, record.mode, record.unit].append(record)
-    found = []
-    for (cell, mechanism, mode, unit), several in groups.items():
-        takes = [
-            (take, record.host, record.spin)
-            for record in several
-            if (take := read_take(record, run))
-        ]
-        if takes:
-            blocks, hosts, spins = zip(*takes, strict=True)
-            found.append(
-                Measurement(
-                    cell=cell,
-                    mechanism=mechanism,
-                    mode=mode,
-                    unit=unit,
-                    takes=blocks,
-                    hosts=hosts,
-                    spins=spins,
-                )
-            )
-    return tuple(found)
-
-
-def read_take(record: LatencyRecord, run: Path) -> SampleBlocks | None:
-    """Return the blocks of a record's samples; None where they are gone."""
-    try:
-        values, _ = decode((run / record.samples).read_bytes())
-    except OSError:
-        return None
-    return cut_into_blocks(values) if values else None
+        if record.takes:
+            groups[record.cell, record.mechanism, record.mode, record.unit].append(record)
+    return tuple(
+        Measurement(
+            cell=cell,
+            mechanism=mechanism,
+            mode=mode,
+            unit=unit,
+            takes=tuple(take for record in several for take in record.takes),
+            hosts=tuple(record.host for record in several),
+            spins=tuple(record.spin for record in several),
+        )
+        for (cell, mechanism, mode, unit), several in groups.items()
+    )
 
 
 def with_intervals(summary: Summary, measurements: Sequence[Measurement]) -> Summary:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from harness.errors import GuestError, UserError
+from harness.results.compare.baseline import BASELINE_FILE, Baseline
+from harness.results.compare.measured import baseline_of
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
-from harness.results.records import Record, read_records
+from harness.results.latency import with_samples
+from harness.results.measurements import gather, with_intervals
+from harness.results.records import LatencyRecord, Record, read_records
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
-
-if TYPE_CHECKING:
-    from harness.results.compare.baseline import Baseline
 
 
 class RunOutcome(NamedTuple):
@@ -41,23 +42,22 @@ def read_outcome(
     if cells is None and ended.cells is not None:
         chosen = tuple(cell for cell in plan.cells if cell.name in ended.cells)
     outcome = fold(records_of(folder), chosen, select=plan.select)
-    # numpy is only loaded here.
-    from harness.results.compare.measured import baseline_of
-    from harness.results.measurements import gather, with_intervals
-
-    measurements = gather(outcome.takes, folder.path)
+    measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
     return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
 
 
 def records_of(folder: RunFolder) -> tuple[Record, ...]:
-    """Return the records of a run.
+    """Return the records of a run, latencies with their samples.
 
     :raise GuestError: the host cannot read them.
     """
     try:
-        return read_records(folder.results).records
+        return tuple(
+            with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
+            for record in read_records(folder.results).records
+        )
     except OSError as error:
         raise GuestError(
             f"the results cannot be read: {error.strerror}", where=folder.results
@@ -73,7 +73,7 @@ def load_baseline(path: Path) -> Baseline:
     """
     if path.is_dir():
         return read_outcome(RunFolder(path.resolve())).baseline
-    from harness.results.compare.baseline import BASELINE_FILE, Baseline  # numpy, as above
+    from harness.results.compare.baseline import Baseline  # numpy, as above
 
     try:
         return Baseline.model_validate_json(path.read_bytes())

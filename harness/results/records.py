@@ -8,16 +8,19 @@ and fields that this version does not know, are kept and counted, never an error
 
 from __future__ import annotations
 
+import base64
+import binascii
 import errno
 import json
 import os
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
@@ -25,6 +28,8 @@ from harness.results.ktap.lines import CaseStatus
 from harness.values import Accel, Clock, Compiler, Name, Value
 
 RESULTS_FILE = "results.jsonl"
+#: Bytes of samples that one measurement may unpack to; 24,000 are the most that are written.
+_MOST_RAW = 1 << 20
 
 Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
 Unit = Literal["ns", "insn"]
@@ -87,8 +92,43 @@ class HostLoad(Value):
     waited_percent: float | None = None
 
 
+class SampleBlocks(Value):
+    """The samples of one measurement in blocks of the same length, but for a sample.
+
+    :mod:`harness.results.blocks` makes and reads it.
+    """
+
+    #: Samples that there were.
+    count: int = Field(ge=1)
+    #: How many samples of each block `data` holds.
+    kept: tuple[int, ...] = Field(min_length=1)
+    #: The blocks' samples, sorted in each, as little-endian u64: zlib, base64.
+    data: str
+
+    def raw(self) -> bytes:
+        """Return the bytes of the samples.
+
+        :raise ValueError: `data` is damaged.
+        """
+        reader = zlib.decompressobj()
+        try:
+            raw = reader.decompress(base64.b64decode(self.data, validate=True), _MOST_RAW)
+        except (binascii.Error, zlib.error) as error:
+            raise ValueError(f"no samples: {error}") from error
+        if not reader.eof:
+            raise ValueError(f"no samples: cut, or more than {_MOST_RAW} bytes")
+        return raw
+
+    @model_validator(mode="after")
+    def _holds_what_it_says(self) -> Self:
+        samples, rest = divmod(len(self.raw()), 8)
+        if rest or min(self.kept) < 1 or samples != sum(self.kept) or samples > self.count:
+            raise ValueError(f"{samples} samples and {rest} bytes, for {self.kept} of {self.count}")
+        return self
+
+
 class LatencyRecord(_Record):
-    """One distribution. Values are in `unit`; percentiles of ns have three significant digits."""
+    """One distribution. Values are in `unit`; percentiles are samples, by nearest rank."""
 
     type: Literal["latency"] = "latency"
     program: str
@@ -102,8 +142,11 @@ class LatencyRecord(_Record):
     p99: int
     max: int
     mean: float
-    #: HdrHistogram's V2 encoding (base64): can be merged with others and asked again.
-    histogram: str
+    #: The samples; of merged records, those of each. A version that kept a histogram instead has
+    #: none, and they are read from its file (:mod:`harness.results.latency`).
+    takes: tuple[SampleBlocks, ...] = ()
+    #: What such a version kept: read, and neither used nor written.
+    histogram: str = Field(default="", exclude=True, repr=False)
     #: The file of raw samples, relative to the run's folder.
     samples: str = ""
     #: What a reader of the figures should know: zeros, values out of range.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from harness.errors import ExitCode
 from harness.results.document import Document
@@ -127,6 +128,7 @@ class Summary(Document):
     #: Only in the file where a program ran more than once.
     repeated: tuple[Repeated, ...] = ()
 
+    @override
     def to_json(self) -> str:
         """Return the file's text."""
         left_out = None if self.repeated else {"repeated"}
@@ -196,14 +198,14 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     for record in records:
         by_cell.setdefault(record.cell, []).append(record)
     planned = {cell.name: cell for cell in cells}
-    summaries, latencies, failures = [], [], []
+    summaries, latencies = [], []
+    all_cases: list[CaseRecord] = []
     splats: list[SplatRecord] = []
     guest_failures: list[GuestFailureRecord] = []
     verdicts: dict[str, CellVerdict] = {}
     tallies: list[Repeated] = []
     for name, own in by_cell.items():
         cases = _worst(own)
-        bad = [case for case in cases if case.status == "fail"]
         complaints = [r for r in own if isinstance(r, SplatRecord) and r.excused is None]
         lost = [r for r in own if isinstance(r, GuestFailureRecord)]
         summary = _cell(name, planned.get(name), own, cases, len(complaints))
@@ -211,7 +213,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         verdicts[name] = _verdict(summary, bool(lost))
         latencies += _latencies(own)
         tallies += _tallies(name, own)
-        failures += bad
+        all_cases += cases
         splats += complaints
         guest_failures += lost
     totals = Totals(
@@ -227,12 +229,12 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
             totals=totals,
             repeated=tuple(one for one in tallies if one.runs > 1),
         ),
-        failures=tuple(failures),
+        failures=tuple(case for case in all_cases if case.status == "fail"),
         splats=tuple(splats),
         guest_failures=tuple(guest_failures),
         latencies=tuple(latencies),
         takes=tuple(r for own in by_cell.values() for r in own if isinstance(r, LatencyRecord)),
-        cases=tuple(case for own in by_cell.values() for case in _worst(own)),
+        cases=tuple(all_cases),
         boots=tuple(
             r
             for own in by_cell.values()

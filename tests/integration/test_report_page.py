@@ -95,7 +95,7 @@ def outcome(tmp_path: Path, hostile: str) -> Outcome:
         make.lost(message=hostile, console_tail=f"{hostile}\n{'long ' * 100}"),
     ]
     found = fold(records)
-    summary = with_intervals(found.summary, gather(found.takes, tmp_path))
+    summary = with_intervals(found.summary, gather(found.takes))
     return found.model_copy(update={"summary": summary})
 
 

@@ -42,6 +42,21 @@ def test_a_store_that_forgot_the_series_has_none(tmp_path: Path) -> None:
     assert series_hash(kernel) == ""
 
 
+def test_a_cell_has_its_own_complaints_and_failures_once(tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"api/a": "true"}, (cell(), cell(smp=2)))
+    one, other = (setup.cell.name for setup in run.read_artefacts().cells)
+    with Recorder(run.results) as recorder:
+        for title in ("A", "B", "A"):
+            recorder.write(make.splat(cell=one, title=title))
+        recorder.write(make.splat(cell=one, title="C", excused="known"))
+        recorder.write(make.splat(cell=other, title="D"))
+        for _ in range(2):
+            recorder.write(make.lost(cell=other))
+    first, second = load_baseline(run.path).cells
+    assert (first.name, first.splats, first.lost) == (one, ("A", "B"), ())
+    assert (second.name, second.splats, second.lost) == (other, ("D",), ("panic",))
+
+
 def test_a_folder_and_its_baseline_file_are_the_same(tmp_path: Path) -> None:
     run = prepared(tmp_path, {"api/a": "true"})
     with Recorder(run.results) as recorder:

@@ -14,7 +14,7 @@ from harness import cli, paths
 from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
 from harness.campaigns import mutants
-from harness.campaigns.child_runs import run_child, to_toml, write_profile
+from harness.campaigns.child_runs import run_child, write_profile
 from harness.campaigns.mutants import (
     MUTANTS_FILE,
     MutantResult,
@@ -31,6 +31,7 @@ from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserE
 from harness.progress import Silent
 from harness.request.profiles import load_emulator, load_kernel
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
+from harness.values import KernelProfile, TreeSource
 from tests.unit.runs import ended
 
 CELL = "linux-6.12-exposed-smp1-gcc"
@@ -167,15 +168,27 @@ def test_a_profile_is_written_so_that_it_reads_back_equal(tmp_path: Path) -> Non
     assert load_emulator(str(write_profile(ours, tmp_path))) == ours
     kernel = load_kernel("linux-6.12")
     assert load_kernel(str(write_profile(kernel, tmp_path))) == kernel
+    (tmp_path / "Kbuild").touch()
+    bare = kernel.model_copy(update={"source": TreeSource(path=tmp_path), "series": None})
+    assert load_kernel(str(write_profile(bare, tmp_path))) == bare
 
 
-def test_strings_survive_in_toml() -> None:
-    table = {"a": 'quo"te\\ \n\t é', "none": None, "list": ["x", "y"], "t": {"k": "v"}}
-    assert tomllib.loads(to_toml(table)) == {
-        "a": 'quo"te\\ \n\t é',
-        "list": ["x", "y"],
-        "t": {"k": "v"},
-    }
+class Deeper(KernelProfile):
+    tables: dict[str, dict[str, dict[str, int]]]
+    rows: tuple[dict[str, int], ...]
+
+
+def test_strings_and_tables_of_any_kind_survive_in_a_profile(tmp_path: Path) -> None:
+    profile = Deeper(
+        **load_kernel("linux-6.12").model_dump(exclude={"name", "description"}),
+        name="mine",
+        description='quo"te\\ \n\t\x7f é \U0001f600',
+        tables={"a": {"b.c": {"d": 1}, "e": {}}},
+        rows=({"x": 1}, {}),
+    )
+    read = tomllib.loads(write_profile(profile, tmp_path).read_text(encoding="utf-8"))
+    assert read["description"] == profile.description
+    assert (read["tables"], read["rows"]) == (profile.tables, [{"x": 1}, {}])
 
 
 def test_the_command_of_each_kind() -> None:

@@ -127,3 +127,15 @@ def test_an_out_folder_would_be_that_of_the_first_run_only(
 ) -> None:
     assert invoke(["run", "--watch", "--out", "x"]) == 2
     assert "leave --out out" in capsys.readouterr().err
+
+
+def test_without_watchfiles_the_command_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.lib.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.campaigns.watch.run_and_watch", lambda *_: 0)
+    assert invoke(["run", "--watch"]) == 2
+    said = capsys.readouterr().err
+    assert "error: --watch needs Python modules that are not installed\n" in said
+    assert "where: watchfiles\n" in said
+    assert f"hint: {sys.executable} -m pip install --editable '{paths.ROOT}[watch]'\n" in said

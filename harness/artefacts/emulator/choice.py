@@ -26,6 +26,7 @@ from harness.artefacts.source.trees import describe_source, fetch_source, identi
 from harness.artefacts.store import JSON, Store
 from harness.artefacts.toolchain import identify
 from harness.errors import BuildError, UserError
+from harness.lib.extras import require_extra
 from harness.lib.process import capture, disk_full, require, says_disk_full, stream
 from harness.progress import Progress, Step
 from harness.request.profiles import load_emulator
@@ -159,6 +160,7 @@ class _Builder:
     def build(self, folder: Path) -> None:
         """Fill an empty folder with the artefact."""
         require(*_TOOLS, needed_for="a QEMU build")
+        require_extra("emulator", "mesonbuild", "distlib", "pycotap", needed_for="a QEMU build")
         with self.store.workspace(f"emulator-{self.profile.name}") as kept:
             tree, out = kept / "tree", kept / "out"
             self._lay_out(kept, tree)

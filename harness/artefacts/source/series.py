@@ -32,6 +32,7 @@ from harness.artefacts.source.patch import (
 )
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
+from harness.lib.extras import install_line
 from harness.lib.process import Captured, capture, host_error
 from harness.lib.quilt import Entry, read_patch, read_series
 from harness.progress import Progress
@@ -142,12 +143,15 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
 
 
 def _b4() -> str:
-    """Return the b4 to use: the user's, else the one that was installed with the harness."""
+    """Return the b4 to use: the user's, else the one beside this Python."""
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join((os.environ.get("PATH", ""), beside))
     found = shutil.which("b4", path=path)
     if found is None:
-        raise BuildError("b4 is not installed", hint="`pip install b4`, or give an mbox instead")
+        raise BuildError(
+            "b4 is not installed, which fetches a series by its message-id",
+            hint=f"{install_line('lore')}\n  or give an mbox instead",
+        )
     return found
 
 

@@ -10,7 +10,6 @@ import socket
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
@@ -31,6 +30,7 @@ from harness.values import OUTPUT_LIMIT
 WINDOW = 64 << 20
 #: What paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
+_Handler = Callable[[paramiko.Channel, paramiko.Message], None]
 # What fails is raised here; paramiko's threads would print tracebacks of their own.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -48,23 +48,31 @@ class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
 
 
 class _Transport(paramiko.Transport):
-    """A transport that hears which signal ended a command, which paramiko drops."""
+    """A transport that hears which signal ended a command, which paramiko drops.
+
+    paramiko has no public way to it. ``pyproject.toml`` only allows versions whose table of
+    handlers is this one, and tests/unit/guest/test_ssh.py fails with any other.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
-        handlers: dict[int, Any] = dict(self._channel_handler_table)  # type: ignore[has-type]
-        handlers[MSG_CHANNEL_REQUEST] = _channel_request
+        handlers: dict[int, _Handler] = dict(self._channel_handler_table)  # type: ignore[has-type]
+        handlers[MSG_CHANNEL_REQUEST] = _noting_signals(handlers[MSG_CHANNEL_REQUEST])
         self._channel_handler_table = handlers
 
 
-def _channel_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
-    """Note ``exit-signal`` (RFC 4254, 6.10), then let paramiko do what it does."""
-    start = message.packet.tell()
-    if message.get_text() == "exit-signal":
-        message.get_boolean()
-        channel.exit_signal = message.get_text()  # type: ignore[attr-defined]
-    message.packet.seek(start)
-    channel._handle_request(message)  # type: ignore[attr-defined]
+def _noting_signals(handle: _Handler) -> _Handler:
+    """Return a handler that notes ``exit-signal`` (RFC 4254, 6.10), then does as `handle`."""
+
+    def note_and_handle(channel: paramiko.Channel, message: paramiko.Message) -> None:
+        start = message.packet.tell()
+        if message.get_text() == "exit-signal":
+            message.get_boolean()
+            channel.exit_signal = message.get_text()  # type: ignore[attr-defined]
+        message.packet.seek(start)
+        handle(channel, message)
+
+    return note_and_handle
 
 
 def _nothing() -> Completed:

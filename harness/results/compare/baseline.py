@@ -7,12 +7,12 @@ pipeline has to keep of a run that later ones are compared with.
 from __future__ import annotations
 
 from pydantic import ConfigDict, Field
+from typing_extensions import override
 
 from harness.results.document import Document
 from harness.results.environment import Environment
 from harness.results.ktap.lines import CaseStatus
 from harness.results.measurements import Measurement
-from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
 from harness.results.summary import CellSummary, Outcome, case_id
 from harness.values import Clock, Value
 
@@ -55,6 +55,7 @@ class Baseline(Document):
     #: Why the run did not come to its end; nothing if it did.
     incomplete: str = ""
 
+    @override
     def to_json(self) -> str:
         """Return the file's text."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
@@ -63,7 +64,6 @@ class Baseline(Document):
 def make_baseline(
     run: str,
     outcome: Outcome,
-    records: tuple[Record, ...],
     measurements: tuple[Measurement, ...],
     *,
     environment: Environment | None,
@@ -79,7 +79,7 @@ def make_baseline(
         run=run,
         host_cpu=environment.host.cpu if environment else "",
         cells=tuple(
-            _cell(cell, records, made_of.get(cell.name, {}), clocks.get(cell.name, "host"))
+            _cell(cell, outcome, made_of.get(cell.name, {}), clocks.get(cell.name, "host"))
             for cell in outcome.summary.cells
         ),
         measurements=measurements,
@@ -88,28 +88,18 @@ def make_baseline(
 
 
 def _cell(
-    cell: CellSummary, records: tuple[Record, ...], made_of: dict[str, str], clock: Clock
+    cell: CellSummary, outcome: Outcome, made_of: dict[str, str], clock: Clock
 ) -> BaselineCell:
-    own = [record for record in records if record.cell == cell.name]
-    splats = [r.title for r in own if isinstance(r, SplatRecord) and r.excused is None]
+    cases = [case for case in outcome.cases if case.cell == cell.name]
+    splats = [splat.title for splat in outcome.splats if splat.cell == cell.name]
+    lost = [failure.verdict for failure in outcome.guest_failures if failure.cell == cell.name]
     return BaselineCell(
         name=cell.name,
         kernel=cell.kernel,
         accel=cell.accel,
         clock=clock,
         made_of=made_of,
-        cases=_cases(own),
+        cases={case_id(case): case.status for case in cases},
         splats=tuple(dict.fromkeys(splats)),
-        lost=tuple(dict.fromkeys(r.verdict for r in own if isinstance(r, GuestFailureRecord))),
+        lost=tuple(dict.fromkeys(lost)),
     )
-
-
-def _cases(records: list[Record]) -> dict[str, CaseStatus]:
-    """Return each case's worst result, as the summary counts it."""
-    order: dict[CaseStatus, int] = {"fail": 0, "pass": 1, "skip": 2}
-    worst: dict[str, CaseStatus] = {}
-    for record in records:
-        if isinstance(record, CaseRecord):
-            name = case_id(record)
-            worst[name] = min(worst.get(name, record.status), record.status, key=order.__getitem__)
-    return worst

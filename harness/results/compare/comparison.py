@@ -100,7 +100,7 @@ def compare(
 
     :param allow_missing: do not count cases and cells that the new run lacks.
     :raise UserError: they have no cell in common.
-    :raise ValueError: there is no base, or the samples of one are damaged.
+    :raise ValueError: there is no base.
     """
     chosen = floors or Floors()
     last = bases[-1]

@@ -40,10 +40,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results.blocks import SHORTEST, SampleBlocks
+from harness.results.blocks import SHORTEST, blocks_of
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate, Interval
 from harness.results.hostload import disturbed
-from harness.results.records import HostLoad, Unit
+from harness.results.records import HostLoad, SampleBlocks, Unit
 from harness.values import Value
 
 LatencyVerdict = Literal["better", "same", "worse", "unsure"]
@@ -97,7 +97,7 @@ def judge(
     :param base: the blocks of each time that it was measured.
     :param hosts: what the hosts did during all of them.
     :param emulated: whether they were measured under TCG.
-    :raise ValueError: there are no blocks, or damaged ones.
+    :raise ValueError: there are no blocks.
     """
     before, after = Estimate(base, salt=0), Estimate(new, salt=1)
     ratio = after.ratio(before, MEDIAN, CERTAINTY)
@@ -210,4 +210,4 @@ def _exactly(
 
 
 def _mean(take: SampleBlocks) -> float:
-    return float(np.mean(np.concatenate(take.blocks())))
+    return float(np.mean(np.concatenate(blocks_of(take))))

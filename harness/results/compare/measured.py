@@ -10,7 +10,6 @@ from harness.errors import UserError
 from harness.results.compare.baseline import Baseline, make_baseline
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.measurements import Measurement
-from harness.results.records import read_records
 from harness.results.summary import Outcome
 from harness.values import Clock, KernelArtefact
 
@@ -23,7 +22,6 @@ def baseline_of(
     return make_baseline(
         folder.path.name,
         outcome,
-        read_records(folder.results).records,
         measurements,
         environment=folder.read_environment(),
         made_of={name: made_of(setup) for name, setup in setups.items()},

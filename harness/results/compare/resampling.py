@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results.blocks import SampleBlocks
+from harness.results.blocks import blocks_of
+from harness.results.records import SampleBlocks
 
 #: Of which intervals are made: the fast tenth, the median, the slow hundredth.
 LEVELS = (0.10, 0.50, 0.99)
@@ -40,13 +41,13 @@ class Estimate:
     :param takes: one measurement, or several of the same thing. Then takes are drawn first and
         blocks in them after, so that what differs from one take to the next widens the interval.
     :param salt: distributions that are compared must not be drawn alike.
-    :raise ValueError: there is none, or one is damaged.
+    :raise ValueError: there is none.
     """
 
     def __init__(self, takes: Sequence[SampleBlocks], salt: int = 0) -> None:
         if not takes:
             raise ValueError("no measurement")
-        blocks = [take.blocks() for take in takes]
+        blocks = [blocks_of(take) for take in takes]
         #: Medians of the blocks of all takes.
         self.medians = np.array([np.median(block) for take in blocks for block in take])
         pool = np.concatenate([block for take in blocks for block in take])

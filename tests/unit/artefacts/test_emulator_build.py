@@ -178,6 +178,19 @@ def test_a_build_that_fails(store: Store, profile: str, tree: Path) -> None:
     assert caught.value.detail == "cannot open libslirp.so.0"
 
 
+def test_a_build_without_its_python_modules_says_how_to_install_them(
+    store: Store, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"distlib"}
+    monkeypatch.setattr(
+        "harness.lib.extras.find_spec", lambda name: object() if name in there else None
+    )
+    with pytest.raises(UserError) as caught:
+        build_emulator(store, Silent(), profile)
+    assert caught.value.where == "mesonbuild pycotap"
+    assert (caught.value.hint or "").endswith(f"pip install --editable '{paths.ROOT}[emulator]'")
+
+
 def test_devices_count_from_the_profiles_folder(
     store: Store, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import paths
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import apply_series, fetch_series
@@ -136,7 +137,7 @@ def test_lore_that_cannot_be_reached(store: Store, stub: MakeStub) -> None:
     assert "mbox" in (caught.value.hint or "")
 
 
-def test_b4_comes_with_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_b4_is_found_beside_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from harness.artefacts.source import series
 
     (tmp_path / "b4").write_text("#!/bin/sh\n")
@@ -144,6 +145,10 @@ def test_b4_comes_with_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert series._b4() == str(tmp_path / "b4")
+    (tmp_path / "b4").unlink()
+    with pytest.raises(BuildError, match="b4 is not installed") as caught:
+        series._b4()
+    assert f"pip install --editable '{paths.ROOT}[lore]'" in str(caught.value)
 
 
 # --- putting them on a tree ------------------------------------------------------------------

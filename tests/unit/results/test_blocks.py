@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import base64
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from harness.results.blocks import BLOCKS, KEPT, SampleBlocks, cut_into_blocks
+from harness.results.blocks import BLOCKS, KEPT, blocks_of, cut_into_blocks, percentiles
 from harness.results.compare.resampling import FAST, MEDIAN, SLOW, Estimate
+from harness.results.records import SampleBlocks
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=700))
 @settings(deadline=None)
 def test_of_few_samples_all_are_kept(values: list[int]) -> None:
     found = SampleBlocks.model_validate_json(cut_into_blocks(values).model_dump_json())
-    blocks = found.blocks()
+    blocks = blocks_of(found)
     assert found.count == len(values)
     assert sorted(np.concatenate(blocks).tolist()) == sorted(map(float, values))
     place = 0
@@ -28,18 +33,38 @@ def test_of_many_samples_few_are_kept_with_their_percentiles() -> None:
     assert blocks.kept == (KEPT,) * BLOCKS
     estimate = Estimate([blocks])
     for level, percent, close in ((FAST, 10, 0.01), (MEDIAN, 50, 0.01), (SLOW, 99, 0.05)):
-        assert estimate.values[level] == pytest.approx(np.percentile(values, percent), rel=close)
+        exact = pytest.approx(np.percentile(values, percent), rel=close)
+        assert estimate.values[level] == exact
+        assert percentiles([blocks], [percent]) == [exact]
+
+
+def test_takes_count_by_their_samples() -> None:
+    one, other = cut_into_blocks([10] * 5000), cut_into_blocks([20] * 45_000)
+    assert percentiles([one, other], [0, 9.99, 10, 10.01, 100]) == [10, 10, 10, 20, 20]
 
 
 def test_nothing_and_damage_are_told() -> None:
     with pytest.raises(ValueError, match="no samples"):
         cut_into_blocks([])
-    whole = cut_into_blocks([1, 2, 3])
-    for data in ("%", whole.data[:-4], "AAAA"):
-        with pytest.raises(ValueError, match=r"samples|base64"):
-            whole.model_copy(update={"data": data}).blocks()
-    with pytest.raises(ValueError, match="instead of"):
-        whole.model_copy(update={"kept": (4,)}).blocks()
+    whole = cut_into_blocks([1, 2, 3]).model_dump()
+    assert blocks_of(SampleBlocks(**whole))[0].tolist() == [1, 2, 3]
+    data = whole["data"]
+    damages: list[dict[str, object]] = [
+        {"data": "%"},
+        {"data": data[:-4]},
+        {"data": "AAAA"},
+        {"data": "eJwDAAAAAAE="},
+        {"kept": (4,)},
+        {"kept": (2,)},
+        {"kept": (3, 0)},
+        {"kept": (4, -1)},
+        {"count": 2},
+    ]
+    bomb = base64.b64encode(zlib.compress(bytes(1 << 24))).decode()
+    damages.append({"data": bomb, "kept": (1 << 21,), "count": 1 << 21})
+    for damage in damages:
+        with pytest.raises(ValidationError, match=r"samples|base64"):
+            SampleBlocks(**{**whole, **damage})
 
 
 def test_percentiles_are_those_of_the_samples() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.results.blocks import SampleBlocks, cut_into_blocks
+from harness.results.blocks import cut_into_blocks
 from harness.results.compare.judge import Floors, judge, rank_test
 from harness.results.hostload import disturbed
-from harness.results.records import HostLoad
+from harness.results.records import HostLoad, SampleBlocks
 
 CALM = HostLoad(seconds=1, load=0.3, steal_percent=0.0, waited_percent=0.5)
 BUSY = HostLoad(seconds=1, load=9, steal_percent=0.0, waited_percent=40)

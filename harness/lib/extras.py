@@ -1,0 +1,31 @@
+"""Python packages that only some commands need: the extras of ``pyproject.toml``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.util import find_spec
+
+from harness import paths
+from harness.errors import UserError
+
+
+def install_line(extra: str) -> str:
+    """Return the command that installs an extra into the Python that runs this."""
+    return shlex.join(
+        [sys.executable, "-m", "pip", "install", "--editable", f"{paths.ROOT}[{extra}]"]
+    )
+
+
+def require_extra(extra: str, *modules: str, needed_for: str) -> None:
+    """Check that the modules of an extra can be imported; none is imported.
+
+    :raise UserError: one cannot.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise UserError(
+            f"{needed_for} needs Python modules that are not installed",
+            where=" ".join(missing),
+            hint=install_line(extra),
+        )
