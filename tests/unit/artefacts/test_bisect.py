@@ -694,7 +694,6 @@ def test_a_process_alone_makes_no_run_pass_or_fail(
     assert ran.exit_code == expected
     assert ran.error == f"the run ended with {code} and did not say why"
     # It was killed at its work, and what it had recorded is no verdict.
-    RunFolder(tmp_path / "run").path.mkdir()
     RunFolder(tmp_path / "run").begin([])
     assert run_child([], tmp_path / "run", tmp_path / "log", lambda _: None, start) == ran._replace(
         seconds=ANY
