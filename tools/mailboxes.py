@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from harness.artefacts.source.git import Repository, own_environment
-from harness.artefacts.source.patch import open_patch
+from harness.artefacts.source.patch import has_diff, open_patch
 from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.store import Store
 from harness.errors import HarnessError
@@ -84,7 +84,8 @@ class Bench:
         tree = self.git("rev-parse", "HEAD^{tree}").decode().strip()
         shutil.rmtree(self.work / ".git/rebase-apply", ignore_errors=True)
         self.git("reset", "--quiet", "--hard", self.base)
-        self.git("clean", "-ffdxq")
+        if done.returncode:
+            self.git("clean", "-ffdxq")
         self.complaint = (done.stdout + done.stderr).decode(errors="replace")[:500]
         return tree if done.returncode == 0 else None
 
@@ -93,6 +94,7 @@ class Bench:
         given = self.folder / "given"
         shutil.rmtree(given, ignore_errors=True)
         open_patch.cache_clear()
+        has_diff.cache_clear()
         box.write(given)
         series = FolderSeries(path=given) if box.as_folder else MboxSeries(path=given / "mbox")
         repository = Repository(self.work / ".git")
@@ -141,7 +143,9 @@ def check_range(
     ends: Counter[str] = Counter()
     faults = []
     batch = first // BATCH
-    with tempfile.TemporaryDirectory(prefix="mailboxes-", dir=scratch_folder()) as folder:
+    # Each patch needs scratch files, which cost as much as git where they are on a disk.
+    tempfile.tempdir = str(scratch_folder() or tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="mailboxes-") as folder:
         bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"), histories)
         for number in range(first, first + count):
             rng = random.Random(f"{seed}/{batch}/{number}")
