@@ -176,9 +176,19 @@ def _damage(folder: Path, results: Path, info: RunInfo) -> str:
     )
 
 
+def is_told_by_summary(folder: Path) -> bool:
+    """Tell whether nothing but ``summary.json`` says which results a run left.
+
+    So it is where a version that made no seal ended a run; such a summary must not be made again
+    from fewer results.
+    """
+    info = read_info(folder)
+    return info is not None and info.finished is not None and info.results is None
+
+
 def _old_damage(folder: Path, results: Path) -> str:
     """Check a run of a version that made no seal: its summary has to fit its records."""
-    from harness.results.records import read_records
+    from harness.results.records import CaseRecord, ProgramRecord, read_records
     from harness.results.summary import fold
 
     try:
@@ -191,6 +201,12 @@ def _old_damage(folder: Path, results: Path) -> str:
     found = read_records(results)
     if found.broken or fold(found.records).summary.totals != totals:
         return f"{results.name} does not hold what {SUMMARY_FILE} counts"
+    programs = [one for one in found.records if isinstance(one, CaseRecord | ProgramRecord)]
+    # A program's own record follows those of its cases.
+    if any(isinstance(one, ProgramRecord) for one in programs) and isinstance(
+        programs[-1], CaseRecord
+    ):
+        return f"{results.name} ends within a program"
     return ""
 
 
