@@ -3,8 +3,9 @@
 
 ``tools/splats.py DIR`` scans each log of a folder and compares what it finds with the expectation
 in the log's head. ``tools/splats.py --tree DIR`` lists the messages of a kernel tree, KERN_EMERG to
-KERN_ERR, that no rule knows. ``tools/splats.py --describe LOG...`` prints the head that a log would
-have; read it before you believe it.
+KERN_ERR, that no rule knows and that ``tools/splats-benign.toml`` does not call benign.
+``tools/splats.py --describe LOG...`` prints the head that a log would have; read it before you
+believe it.
 
 A head is made of lines at the start of the log::
 
@@ -23,6 +24,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +155,44 @@ _CALL = re.compile(
     r"\b(?:pr_(emerg|alert|crit|err|warn)\w*|printk\w*|\w*BUG_PRINT|slab_(?:err|bug)|object_err"
     r"|print_lockdep_off|die(?:_addr)?|panic)\(([^;]{0,400}?)((?:\"(?:[^\"\\\n]|\\.)*\"\s*)+)"
 )
+_PR_FMT = re.compile(r"^#define pr_fmt\(fmt\)\s+(KBUILD_MODNAME )?\"([^\"]*)\"", re.MULTILINE)
 _STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"")
 _SPEAKS = re.compile(r"WARNING|BUG|INFO: |INSANE|corrupt", re.IGNORECASE)
 _CONVERSION = re.compile(
     r"%(?:%|p[A-Za-z]{0,3}|[-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlzjt]{0,2}([a-zA-Z]))"
 )
 _SAMPLES = {"s": "word", "c": "c", "d": "7", "i": "7", "u": "7", "x": "1f", "X": "1F", "o": "7"}
+
+
+BENIGN = Path(__file__).with_name("splats-benign.toml")
+
+
+@dataclass(frozen=True)
+class Benign:
+    """Messages that no rule has to know."""
+
+    why: str
+    files: re.Pattern[str]
+    messages: tuple[re.Pattern[str], ...]
+
+    def holds(self, file: str, message: str) -> bool:
+        """Tell whether a message is one of these."""
+        if not self.files.fullmatch(file):
+            return False
+        return not self.messages or any(one.search(message) for one in self.messages)
+
+
+def read_benign(path: Path = BENIGN) -> tuple[Benign, ...]:
+    """Read the file of messages that are no complaints, or are within one."""
+    groups = tomllib.loads(path.read_text(encoding="utf-8"))["group"]
+    return tuple(
+        Benign(
+            why=group["why"],
+            files=re.compile(group["files"]),
+            messages=tuple(map(re.compile, group.get("messages", ()))),
+        )
+        for group in groups
+    )
 
 
 def unknown_messages(tree: Path) -> Iterator[tuple[str, int, str]]:
@@ -168,7 +203,9 @@ def unknown_messages(tree: Path) -> Iterator[tuple[str, int, str]]:
             text = path.read_text(encoding="utf-8", errors="replace")
             for call in _CALL.finditer(text):
                 message = "".join(_STRING.findall(call[3]))
-                if _counts(call, message) and not _known(message):
+                if call[0].startswith("panic("):
+                    message = f"Kernel panic - not syncing: {message}"
+                if _counts(call, message) and not _known(message, _prefix_of(text, path)):
                     line = text.count("\n", 0, call.start()) + 1
                     yield str(path.relative_to(tree)), line, message
 
@@ -180,25 +217,52 @@ def _counts(call: re.Match[str], message: str) -> bool:
     return bool(re.search(r"[A-Za-z]{3}", message) and (loud or _SPEAKS.search(message)))
 
 
-def _known(message: str) -> bool:
+def _prefix_of(text: str, path: Path) -> str:
+    """Return what a file's pr_fmt() puts before its messages."""
+    found = re.search(
+        r"^#define pr_fmt\(fmt\)\s+(KBUILD_MODNAME )?\"([^\"]*)\"", text, re.MULTILINE
+    )
+    return (path.stem if found[1] else "") + found[2] if found else ""
+
+
+def _known(message: str, prefix: str) -> bool:
     """Tell whether a line made from a format string begins a report.
 
-    Sub-systems put a prefix before their messages, so it is tried with those that rules ask for.
+    Words that may be left out are tried with and without a value. Sub-systems put a prefix before
+    their messages, which some write into each of them, so rules' own are tried, too.
     """
-    sample = _CONVERSION.sub(lambda found: _SAMPLES.get(found[1] or "", "f+0x1/0x2"), message)
-    plain = sample.replace("\\n", "\n").strip()
-    prefixes = ("", "rcu: ", "sysfs: ", "kobject: ", "usercopy: ", "smp: ")
+    prefixes = ("", prefix, "rcu: ", "sysfs: ", "kobject: ", "usercopy: ", "smp: ")
     return any(
-        rule.match(f"{prefix}{line}".encode())
-        for line in plain.splitlines()
-        for prefix in prefixes
+        rule.match(f"{before}{line}".encode())
+        for words in (_SAMPLES, {**_SAMPLES, "s": ""})
+        for line in _sample(message, words).splitlines()
+        for before in prefixes
         for rule in _naming(RULES)
     )
+
+
+def _sample(message: str, words: dict[str, str]) -> str:
+    sample = _CONVERSION.sub(lambda found: words.get(found[1] or "", "f+0x1/0x2"), message)
+    return sample.replace("\\n", "\n").replace('\\"', '"').strip()
 
 
 def _naming(rules: tuple[Rule, ...]) -> Iterator[Rule]:
     """Yield the rules that ask for a text of their own."""
     return (rule for rule in rules if rule.key)
+
+
+def list_tree(tree: Path) -> int:
+    """Print the messages of a tree that nobody has looked at; return the exit code."""
+    benign = read_benign()
+    counts: Counter[str] = Counter()
+    for file, line, message in unknown_messages(tree):
+        why = next((one.why for one in benign if one.holds(file, message)), "")
+        counts[why] += 1
+        if not why:
+            print(f"{file}:{line}: {message}")
+    for why, count in counts.most_common():
+        print(f"{count:5} {why or 'not looked at'}")
+    return 1 if counts[""] else 0
 
 
 def main(argv: list[str]) -> int:
@@ -211,9 +275,7 @@ def main(argv: list[str]) -> int:
     if options.tree is not None:
         if not (options.tree / "Kbuild").is_file():
             parser.error(f"not a kernel tree: {options.tree}")
-        for file, line, message in unknown_messages(options.tree):
-            print(f"{file}:{line}: {message}")
-        return 0
+        return list_tree(options.tree)
     if not options.logs:
         parser.error("name a folder of logs, or a tree with --tree")
     if options.describe:

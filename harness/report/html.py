@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,8 @@ HTML_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
 
 
-def html(outcome: Outcome, run: Path, environment: Environment | None = None) -> str:
-    """Return the page.
-
-    :param run: the run's folder; files in it are linked relative to it, where the page lies.
-    """
+@cache
+def _template() -> jinja2.Template:
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -36,13 +34,21 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return engine.get_template(_TEMPLATE)
+
+
+def html(outcome: Outcome, run: Path, environment: Environment | None = None) -> str:
+    """Return the page.
+
+    :param run: the run's folder; files in it are linked relative to it, where the page lies.
+    """
     covered = coverage.read_coverage(run)
     sheets = [
         rows.cells(outcome),
         rows.repeated(outcome),
         *([coverage.sheet(covered)] if covered else []),
     ]
-    return engine.get_template(_TEMPLATE).render(
+    return _template().render(
         title=f"{outcome.verdict.capitalize()}: {clean_line(outcome.reason)}",
         good=outcome.verdict == "passed",
         sheets=[sheet for sheet in sheets if sheet.rows],

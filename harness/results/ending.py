@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import ConfigDict, ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.results.records import LatencyRecord, read_records
+from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord, read_records
 from harness.results.summary import SUMMARY_FILE, Outcome, Totals, fold
 from harness.values import Value
 
@@ -177,6 +177,16 @@ def _damage(folder: Path, results: Path, info: RunInfo) -> str:
     )
 
 
+def is_told_by_summary(folder: Path) -> bool:
+    """Tell whether nothing but ``summary.json`` says which results a run left.
+
+    So it is where a version that made no seal ended a run; such a summary must not be made again
+    from fewer results.
+    """
+    info = read_info(folder)
+    return info is not None and info.finished is not None and info.results is None
+
+
 def _old_damage(folder: Path, results: Path) -> str:
     """Check a run of a version that made no seal: its summary has to fit its records."""
     try:
@@ -190,6 +200,12 @@ def _old_damage(folder: Path, results: Path) -> str:
     counted = [record for record in found.records if not isinstance(record, LatencyRecord)]
     if found.broken or fold(counted).summary.totals != totals:
         return f"{results.name} does not hold what {SUMMARY_FILE} counts"
+    programs = [one for one in found.records if isinstance(one, CaseRecord | ProgramRecord)]
+    # A program's own record follows those of its cases.
+    if any(isinstance(one, ProgramRecord) for one in programs) and isinstance(
+        programs[-1], CaseRecord
+    ):
+        return f"{results.name} ends within a program"
     return ""
 
 

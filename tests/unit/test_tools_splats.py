@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.splats import head_of, main, read_log, unknown_messages
+from harness.guest.verdict.splats import scan
+from tools.splats import BENIGN, head_of, main, read_benign, read_log, unknown_messages
 
+GOLDEN = Path(__file__).parent / "guest/golden"
 WARNING = """# source: made up
 # kind: warn
 # title: WARNING in f
@@ -56,7 +58,6 @@ def test_a_log_without_a_head_is_not_counted(
 
 
 def test_a_described_log_is_right(tmp_path: Path) -> None:
-    from harness.guest.verdict.splats import scan
 
     folder(tmp_path, bare=WARNING.partition("no\n")[2])
     log = read_log(tmp_path / "bare.log")
@@ -84,3 +85,44 @@ def test_messages_of_a_tree_that_no_rule_knows(tmp_path: Path) -> None:
         (5, "WARNING: the pages are warm\\n"),
         (8, "the pages are gone\\n"),
     ]
+
+
+def test_a_file_has_a_prefix_and_a_panic_its_own(tmp_path: Path) -> None:
+    (tmp_path / "Kbuild").touch()
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/smp.c").write_text(
+        """
+        #define pr_fmt(fmt) "genirq: " fmt
+        """.replace("        ", "")
+        + r"""
+        pr_err("exiting task \"%s\" (%d) is an active IRQ thread (irq %d)\n", a, b, c);
+        panic("no way on");
+        pr_err("Spurious things%s\n", s);
+        """
+    )
+    assert [text for _, _, text in unknown_messages(tmp_path)] == ["Spurious things%s\\n"]
+
+
+def test_benign_messages_are_counted_and_others_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Kbuild").touch()
+    (tmp_path / "mm").mkdir()
+    path = tmp_path / "mm/slub.c"
+    path.write_text('pr_err("SLUB: Unable to add boot slab %s to sysfs\\n", s);')
+    assert main(["--tree", str(tmp_path)]) == 0
+    assert "    1 a set-up that failed" in capsys.readouterr().out
+    path.write_text('pr_err("the slabs are on fire\\n");')
+    assert main(["--tree", str(tmp_path)]) == 1
+    assert "mm/slub.c:1: the slabs are on fire" in capsys.readouterr().out
+
+
+def test_benign_messages_have_no_rule_and_rules_no_benign_messages() -> None:
+    """A first line of a report that the file calls benign would never be asked for a rule."""
+    groups = [one for one in read_benign(BENIGN) if one.files.pattern == ".*"]
+    for path in sorted(GOLDEN.glob("*.log")):
+        log = read_log(path)
+        for splat in scan(log.lines):
+            line = log.lines[splat.first_line - 1].decode(errors="replace").partition("] ")[2]
+            wrong = [one.why for one in groups if one.holds("x.c", line)]
+            assert not wrong, (path.name, line, wrong)

@@ -29,6 +29,7 @@ from harness.results.records import Recorder
 from harness.results.summary import Outcome
 from tests.unit.results import make
 from tests.unit.runs import cell, prepared
+from tools.prefixes import check_prefixes
 
 OLD_RUN = Path(__file__).parent / "results/old-run"
 NAME = cell().name
@@ -116,11 +117,35 @@ def test_no_prefix_of_a_run_that_was_recorded_is_passed(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "old")
     shutil.copytree(OLD_RUN, run.path)
     whole = run.results.read_bytes()
-    last_case = whole.rindex(b'"type":"case"')
-    end = whole.index(b"\n", last_case)
-    for cut in [*range(0, end + 1, 13), end]:
+    ends = [at + 1 for at, byte in enumerate(whole[:-1]) if byte == ord("\n")]
+    for cut in [*range(0, len(whole), 13), *ends, len(whole) - 1]:
         run.results.write_bytes(whole[:cut])
         assert outcome(run).verdict == "incomplete", cut
+
+
+def test_a_report_of_a_part_leaves_what_tells_that_it_is_one(tmp_path: Path) -> None:
+    """The summary of a version without a seal is the only thing that counts what was there."""
+    run = RunFolder(tmp_path / "old")
+    shutil.copytree(OLD_RUN, run.path)
+    lines = run.results.read_bytes().splitlines(keepends=True)
+    run.results.write_bytes(b"".join(lines[:8]))
+    for _ in range(2):
+        assert cli.invoke(["report", str(run.path)]) == 4
+    run.summary.unlink()
+    for _ in range(2):
+        assert cli.invoke(["report", str(run.path)]) == 4
+
+
+def test_prefixes_of_generated_runs_and_of_a_recorded_one() -> None:
+    """A few of those of ``python -m tools.prefixes``."""
+    assert check_prefixes(seed=3, count=12, runs=[OLD_RUN], cuts=6) == []
+
+
+def test_prefixes_that_are_called_passed_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "_damage", lambda *_: "")
+    wrong = check_prefixes(seed=3, count=6, cuts=6)
+    for reader in ("report", "report --markdown", "contract", "compare", "history", "junit.xml"):
+        assert any(f": {reader}" in line for line in wrong), reader
 
 
 def cut_line(run: RunFolder) -> None:

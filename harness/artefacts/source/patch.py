@@ -106,6 +106,7 @@ def is_mail(content: bytes) -> bool:
     return sender is not None and re.match(rb"[!-9;-~]+:", head) is not None
 
 
+@lru_cache(maxsize=256)
 def has_diff(diff: bytes) -> bool:
     """Tell whether ``git apply`` finds a diff in a text; a damaged one is one, too."""
     if not diff.strip():
