@@ -26,6 +26,7 @@ from harness.testing import plugin
 
 #: Options of other programs that the documents name, and whose they are.
 FOREIGN_OPTIONS = {
+    "--editable": "pip",
     "--bochs": "guest-tests/bare-metal/oracle/bochs.py",
     "--disable-plugin-autoload": "pytest",
     "--dist": "pytest-xdist",
@@ -64,8 +65,12 @@ class Fault(NamedTuple):
 def documents() -> list[Path]:
     """Return the pages that are checked."""
     root = paths.ROOT
-    fixed = [root / "README.md", root / "CONTRIBUTING.md", *(root / "guest-tests").glob("*.md")]
-    return [path for path in (*fixed, *sorted((root / "docs").glob("*.md"))) if path.exists()]
+    return [
+        *(root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *sorted((root / "guest-tests").glob("*.md")),
+        *sorted((root / "docs").glob("*.md")),
+        *sorted((root / ".github").rglob("*.md")),
+    ]
 
 
 def commands(text: str) -> list[str]:
@@ -117,11 +122,19 @@ def _parse_own(args: list[str]) -> None:
 def _parse_tox(args: list[str]) -> None:
     options = argparse.ArgumentParser(exit_on_error=False)
     options.add_argument("-e")
-    environments = set(re.findall(r"^\[testenv:(.+)\]", _read("tox.ini"), re.MULTILINE))
+    sections = re.findall(r"^\[testenv:(.+)\]", _read("tox.ini"), re.MULTILINE)
+    environments = {name for section in sections for name in _expanded(section)}
     named = options.parse_args(args).e
     for name in (named or "").split(","):
         if name and name not in environments:
             raise ValueError(f"tox.ini has no environment {name}")
+
+
+def _expanded(name: str) -> list[str]:
+    """Return the names that a generative one of tox stands for: ``a{,-b}`` is ``a`` and ``a-b``."""
+    before, _, rest = name.partition("{")
+    inside, _, after = rest.partition("}")
+    return [f"{before}{part}{after}" for part in inside.split(",")]
 
 
 @cache

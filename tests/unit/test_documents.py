@@ -89,7 +89,7 @@ def test_what_is_no_command_is_found(line: str) -> None:
         documents.parse(line)
 
 
-def test_foreign_options_are_used_and_ours_are_not_among_them() -> None:
+def test_foreign_options_are_used() -> None:
     everything = " ".join(TEXTS.values())
     for option in documents.FOREIGN_OPTIONS:
         assert option in everything
@@ -98,7 +98,7 @@ def test_foreign_options_are_used_and_ours_are_not_among_them() -> None:
 def test_the_readme_is_short_and_links_every_page() -> None:
     assert PAGES["README.md"].stat().st_size <= 10_000
     for name in PAGES:
-        if name != "README.md":
+        if name != "README.md" and not name.startswith(".github/"):
             assert f"({name})" in TEXTS["README.md"], f"{name} is not linked"
 
 
