@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 _AT_LEAST = re.compile(r"([A-Za-z0-9._-]+)>=([0-9][0-9.]*)(?:,.*)?")
@@ -25,9 +26,19 @@ def constraints(text: str) -> Iterator[str]:
     :param text: that of ``pyproject.toml``.
     """
     project = tomllib.loads(text)["project"]
-    for requirement in (*project["dependencies"], *project["optional-dependencies"]["test"]):
+    for requirement in (*project["dependencies"], *requirements(project, "test")):
         if found := _AT_LEAST.fullmatch(requirement):
             yield f"{found[1]}=={found[2]}"
+
+
+def requirements(project: dict[str, Any], extra: str) -> Iterator[str]:
+    """Give what an extra asks for, and the extras of the project that it includes."""
+    for requirement in project["optional-dependencies"][extra]:
+        if included := re.fullmatch(rf"{project['name']}\[(.+)\]", requirement):
+            for name in included[1].split(","):
+                yield from requirements(project, name)
+        else:
+            yield requirement
 
 
 def parser() -> argparse.ArgumentParser:

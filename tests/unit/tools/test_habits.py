@@ -88,9 +88,23 @@ def test_each_dependency_is_held_at_its_lower_bound() -> None:
     text = oldest.PYPROJECT.read_text(encoding="utf-8")
     project = tomllib.loads(text)["project"]
     held = dict(line.split("==") for line in oldest.constraints(text))
-    for requirement in (*project["dependencies"], *project["optional-dependencies"]["test"]):
+    for requirement in (*project["dependencies"], *oldest.requirements(project, "test")):
         parsed = Requirement(requirement)
         assert f">={held[parsed.name]}" in str(parsed.specifier)
+
+
+def test_the_extras_that_an_extra_includes_are_held_too() -> None:
+    text = """
+[project]
+name = "mine"
+dependencies = ["a>=1.2,<3", "no-bound"]
+[project.optional-dependencies]
+test = ["mine[b,c]", "d>=4"]
+b = ["b>=2.0"]
+c = ["c>=3"]
+other = ["e>=5"]
+"""
+    assert list(oldest.constraints(text)) == ["a==1.2", "b==2.0", "c==3", "d==4"]
 
 
 def test_there_is_one_version_number() -> None:
