@@ -98,18 +98,25 @@ def wrong(bench: Bench, runs: int, slower: int) -> Iterator[bool]:
         yield found.exit_code == 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
+    options.add_argument("--runs", type=int, default=20)
+    options.add_argument("--slower", type=int, default=3)
+    options.add_argument("-k", dest="select", default="latency/uintr or latency/eventfd")
+    options.add_argument("--cpu", default="hidden")
+    options.add_argument("--smp", default="2")
+    options.add_argument("--clock", choices=("host", "icount"), default="host")
+    options.add_argument(
+        "--repeat", default="3", help="takes in each run; only by the host's clock"
+    )
+    return options
+
+
 def main() -> int:
     """Measure, and print a line for each pair."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--slower", type=int, default=3)
-    parser.add_argument("-k", dest="select", default="latency/uintr or latency/eventfd")
-    parser.add_argument("--cpu", default="hidden")
-    parser.add_argument("--smp", default="2")
-    parser.add_argument("--clock", choices=("host", "icount"), default="host")
-    parser.add_argument("--repeat", default="3", help="takes in each run; only by the host's clock")
-    options = parser.parse_args()
+    options = parser().parse_args()
     words = ["--cpu", options.cpu, "-k", options.select, "--clock", options.clock]
     if options.clock == "host":
         words += ["--smp", options.smp, "--repeat", options.repeat]

@@ -176,16 +176,21 @@ def report(times: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--virtme-run", metavar="PATH", help="virtme-ng's command virtme-run")
+    options.add_argument("--virtme-arg", action="append", default=[], help="one more word for it")
+    options.add_argument("--isolated", action="store_true")
+    options.add_argument("--rounds", type=int, default=10)
+    options.add_argument("--smp", type=int, default=2)
+    options.add_argument("--accel", choices=("tcg", "kvm"), default="tcg")
+    return options
+
+
 def main() -> int:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--virtme-run", metavar="PATH", help="virtme-ng's command virtme-run")
-    parser.add_argument("--virtme-arg", action="append", default=[], help="one more word for it")
-    parser.add_argument("--isolated", action="store_true")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--smp", type=int, default=2)
-    parser.add_argument("--accel", choices=("tcg", "kvm"), default="tcg")
-    options = parser.parse_args()
+    options = parser().parse_args()
     try:
         with RichProgress() as progress:
             times = _measure(options, progress)

@@ -197,15 +197,20 @@ def _batches(first: int, count: int) -> Iterator[tuple[int, int]]:
         first += size
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--count", type=int, default=1000, help="cases (default: %(default)s)")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--first", type=int, default=0, help="number of the first case")
+    options.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--keep", type=Path, help="folder for the mailboxes that are wrong")
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check so many mailboxes; return 1 if one is read otherwise than by git."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="cases (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--keep", type=Path, help="folder for the mailboxes that are wrong")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     ends: Counter[str] = Counter()
     wrong = 0
     with ProcessPoolExecutor(args.jobs) as pool:

@@ -50,17 +50,24 @@ def play(root: DebianRoot, commands: Sequence[Sequence[str]]) -> int:
     return failed
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the commands in a root of each release; return 0 if all of them succeeded."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(
         prog="python -m tools.releases",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--release", default=",".join(RELEASES), help="by codename, with commas")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the roots in this folder")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="of ci/bootstrap, with arguments")
-    options = parser.parse_args(argv)
+    options.add_argument("--release", default=",".join(RELEASES), help="by codename, with commas")
+    options.add_argument("--keep", type=Path, metavar="DIR", help="keep the roots in this folder")
+    options.add_argument(
+        "command", nargs=argparse.REMAINDER, help="of ci/bootstrap, with arguments"
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the commands in a root of each release; return 0 if all of them succeeded."""
+    options = parser().parse_args(argv)
     if reason := why_not():
         print(f"error: {reason}", file=sys.stderr)
         return 4

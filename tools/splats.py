@@ -265,26 +265,31 @@ def list_tree(tree: Path) -> int:
     return 1 if counts[""] else 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("logs", nargs="*", type=Path, help="a folder of logs, or logs to describe")
+    options.add_argument("--tree", type=Path, help="a kernel tree whose messages are to be known")
+    options.add_argument("--describe", action="store_true", help="print the head of each log")
+    return options
+
+
 def main(argv: list[str]) -> int:
     """Run the tool; return its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("logs", nargs="*", type=Path, help="a folder of logs, or logs to describe")
-    parser.add_argument("--tree", type=Path, help="a kernel tree whose messages are to be known")
-    parser.add_argument("--describe", action="store_true", help="print the head of each log")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     if options.tree is not None:
         if not (options.tree / "Kbuild").is_file():
-            parser.error(f"not a kernel tree: {options.tree}")
+            parser().error(f"not a kernel tree: {options.tree}")
         return list_tree(options.tree)
     if not options.logs:
-        parser.error("name a folder of logs, or a tree with --tree")
+        parser().error("name a folder of logs, or a tree with --tree")
     if options.describe:
         for path in options.logs:
             print(f"{path}\n{head_of(scan(read_log(path).lines), 'unknown')}")
         return 0
     for folder in options.logs:
         if not folder.is_dir():
-            parser.error(f"not a folder: {folder}")
+            parser().error(f"not a folder: {folder}")
     return max(check_folder(folder) for folder in options.logs)
 
 

@@ -98,13 +98,18 @@ def complaints(seed: int, size: int) -> list[str]:
     return wrong
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--count", type=int, default=20)
+    options.add_argument("--size", type=int, default=1 << 20, metavar="BYTES")
+    options.add_argument("--seed", type=int, default=0, help="of the first stream")
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Try streams; return 1 if a reader went beyond the limits."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--size", type=int, default=1 << 20, metavar="BYTES")
-    parser.add_argument("--seed", type=int, default=0, help="of the first stream")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     wrong = []
     for seed in range(options.seed, options.seed + options.count):
         for line in complaints(seed, options.size):

@@ -1,7 +1,7 @@
 """Records → what the run as a whole says: ``summary.json``, and the exit code.
 
-``summary.json`` is what others script against; its form is in the README. :class:`Outcome` holds
-besides what only the reports need.
+``summary.json`` is what others script against; its form is in ``docs/running.md``.
+:class:`Outcome` holds besides what only the reports need.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ that no difference beyond the floors could be shown.
 
 The floors stand for what one run cannot know of itself: how much the next one of the same kernel
 differs, because memory was laid out and threads were placed in another way. They were measured, see
-the README's figures. Several runs, or a repeated one, tell it from what they are: each is drawn as
+``docs/figures.md``. Several runs, or a repeated one, tell it from what they are: each is drawn as
 a whole (:class:`harness.results.compare.resampling.Estimate`).
 
 In unit ``insn`` the clock counts instructions, and any difference is one of the code.

@@ -1,0 +1,265 @@
+"""Whether what the documents name exists: ``python -m tools.documents``.
+
+Checked are the options in code, the files and folders of this repository in code, and the links
+between pages with their anchors. ``tests/unit/test_documents.py`` also gives each command of the
+documents to the command line's own parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Self, cast
+
+import click
+import pytest
+
+from harness import paths
+from harness.cli import app
+from harness.testing import plugin
+
+#: Options of other programs that the documents name, and whose they are.
+FOREIGN_OPTIONS = {
+    "--editable": "pip",
+    "--bochs": "guest-tests/bare-metal/oracle/bochs.py",
+    "--disable-plugin-autoload": "pytest",
+    "--dist": "pytest-xdist",
+    "--stdout": "git format-patch",
+    "--strict": "checkpatch.pl",
+}
+#: Paths in other trees or folders that begin like one of this repository.
+FOREIGN_PATHS = {"tools/testing/selftests": "the kernel's tree"}
+#: Commands that are taken as they are.
+FOREIGN_COMMANDS = {"git", "pre-commit"}
+#: Endings of files that should be here wherever their path begins, but in folders of a run.
+_OURS = (".py", ".toml", ".md", ".ini", ".yml", ".yaml", ".config", ".c", ".h", ".sh")
+_RUN_FOLDERS = {"cells", "runs", "before", "results"}
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_PATH = re.compile(r"\.?[\w*-][\w.*-]*(?:/[\w.*+-]*)+|[\w*-]+\.(?:md|toml|ini|yaml)")
+#: A word that stands for another: NAME, SUBJECT/NAME, N.
+_PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|\bN\b")
+
+
+class Fault(NamedTuple):
+    """Something that a document names and that does not exist."""
+
+    document: Path
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.document.relative_to(paths.ROOT)}:{self.line}: {self.what}"
+
+
+def documents() -> list[Path]:
+    """Return the pages that are checked."""
+    root = paths.ROOT
+    return [
+        *(root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *sorted((root / "guest-tests").glob("*.md")),
+        *sorted((root / "docs").glob("*.md")),
+        *sorted((root / ".github").rglob("*.md")),
+    ]
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands that a page shows, in blocks and in code between words."""
+    shown = [
+        line.removeprefix("$ ")
+        for kind, block in _BLOCK.findall(text)
+        if kind == "console"
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    inline = re.compile(r"(?:uintr-harness|ci/bootstrap|python -m tools\.\w+|tox)(?: |$)")
+    between = [
+        code.replace("\\|", "|")
+        for code in _CODE.findall(_without_blocks(text))
+        if inline.match(code) and " " in code and "COMMAND" not in code
+    ]
+    return shown + [re.sub(r"\bN\b", "1", code) for code in between]
+
+
+def parse(line: str) -> None:
+    """Give a command to the parser that it is for; nothing is run.
+
+    :raise click.ClickException, SystemExit, ValueError: it is no command.
+    """
+    program, *args = shlex.split(line)
+    if program == "pytest":
+        if "harness.testing.plugin" not in args:
+            raise ValueError("pytest without the plugin")
+    elif program == "python":
+        importlib.import_module(args[1]).parser().parse_args(args[2:])
+    elif program == "tox" or (program, args[:1]) == ("ci/bootstrap", ["test"]):
+        _parse_tox(args[1:] if program == "ci/bootstrap" else args)
+    elif program in {"uintr-harness", "ci/bootstrap"}:
+        _parse_own(args)
+    elif program not in FOREIGN_COMMANDS and not (paths.ROOT / program).is_file():
+        raise ValueError(f"{program} is neither known nor a file")
+
+
+def _parse_own(args: list[str]) -> None:
+    group = click.Context(app, info_name="uintr-harness")
+    command = app.get_command(group, args[0]) if args else None
+    if command is None:
+        raise ValueError(f"there is no command {args[:1]}")
+    with command.make_context(args[0], args[1:], parent=group):
+        pass
+
+
+def _parse_tox(args: list[str]) -> None:
+    options = argparse.ArgumentParser(exit_on_error=False)
+    options.add_argument("-e")
+    sections = re.findall(r"^\[testenv:(.+)\]", _read("tox.ini"), re.MULTILINE)
+    environments = {name for section in sections for name in _expanded(section)}
+    named = options.parse_args(args).e
+    for name in (named or "").split(","):
+        if name and name not in environments:
+            raise ValueError(f"tox.ini has no environment {name}")
+
+
+def _expanded(name: str) -> list[str]:
+    """Return the names that a generative one of tox stands for: ``a{,-b}`` is ``a`` and ``a-b``."""
+    before, _, rest = name.partition("{")
+    inside, _, after = rest.partition("}")
+    return [f"{before}{part}{after}" for part in inside.split(",")]
+
+
+@cache
+def known_options() -> frozenset[str]:
+    """Return each option of the command line, the tools and the pytest plugin."""
+    found = {"--help", "--version", *FOREIGN_OPTIONS}
+    found |= _options_of(app, click.Context(app))
+    for path in (paths.ROOT / "tools").glob("*.py"):
+        module = importlib.import_module(f"tools.{path.stem}")
+        if hasattr(module, "parser"):
+            found |= {name for action in module.parser()._actions for name in action.option_strings}
+    group = _Options()
+    plugin.pytest_addoption(cast("pytest.Parser", group))
+    return frozenset(found | group.names)
+
+
+class _Options:
+    """Takes the options that a pytest plugin adds, and keeps their names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def getgroup(self, *_: object) -> Self:
+        return self
+
+    def addoption(self, *names: str, **_: object) -> None:
+        self.names.update(names)
+
+
+def _options_of(command: click.Command, context: click.Context) -> set[str]:
+    found = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            sub = command.get_command(context, name)
+            assert sub is not None
+            found |= _options_of(sub, click.Context(sub, parent=context, info_name=name))
+    return found
+
+
+def unknown_options(document: Path, text: str) -> Iterator[Fault]:
+    """Give the options in code that no command has."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = line if line.startswith(("$ ", "    ")) else " ".join(_CODE.findall(line))
+        for option in _OPTION.findall(code):
+            if option not in known_options():
+                yield Fault(document, number, f"there is no option {option}")
+
+
+def missing_paths(document: Path, text: str) -> Iterator[Fault]:
+    """Give the files and folders in code that are not there; placeholders stand for anything."""
+    bases = (paths.ROOT, document.parent, paths.ROOT / "harness")
+    starts = {entry.name for base in bases for entry in base.iterdir()} - {".git"}
+    for number, line in enumerate(text.splitlines(), start=1):
+        for code in _CODE.findall(line):
+            for word in code.split():
+                if not _PATH.fullmatch(word) or any(word.startswith(one) for one in FOREIGN_PATHS):
+                    continue
+                ours = word.partition("/")[0] in starts
+                ours |= "/" in word and word.endswith(_OURS) and _top(word) not in _RUN_FOLDERS
+                pattern = _PLACEHOLDER.sub("*", word).rstrip("/")
+                named = (pattern, f"{pattern}.c")  # programs go by their names
+                if ours and not any(any(base.glob(one)) for base in bases for one in named):
+                    yield Fault(document, number, f"there is no {word}")
+
+
+def _top(word: str) -> str:
+    return word.partition("/")[0]
+
+
+def broken_links(document: Path, text: str) -> Iterator[Fault]:
+    """Give the links to pages and headings that are not there."""
+    for number, line in enumerate(_without_blocks(text, keep_lines=True).splitlines(), start=1):
+        for target in _LINK.findall(line):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            page = (document.parent / name).resolve() if name else document
+            if not page.exists():
+                yield Fault(document, number, f"there is no page {name}")
+            elif anchor and anchor not in anchors(page.read_text(encoding="utf-8")):
+                yield Fault(document, number, f"{page.name} has no heading #{anchor}")
+
+
+def anchors(text: str) -> set[str]:
+    """Return what GitHub and GitLab make of a page's headings."""
+    found = set()
+    for heading in _HEADING.findall(_without_blocks(text)):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.lower())
+        found.add(re.sub(r"[^\w\- ]", "", plain).replace(" ", "-"))
+    return found
+
+
+def faults(document: Path, text: str | None = None) -> list[Fault]:
+    """Return everything that is wrong in a page.
+
+    :param text: what to look at instead of the page's own text.
+    """
+    text = document.read_text(encoding="utf-8") if text is None else text
+    return [
+        *unknown_options(document, text),
+        *missing_paths(document, text),
+        *broken_links(document, text),
+    ]
+
+
+def _without_blocks(text: str, *, keep_lines: bool = False) -> str:
+    return _BLOCK.sub(lambda block: "\n" * block[0].count("\n") if keep_lines else "", text)
+
+
+def _read(name: str) -> str:
+    return (paths.ROOT / name).read_text(encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options: there are none."""
+    return argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+
+
+def main() -> int:
+    """Print each fault; return 1 if there is one."""
+    parser().parse_args()
+    found = [fault for document in documents() for fault in faults(document)]
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The unit tests that a change touches: ``python -m tools.quick``, the end of ``tox -e quick``.
+
+A change is what differs from the commit at which this branch left ``--base``, files that are not
+committed included. It touches a test file that changed, and one that imports a module that changed
+or is about a folder that did. Imports of imports do not count: that would be all tests nearly
+always. Of many touched files the ``--most`` with the fewest imports are run, because they are about
+the change most; the number of the others is printed. ``tox -e unit`` runs everything.
+
+pytest-picked only knows tests that changed themselves. pytest-testmon knows which tests reach a
+line, but has to run all of them first, in each checkout, under a tracer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness import paths
+
+UNIT = Path("tests/unit")
+#: Folders and files that are no modules, and the tests about them.
+ABOUT = {
+    "ci/": ("test_bootstrap.py", "test_recipes.py"),
+    "docs/": ("test_documents.py",),
+    "examples/": ("test_examples.py", "test_documents.py"),
+    "guest-tests/CONTRACT.md": ("results/test_contract.py", "test_examples.py"),
+    "kernel-config/": ("test_profiles.py", "test_documents.py"),
+    "README.md": ("test_documents.py",),
+    "CONTRIBUTING.md": ("test_documents.py",),
+}
+
+
+def changed(base: str, root: Path = paths.ROOT) -> list[Path]:
+    """Return the files that differ from where the branch left ``base``, and still exist."""
+
+    def git(*args: str) -> list[str]:
+        argv = ["git", "-C", str(root), *args]
+        return subprocess.run(argv, capture_output=True, text=True).stdout.splitlines()
+
+    start = (git("merge-base", "HEAD", base) or ["HEAD"])[0]
+    names = (
+        *git("diff", "--name-only", start, "--"),
+        *git("ls-files", "--others", "--exclude-standard"),
+    )
+    return sorted(Path(name) for name in set(names) if (root / name).exists())
+
+
+def imports(source: str) -> Iterator[str]:
+    """Give the modules that a file imports, as ``a.b``; of ``from a import b`` also ``a.b``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def touched(files: Iterable[Path], root: Path = paths.ROOT) -> list[Path]:
+    """Return the test files that a change of files touches, those with the fewest imports first."""
+    files = list(files)
+    modules = {_module(path) for path in files if path.suffix == ".py"}
+    wanted = {
+        UNIT / name
+        for path in files
+        for start, names in ABOUT.items()
+        if str(path).startswith(start)
+        for name in names
+    }
+    found = []
+    for test in sorted((root / UNIT).rglob("test_*.py")):
+        path = test.relative_to(root)
+        known = set(imports(test.read_text(encoding="utf-8")))
+        beside = path.parent / "conftest.py" in files
+        if path in files or path in wanted or beside or modules & known:
+            found.append((path not in files, len(known), path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--base", default="main", help="the branch that the change is for")
+    options.add_argument("--most", type=int, default=8, help="test files to run")
+    return options
+
+
+def main() -> int:
+    """Run them; return pytest's exit code."""
+    options = parser().parse_args()
+    tests = touched(changed(options.base))
+    if not tests:
+        print("no unit test is about what changed")
+        return 0
+    chosen = tests[: options.most]
+    if left := len(tests) - len(chosen):
+        print(f"{left} more test files are about what changed: tox -e unit runs them", flush=True)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *map(str, chosen)], cwd=paths.ROOT
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
