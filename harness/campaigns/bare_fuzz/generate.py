@@ -1,0 +1,364 @@
+"""Cases by chance, the same for the same seed: a state that mostly works, and steps around it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+from harness.campaigns.bare_fuzz import case as layout
+from harness.campaigns.bare_fuzz.case import MASK64, Case
+
+T = TypeVar("T")
+
+_WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
+
+_VALUES = (
+    *(0, 1, 2, 3, 0x0F, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000),
+    *(0xFFFFFFFF, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, MASK64 - 1, MASK64),
+)
+_STATUS = (0x001, 0x004, 0x010, 0x040, 0x080, 0x800)
+_TF, _IF, _DF, _IOPL, _NT, _RF, _AC, _ID = (
+    0x100,
+    0x200,
+    0x400,
+    0x3000,
+    0x4000,
+    1 << 16,
+    1 << 18,
+    1 << 21,
+)
+_RIGHTS = 7
+_NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
+_REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
+_UINV = 0xEC
+_VECTORS = (_UINV, _UINV, _UINV, _UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
+#: Registers that steps write: all but RSP.
+_FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+_NAMES = layout.REGISTERS
+_KINDS = ("add", "or", "adc", "sbb", "and", "sub", "xor", "cmp")
+_SHIFTS = ("rol", "ror", "rcl", "rcr", "shl", "shr", None, "sar")
+_CONDITIONS = (
+    *("o", "no", "b", "ae", "e", "ne", "be", "a"),
+    *("s", "ns", "p", "np", "l", "ge", "le", "g"),
+)
+_MSR = 0x985
+
+
+def generate(seed: int, number: int, attempt: int = 0) -> Case:
+    """Return a case; another attempt is another case."""
+    return _Generator(Random(f"{seed}/{number}/{attempt}")).case()  # noqa: S311 - no secret
+
+
+class _Generator:
+    """Makes one case."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
+            (8, self._arithmetic),
+            (2, self._shift),
+            (3, self._one_operand),
+            (2, self._carry),
+            (4, self._look),
+            (4, self._look_by_push),
+            (2, self._branch),
+            (2, self._popf),
+            (1, self._interrupt_flag),
+            (1, self._memory),
+            (1, self._constant),
+            (4, lambda: self._prefixed("0f01ed", "testui")),
+            (4, lambda: self._prefixed("0f01ee", "clui")),
+            (4, lambda: self._prefixed("0f01ef", "stui")),
+            (5, self._senduipi),
+            (3, self._uiret),
+            (4, self._msr),
+            (1, lambda: "0f0b ud2"),
+        )
+        self._weights = [weight for weight, _ in self._steps]
+
+    # --- the state -----------------------------------------------------------------------------
+
+    def case(self) -> Case:
+        """Return it."""
+        regs = [self._value() for _ in range(16)]
+        regs[4] = self._stack()
+        return Case(
+            level=0 if self._chance(0.3) else 3,
+            uif=self._chance(0.5),
+            cr4_uintr=self._chance(0.95),
+            rflags=self._rflags(),
+            regs=tuple(regs),
+            msrs=self._msrs(),
+            rights=self._rights(),
+            page_end=self._chance(0.2),
+            code=self._some(self._random.randint(1, 12), 8 * layout.CODE_WORDS - 3),
+            handler=self._handler(),
+            stack=self._words(),
+            upid=(*self._one_upid(), *([0] * 6), *self._one_upid()),
+            uitt=self._table(),
+        )
+
+    def _words(self) -> tuple[int, ...]:
+        words = list(_WORDS.unpack(self._random.randbytes(_WORDS.size)))
+        for _ in range(8):
+            words[self._random.randrange(layout.STACK_WORDS)] = self._pick(*_VALUES)
+        return tuple(words)
+
+    def _rflags(self) -> int:
+        flags = 2 | sum(flag for flag in _STATUS if self._chance(0.4))
+        flags |= _IF if self._chance(0.8) else 0
+        flags |= _TF if self._chance(0.12) else 0
+        flags |= _IOPL if self._chance(0.2) else 0
+        return flags | sum(flag for flag in (_DF, _NT, _RF, _AC, _ID) if self._chance(0.1))
+
+    def _stack(self) -> int:
+        if self._chance(0.04):
+            return self._pick(*_NOT_CANONICAL, layout.page(1), layout.page(11) + 8)
+        middle = layout.page(layout.STACK_PAGE + 1)
+        return (
+            middle
+            + 8 * self._random.randint(-12, 20)
+            + (self._random.randrange(8) if self._chance(0.1) else 0)
+        )
+
+    def _msrs(self) -> tuple[int, ...]:
+        requests = sum(1 << self._random.randrange(64) for _ in range(self._pick(0, 0, 0, 1, 2)))
+        return (
+            requests & MASK64,
+            self._address(layout.HANDLER, 1),
+            self._adjustment(),
+            self._pick(_UINV, _UINV, _UINV, _UINV, 0, 0x41) << 32 | self._pick(7, 7, 7, 3, 8, 200),
+            self._address(layout.UPID, 64),
+            self._address(layout.UITT, 16) | self._chance(0.95),
+        )
+
+    def _adjustment(self) -> int:
+        middle = layout.page(layout.STACK_PAGE + 1)
+        return self._pick(0, 0, 0, 128, 64, 8, middle | 1, middle + 64 | 15, MASK64 - 127, 1 << 48)
+
+    def _address(self, usual: int, align: int) -> int:
+        """Return an address that an MSR takes, and that mostly works."""
+        if self._chance(0.93):
+            return usual
+        return self._pick(*_NOT_CANONICAL, layout.page(1), layout.page(11), 0) & ~(align - 1)
+
+    def _rights(self) -> tuple[int, ...]:
+        """Return what each page allows; code is never written."""
+        data = [self._pick(0, 1, 3, 5) if self._chance(0.05) else _RIGHTS for _ in range(4)]
+        # Tables and UPIDs are the supervisor's as often as not.
+        data[2:] = [rights & self._pick(7, 3) for rights in data[2:]]
+        return (5, 5, *data)
+
+    def _one_upid(self) -> tuple[int, int]:
+        low = self._pick(*_VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
+        destination = self._pick(0, 0, 0, 0, 0xFF, 1)
+        low |= destination << 40 if self._chance(0.95) else destination << 32
+        if self._chance(0.04):
+            low |= 1 << self._pick(2, 7, 8, 15, 24, 31)
+        return low, 1 << self._random.randrange(64) if self._chance(0.2) else 0
+
+    def _table(self) -> tuple[int, ...]:
+        words: list[int] = []
+        for _ in range(layout.UITT_WORDS // 2):
+            low = 1 | self._random.randrange(64) << 8
+            upid = layout.UPID + self._pick(0, 0, 0, 64)
+            if self._chance(0.12):
+                low ^= 1 << self._random.randrange(64)
+            if self._chance(0.08):
+                upid = self._pick(*_NOT_CANONICAL, layout.page(1), upid + 16, upid | 1)
+            words += (low, upid)
+        return tuple(words)
+
+    def _handler(self) -> tuple[str, ...]:
+        if self._chance(0.3):
+            return self._some(self._random.randint(0, 3), 8 * layout.HANDLER_WORDS - 3)
+        size = 8 * layout.HANDLER_WORDS - 12
+        steps = self._some(self._random.choice((0, 0, 1, 2)), size)
+        return (*steps, "4883c408 add $8,%rsp", "f30f01ec uiret")
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def _some(self, count: int, room: int) -> tuple[str, ...]:
+        steps: list[str] = []
+        for _, make in self._random.choices(self._steps, self._weights, k=count):
+            step = make()
+            room -= len(step.split(" ", 1)[0]) // 2
+            if room < 0:
+                break
+            steps.append(step)
+        return tuple(steps)
+
+    def _arithmetic(self) -> str:
+        kind, size = self._random.randrange(8), self._random.randrange(4)
+        to, other = self._register(), self._register()
+        code = self._sized(kind << 3, size, to, other)
+        return f"{code} {_KINDS[kind]}{_SUFFIX[size]} {_NAMES[other]},{_NAMES[to]}"
+
+    def _shift(self) -> str:
+        kind = self._pick(0, 1, 2, 3, 4, 5, 7)
+        to, size = self._register(), self._random.randrange(4)
+        return f"{self._sized(0xD0, size, to, kind)} {_SHIFTS[kind]}{_SUFFIX[size]} {_NAMES[to]}"
+
+    def _one_operand(self) -> str:
+        opcode, kind, name = self._pick(
+            (0xFE, 0, "inc"), (0xFE, 1, "dec"), (0xF6, 2, "not"), (0xF6, 3, "neg")
+        )
+        to, size = self._register(), self._random.randrange(4)
+        return f"{self._sized(opcode, size, to, kind)} {name}{_SUFFIX[size]} {_NAMES[to]}"
+
+    def _carry(self) -> str:
+        return self._pick("f8 clc", "f9 stc", "f5 cmc", "9e sahf", "fc cld", "fd std")
+
+    def _look(self) -> str:
+        kind, code = self._random.randrange(4), self._random.randrange(16)
+        to, other = self._register(), self._register()
+        if kind == 0:
+            return "9f lahf"
+        if kind == 1:
+            rex = 0x48 | (to > 7) << 2 | (other > 7)
+            text = f"cmov{_CONDITIONS[code]} {_NAMES[other]},{_NAMES[to]}"
+            return f"{rex:02x}0f{0x40 + code:02x}{_modrm(to, other):02x} {text}"
+        rex = 0x40 | (to > 7)
+        return (
+            f"{rex:02x}0f{0x90 + code:02x}{_modrm(0, to):02x} set{_CONDITIONS[code]} {_NAMES[to]}"
+        )
+
+    def _look_by_push(self) -> str:
+        if self._chance(0.3):
+            return "9c pushf"
+        to = self._register()
+        return f"9c{_pop(to)} pushf; pop {_NAMES[to]}"
+
+    def _branch(self) -> str:
+        code, to = self._random.randrange(16), self._register()
+        rex = 0x48 | (to > 7)
+        text = f"j{_CONDITIONS[code]} over; not {_NAMES[to]}; over:"
+        return f"{0x70 + code:02x}03{rex:02x}f7{_modrm(2, to):02x} {text}"
+
+    def _popf(self) -> str:
+        to, flags = self._register(), self._rflags()
+        if not self._chance(0.15):
+            flags &= ~_TF
+        return f"{_load(to, flags)}{_push(to)}9d push ${flags:#x}; popf, by {_NAMES[to]}"
+
+    def _interrupt_flag(self) -> str:
+        return self._pick("fa cli", "fb sti")
+
+    def _memory(self) -> str:
+        """A load or store through a register; stores go nowhere but to the stack."""
+        pointer, value = self._pick(3, 6, 7, 8, 9, 10, 11), self._register()
+        store = self._chance(0.5)
+        address = self._stack()
+        if not store and self._chance(0.5):
+            address = self._pick(layout.UPID, layout.UITT, layout.CODE, *_NOT_CANONICAL)
+        rex = 0x48 | (value > 7) << 2 | (pointer > 7)
+        opcode = 0x89 if store else 0x8B
+        operands = (_NAMES[value], f"({_NAMES[pointer]})")
+        text = "mov " + ",".join(operands if store else reversed(operands))
+        modrm = (value & 7) << 3 | pointer & 7
+        return f"{_load(pointer, address)}{rex:02x}{opcode:02x}{modrm:02x} {text} at {address:#x}"
+
+    def _constant(self) -> str:
+        if self._chance(0.3):
+            address = self._stack()
+            return f"{_load(4, address)} mov ${address:#x},rsp"
+        to, value = self._register(), self._value()
+        return f"{_load(to, value)} mov ${value:#x},{_NAMES[to]}"
+
+    def _senduipi(self) -> str:
+        register = self._register()
+        index = self._random.randrange(8)
+        if self._chance(0.08):
+            index = self._pick(8, 9, 200, 1 << 32, MASK64)
+        code = self._prefixed(f"0fc7{_modrm(6, register):02x}", f"senduipi {_NAMES[register]}",
+                              base=register > 7)  # fmt: skip
+        return f"{_load(register, index)}{code} = {index:#x}"
+
+    def _uiret(self) -> str:
+        """Build a frame that returns behind the instruction, and return."""
+        to = self._pick(0, 1, 2, 3, 5, 6, 7)
+        flags = self._rflags()
+        if not self._chance(0.15):
+            flags &= ~_TF
+        name = _NAMES[to]
+        setup = f"4889{_modrm(4, to):02x}{_push(to)}{_load(to, flags)}{_push(to)}"
+        if self._chance(0.08):
+            target = self._pick(*_NOT_CANONICAL, layout.page(1))
+            place, where = _load(to, target), hex(target)
+        else:
+            # Behind this LEA are a push of one byte and UIRET of four.
+            place, where = f"488d{to << 3 | 5:02x}05000000", "behind"
+        return f"{setup}{place}{_push(to)}f30f01ec uiret to {where}, flags {flags:#x}, by {name}"
+
+    def _msr(self) -> str:
+        number = _MSR + self._random.randrange(6)
+        name = layout.MSRS[number - _MSR]
+        select = f"b9{number.to_bytes(4, 'little').hex()}"
+        if self._chance(0.35):
+            return f"{select}0f32 rdmsr {name}"
+        value = self._msrs()[number - _MSR]
+        if self._chance(0.15):
+            value = self._pick(*_NOT_CANONICAL, *_REFUSED, value | 1 << self._random.randrange(64))
+        low, high = (part.to_bytes(4, "little").hex() for part in (value & 0xFFFFFFFF, value >> 32))
+        return f"{select}b8{low}ba{high}0f30 wrmsr {name} = {value:#x}"
+
+    def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
+        """Return an instruction behind F3, often with prefixes that change nothing, or LOCK."""
+        prefixes = ["f3"]
+        if self._chance(0.2):
+            prefixes += self._random.choices(("66", "2e", "3e", "64", "f3"), k=2)
+        if self._chance(0.03):
+            prefixes.append("f0")
+        self._random.shuffle(prefixes)
+        if "f3" not in prefixes[-1:] and self._chance(0.5):
+            prefixes.append("f3")
+        rex = 0x40 | base | (self._random.randrange(8) << 1 if self._chance(0.15) else 0)
+        middle = f"{rex:02x}" if base or rex != 0x40 else ""
+        return f"{''.join(prefixes)}{middle}{code} {text}"
+
+    # --- chance --------------------------------------------------------------------------------
+
+    def _sized(self, opcode: int, size: int, rm: int, reg: int) -> str:
+        """Return the code of a form with two registers: 8, 16, 32 or 64 bits."""
+        prefix = "66" if size == 1 else ""
+        rex = 0x40 | (size == 3) << 3 | (reg > 7) << 2 | (rm > 7)
+        middle = f"{rex:02x}" if size == 0 or rex != 0x40 else ""
+        return f"{prefix}{middle}{opcode | (size > 0):02x}{_modrm(reg, rm):02x}"
+
+    def _register(self) -> int:
+        return self._random.choice(_FREE)
+
+    def _value(self) -> int:
+        return self._pick(*_VALUES) if self._chance(0.7) else self._random.getrandbits(64)
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def _pick(self, *these: T) -> T:
+        return self._random.choice(these)
+
+
+_SUFFIX = ("b", "w", "l", "q")
+
+
+def _modrm(reg: int, rm: int) -> int:
+    return 0xC0 | (reg & 7) << 3 | rm & 7
+
+
+def _load(register: int, value: int) -> str:
+    """MOV of a constant: of 32 bits where that is enough."""
+    if value >> 32:
+        prefix = f"{0x48 | (register > 7):02x}{0xB8 | register & 7:02x}"
+        return prefix + value.to_bytes(8, "little").hex()
+    prefix = "41" if register > 7 else ""
+    return f"{prefix}{0xB8 | register & 7:02x}" + value.to_bytes(4, "little").hex()
+
+
+def _push(register: int) -> str:
+    return f"41{0x50 | register & 7:02x}" if register > 7 else f"{0x50 | register:02x}"
+
+
+def _pop(register: int) -> str:
+    return f"41{0x58 | register & 7:02x}" if register > 7 else f"{0x58 | register:02x}"
