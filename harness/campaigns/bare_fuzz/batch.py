@@ -13,8 +13,8 @@ from harness.campaigns.bare_fuzz.case import Case
 from harness.campaigns.bare_fuzz.generate import generate
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 
-#: Cases that go to a machine at a time.
-BATCH = 2000
+#: Cases that go to a machine at a time: in the beginning, and at most.
+FIRST, BATCH = 250, 2000
 #: Cases of a number that are tried before it is given up: those that the model knows are most.
 _ATTEMPTS = 100
 
@@ -62,11 +62,12 @@ def made_beside(seed: int, facts: Facts, limit: int | None = None) -> Iterator[I
 def _batches(
     seed: int, facts: Facts, limit: int | None, pool: ProcessPoolExecutor
 ) -> Iterator[Batch]:
-    ahead = None
-    for first in range(0, limit or sys.maxsize, BATCH):
-        numbers = range(first, min(first + BATCH, limit or sys.maxsize))
+    ahead, first, size, end = None, 0, FIRST, limit or sys.maxsize
+    while first < end:
+        numbers = range(first, min(first + size, end))
         current, ahead = ahead, pool.submit(make_batch, seed, numbers, facts)
         if current:
             yield current.result()
+        first, size = numbers.stop, min(2 * size, BATCH)
     if ahead:
         yield ahead.result()

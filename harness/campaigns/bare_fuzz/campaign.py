@@ -190,9 +190,11 @@ class Campaign:
                 self._judge(number, case, failure)
         self._write()
 
-    def _failures(self, cases: Sequence[Case], expected: Sequence[Expectation]) -> list[_Failure]:
-        """Return, for each case, what differs."""
-        ways = self._player.ways
+    def _failures(
+        self, cases: Sequence[Case], expected: Sequence[Expectation], ways: Sequence[str] = ()
+    ) -> list[_Failure]:
+        """Return, for each case, what differs; in all ways, unless some are named."""
+        ways = ways or self._player.ways
         with ThreadPoolExecutor(len(ways)) as pool:
             by_way = list(pool.map(lambda way: self._player.play(way, cases), ways))
         found = []
@@ -213,9 +215,11 @@ class Campaign:
             self._keep("unsteady", number, case, case, failure)
             return
         end = self._clock() + SHRINK_S
+        # One way is enough to tell, and the others would take as long again.
+        ways = tuple(failure.by_way)[:1]
         small = shrink(
             case,
-            lambda these: [bool(one.by_way) for one in self._alone(these)],
+            lambda these: [bool(one.by_way) for one in self._alone(these, ways)],
             lambda: self._clock() < end,
         )
         final = self._alone([small])[0]
@@ -225,13 +229,15 @@ class Campaign:
         crash = any(isinstance(said, str) for said in final.by_way.values())
         self._keep("crash" if crash else "disagreement", number, case, small, final)
 
-    def _alone(self, cases: Sequence[Case]) -> list[_Failure]:
+    def _alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
         """Return what differs in a few cases; one that the model says nothing about is fine."""
         expected = [expect(case, self._player.facts) for case in cases]
         modelled = [
             (case, one) for case, one in zip(cases, expected, strict=True) if one is not None
         ]
-        found = iter(self._failures([one for one, _ in modelled], [one for _, one in modelled]))
+        found = iter(
+            self._failures([one for one, _ in modelled], [one for _, one in modelled], ways)
+        )
         return [_Failure({}) if one is None else next(found) for one in expected]
 
     def _keep(

@@ -1,0 +1,3 @@
+"""Importing the fuzzer makes the package ``oracle`` known."""
+
+import harness.campaigns.bare_fuzz  # noqa: F401
