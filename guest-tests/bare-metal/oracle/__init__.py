@@ -13,6 +13,7 @@ A branch that decides something calls :meth:`~oracle.processor.Processor.by` wit
 ``memory``         pages and their rights
 ``uintr``          the five instructions, notification identification and processing, delivery
 ``msrs``           RDMSR and WRMSR
+``xsave``          state component 14 under XSAVES and XRSTORS
 ``ordinary``       the arithmetic and moves that stand around them
 ``decode``         from bytes to these
 ``machine``        what happens at each instruction boundary

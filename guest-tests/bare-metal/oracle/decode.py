@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from oracle import msrs, ordinary, uintr
+from oracle import msrs, ordinary, uintr, xsave
 from oracle.processor import (
     CF,
     DF,
@@ -245,6 +245,11 @@ def _push(insn: Instruction) -> None:
     insn.cpu.push(insn.cpu.regs[(insn.byte & 7) | (8 if insn.rex & 1 else 0)])
 
 
+def _push_immediate(insn: Instruction) -> None:
+    _plain(insn)
+    insn.cpu.push(insn.signed(1))
+
+
 def _pop(insn: Instruction) -> None:
     _plain(insn)
     value = insn.cpu.pop()
@@ -316,6 +321,14 @@ def _interrupt(insn: Instruction) -> None:
     raise Done
 
 
+def _iret(insn: Instruction) -> bool:
+    _plain(insn)
+    if not insn.rex & 8:
+        raise Unmodelled("IRET of another size")
+    ordinary.iret(insn.cpu)
+    return True
+
+
 def _rdmsr(insn: Instruction) -> None:
     _plain(insn)
     regs = insn.cpu.regs
@@ -351,6 +364,11 @@ def _group_7(insn: Instruction) -> bool:
 def _group_9(insn: Instruction) -> None:
     """0F C7 /6 of a register with F3: SENDUIPI; 64 bits whatever the prefixes say."""
     mode, reg, rm = insn.modrm()
+    if mode == 0 and reg & 7 in (3, 5) and rm & 7 not in (4, 5):
+        _plain(insn)
+        operation = xsave.xrstors if reg & 7 == 3 else xsave.xsaves
+        operation(insn.cpu, xsave.mask(insn.cpu), insn.cpu.regs[rm])
+        return
     if mode != 3 or reg & 7 != 6 or insn.repeat != 0xF3:
         raise Unmodelled("0F C7")
     uintr.enabled(insn.cpu, lock=insn.lock)
@@ -378,7 +396,7 @@ def _table() -> tuple[dict[int, Handler], dict[int, Handler]]:
     one |= dict.fromkeys(range(0xB0, 0xC0), _mov_immediate)
     one |= dict.fromkeys((0xFE, 0xFF, 0xF6, 0xF7), _unary) | dict.fromkeys((0xD0, 0xD1), _shift)
     one |= dict.fromkeys((*range(0x70, 0x80), 0xEB), _jump)
-    one |= {0x8D: _lea, 0x90: _nop, 0xCD: _interrupt}
+    one |= {0x6A: _push_immediate, 0x8D: _lea, 0x90: _nop, 0xCD: _interrupt, 0xCF: _iret}
     two: dict[int, Handler] = {0x0B: _undefined, 0x30: _wrmsr, 0x32: _rdmsr}
     two |= dict.fromkeys(range(0x90, 0xA0), _set) | dict.fromkeys(range(0x40, 0x50), _move_if)
     two |= {0x01: _group_7, 0xC7: _group_9}

@@ -6,6 +6,8 @@ from __future__ import annotations
 from oracle.processor import GP, Fault, Processor, Unmodelled, canonical
 
 RR, HANDLER, STACKADJUST, MISC, PD, TT = range(0x985, 0x98B)
+#: A write of a vector sends it to oneself; in x2APIC mode alone (SDM 3A, "SELF IPI register").
+SELF_IPI = 0x83F
 #: The statement about what each takes.
 _BY = {number: f"ENUM-{4 + number - RR}" for number in range(RR, TT + 1)}
 
@@ -37,12 +39,21 @@ def wrmsr(cpu: Processor, number: int, value: int) -> None:
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
+    if number == SELF_IPI:
+        _self_ipi(cpu, value)
+        return
     if not RR <= number <= TT:
         raise Unmodelled(f"WRMSR {number:#x}")
     cpu.by(_BY[number])
     if refused(cpu, number, value):
         raise Fault(GP)
     load(cpu, number, value)
+
+
+def _self_ipi(cpu: Processor, value: int) -> None:
+    if not cpu.apic.x2apic or value >> 8:
+        raise Fault(GP)
+    cpu.apic.fixed(cpu.apic.id, value)
 
 
 def refused(cpu: Processor, number: int, value: int) -> bool:

@@ -18,16 +18,20 @@ from oracle.processor import (
     ID,
     IF,
     IOPL,
+    MASK64,
     NT,
     OF,
     PF,
     RF,
+    RSP,
     SF,
     STATUS,
     TF,
     ZF,
     Fault,
     Processor,
+    Unmodelled,
+    canonical,
 )
 
 _PARITY = tuple(PF if byte.bit_count() % 2 == 0 else 0 for byte in range(256))
@@ -153,6 +157,24 @@ def popf(cpu: Processor) -> None:
     value = cpu.pop()
     mask = _POPF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
     cpu.rflags = cpu.rflags & ~(mask | RF) | value & mask
+
+
+def iret(cpu: Processor) -> None:
+    """IRETQ: load RIP, CS, RFLAGS, RSP and SS, to the same privilege level or to a lower one."""
+    if cpu.flag(NT):
+        raise Fault(GP)
+    stack = cpu.regs[RSP]
+    rip, cs, flags, rsp, ss = (
+        cpu.read((stack + 8 * place) & MASK64, 8, stack=True) for place in range(5)
+    )
+    cpl = cpu.selectors.get((cs, ss))
+    if cpl is None or cpl < cpu.cpl or not canonical(rip, cpu.paging_bits) or flags & 7 << 17 & ~AC:
+        raise Unmodelled(
+            "IRET with other selectors, to nowhere, or with flags of virtual-8086 mode"
+        )
+    mask = _POPF | RF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
+    cpu.rip, cpu.regs[RSP], cpu.cpl = rip, rsp, cpl
+    cpu.rflags = cpu.rflags & ~mask | flags & mask
 
 
 def lahf(cpu: Processor) -> int:

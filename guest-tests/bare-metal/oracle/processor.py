@@ -89,6 +89,10 @@ class Processor:
 
     #: Whether STI holds interrupts off for one instruction.
     sti_shadow: bool = False
+    #: Code and stack selectors by their CPL, which are all that IRET is modelled with.
+    selectors: dict[tuple[int, int], int] = field(default_factory=dict)
+    #: Whether the manual leaves open what a fault has left of state component 14 but UINV.
+    component_open: bool = False
     #: Statements of the contract that decided something.
     reached: set[str] = field(default_factory=set)
     #: Memory that the manual leaves open: address and size.

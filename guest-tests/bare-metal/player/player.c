@@ -6,12 +6,15 @@
 #include "player.h"
 #include "uintr.h"
 
+#define MSR_XSS 0xda0
+
 bool switch_to_x2apic(void);
 
 static struct player_result *result;
-static u64 rights_now[6];
-static const u8 pages[6] = {
+static u64 rights_now[7];
+static const u8 pages[7] = {
 	PAGE_CODE, PAGE_HANDLER, PAGE_STACK, PAGE_STACK + 1, PAGE_UPID, PAGE_UITT,
+	PAGE_AREA,
 };
 
 static void log_event(const struct regs *regs)
@@ -60,7 +63,7 @@ static void lay_out(const struct player_case *from)
 {
 	int i;
 
-	for (i = 0; i < 6; i++) {
+	for (i = 0; i < 7; i++) {
 		if (rights_now[i] != from->rights[i])
 			map(pages[i], from->rights[i]);
 		rights_now[i] = from->rights[i];
@@ -70,6 +73,7 @@ static void lay_out(const struct player_case *from)
 	copy(end_of(PAGE_STACK, STACK_WORDS / 2), from->stack, STACK_WORDS);
 	copy(end_of(PAGE_UPID, UPID_WORDS), from->upid, UPID_WORDS);
 	copy(end_of(PAGE_UITT, UITT_WORDS), from->uitt, UITT_WORDS);
+	copy(end_of(PAGE_AREA, AREA_WORDS), from->area, AREA_WORDS);
 	for (i = 1; i < 6; i++)
 		wrmsr(MSR_UINTR_RR + i, from->msrs[i]);
 	if (from->uif)
@@ -102,6 +106,7 @@ static void look(const struct trap *trap)
 	copy(result->stack, end_of(PAGE_STACK, STACK_WORDS / 2), STACK_WORDS);
 	copy(result->upid, end_of(PAGE_UPID, UPID_WORDS), UPID_WORDS);
 	copy(result->uitt, end_of(PAGE_UITT, UITT_WORDS), UITT_WORDS);
+	copy(result->area, end_of(PAGE_AREA, AREA_WORDS), AREA_WORDS);
 }
 
 /* What is left over is no part of the next one. */
@@ -155,7 +160,8 @@ static void play(void)
 	use_own_stack();
 	cpuid(7, 0, &a, &b, &c, &d);
 	out->la57 = c >> 16 & 1;
-	write_cr4(read_cr4() | CR4_UINTR);
+	write_cr4(read_cr4() | CR4_UINTR | CR4_OSXSAVE);
+	wrmsr(MSR_XSS, BIT(14));
 	clui();
 	this_cpu()->mend = at_trap;
 	this_cpu()->on_irq = at_irq;

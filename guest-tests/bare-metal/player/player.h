@@ -19,6 +19,7 @@
 #define PAGE_STACK	8	/* and the next one */
 #define PAGE_UPID	12
 #define PAGE_UITT	15
+#define PAGE_AREA	18
 
 /* Known bytes: the end of a page, and the beginning of the second page of the stack. */
 #define CODE_WORDS	64
@@ -26,6 +27,7 @@
 #define STACK_WORDS	64
 #define UPID_WORDS	16
 #define UITT_WORDS	16
+#define AREA_WORDS	16
 
 struct player_in {
 	u64 magic, count, x2apic;
@@ -37,9 +39,9 @@ struct player_case {
 	u64 rflags, rip;
 	u64 regs[16];		/* by their numbers in ModRM */
 	u64 msrs[6];		/* from IA32_UINTR_RR on */
-	u64 rights[6];		/* code, handler, stack, stack, UPID, UITT */
+	u64 rights[7];		/* code, handler, stack, stack, UPID, UITT, area of XSAVES */
 	u64 code[CODE_WORDS], handler[HANDLER_WORDS];
-	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS];
+	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
 };
 
 struct player_out {
@@ -59,7 +61,7 @@ struct player_result {
 	u64 irr[4];
 	u64 event_count;
 	struct player_event events[MAX_EVENTS];
-	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS];
+	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
 };
 
 #endif

@@ -17,9 +17,11 @@ MASK64 = (1 << 64) - 1
 PAGE_SIZE = 4096
 #: Where the window of pages is, and the pages in it that a case has.
 WINDOW = 0x80_0000_0000
-CODE_PAGE, HANDLER_PAGE, STACK_PAGE, UPID_PAGE, UITT_PAGE = 2, 5, 8, 12, 15
-PAGES = (CODE_PAGE, HANDLER_PAGE, STACK_PAGE, STACK_PAGE + 1, UPID_PAGE, UITT_PAGE)
+CODE_PAGE, HANDLER_PAGE, STACK_PAGE, UPID_PAGE, UITT_PAGE, AREA_PAGE = 2, 5, 8, 12, 15, 18
+PAGES = (CODE_PAGE, HANDLER_PAGE, STACK_PAGE, STACK_PAGE + 1, UPID_PAGE, UITT_PAGE, AREA_PAGE)
 CODE_WORDS, HANDLER_WORDS, STACK_WORDS, UPID_WORDS, UITT_WORDS = 64, 16, 64, 16, 16
+#: Of the area of XSAVES: header and component 14, which begin behind 512 bytes of it.
+AREA_WORDS = 16
 MAX_EVENTS = 16
 
 #: Ends the code and the handler: INT 80h.
@@ -44,6 +46,7 @@ HANDLER = known(HANDLER_PAGE, HANDLER_WORDS)
 STACK = known(STACK_PAGE, STACK_WORDS // 2)
 UPID = known(UPID_PAGE, UPID_WORDS)
 UITT = known(UITT_PAGE, UITT_WORDS)
+AREA = known(AREA_PAGE, AREA_WORDS) - 512
 
 Hex = Annotated[
     int,
@@ -69,7 +72,7 @@ class Case(Value):
     #: From IA32_UINTR_RR on.
     msrs: Annotated[tuple[Hex, ...], Field(min_length=6, max_length=6)]
     #: P, W and U of :data:`PAGES`.
-    rights: Annotated[tuple[int, ...], Field(min_length=6, max_length=6)]
+    rights: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)]
     #: Whether the code ends where its page does.
     page_end: bool = False
     code: tuple[Step, ...] = ()
@@ -78,6 +81,8 @@ class Case(Value):
     stack: Words = ()
     upid: Words = ()
     uitt: Words = ()
+    #: From the header on.
+    area: Words = ()
 
 
 def assemble(steps: Sequence[str]) -> bytes:
@@ -106,8 +111,8 @@ def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
     return (*words, *(0 for _ in range(count - len(words))))
 
 
-_HEAD = struct.Struct("<5Q16Q6Q6Q")
-_TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS}Q")
+_HEAD = struct.Struct("<5Q16Q6Q7Q")
+_TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
 
@@ -124,6 +129,7 @@ def pack(case: Case) -> bytes:
         *_padded(case.stack, STACK_WORDS),
         *_padded(case.upid, UPID_WORDS),
         *_padded(case.uitt, UITT_WORDS),
+        *_padded(case.area, AREA_WORDS),
     )
     return head + code + handler + tail
 
@@ -148,6 +154,7 @@ NAMES = (
     *(f"stack[{number}]" for number in range(STACK_WORDS)),
     *(f"upid[{number}]" for number in range(UPID_WORDS)),
     *(f"uitt[{number}]" for number in range(UITT_WORDS)),
+    *(f"area[{number}]" for number in range(AREA_WORDS)),
 )
 PLACE: Mapping[str, int] = {name: number for number, name in enumerate(NAMES)}
 RESULT = struct.Struct(f"<{len(NAMES)}Q")

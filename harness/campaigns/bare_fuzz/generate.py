@@ -44,18 +44,22 @@ _CONDITIONS = (
     *("s", "ns", "p", "np", "l", "ge", "le", "g"),
 )
 _MSR = 0x985
+#: Cases with the same mode of the local APIC.
+_MODE = 1000
 
 
 def generate(seed: int, number: int, attempt: int = 0) -> Case:
     """Return a case; another attempt is another case."""
-    return _Generator(Random(f"{seed}/{number}/{attempt}")).case()  # noqa: S311 - no secret
+    x2apic = bool(number // _MODE % 2)
+    return _Generator(Random(f"{seed}/{number}/{attempt}"), x2apic).case()  # noqa: S311 - no secret
 
 
 class _Generator:
     """Makes one case."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, x2apic: bool) -> None:
         self._random = random
+        self._x2apic = x2apic
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -74,6 +78,9 @@ class _Generator:
             (5, self._senduipi),
             (3, self._uiret),
             (4, self._msr),
+            (2, self._self_ipi),
+            (2, self._iret),
+            (3, self._xsave),
             (1, lambda: "0f0b ud2"),
         )
         self._weights = [weight for weight, _ in self._steps]
@@ -85,7 +92,8 @@ class _Generator:
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
         return Case(
-            level=0 if self._chance(0.3) else 3,
+            level=0 if self._chance(0.4) else 3,
+            x2apic=self._x2apic,
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
             rflags=self._rflags(),
@@ -98,6 +106,7 @@ class _Generator:
             stack=self._words(),
             upid=(*self._one_upid(), *([0] * 6), *self._one_upid()),
             uitt=self._table(),
+            area=self._area(),
         )
 
     def _words(self) -> tuple[int, ...]:
@@ -149,12 +158,13 @@ class _Generator:
         data = [self._pick(0, 1, 3, 5) if self._chance(0.05) else _RIGHTS for _ in range(4)]
         # Tables and UPIDs are the supervisor's as often as not.
         data[2:] = [rights & self._pick(7, 3) for rights in data[2:]]
-        return (5, 5, *data)
+        return (5, 5, *data, _RIGHTS)
 
     def _one_upid(self) -> tuple[int, int]:
         low = self._pick(*_VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
-        destination = self._pick(0, 0, 0, 0, 0xFF, 1)
-        low |= destination << 40 if self._chance(0.95) else destination << 32
+        destination = self._pick(0, 0, 0, 0, 0xFFFFFFFF if self._x2apic else 0xFF, 1)
+        right = self._chance(0.95)
+        low |= destination << (32 if right == self._x2apic else 40) & MASK64
         if self._chance(0.04):
             low |= 1 << self._pick(2, 7, 8, 15, 24, 31)
         return low, 1 << self._random.randrange(64) if self._chance(0.2) else 0
@@ -170,6 +180,19 @@ class _Generator:
                 upid = self._pick(*_NOT_CANONICAL, layout.page(1), upid + 16, upid | 1)
             words += (low, upid)
         return tuple(words)
+
+    def _area(self) -> tuple[int, ...]:
+        """Return header and component of an area that XRSTORS mostly takes."""
+        handler, adjust, misc, pd, table = self._msrs()[1:]
+        misc &= 0xFFFFFFFF | self._pick(0, 0xFF << 32)
+        misc |= self._pick(0, 1 << 63)
+        header = [self._pick(0, 1 << 14, 1 << 14, 1 << 14), 1 << 63 | 1 << 14, *([0] * 6)]
+        image = [handler, adjust, misc, pd, self._msrs()[0], table]
+        if self._chance(0.1):
+            header[self._random.randrange(8)] ^= 1 << self._random.randrange(64)
+        if self._chance(0.2):
+            image[self._random.randrange(6)] ^= 1 << self._random.randrange(64)
+        return (*header, *image)
 
     def _handler(self) -> tuple[str, ...]:
         if self._chance(0.3):
@@ -303,6 +326,36 @@ class _Generator:
             value = self._pick(*_NOT_CANONICAL, *_REFUSED, value | 1 << self._random.randrange(64))
         low, high = (part.to_bytes(4, "little").hex() for part in (value & 0xFFFFFFFF, value >> 32))
         return f"{select}b8{low}ba{high}0f30 wrmsr {name} = {value:#x}"
+
+    def _self_ipi(self) -> str:
+        # QEMU delivers vectors below 16 and ignores reserved bits, which hides what comes after.
+        vector = self._pick(*(vector for vector in _VECTORS if vector >= 16))
+        low = vector.to_bytes(4, "little").hex()
+        return f"b93f080000b8{low}ba000000000f30 wrmsr SELF_IPI = {vector:#x}"
+
+    def _iret(self) -> str:
+        """Build a frame that returns behind the instruction, to either level, and return."""
+        to = self._pick(0, 1, 2, 3, 5, 6, 7)
+        flags = self._rflags()
+        if not self._chance(0.1):
+            flags &= ~_TF
+        cs, ss = self._pick((0x2B, 0x23), (0x2B, 0x23), (0x08, 0x10))
+        name = _NAMES[to]
+        code = f"4889{_modrm(4, to):02x}6a{ss:02x}{_push(to)}"
+        code += f"{_load(to, flags)}{_push(to)}6a{cs:02x}"
+        # Behind this LEA are a push of one byte and IRETQ of two.
+        code += f"488d{to << 3 | 5:02x}03000000{_push(to)}48cf"
+        return f"{code} iret to CPL {cs & 3}, flags {flags:#x}, by {name}"
+
+    def _xsave(self) -> str:
+        kind, name = self._pick((3, "xrstors"), (5, "xsaves"))
+        pointer = self._pick(3, 6, 7, 8, 9)
+        wanted = self._pick(*(1 << 14,) * 6, 0, 1 << 8, 1 << 14 | 1 << 9)
+        area = layout.AREA + (self._pick(8, 32, 1) if self._chance(0.05) else 0)
+        rex = 0x48 | (pointer > 7)
+        modrm = kind << 3 | pointer & 7
+        setup = f"{_load(pointer, area)}{_load(0, wanted)}{_load(2, 0)}"
+        return f"{setup}{rex:02x}0fc7{modrm:02x} {name} of {wanted:#x}"
 
     def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
         """Return an instruction behind F3, often with prefixes that change nothing, or LOCK."""

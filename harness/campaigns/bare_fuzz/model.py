@@ -13,6 +13,8 @@ from harness.campaigns.bare_fuzz.case import MAX_EVENTS, NAMES, PAGES, PLACE, Ca
 
 #: Instructions after which a sequence is taken for one that does not end.
 LIMIT = 300
+#: CS and SS of the player, and their CPL.
+_SELECTORS = {(0x08, 0x10): 0, (0x2B, 0x23): 3}
 #: Vectors that the player has another use for; below 32 are the exceptions.
 _TAKEN = frozenset((*range(32), 0x40, 0x80, 0xFF))
 
@@ -68,6 +70,7 @@ def _processor(case: Case, facts: Facts) -> Processor:
         layout.STACK: _block(case.stack, layout.STACK_WORDS),
         layout.UPID: _block(case.upid, layout.UPID_WORDS),
         layout.UITT: _block(case.uitt, layout.UITT_WORDS),
+        layout.AREA + 512: _block(case.area, layout.AREA_WORDS),
     }
     misc = case.msrs[3]
     return Processor(
@@ -77,6 +80,7 @@ def _processor(case: Case, facts: Facts) -> Processor:
         rflags=case.rflags,
         cpl=case.level,
         apic=Apic(x2apic=case.x2apic),
+        selectors=_SELECTORS,
         cr4_uintr=case.cr4_uintr,
         linear_bits=facts.linear_bits,
         uiret_uif=facts.uiret_uif,
@@ -114,6 +118,7 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
         *memoryview(blocks[layout.STACK]).cast("Q"),
         *memoryview(blocks[layout.UPID]).cast("Q"),
         *memoryview(blocks[layout.UITT]).cast("Q"),
+        *memoryview(blocks[layout.AREA + 512]).cast("Q"),
     )
     assert len(words) == len(NAMES)
     return words
@@ -122,6 +127,8 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
 def _open_places(cpu: Processor, outcome: Outcome) -> frozenset[int]:
     """Return the places of which nothing is said: CR2 without a page fault, and lost frames."""
     places = set() if outcome.vector == PAGE else {PLACE["cr2"]}
+    if cpu.component_open:
+        places |= {PLACE[name] for name in ("RR", "HANDLER", "STACKADJUST", "PD", "TT", "uif")}
     blocks = (
         ("stack", layout.STACK, layout.STACK_WORDS),
         ("upid", layout.UPID, layout.UPID_WORDS),

@@ -20,11 +20,12 @@ _PLAIN: dict[str, Any] = {
     "cr4_uintr": True,
     "level": 3,
     "rflags": 0x202,
-    "rights": (5, 5, 7, 7, 7, 7),
+    "rights": (5, 5, 7, 7, 7, 7, 7),
     "page_end": False,
     "stack": (),
     "upid": _UPID,
     "uitt": _UITT,
+    "area": (),
 }
 _MSRS = (0, layout.HANDLER, 0, 0xEC << 32 | 7, layout.UPID, layout.UITT | 1)
 _RSP = layout.page(layout.STACK_PAGE + 1)

@@ -141,6 +141,7 @@ def test_the_player_has_the_same_layout(tmp_path: Path) -> None:
                 ("stack", "stack[0]"),
                 ("upid", "upid[0]"),
                 ("uitt", "uitt[0]"),
+                ("area", "area[0]"),
             )
         )
     )
