@@ -232,3 +232,91 @@ def test_conditions_compare(a: int, b: int) -> None:
     for code, expected in holds.items():
         assert ordinary.condition(cpu, code) == expected
         assert ordinary.condition(cpu, code | 1) != expected
+
+
+# --- what else decides -------------------------------------------------------------------------
+
+
+def test_the_interrupt_with_the_highest_vector_comes_first() -> None:
+    cpu = processor(NOP + DONE)
+    cpu.apic.irr = {0x41, 0xF1, 0x90}
+    assert [event.vector for event in play(cpu).events] == [0xF1, 0x90, 0x41]
+
+
+def test_a_fault_names_the_first_byte_that_is_not_there() -> None:
+    cpu = processor("50" + DONE)
+    cpu.regs[RSP] = STACK + 4096 + 4
+    outcome = play(cpu)
+    assert (outcome.vector, outcome.error, outcome.address) == (14, 6, STACK + 4096)
+
+
+@pytest.mark.parametrize(("cpl", "iopl", "loaded"), [(3, 0, False), (3, 3, True), (0, 0, True)])
+def test_popf_loads_if_where_iopl_allows_it(cpl: int, iopl: int, loaded: bool) -> None:
+    cpu = processor("9d" + DONE, cpl=cpl, rflags=2 | iopl << 12)
+    cpu.memory.store(cpu.regs[RSP], 8, IF | 3 << 12)
+    outcome = play(cpu)
+    assert bool(outcome.rflags & IF) == loaded
+    assert outcome.rflags >> 12 & 3 == (iopl if cpl else 3)
+
+
+@pytest.mark.parametrize("insn", ["fa", "fb"])
+def test_cli_and_sti_need_iopl(insn: str) -> None:
+    assert play(processor(insn + DONE)).vector == GP
+    assert play(processor(insn + DONE, rflags=2 | 3 << 12)).vector == 0x80
+
+
+def iret(cpl: int, cs: int, ss: int, flags: int = 2 | IF, **state: object) -> Processor:
+    cpu = processor("48cf" + NOP + DONE, cpl=cpl, selectors={(8, 16): 0, (43, 35): 3}, **state)
+    for place, word in enumerate((CODE + 2, cs, flags, STACK + 1024, ss)):
+        cpu.memory.store(cpu.regs[RSP] + 8 * place, 8, word)
+    return cpu
+
+
+def test_iret_goes_to_user_code_and_there_a_request_comes() -> None:
+    cpu = iret(0, 43, 35, uif=True, uirr=1 << 3)
+    play(cpu)
+    assert cpu.cpl == 3
+    assert frame(cpu) == [3, CODE + 2, 2 | IF, STACK + 1024]
+
+
+def test_a_notification_at_the_same_boundary_puts_no_request_off() -> None:
+    cpu = iret(0, 43, 35, uif=True, uirr=1 << 3, rflags=2)
+    cpu.memory.store(UPID + 8, 8, 1 << 2)
+    cpu.apic.irr = {0xEC}
+    play(cpu)
+    assert frame(cpu)[:2] == [3, CODE + 2]
+    assert cpu.uirr == 1 << 2
+
+
+def test_iret_never_goes_up() -> None:
+    with pytest.raises(Unmodelled):
+        play(iret(3, 8, 16))
+
+
+def test_iret_faults_with_nt() -> None:
+    assert play(iret(0, 43, 35, rflags=2 | 1 << 14)).vector == GP
+
+
+def test_a_rex_counts_only_next_to_the_opcode() -> None:
+    # REX.B in front of F3 is none: the operand is RAX, not R8.
+    cpu = processor("41" + SENDUIPI_RAX + DONE)
+    cpu.regs[8] = 99
+    assert play(cpu).vector == 0x80
+    assert play(processor("f3410fc7f0" + DONE, regs=[0] * 8 + [99] * 8)).vector == GP
+
+
+def test_the_last_index_of_the_table_is_valid() -> None:
+    cpu = processor(SENDUIPI_RAX + DONE, uittsz=0, rflags=2)
+    assert play(cpu).vector == 0x80
+    assert cpu.apic.irr == {0xEC}
+
+
+@pytest.mark.parametrize(("x2apic", "vector", "heard"), [(True, 0x41, 1), (True, 3, 0)])
+def test_a_self_ipi_by_its_msr(x2apic: bool, vector: int, heard: int) -> None:
+    cpu = processor("0f30" + NOP + DONE, cpl=0)
+    cpu.apic.x2apic = x2apic
+    cpu.regs[0], cpu.regs[1] = vector, 0x83F
+    assert len(play(cpu).events) == heard
+    cpu = processor("0f30" + NOP + DONE, cpl=0)
+    cpu.regs[1] = 0x83F
+    assert play(cpu).vector == GP
