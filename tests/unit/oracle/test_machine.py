@@ -311,12 +311,18 @@ def test_the_last_index_of_the_table_is_valid() -> None:
     assert cpu.apic.irr == {0xEC}
 
 
-@pytest.mark.parametrize(("x2apic", "vector", "heard"), [(True, 0x41, 1), (True, 3, 0)])
-def test_a_self_ipi_by_its_msr(x2apic: bool, vector: int, heard: int) -> None:
+@pytest.mark.parametrize(
+    ("x2apic", "value", "heard", "end"),
+    [
+        (True, 0x41, 1, 0x80),
+        (True, 0x03, 0, 0x80),
+        (True, 0x141, 0, GP),
+        (False, 0x41, 0, GP),
+    ],
+)
+def test_a_self_ipi_by_its_msr(x2apic: bool, value: int, heard: int, end: int) -> None:
     cpu = processor("0f30" + NOP + DONE, cpl=0)
     cpu.apic.x2apic = x2apic
-    cpu.regs[0], cpu.regs[1] = vector, 0x83F
-    assert len(play(cpu).events) == heard
-    cpu = processor("0f30" + NOP + DONE, cpl=0)
-    cpu.regs[1] = 0x83F
-    assert play(cpu).vector == GP
+    cpu.regs[0], cpu.regs[1] = value, 0x83F
+    outcome = play(cpu)
+    assert (len(outcome.events), outcome.vector) == (heard, end)
