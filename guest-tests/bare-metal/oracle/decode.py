@@ -367,7 +367,10 @@ def _group_9(insn: Instruction) -> None:
     if mode == 0 and reg & 7 in (3, 5) and rm & 7 not in (4, 5):
         _plain(insn)
         operation = xsave.xrstors if reg & 7 == 3 else xsave.xsaves
+        # A fault may name any byte of the area that it reaches first.
+        insn.cpu.cr2_open = True
         operation(insn.cpu, xsave.mask(insn.cpu), insn.cpu.regs[rm])
+        insn.cpu.cr2_open = False
         return
     if mode != 3 or reg & 7 != 6 or insn.repeat != 0xF3:
         raise Unmodelled("0F C7")

@@ -25,10 +25,11 @@ class Memory:
     unknown_below: int = 0
 
     def violation(
-        self, address: int, size: int, *, write: bool, user: bool
+        self, address: int, size: int, *, write: bool, user: bool, smap: bool = False
     ) -> tuple[int, bool] | None:
         """Return the first byte that may not be accessed so, and whether its page is present.
 
+        :param smap: whether pages of the user may not be accessed.
         :raise OutsideError: nothing is known of it.
         """
         if address < self.unknown_below:
@@ -37,7 +38,7 @@ class Memory:
         for page in range(first, (address + size - 1) // PAGE_SIZE + 1):
             rights = self.pages.get(page, 0)
             wanted = PRESENT | (WRITABLE if write else 0) | (USER if user else 0)
-            if rights & wanted != wanted:
+            if rights & wanted != wanted or (smap and rights & USER):
                 place = address if page == first else page * PAGE_SIZE
                 return place, bool(rights & PRESENT)
         return None

@@ -71,6 +71,7 @@ class Processor:
     apic: Apic = field(default_factory=Apic)
 
     cr4_uintr: bool = True
+    cr4_smap: bool = False
     #: What CPUID says: bits of a linear address, and flexible UIRET.
     linear_bits: int = 57
     uiret_uif: bool = False
@@ -93,6 +94,8 @@ class Processor:
     selectors: dict[tuple[int, int], int] = field(default_factory=dict)
     #: Whether the manual leaves open what a fault has left of state component 14 but UINV.
     component_open: bool = False
+    #: Whether the manual leaves open which byte of an area CR2 names.
+    cr2_open: bool = False
     #: Statements of the contract that decided something.
     reached: set[str] = field(default_factory=set)
     #: Memory that the manual leaves open: address and size.
@@ -120,18 +123,14 @@ class Processor:
         :param supervisor: access with the supervisor's rights, whatever the CPL is.
         :param stack: raise #SS instead of #GP for an address that is not canonical.
         """
-        user = self.cpl == 3 and not supervisor
         self._check(address, size, stack)
-        self._translate(address, size, write=False, user=user)
+        self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
         return self.memory.load(address, size)
 
-    def write(
-        self, address: int, size: int, value: int, *, supervisor: bool = False, stack: bool = False
-    ) -> None:
+    def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
         """Store a value at a linear address; see :meth:`read`."""
-        user = self.cpl == 3 and not supervisor
         self._check(address, size, stack)
-        self._translate(address, size, write=True, user=user)
+        self._translate(address, size, write=True, user=self.cpl == 3)
         self.memory.store(address, size, value)
 
     def fetch(self, address: int) -> int:
@@ -142,18 +141,26 @@ class Processor:
             raise Fault(PAGE, 0x10 | (self.cpl == 3) << 2 | present, place)
         return self.memory.load(address, 1)
 
-    def probe_write(self, address: int, size: int) -> None:
-        """See that a locked access of the supervisor can write."""
+    def lock(self, address: int, size: int, *, implicit: bool = False) -> None:
+        """See that the supervisor may read and write; what follows goes to :attr:`memory`.
+
+        :param implicit: RFLAGS.AC waives nothing.
+        """
         self._check(address, size, stack=False)
-        self._translate(address, size, write=True, user=False)
+        self._translate(address, size, write=True, user=False, implicit=implicit)
 
     def _check(self, address: int, size: int, stack: bool) -> None:
         ends = (address, (address + size - 1) & MASK64)
         if not all(canonical(end, self.paging_bits) for end in ends):
             raise Fault(SS if stack else GP)
 
-    def _translate(self, address: int, size: int, *, write: bool, user: bool) -> None:
-        if bad := self.memory.violation(address, size, write=write, user=user):
+    def _translate(
+        self, address: int, size: int, *, write: bool, user: bool, implicit: bool = False
+    ) -> None:
+        # SDM 3A, "Determination of access rights": AC waives SMAP for explicit accesses at CPL 0.
+        waived = self.cpl < 3 and self.flag(AC) and not implicit
+        smap = self.cr4_smap and not user and not waived
+        if bad := self.memory.violation(address, size, write=write, user=user, smap=smap):
             place, present = bad
             raise Fault(PAGE, user << 2 | write << 1 | present, place)
 

@@ -108,19 +108,19 @@ def senduipi(cpu: Processor, index: int) -> None:
         raise Fault(GP)
     # One locked access: it needs the right to write before anything is known of the contents.
     try:
-        cpu.probe_write(upid, 16)
+        cpu.lock(upid, 16)
     except Fault as fault:
-        cpu.by("SEND-10" if fault.address is None else "SEND-16")
+        cpu.by("SEND-10" if fault.address is None else _or_smap(cpu, fault, "SEND-14", "SEND-16"))
         raise
-    word = cpu.read(upid, 8, supervisor=True)
+    word = cpu.memory.load(upid, 8)
     if word & UPID_RESERVED:
         cpu.by("SEND-12")
         raise Fault(GP)
-    pir = cpu.read(upid + 8, 8, supervisor=True)
+    pir = cpu.memory.load(upid + 8, 8)
     notify = not word & (ON | SN)
     cpu.by("SEND-1" if notify else "SEND-4" if word & SN else "SEND-3")
-    cpu.write(upid + 8, 8, pir | 1 << vector, supervisor=True)
-    cpu.write(upid, 8, word | notify, supervisor=True)
+    cpu.memory.store(upid + 8, 8, pir | 1 << vector)
+    cpu.memory.store(upid, 8, word | notify)
     if notify:
         _notify(cpu, word)
 
@@ -131,7 +131,7 @@ def _read_uitte(cpu: Processor, index: int) -> tuple[int, int]:
     try:
         entry = cpu.read(address, 16, supervisor=True)
     except Fault as fault:
-        cpu.by("SEND-11" if fault.address is None else "SEND-15")
+        cpu.by("SEND-11" if fault.address is None else _or_smap(cpu, fault, "SEND-14", "SEND-15"))
         raise
     return entry & MASK64, entry >> 64
 
@@ -142,6 +142,11 @@ def _notify(cpu: Processor, word: int) -> None:
     cpu.by("SEND-5" if vector >= 16 else "SEND-18")
     cpu.by("SEND-19")
     cpu.apic.fixed(ndst if cpu.apic.x2apic else ndst >> 8 & 0xFF, vector)
+
+
+def _or_smap(cpu: Processor, fault: Fault, smap: str, other: str) -> str:
+    """Return the statement about SMAP if that may be why a page that is there faulted."""
+    return smap if cpu.cr4_smap and fault.error & 1 else other
 
 
 def user_interrupt_notification_identification(cpu: Processor, vector: int) -> bool:
@@ -162,17 +167,17 @@ def user_interrupt_notification_identification(cpu: Processor, vector: int) -> b
 def user_interrupt_notification_processing(cpu: Processor) -> None:
     """Move the requests of the UPID to UIRR."""
     try:
-        cpu.probe_write(cpu.upidaddr, 16)
+        cpu.lock(cpu.upidaddr, 16, implicit=True)
     except Fault as fault:
         if fault.address is None:
             cpu.by("NOTIFY-17")
             raise Fault(GP, 1) from fault
-        cpu.by("NOTIFY-16")
+        cpu.by(_or_smap(cpu, fault, "NOTIFY-15", "NOTIFY-16"))
         raise
-    word = cpu.read(cpu.upidaddr, 8, supervisor=True)
-    cpu.write(cpu.upidaddr, 8, word & ~ON, supervisor=True)
-    pir = cpu.read(cpu.upidaddr + 8, 8, supervisor=True)
-    cpu.write(cpu.upidaddr + 8, 8, 0, supervisor=True)
+    word = cpu.memory.load(cpu.upidaddr, 8)
+    cpu.memory.store(cpu.upidaddr, 8, word & ~ON)
+    pir = cpu.memory.load(cpu.upidaddr + 8, 8)
+    cpu.memory.store(cpu.upidaddr + 8, 8, 0)
     cpu.by("NOTIFY-1" if pir else "NOTIFY-3")
     if cpu.uirr and pir:
         cpu.by("NOTIFY-2")

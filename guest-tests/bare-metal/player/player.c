@@ -79,6 +79,8 @@ static void lay_out(const struct player_case *from)
 	if (from->uif)
 		stui();
 	wrmsr(MSR_UINTR_RR, from->msrs[0]);
+	if (from->cr4_smap)
+		set_smap(true);
 	if (!from->cr4_uintr)
 		write_cr4(read_cr4() & ~(u64)CR4_UINTR);
 }
@@ -142,6 +144,8 @@ static void play_one(const struct player_case *from)
 
 	lay_out(from);
 	try_regs(&trap, &regs);
+	if (from->cr4_smap)
+		set_smap(false);
 	look(&trap);
 }
 

@@ -66,6 +66,7 @@ class Case(Value):
     x2apic: bool = False
     uif: bool = False
     cr4_uintr: bool = True
+    cr4_smap: bool = False
     rflags: Hex = 2
     #: By their numbers in ModRM.
     regs: Annotated[tuple[Hex, ...], Field(min_length=16, max_length=16)]
@@ -111,7 +112,7 @@ def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
     return (*words, *(0 for _ in range(count - len(words))))
 
 
-_HEAD = struct.Struct("<5Q16Q6Q7Q")
+_HEAD = struct.Struct("<6Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
@@ -120,7 +121,7 @@ def pack(case: Case) -> bytes:
     """Return a case as the player reads it."""
     rip, code, handler = code_blocks(case)
     head = _HEAD.pack(
-        *(case.level, case.uif, case.cr4_uintr, case.rflags, rip),
+        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap, case.rflags, rip),
         *case.regs,
         *case.msrs,
         *case.rights,

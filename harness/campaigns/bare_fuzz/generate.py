@@ -60,6 +60,7 @@ class _Generator:
     def __init__(self, random: Random, x2apic: bool) -> None:
         self._random = random
         self._x2apic = x2apic
+        self._smap = self._chance(0.15)
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -96,6 +97,7 @@ class _Generator:
             x2apic=self._x2apic,
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
+            cr4_smap=self._smap,
             rflags=self._rflags(),
             regs=tuple(regs),
             msrs=self._msrs(),
@@ -158,7 +160,12 @@ class _Generator:
         data = [self._pick(0, 1, 3, 5) if self._chance(0.05) else _RIGHTS for _ in range(4)]
         # Tables and UPIDs are the supervisor's as often as not.
         data[2:] = [rights & self._pick(7, 3) for rights in data[2:]]
-        return (5, 5, *data, _RIGHTS)
+        area = _RIGHTS
+        if self._smap:
+            # Else nothing but the first push would be seen at CPL 0.
+            data[:2] = [rights & self._pick(7, 3) for rights in data[:2]]
+            area = self._pick(3, 3, 7)
+        return (5, 5, *data, area)
 
     def _one_upid(self) -> tuple[int, int]:
         low = self._pick(*_VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
@@ -301,6 +308,12 @@ class _Generator:
 
     def _uiret(self) -> str:
         """Build a frame that returns behind the instruction, and return."""
+        if self._chance(0.08):
+            # To the end of the stack's second page, or away from it, where nothing is read.
+            stack = self._pick(
+                *_NOT_CANONICAL, layout.page(10) - 8, layout.page(1), layout.page(12)
+            )
+            return f"{_load(4, stack)}f30f01ec uiret from {stack:#x}"
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
         if not self._chance(0.15):

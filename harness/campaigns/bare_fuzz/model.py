@@ -82,6 +82,7 @@ def _processor(case: Case, facts: Facts) -> Processor:
         apic=Apic(x2apic=case.x2apic),
         selectors=_SELECTORS,
         cr4_uintr=case.cr4_uintr,
+        cr4_smap=case.cr4_smap,
         linear_bits=facts.linear_bits,
         uiret_uif=facts.uiret_uif,
         uif=case.uif,
@@ -126,7 +127,8 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
 
 def _open_places(cpu: Processor, outcome: Outcome) -> frozenset[int]:
     """Return the places of which nothing is said: CR2 without a page fault, and lost frames."""
-    places = set() if outcome.vector == PAGE else {PLACE["cr2"]}
+    told = outcome.vector == PAGE and not cpu.cr2_open
+    places = set() if told else {PLACE["cr2"]}
     if cpu.component_open:
         places |= {PLACE[name] for name in ("RR", "HANDLER", "STACKADJUST", "PD", "TT", "uif")}
     blocks = (

@@ -18,6 +18,7 @@ _PLAIN: dict[str, Any] = {
     "x2apic": False,
     "uif": False,
     "cr4_uintr": True,
+    "cr4_smap": False,
     "level": 3,
     "rflags": 0x202,
     "rights": (5, 5, 7, 7, 7, 7, 7),

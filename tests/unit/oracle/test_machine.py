@@ -266,7 +266,9 @@ def test_cli_and_sti_need_iopl(insn: str) -> None:
 
 
 def iret(cpl: int, cs: int, ss: int, flags: int = 2 | IF, **state: object) -> Processor:
-    cpu = processor("48cf" + NOP + DONE, cpl=cpl, selectors={(8, 16): 0, (43, 35): 3}, **state)
+    cpu = processor("48cf" + NOP + DONE, cpl=cpl, selectors={(8, 16): 0, (43, 35): 3})
+    for name, value in state.items():
+        setattr(cpu, name, value)
     for place, word in enumerate((CODE + 2, cs, flags, STACK + 1024, ss)):
         cpu.memory.store(cpu.regs[RSP] + 8 * place, 8, word)
     return cpu

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import msrs, uintr
 from oracle.memory import PRESENT, USER, WRITABLE, Memory
-from oracle.processor import CF, GP, IF, PAGE, RSP, SS, STATUS, TF, UD, Fault, Processor
+from oracle.processor import AC, CF, GP, IF, PAGE, RSP, SS, STATUS, TF, UD, Fault, Processor
 
 from harness import paths
 from harness.results.contract import read_contract
@@ -202,6 +202,32 @@ def test_tables_are_the_supervisors() -> None:
     uintr.senduipi(cpu, 0)
     uintr.user_interrupt_notification_processing(cpu)
     assert cpu.uirr == 1
+
+
+@pytest.mark.parametrize("page", [UPID, UITT])
+@pytest.mark.parametrize(("cpl", "ac", "faults"), [(3, 0, 1), (3, AC, 1), (0, 0, 1), (0, AC, 0)])
+def test_smap_keeps_senduipi_off_pages_of_the_user(
+    page: int, cpl: int, ac: int, faults: int
+) -> None:
+    cpu = processor(cpl=cpl, rflags=2 | ac, cr4_smap=True)
+    cpu.memory.pages |= dict.fromkeys((UPID >> 12, UITT >> 12), PRESENT | WRITABLE)
+    cpu.memory.pages[page >> 12] |= USER
+    entry(cpu, 0, 1)
+    if faults:
+        fault = run(cpu, uintr.senduipi, 0)
+        assert (fault.vector, fault.error) == (PAGE, 3 if page == UPID else 1)
+    else:
+        uintr.senduipi(cpu, 0)
+
+
+@pytest.mark.parametrize("cpl", [0, 3])
+@pytest.mark.parametrize("ac", [0, AC])
+def test_smap_keeps_a_notification_off_whatever_ac_is(cpl: int, ac: int) -> None:
+    cpu = processor(cpl=cpl, rflags=2 | ac, cr4_smap=True)
+    fault = run(cpu, uintr.user_interrupt_notification_processing)
+    assert (fault.vector, fault.error) == (PAGE, 3)
+    cpu.memory.pages[UPID >> 12] &= ~USER
+    uintr.user_interrupt_notification_processing(cpu)
 
 
 def test_without_the_enable_bit_there_is_no_senduipi() -> None:
