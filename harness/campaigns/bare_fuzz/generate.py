@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Case
+from harness.campaigns.bare_fuzz.encode import load, modrm, pop, push, sized
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ _VECTORS = (_UINV, _UINV, _UINV, _UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
 #: Registers that steps write: all but RSP.
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _NAMES = layout.REGISTERS
+_SUFFIX = ("b", "w", "l", "q")
 _KINDS = ("add", "or", "adc", "sbb", "and", "sub", "xor", "cmp")
 _SHIFTS = ("rol", "ror", "rcl", "rcr", "shl", "shr", None, "sar")
 _CONDITIONS = (
@@ -223,20 +225,20 @@ class _Generator:
     def _arithmetic(self) -> str:
         kind, size = self._random.randrange(8), self._random.randrange(4)
         to, other = self._register(), self._register()
-        code = self._sized(kind << 3, size, to, other)
+        code = sized(kind << 3, size, to, other)
         return f"{code} {_KINDS[kind]}{_SUFFIX[size]} {_NAMES[other]},{_NAMES[to]}"
 
     def _shift(self) -> str:
         kind = self._pick(0, 1, 2, 3, 4, 5, 7)
         to, size = self._register(), self._random.randrange(4)
-        return f"{self._sized(0xD0, size, to, kind)} {_SHIFTS[kind]}{_SUFFIX[size]} {_NAMES[to]}"
+        return f"{sized(0xD0, size, to, kind)} {_SHIFTS[kind]}{_SUFFIX[size]} {_NAMES[to]}"
 
     def _one_operand(self) -> str:
         opcode, kind, name = self._pick(
             (0xFE, 0, "inc"), (0xFE, 1, "dec"), (0xF6, 2, "not"), (0xF6, 3, "neg")
         )
         to, size = self._register(), self._random.randrange(4)
-        return f"{self._sized(opcode, size, to, kind)} {name}{_SUFFIX[size]} {_NAMES[to]}"
+        return f"{sized(opcode, size, to, kind)} {name}{_SUFFIX[size]} {_NAMES[to]}"
 
     def _carry(self) -> str:
         return self._pick("f8 clc", "f9 stc", "f5 cmc", "9e sahf", "fc cld", "fd std")
@@ -249,29 +251,27 @@ class _Generator:
         if kind == 1:
             rex = 0x48 | (to > 7) << 2 | (other > 7)
             text = f"cmov{_CONDITIONS[code]} {_NAMES[other]},{_NAMES[to]}"
-            return f"{rex:02x}0f{0x40 + code:02x}{_modrm(to, other):02x} {text}"
+            return f"{rex:02x}0f{0x40 + code:02x}{modrm(to, other):02x} {text}"
         rex = 0x40 | (to > 7)
-        return (
-            f"{rex:02x}0f{0x90 + code:02x}{_modrm(0, to):02x} set{_CONDITIONS[code]} {_NAMES[to]}"
-        )
+        return f"{rex:02x}0f{0x90 + code:02x}{modrm(0, to):02x} set{_CONDITIONS[code]} {_NAMES[to]}"
 
     def _look_by_push(self) -> str:
         if self._chance(0.3):
             return "9c pushf"
         to = self._register()
-        return f"9c{_pop(to)} pushf; pop {_NAMES[to]}"
+        return f"9c{pop(to)} pushf; pop {_NAMES[to]}"
 
     def _branch(self) -> str:
         code, to = self._random.randrange(16), self._register()
         rex = 0x48 | (to > 7)
         text = f"j{_CONDITIONS[code]} over; not {_NAMES[to]}; over:"
-        return f"{0x70 + code:02x}03{rex:02x}f7{_modrm(2, to):02x} {text}"
+        return f"{0x70 + code:02x}03{rex:02x}f7{modrm(2, to):02x} {text}"
 
     def _popf(self) -> str:
         to, flags = self._register(), self._rflags()
         if not self._chance(0.15):
             flags &= ~_TF
-        return f"{_load(to, flags)}{_push(to)}9d push ${flags:#x}; popf, by {_NAMES[to]}"
+        return f"{load(to, flags)}{push(to)}9d push ${flags:#x}; popf, by {_NAMES[to]}"
 
     def _interrupt_flag(self) -> str:
         return self._pick("fa cli", "fb sti")
@@ -288,23 +288,23 @@ class _Generator:
         operands = (_NAMES[value], f"({_NAMES[pointer]})")
         text = "mov " + ",".join(operands if store else reversed(operands))
         modrm = (value & 7) << 3 | pointer & 7
-        return f"{_load(pointer, address)}{rex:02x}{opcode:02x}{modrm:02x} {text} at {address:#x}"
+        return f"{load(pointer, address)}{rex:02x}{opcode:02x}{modrm:02x} {text} at {address:#x}"
 
     def _constant(self) -> str:
         if self._chance(0.3):
             address = self._stack()
-            return f"{_load(4, address)} mov ${address:#x},rsp"
+            return f"{load(4, address)} mov ${address:#x},rsp"
         to, value = self._register(), self._value()
-        return f"{_load(to, value)} mov ${value:#x},{_NAMES[to]}"
+        return f"{load(to, value)} mov ${value:#x},{_NAMES[to]}"
 
     def _senduipi(self) -> str:
         register = self._register()
         index = self._random.randrange(8)
         if self._chance(0.08):
             index = self._pick(8, 9, 200, 1 << 32, MASK64)
-        code = self._prefixed(f"0fc7{_modrm(6, register):02x}", f"senduipi {_NAMES[register]}",
+        code = self._prefixed(f"0fc7{modrm(6, register):02x}", f"senduipi {_NAMES[register]}",
                               base=register > 7)  # fmt: skip
-        return f"{_load(register, index)}{code} = {index:#x}"
+        return f"{load(register, index)}{code} = {index:#x}"
 
     def _uiret(self) -> str:
         """Build a frame that returns behind the instruction, and return."""
@@ -313,20 +313,20 @@ class _Generator:
             stack = self._pick(
                 *_NOT_CANONICAL, layout.page(10) - 8, layout.page(1), layout.page(12)
             )
-            return f"{_load(4, stack)}f30f01ec uiret from {stack:#x}"
+            return f"{load(4, stack)}f30f01ec uiret from {stack:#x}"
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
         if not self._chance(0.15):
             flags &= ~_TF
         name = _NAMES[to]
-        setup = f"4889{_modrm(4, to):02x}{_push(to)}{_load(to, flags)}{_push(to)}"
+        setup = f"4889{modrm(4, to):02x}{push(to)}{load(to, flags)}{push(to)}"
         if self._chance(0.08):
             target = self._pick(*_NOT_CANONICAL, layout.page(1))
-            place, where = _load(to, target), hex(target)
+            place, where = load(to, target), hex(target)
         else:
             # Behind this LEA are a push of one byte and UIRET of four.
             place, where = f"488d{to << 3 | 5:02x}05000000", "behind"
-        return f"{setup}{place}{_push(to)}f30f01ec uiret to {where}, flags {flags:#x}, by {name}"
+        return f"{setup}{place}{push(to)}f30f01ec uiret to {where}, flags {flags:#x}, by {name}"
 
     def _msr(self) -> str:
         number = _MSR + self._random.randrange(6)
@@ -354,10 +354,10 @@ class _Generator:
             flags &= ~_TF
         cs, ss = self._pick((0x2B, 0x23), (0x2B, 0x23), (0x08, 0x10))
         name = _NAMES[to]
-        code = f"4889{_modrm(4, to):02x}6a{ss:02x}{_push(to)}"
-        code += f"{_load(to, flags)}{_push(to)}6a{cs:02x}"
+        code = f"4889{modrm(4, to):02x}6a{ss:02x}{push(to)}"
+        code += f"{load(to, flags)}{push(to)}6a{cs:02x}"
         # Behind this LEA are a push of one byte and IRETQ of two.
-        code += f"488d{to << 3 | 5:02x}03000000{_push(to)}48cf"
+        code += f"488d{to << 3 | 5:02x}03000000{push(to)}48cf"
         return f"{code} iret to CPL {cs & 3}, flags {flags:#x}, by {name}"
 
     def _xsave(self) -> str:
@@ -367,7 +367,7 @@ class _Generator:
         area = layout.AREA + (self._pick(8, 32, 1) if self._chance(0.05) else 0)
         rex = 0x48 | (pointer > 7)
         modrm = kind << 3 | pointer & 7
-        setup = f"{_load(pointer, area)}{_load(0, wanted)}{_load(2, 0)}"
+        setup = f"{load(pointer, area)}{load(0, wanted)}{load(2, 0)}"
         return f"{setup}{rex:02x}0fc7{modrm:02x} {name} of {wanted:#x}"
 
     def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
@@ -386,13 +386,6 @@ class _Generator:
 
     # --- chance --------------------------------------------------------------------------------
 
-    def _sized(self, opcode: int, size: int, rm: int, reg: int) -> str:
-        """Return the code of a form with two registers: 8, 16, 32 or 64 bits."""
-        prefix = "66" if size == 1 else ""
-        rex = 0x40 | (size == 3) << 3 | (reg > 7) << 2 | (rm > 7)
-        middle = f"{rex:02x}" if size == 0 or rex != 0x40 else ""
-        return f"{prefix}{middle}{opcode | (size > 0):02x}{_modrm(reg, rm):02x}"
-
     def _register(self) -> int:
         return self._random.choice(_FREE)
 
@@ -404,27 +397,3 @@ class _Generator:
 
     def _pick(self, *these: T) -> T:
         return self._random.choice(these)
-
-
-_SUFFIX = ("b", "w", "l", "q")
-
-
-def _modrm(reg: int, rm: int) -> int:
-    return 0xC0 | (reg & 7) << 3 | rm & 7
-
-
-def _load(register: int, value: int) -> str:
-    """MOV of a constant: of 32 bits where that is enough."""
-    if value >> 32:
-        prefix = f"{0x48 | (register > 7):02x}{0xB8 | register & 7:02x}"
-        return prefix + value.to_bytes(8, "little").hex()
-    prefix = "41" if register > 7 else ""
-    return f"{prefix}{0xB8 | register & 7:02x}" + value.to_bytes(4, "little").hex()
-
-
-def _push(register: int) -> str:
-    return f"41{0x50 | register & 7:02x}" if register > 7 else f"{0x50 | register:02x}"
-
-
-def _pop(register: int) -> str:
-    return f"41{0x58 | register & 7:02x}" if register > 7 else f"{0x58 | register:02x}"
