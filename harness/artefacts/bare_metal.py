@@ -26,6 +26,8 @@ from harness.values import Compiler, Program
 #: The subject's folder, and what all its programs stand on.
 SUBJECT = "bare-metal"
 _RUNTIME = "runtime"
+#: The programs that are tests, and the one that plays random sequences.
+TESTS, PLAYER = f"{SUBJECT}/*.c", f"{SUBJECT}/player/player.c"
 _COMPILE_S = 300.0
 
 
@@ -52,15 +54,21 @@ def compile_argv(
 
 
 def build_bare_metal(
-    cc: Compiler, store: Store, progress: Progress, tests: Path = paths.GUEST_TESTS
+    cc: Compiler,
+    store: Store,
+    progress: Progress,
+    tests: Path = paths.GUEST_TESTS,
+    *,
+    pattern: str = TESTS,
 ) -> tuple[Program, ...]:
     """Return the bare-metal programs, compiled unless they are in the store; none may be there.
 
     :param tests: the folder of all subjects.
+    :param pattern: of the sources; headers beside them count.
     :raise UserError: a program's name, the settings or the flags are malformed.
     :raise BuildError: the compiler is missing, or a program does not compile.
     """
-    units = tuple(find_units(tests, f"{SUBJECT}/*.c"))
+    units = tuple(find_units(tests, pattern))
     if not units:
         return ()
     runtime = tests / SUBJECT / _RUNTIME
@@ -72,7 +80,8 @@ def build_bare_metal(
             where=runtime / "flags",
             hint="the runtime's folder has a file `flags` with one option a line",
         ) from error
-    sources = [*(unit.source for unit in units), *sorted(runtime.iterdir())]
+    headers = {path for unit in units for path in unit.source.parent.glob("*.h")}
+    sources = [*(unit.source for unit in units), *sorted(headers), *sorted(runtime.iterdir())]
 
     def build(folder: Path) -> None:
         def compile_one(unit: Unit) -> Captured:

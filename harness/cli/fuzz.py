@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @click.command("fuzz", cls=Command)
 @compared_cells_options
 @click.option(
+    "--bare-metal",
+    is_flag=True,
+    help="Instruction sequences without a kernel, compared with a model of the architecture.",
+)
+@click.option(
     "--seed", type=click.IntRange(0), help="What the scripts are made of  [default: by chance]"
 )
 @click.option(
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How long new scripts are tried; boots count, what is built before does not.",
 )
-@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try no more than N scripts.")
+@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try no more than N.")
 @click.option(
     "--replay",
     multiple=True,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 @out_option("Folder for fuzz.json and the findings  [default: runs/fuzz-TIME-RANDOM]")
 def command(
     request: Request,
+    bare_metal: bool,
     seed: int | None,
     minutes: float,
     scripts: int | None,
@@ -58,11 +64,18 @@ def command(
     Each step says its result, and of each thread the signals, the user interrupts and the flag.
     What differs, what crashes and what a kernel complains of is shrunk and kept for --replay. The
     exit code is 1 if there was anything.
+
+    With --bare-metal: play instruction sequences without a kernel, in each way that QEMU runs code,
+    and compare with what the manual says.
     """
+    seed = secrets.randbelow(1 << 31) if seed is None else seed
+    if bare_metal:
+        from harness.cli.fuzz_bare_metal import fuzz_bare_metal
+
+        return fuzz_bare_metal(request, seed, minutes, scripts, replay, out)
     from harness.campaigns.fuzz.script import read_script
 
     given = [read_script(path) for path in replay]
-    seed = secrets.randbelow(1 << 31) if seed is None else seed
     with shown() as progress, _campaign(request, progress, out) as (campaign, folder):
         report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, scripts)
     folder.end(report.exit_code, reason=f"findings: {len(report.findings)}")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What happens at each instruction boundary, until something ends a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oracle.decode import Done, execute
+from oracle.processor import DB, IF, RF, RSP, TF, Fault, Processor, Unmodelled
+from oracle.uintr import (
+    user_interrupt_deliverable,
+    user_interrupt_delivery,
+    user_interrupt_notification_identification,
+    user_interrupt_notification_processing,
+)
+
+#: The software interrupt that ends a sequence.
+DONE = 0x80
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that went through the IDT to a handler that returns."""
+
+    vector: int
+    rip: int
+    rflags: int
+    rsp: int
+
+
+@dataclass
+class Outcome:
+    """How a sequence ended: the event's vector, error code and CR2, and what came before it."""
+
+    vector: int
+    error: int = 0
+    address: int | None = None
+    #: RFLAGS as the last event stored them.
+    rflags: int = 2
+    events: list[Event] = field(default_factory=list)
+    instructions: int = 0
+
+
+def run(cpu: Processor, limit: int) -> Outcome:
+    """Run until INT 80h or a fault.
+
+    Debug traps and interrupts go to handlers that return at once; interrupts are ended at the
+    local APIC by theirs.
+
+    :param limit: of instructions.
+    :raise Unmodelled: the sequence does not end, or does what is not modelled.
+    """
+    outcome = Outcome(DONE)
+    trapped = False
+    try:
+        while outcome.instructions < limit:
+            if trapped:
+                trapped = False
+                _through_idt(cpu, outcome, DB)
+            if _interrupt(cpu, outcome):
+                continue
+            if user_interrupt_deliverable(cpu):
+                user_interrupt_delivery(cpu)
+                continue
+            outcome.instructions += 1
+            trapped = _instruction(cpu)
+    except Fault as fault:
+        outcome.vector, outcome.error = fault.vector, fault.error
+        outcome.address = fault.address
+        # SDM 3B, "Instruction-breakpoint exception condition": RF is set in a fault's image.
+        outcome.rflags = cpu.rflags | RF
+        return outcome
+    except Done:
+        outcome.rflags = cpu.rflags
+        return outcome
+    raise Unmodelled("it does not end")
+
+
+def _instruction(cpu: Processor) -> bool:
+    """Execute one; return whether it is followed by a trap of a single step."""
+    stepped, shadow = cpu.flag(TF), cpu.sti_shadow
+    # Only what loads it leaves it set (SDM 3B, "RF flag").
+    cpu.set_flag(RF, False)
+    execute(cpu)
+    if shadow:
+        cpu.sti_shadow = False
+    return stepped
+
+
+def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
+    """Take the interrupt with the highest vector, if one can be taken."""
+    if not cpu.apic.irr or not cpu.flag(IF) or cpu.sti_shadow:
+        return False
+    vector = max(cpu.apic.irr)
+    cpu.apic.irr.discard(vector)
+    if user_interrupt_notification_identification(cpu, vector):
+        user_interrupt_notification_processing(cpu)
+    else:
+        _through_idt(cpu, outcome, vector)
+    return True
+
+
+def _through_idt(cpu: Processor, outcome: Outcome, vector: int) -> None:
+    """Enter and leave a handler: IRET ends the shadow of STI."""
+    outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP]))
+    cpu.sti_shadow = False

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""RDMSR and WRMSR of the six MSRs; SDM volume 3A, chapter "User Interrupts"."""
+
+from __future__ import annotations
+
+from oracle.processor import GP, Fault, Processor, Unmodelled, canonical
+
+RR, HANDLER, STACKADJUST, MISC, PD, TT = range(0x985, 0x98B)
+#: A write of a vector sends it to oneself; in x2APIC mode alone (SDM 3A, "SELF IPI register").
+SELF_IPI = 0x83F
+#: The statement about what each takes.
+_BY = {number: f"ENUM-{4 + number - RR}" for number in range(RR, TT + 1)}
+
+
+def rdmsr(cpu: Processor, number: int) -> int:
+    """Return an MSR; CR4.UINTR does not matter (ENUM-11)."""
+    if cpu.cpl:
+        cpu.by("ENUM-3")
+        raise Fault(GP)
+    cpu.by("ENUM-2")
+    match number:
+        case 0x985:
+            return cpu.uirr
+        case 0x986:
+            return cpu.uihandler
+        case 0x987:
+            return cpu.uistackadjust
+        case 0x988:
+            return cpu.uinv << 32 | cpu.uittsz
+        case 0x989:
+            return cpu.upidaddr
+        case 0x98A:
+            return cpu.uitt
+    raise Unmodelled(f"RDMSR {number:#x}")
+
+
+def wrmsr(cpu: Processor, number: int, value: int) -> None:
+    """Write an MSR, or raise #GP for bits that it does not take."""
+    if cpu.cpl:
+        cpu.by("ENUM-3")
+        raise Fault(GP)
+    if number == SELF_IPI:
+        _self_ipi(cpu, value)
+        return
+    if not RR <= number <= TT:
+        raise Unmodelled(f"WRMSR {number:#x}")
+    cpu.by(_BY[number])
+    if refused(cpu, number, value):
+        raise Fault(GP)
+    load(cpu, number, value)
+
+
+def _self_ipi(cpu: Processor, value: int) -> None:
+    if not cpu.apic.x2apic or value >> 8:
+        raise Fault(GP)
+    cpu.apic.fixed(cpu.apic.id, value)
+
+
+def refused(cpu: Processor, number: int, value: int) -> bool:
+    """Return whether an MSR has reserved bits in a value, or wants it canonical and it is not."""
+    if number == RR:
+        return False
+    if number == MISC:
+        return bool(value >> 40)
+    reserved = {PD: 0x3F, TT: 0xE}.get(number, 0)
+    return bool(value & reserved) or not canonical(value, cpu.linear_bits)
+
+
+def load(cpu: Processor, number: int, value: int) -> None:
+    """Change the state that an MSR shows."""
+    match number:
+        case 0x985:
+            cpu.by("DELIVERY-17")
+            cpu.uirr = value
+        case 0x986:
+            cpu.uihandler = value
+        case 0x987:
+            cpu.uistackadjust = value
+        case 0x988:
+            cpu.uinv, cpu.uittsz = value >> 32 & 0xFF, value & 0xFFFFFFFF
+        case 0x989:
+            cpu.upidaddr = value
+        case 0x98A:
+            cpu.uitt = value

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The state of one logical processor in IA-32e mode, and how it faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oracle.memory import Memory
+
+MASK64 = (1 << 64) - 1
+
+CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 10, 11))
+IOPL, NT, RF, AC, ID = 3 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 21
+STATUS = CF | PF | AF | ZF | SF | OF
+
+DB, UD, NM, SS, GP, PAGE = 1, 6, 7, 12, 13, 14
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
+
+
+class Fault(Exception):  # noqa: N818 - the architecture's word
+    """A fault-class exception.
+
+    :param vector: its number.
+    :param error: its error code, 0 for those without one.
+    :param address: what CR2 gets, for a page fault.
+    """
+
+    def __init__(self, vector: int, error: int = 0, address: int | None = None) -> None:
+        super().__init__(vector, error, address)
+        self.vector = vector
+        self.error = error
+        self.address = address
+
+
+class Unmodelled(Exception):  # noqa: N818 - it is no error of anybody
+    """Something happens that this model says nothing about."""
+
+
+def canonical(address: int, bits: int) -> bool:
+    """Return whether bits 63 to ``bits - 1`` of an address are all the same (SDM 1, 3.3.7.1)."""
+    high = address >> (bits - 1)
+    return high in (0, (1 << (65 - bits)) - 1)
+
+
+@dataclass
+class Apic:
+    """The local APIC, as far as fixed interrupts to itself go."""
+
+    id: int = 0
+    x2apic: bool = False
+    #: Requested vectors.
+    irr: set[int] = field(default_factory=set)
+
+    def fixed(self, destination: int, vector: int) -> None:
+        """Take a fixed interrupt in physical mode; others hear of it on a machine with others."""
+        everybody = 0xFFFFFFFF if self.x2apic else 0xFF
+        # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
+        if vector >= 16 and destination in (self.id, everybody):
+            self.irr.add(vector)
+
+
+@dataclass
+class Processor:
+    """One logical processor. 64-bit code; paging with four levels."""
+
+    memory: Memory
+    regs: list[int] = field(default_factory=lambda: [0] * 16)
+    rip: int = 0
+    rflags: int = 2
+    cpl: int = 3
+    apic: Apic = field(default_factory=Apic)
+
+    cr4_uintr: bool = True
+    cr4_smap: bool = False
+    #: What CPUID says: bits of a linear address, and flexible UIRET.
+    linear_bits: int = 57
+    uiret_uif: bool = False
+    #: Bits of a linear address in the paging mode.
+    paging_bits: int = 48
+
+    uif: bool = False
+    uirr: int = 0
+    uihandler: int = 0
+    uistackadjust: int = 0
+    uinv: int = 0
+    uittsz: int = 0
+    upidaddr: int = 0
+    #: IA32_UINTR_TT: the table's address, and in bit 0 whether SENDUIPI is enabled.
+    uitt: int = 0
+
+    #: Whether STI holds interrupts off for one instruction.
+    sti_shadow: bool = False
+    #: Code and stack selectors by their CPL, which are all that IRET is modelled with.
+    selectors: dict[tuple[int, int], int] = field(default_factory=dict)
+    #: Whether the manual leaves open what a fault has left of state component 14 but UINV.
+    component_open: bool = False
+    #: Whether the manual leaves open which byte of an area CR2 names.
+    cr2_open: bool = False
+    #: Statements of the contract that decided something.
+    reached: set[str] = field(default_factory=set)
+    #: Memory that the manual leaves open: address and size.
+    unspecified: list[tuple[int, int]] = field(default_factory=list)
+
+    def by(self, statement: str) -> None:
+        """Note that a statement of the contract has decided something."""
+        self.reached.add(statement)
+
+    def flag(self, mask: int) -> bool:
+        """Return whether a bit of RFLAGS is set."""
+        return bool(self.rflags & mask)
+
+    def set_flag(self, mask: int, value: bool) -> None:
+        """Set or clear bits of RFLAGS."""
+        self.rflags = self.rflags | mask if value else self.rflags & ~mask
+
+    # --- memory --------------------------------------------------------------------------------
+
+    def read(
+        self, address: int, size: int, *, supervisor: bool = False, stack: bool = False
+    ) -> int:
+        """Return what is at a linear address.
+
+        :param supervisor: access with the supervisor's rights, whatever the CPL is.
+        :param stack: raise #SS instead of #GP for an address that is not canonical.
+        """
+        self._check(address, size, stack)
+        self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
+        return self.memory.load(address, size)
+
+    def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
+        """Store a value at a linear address; see :meth:`read`."""
+        self._check(address, size, stack)
+        self._translate(address, size, write=True, user=self.cpl == 3)
+        self.memory.store(address, size, value)
+
+    def fetch(self, address: int) -> int:
+        """Return a byte of code."""
+        self._check(address, 1, stack=False)
+        if bad := self.memory.violation(address, 1, write=False, user=self.cpl == 3):
+            place, present = bad
+            raise Fault(PAGE, 0x10 | (self.cpl == 3) << 2 | present, place)
+        return self.memory.load(address, 1)
+
+    def lock(self, address: int, size: int, *, implicit: bool = False) -> None:
+        """See that the supervisor may read and write; what follows goes to :attr:`memory`.
+
+        :param implicit: RFLAGS.AC waives nothing.
+        """
+        self._check(address, size, stack=False)
+        self._translate(address, size, write=True, user=False, implicit=implicit)
+
+    def _check(self, address: int, size: int, stack: bool) -> None:
+        ends = (address, (address + size - 1) & MASK64)
+        if not all(canonical(end, self.paging_bits) for end in ends):
+            raise Fault(SS if stack else GP)
+
+    def _translate(
+        self, address: int, size: int, *, write: bool, user: bool, implicit: bool = False
+    ) -> None:
+        # SDM 3A, "Determination of access rights": AC waives SMAP for explicit accesses at CPL 0.
+        waived = self.cpl < 3 and self.flag(AC) and not implicit
+        smap = self.cr4_smap and not user and not waived
+        if bad := self.memory.violation(address, size, write=write, user=user, smap=smap):
+            place, present = bad
+            raise Fault(PAGE, user << 2 | write << 1 | present, place)
+
+    # --- the stack -----------------------------------------------------------------------------
+
+    def push(self, value: int) -> None:
+        """Push eight bytes; RSP changes only if they could be stored."""
+        address = (self.regs[RSP] - 8) & MASK64
+        self.write(address, 8, value, stack=True)
+        self.regs[RSP] = address
+
+    def pop(self) -> int:
+        """Pop eight bytes."""
+        value = self.read(self.regs[RSP], 8, stack=True)
+        self.regs[RSP] = (self.regs[RSP] + 8) & MASK64
+        return value

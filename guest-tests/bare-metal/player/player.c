@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Plays random sequences: each has a state of the processor, what some pages hold, and code. It
+ * runs until INT 80h or a fault. Debug traps and interrupts are noted, and it goes on.
+ */
+#include "player.h"
+#include "uintr.h"
+
+#define MSR_XSS 0xda0
+
+bool switch_to_x2apic(void);
+
+static struct player_result *result;
+static u64 rights_now[7];
+static const u8 pages[7] = {
+	PAGE_CODE, PAGE_HANDLER, PAGE_STACK, PAGE_STACK + 1, PAGE_UPID, PAGE_UITT,
+	PAGE_AREA,
+};
+
+static void log_event(const struct regs *regs)
+{
+	struct player_event *event = &result->events[result->event_count];
+
+	if (result->event_count++ < MAX_EVENTS)
+		*event = (struct player_event){ regs->vector, regs->rip, regs->rflags, regs->rsp };
+}
+
+static bool at_trap(struct regs *regs)
+{
+	if (regs->vector != TRAP_DB)
+		return false;
+	log_event(regs);
+	return true;
+}
+
+static void at_irq(struct regs *regs)
+{
+	log_event(regs);
+}
+
+/* All vectors on a stack of their own: that of a sequence is looked at afterwards. */
+static void use_own_stack(void)
+{
+	struct { u16 limit; u64 base; } __attribute__((packed)) idtr;
+	int i;
+
+	asm volatile("sidt %0" : "=m"(idtr));
+	for (i = 0; i < 256; i++)
+		((u8 *)idtr.base)[i * 16 + 4] = 1;
+}
+
+static void copy(void *to, const void *from, u64 words)
+{
+	asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) :: "memory");
+}
+
+static void *end_of(int page, u64 words)
+{
+	return (u8 *)window_memory(page) + PAGE_SIZE - words * 8;
+}
+
+static void lay_out(const struct player_case *from)
+{
+	int i;
+
+	for (i = 0; i < 7; i++) {
+		if (rights_now[i] != from->rights[i])
+			map(pages[i], from->rights[i]);
+		rights_now[i] = from->rights[i];
+	}
+	copy(end_of(PAGE_CODE, CODE_WORDS), from->code, CODE_WORDS);
+	copy(end_of(PAGE_HANDLER, HANDLER_WORDS), from->handler, HANDLER_WORDS);
+	copy(end_of(PAGE_STACK, STACK_WORDS / 2), from->stack, STACK_WORDS);
+	copy(end_of(PAGE_UPID, UPID_WORDS), from->upid, UPID_WORDS);
+	copy(end_of(PAGE_UITT, UITT_WORDS), from->uitt, UITT_WORDS);
+	copy(end_of(PAGE_AREA, AREA_WORDS), from->area, AREA_WORDS);
+	for (i = 1; i < 6; i++)
+		wrmsr(MSR_UINTR_RR + i, from->msrs[i]);
+	if (from->uif)
+		stui();
+	wrmsr(MSR_UINTR_RR, from->msrs[0]);
+	if (from->cr4_smap)
+		set_smap(true);
+	if (!from->cr4_uintr)
+		write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+}
+
+static void look(const struct trap *trap)
+{
+	const struct regs *r = &trap->regs;
+	int i;
+
+	write_cr4(read_cr4() | CR4_UINTR);
+	result->uif = testui();
+	clui();
+	for (i = 0; i < 6; i++)
+		result->msrs[i] = rdmsr(MSR_UINTR_RR + i);
+	result->vector = r->vector;
+	result->error = r->error;
+	result->rip = r->rip;
+	result->level = r->cs & 3;
+	result->rflags = r->rflags;
+	result->cr2 = trap->cr2;
+	copy(result->regs, (u64[]){ r->rax, r->rcx, r->rdx, r->rbx, r->rsp, r->rbp, r->rsi, r->rdi,
+				    r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15 }, 16);
+	for (i = 0; i < 8; i++)
+		result->irr[i / 2] |= (u64)apic_read(APIC_IRR + i * 16) << i % 2 * 32;
+	copy(result->stack, end_of(PAGE_STACK, STACK_WORDS / 2), STACK_WORDS);
+	copy(result->upid, end_of(PAGE_UPID, UPID_WORDS), UPID_WORDS);
+	copy(result->uitt, end_of(PAGE_UITT, UITT_WORDS), UITT_WORDS);
+	copy(result->area, end_of(PAGE_AREA, AREA_WORDS), AREA_WORDS);
+}
+
+/* What is left over is no part of the next one. */
+static void clean_up(void)
+{
+	int i;
+
+	wrmsr(MSR_UINTR_RR, 0);
+	wrmsr(MSR_UINTR_MISC, 0);
+	this_cpu()->on_irq = NULL;
+	for (i = 0; i < 4; i++) {
+		while (result->irr[i]) {
+			take_irqs();
+			result->irr[i] &= result->irr[i] - 1;
+		}
+	}
+	this_cpu()->on_irq = at_irq;
+}
+
+static void play_one(const struct player_case *from)
+{
+	struct trap trap;
+	struct regs regs = {
+		.r15 = from->regs[15], .r14 = from->regs[14], .r13 = from->regs[13],
+		.r12 = from->regs[12], .r11 = from->regs[11], .r10 = from->regs[10],
+		.r9 = from->regs[9], .r8 = from->regs[8], .rdi = from->regs[7],
+		.rsi = from->regs[6], .rbp = from->regs[5], .rsp = from->regs[4],
+		.rbx = from->regs[3], .rdx = from->regs[2], .rcx = from->regs[1],
+		.rax = from->regs[0], .rip = from->rip, .rflags = from->rflags,
+		.cs = from->level ? SEL_UCODE : SEL_KCODE,
+		.ss = from->level ? SEL_UDATA : SEL_KDATA,
+	};
+
+	lay_out(from);
+	try_regs(&trap, &regs);
+	if (from->cr4_smap)
+		set_smap(false);
+	look(&trap);
+}
+
+static void play(void)
+{
+	const struct player_in *in = (void *)PLAYER_IN;
+	const struct player_case *cases = (void *)(PLAYER_IN + PAGE_SIZE);
+	struct player_out *out = (void *)PLAYER_OUT;
+	u64 i, saved[4];
+	u32 a, b, c, d;
+
+	if (in->magic != PLAYER_MAGIC)
+		return;
+	if (in->x2apic)
+		switch_to_x2apic();
+	use_own_stack();
+	cpuid(7, 0, &a, &b, &c, &d);
+	out->la57 = c >> 16 & 1;
+	write_cr4(read_cr4() | CR4_UINTR | CR4_OSXSAVE);
+	wrmsr(MSR_XSS, BIT(14));
+	clui();
+	this_cpu()->mend = at_trap;
+	this_cpu()->on_irq = at_irq;
+	for (i = 0; i < in->count; i++) {
+		result = (struct player_result *)(PLAYER_OUT + PAGE_SIZE) + i;
+		out->begun = i + 1;
+		play_one(&cases[i]);
+		copy(saved, result->irr, 4);
+		clean_up();
+		copy(result->irr, saved, 4);
+		out->ended = i + 1;
+	}
+	outl(0xf4, 0);
+	for (;;)		/* the emulator may take a while to end */
+		asm volatile("cli; hlt");
+}
+
+TESTS(TEST_ANYWHERE(play));

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How random sequences come and what goes back, in words of 64 bits. A file of the host is the
+ * machine's memory; harness/campaigns/bare_fuzz/case.py has the same layout.
+ */
+#ifndef PLAYER_H
+#define PLAYER_H
+
+#include "bare.h"
+
+#define PLAYER_IN	0x4000000UL
+#define PLAYER_OUT	0x6000000UL
+#define PLAYER_MAGIC	0x72657961
+#define MAX_EVENTS	16
+
+/* Pages of the window. What is not named is not mapped. */
+#define PAGE_CODE	2
+#define PAGE_HANDLER	5
+#define PAGE_STACK	8	/* and the next one */
+#define PAGE_UPID	12
+#define PAGE_UITT	15
+#define PAGE_AREA	18
+
+/* Known bytes: the end of a page, and the beginning of the second page of the stack. */
+#define CODE_WORDS	64
+#define HANDLER_WORDS	16
+#define STACK_WORDS	64
+#define UPID_WORDS	16
+#define UITT_WORDS	16
+#define AREA_WORDS	16
+
+struct player_in {
+	u64 magic, count, x2apic;
+};
+
+struct player_case {
+	u64 level;		/* CPL, 0 or 3 */
+	u64 uif, cr4_uintr, cr4_smap;
+	u64 rflags, rip;
+	u64 regs[16];		/* by their numbers in ModRM */
+	u64 msrs[6];		/* from IA32_UINTR_RR on */
+	u64 rights[7];		/* code, handler, stack, stack, UPID, UITT, area of XSAVES */
+	u64 code[CODE_WORDS], handler[HANDLER_WORDS];
+	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
+};
+
+struct player_out {
+	/* Sequences that have begun and ended; and whether addresses can have 57 bits. */
+	u64 begun, ended, la57;
+};
+
+struct player_event {
+	u64 vector, rip, rflags, rsp;
+};
+
+struct player_result {
+	u64 vector, error, rip, level, rflags, cr2;
+	u64 regs[16];
+	u64 msrs[6];
+	u64 uif;
+	u64 irr[4];
+	u64 event_count;
+	struct player_event events[MAX_EVENTS];
+	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
+};
+
+#endif

@@ -1,0 +1,283 @@
+"""The search: cases are made, played in each way, and compared; what fails is shrunk and kept."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from pydantic import ConfigDict, Field
+
+from harness.campaigns.bare_fuzz.batch import Batch, Makes, made_beside
+from harness.campaigns.bare_fuzz.case import Case
+from harness.campaigns.bare_fuzz.compare import Deviation, Difference, differences
+from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
+from harness.campaigns.bare_fuzz.play import Played
+from harness.campaigns.bare_fuzz.shrink import shrink
+from harness.errors import ExitCode, UserError
+from harness.progress import Progress
+from harness.results.summary import write_atomically
+from harness.values import Value
+
+FUZZ_FILE = "fuzz.json"
+KEPT = "finding-{}.json"
+#: Times that a case which failed is played again, by itself.
+AGAIN = 3
+#: The search ends after so many: they are to be looked at first.
+MAX_FINDINGS = 10
+#: Seconds that one failure is shrunk for, at most.
+SHRINK_S = 60.0
+#: Differences that are told of one way.
+_TOLD = 8
+
+Kind = Literal["disagreement", "unsteady", "crash"]
+
+
+class Player(Protocol):
+    """Whoever plays cases."""
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The names of its ways to run."""
+
+    @property
+    def facts(self) -> Facts:
+        """What its CPU says of itself."""
+
+    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
+        """Play them in a way, and return what came of each."""
+
+
+class Finding(Value):
+    """A case that failed; ``finding-N.json`` has the same."""
+
+    #: ``disagreement``: the same every time; ``unsteady``: not when it is played again, alone;
+    #: ``crash``: QEMU hangs or ends in it.
+    kind: Kind
+    #: The case's number, of the report's seed; None if it came from a file.
+    number: int | None
+    #: By the name of a way: what is not as it must be.
+    differences: dict[str, tuple[str, ...]]
+    case: Case
+    steps_before: int
+    file: str
+
+
+class Report(Value):
+    """``fuzz.json``: rewritten as a whole after each batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    seed: int | None
+    ways: tuple[str, ...]
+    cases: int = 0
+    #: Instructions that the model has executed.
+    instructions: int = 0
+    seconds: float = 0.0
+    #: Cases in which a statement of the contract has decided something.
+    reached: dict[str, int] = Field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the command."""
+        return ExitCode.TESTS_FAILED if self.findings else ExitCode.PASSED
+
+
+class _Failure(NamedTuple):
+    """What differs, by the name of a way."""
+
+    by_way: dict[str, list[Difference] | str]
+
+    @property
+    def gist(self) -> tuple[str, ...]:
+        """What failures of the same cause have in common, roughly."""
+        said = next(iter(self.by_way.values()))
+        places = (said,) if isinstance(said, str) else tuple(sorted({one.place for one in said}))
+        return (*self.by_way, *places)
+
+
+class Campaign:
+    """One search, or one replay.
+
+    :param folder: takes :data:`FUZZ_FILE` and a file per finding.
+    :param tell: hears of each finding.
+    :param clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        deviations: Sequence[Deviation],
+        folder: Path,
+        progress: Progress,
+        tell: Callable[[Finding], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._player = player
+        self._deviations = deviations
+        self._folder = folder
+        self._progress = progress
+        self._tell = tell
+        self._clock = clock
+        self._began = clock()
+        self._reached: Counter[str] = Counter()
+        self._report = Report(seed=None, ways=player.ways)
+        self._known: set[tuple[str, ...]] = set()
+
+    def search(
+        self, seed: int, seconds: float, limit: int | None = None, make: Makes = made_beside
+    ) -> Report:
+        """Play the cases of a seed for some time, or until there are enough.
+
+        :raise GuestError: QEMU does not start.
+        """
+        self._report = self._report.model_copy(update={"seed": seed})
+        title = f"fuzz without a kernel, seed {seed}"
+        with self._progress.step(title) as step, make(seed, self._player.facts, limit) as batches:
+            for batch in batches:
+                self._try(batch)
+                report = self._report
+                step.update(
+                    f"{report.cases} sequences, {len(report.findings)} findings", done=self._elapsed
+                )
+                if self._elapsed >= seconds or len(report.findings) >= MAX_FINDINGS:
+                    break
+        return self._report
+
+    def replay(self, cases: Sequence[Case]) -> Report:
+        """Play what was kept, and keep it again if it fails.
+
+        :raise UserError: the model says nothing about one.
+        :raise GuestError: QEMU does not start.
+        """
+        expected = [expect(case, self._player.facts) for case in cases]
+        known = [one for one in expected if one is not None]
+        if len(known) < len(cases):
+            raise UserError(
+                "the model says nothing about this case",
+                where=f"case {expected.index(None) + 1}",
+                hint="it must end, and leave the memory of the player alone",
+            )
+        with self._progress.step("replay"):
+            self._try(Batch(tuple(None for _ in cases), tuple(cases), tuple(known)))
+        return self._report
+
+    @property
+    def _elapsed(self) -> float:
+        return self._clock() - self._began
+
+    def _try(self, batch: Batch) -> None:
+        """Play a batch in each way, and judge what came of it."""
+        failures = self._failures(batch.cases, batch.expected)
+        for one in batch.expected:
+            self._reached.update(one.reached)
+        self._report = self._report.model_copy(
+            update={
+                "cases": self._report.cases + len(batch.cases),
+                "instructions": self._report.instructions
+                + sum(one.instructions for one in batch.expected),
+                "reached": dict(sorted(self._reached.items())),
+            }
+        )
+        for number, case, failure in zip(batch.numbers, batch.cases, failures, strict=True):
+            if failure.by_way and len(self._report.findings) < MAX_FINDINGS:
+                self._judge(number, case, failure)
+        self._write()
+
+    def _failures(
+        self, cases: Sequence[Case], expected: Sequence[Expectation], ways: Sequence[str] = ()
+    ) -> list[_Failure]:
+        """Return, for each case, what differs; in all ways, unless some are named."""
+        ways = ways or self._player.ways
+        with ThreadPoolExecutor(len(ways)) as pool:
+            by_way = list(pool.map(lambda way: self._player.play(way, cases), ways))
+        found = []
+        for of, played in zip(expected, zip(*by_way, strict=True), strict=True):
+            said = (differences(of, one, self._deviations) for one in played)
+            found.append(_Failure({way: one for way, one in zip(ways, said, strict=True) if one}))
+        return found
+
+    # --- what failed -------------------------------------------------------------------------
+
+    def _judge(self, number: int | None, case: Case, failure: _Failure) -> None:
+        """Play again what failed, shrink it if it fails each time, and keep it."""
+        if failure.gist in self._known:
+            return
+        self._known.add(failure.gist)
+        again = [self._alone([case])[0] for _ in range(AGAIN)]
+        if any(one.by_way != failure.by_way for one in again):
+            self._keep("unsteady", number, case, case, failure)
+            return
+        end = self._clock() + SHRINK_S
+        # One way is enough to tell, and the others would take as long again.
+        ways = tuple(failure.by_way)[:1]
+        small = shrink(
+            case,
+            lambda these: [bool(one.by_way) for one in self._alone(these, ways)],
+            lambda: self._clock() < end,
+        )
+        final = self._alone([small])[0]
+        if final.gist in self._known and final.gist != failure.gist:
+            return
+        self._known.add(final.gist)
+        crash = any(isinstance(said, str) for said in final.by_way.values())
+        self._keep("crash" if crash else "disagreement", number, case, small, final)
+
+    def _alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
+        """Return what differs in a few cases; one that the model says nothing about is fine."""
+        expected = [expect(case, self._player.facts) for case in cases]
+        modelled = [
+            (case, one) for case, one in zip(cases, expected, strict=True) if one is not None
+        ]
+        found = iter(
+            self._failures([one for one, _ in modelled], [one for _, one in modelled], ways)
+        )
+        return [_Failure({}) if one is None else next(found) for one in expected]
+
+    def _keep(
+        self, kind: Kind, number: int | None, before: Case, case: Case, failure: _Failure
+    ) -> None:
+        finding = Finding(
+            kind=kind,
+            number=number,
+            differences={
+                way: (said,) if isinstance(said, str) else tuple(map(str, said[:_TOLD]))
+                for way, said in failure.by_way.items()
+            },
+            case=case,
+            steps_before=len(before.code) + len(before.handler),
+            file=KEPT.format(len(self._report.findings) + 1),
+        )
+        write_atomically(self._folder / finding.file, finding.model_dump_json(indent=2) + "\n")
+        self._report = self._report.model_copy(
+            update={"findings": (*self._report.findings, finding)}
+        )
+        self._write()
+        self._tell(finding)
+
+    def _write(self) -> None:
+        self._report = self._report.model_copy(update={"seconds": round(self._elapsed, 1)})
+        text = self._report.model_dump_json(indent=2, by_alias=True)
+        write_atomically(self._folder / FUZZ_FILE, text + "\n")
+
+
+def read_finding(path: Path) -> Case:
+    """Read the case of a finding's file.
+
+    :raise UserError: it cannot be read, or is none.
+    """
+    try:
+        return Finding.model_validate_json(path.read_bytes()).case
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "the case cannot be read",
+            where=path,
+            detail=str(error),
+            hint=f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept",
+        ) from error

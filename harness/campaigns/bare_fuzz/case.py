@@ -1,0 +1,161 @@
+"""A sequence with the state that it starts in, and the words of what is left when it has ended.
+
+``guest-tests/bare-metal/player/player.h`` has the same layout.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from harness.values import Value
+
+MASK64 = (1 << 64) - 1
+PAGE_SIZE = 4096
+#: Where the window of pages is, and the pages in it that a case has.
+WINDOW = 0x80_0000_0000
+CODE_PAGE, HANDLER_PAGE, STACK_PAGE, UPID_PAGE, UITT_PAGE, AREA_PAGE = 2, 5, 8, 12, 15, 18
+PAGES = (CODE_PAGE, HANDLER_PAGE, STACK_PAGE, STACK_PAGE + 1, UPID_PAGE, UITT_PAGE, AREA_PAGE)
+CODE_WORDS, HANDLER_WORDS, STACK_WORDS, UPID_WORDS, UITT_WORDS = 64, 16, 64, 16, 16
+#: Of the area of XSAVES: header and component 14, which begin behind 512 bytes of it.
+AREA_WORDS = 16
+MAX_EVENTS = 16
+
+#: Ends the code and the handler: INT 80h.
+END = bytes.fromhex("cd80")
+#: Before it, so that no flag that it sees depends on the last step.
+NOP = b"\x90"
+FILL = b"\x0f\x0b"
+
+
+def page(number: int) -> int:
+    """Return the address of a page of the window."""
+    return WINDOW + number * PAGE_SIZE
+
+
+def known(number: int, words: int) -> int:
+    """Return where the known bytes at the end of a page begin."""
+    return page(number + 1) - 8 * words
+
+
+CODE = known(CODE_PAGE, CODE_WORDS)
+HANDLER = known(HANDLER_PAGE, HANDLER_WORDS)
+STACK = known(STACK_PAGE, STACK_WORDS // 2)
+UPID = known(UPID_PAGE, UPID_WORDS)
+UITT = known(UITT_PAGE, UITT_WORDS)
+AREA = known(AREA_PAGE, AREA_WORDS) - 512
+
+Hex = Annotated[
+    int,
+    Field(ge=0, le=MASK64),
+    BeforeValidator(lambda value: int(value, 16) if isinstance(value, str) else value),
+    PlainSerializer(hex, when_used="json"),
+]
+Words = Annotated[tuple[Hex, ...], Field(max_length=STACK_WORDS)]
+#: Bytes in hexadecimal, a space, and what they are.
+Step = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+( [\x20-\x7e]*)?$")]
+
+
+class Case(Value):
+    """What a player gets; the values that are written to MSRs are such as they take."""
+
+    level: Literal[0, 3] = 3
+    x2apic: bool = False
+    uif: bool = False
+    cr4_uintr: bool = True
+    cr4_smap: bool = False
+    rflags: Hex = 2
+    #: By their numbers in ModRM.
+    regs: Annotated[tuple[Hex, ...], Field(min_length=16, max_length=16)]
+    #: From IA32_UINTR_RR on.
+    msrs: Annotated[tuple[Hex, ...], Field(min_length=6, max_length=6)]
+    #: P, W and U of :data:`PAGES`.
+    rights: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)]
+    #: Whether the code ends where its page does.
+    page_end: bool = False
+    code: tuple[Step, ...] = ()
+    handler: tuple[Step, ...] = ()
+    #: From their beginning; the rest is 0.
+    stack: Words = ()
+    upid: Words = ()
+    uitt: Words = ()
+    #: From the header on.
+    area: Words = ()
+
+
+def assemble(steps: Sequence[str]) -> bytes:
+    """Return the bytes of steps, with what ends them.
+
+    :raise ValueError: they are too many.
+    """
+    return b"".join(bytes.fromhex(step.split(" ", 1)[0]) for step in steps) + NOP + END
+
+
+def code_blocks(case: Case) -> tuple[int, bytes, bytes]:
+    """Return where a case begins, and the known bytes of the code's and the handler's page.
+
+    :raise ValueError: its steps are too many.
+    """
+    code, handler = assemble(case.code), assemble(case.handler)
+    size, room = 8 * CODE_WORDS, 8 * HANDLER_WORDS
+    if len(code) > size or len(handler) > room:
+        raise ValueError("more steps than a page has room for")
+    if case.page_end:
+        return CODE + size - len(code), code.rjust(size, NOP), handler.ljust(room, NOP)
+    return CODE, code.ljust(size, NOP), handler.ljust(room, NOP)
+
+
+def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
+    return (*words, *(0 for _ in range(count - len(words))))
+
+
+_HEAD = struct.Struct("<6Q16Q6Q7Q")
+_TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
+CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
+
+
+def pack(case: Case) -> bytes:
+    """Return a case as the player reads it."""
+    rip, code, handler = code_blocks(case)
+    head = _HEAD.pack(
+        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap, case.rflags, rip),
+        *case.regs,
+        *case.msrs,
+        *case.rights,
+    )
+    tail = _TAIL.pack(
+        *_padded(case.stack, STACK_WORDS),
+        *_padded(case.upid, UPID_WORDS),
+        *_padded(case.uitt, UITT_WORDS),
+        *_padded(case.area, AREA_WORDS),
+    )
+    return head + code + handler + tail
+
+
+# --- what is left ------------------------------------------------------------------------------
+
+REGISTERS = (
+    *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
+    *(f"r{number}" for number in range(8, 16)),
+)
+MSRS = ("RR", "HANDLER", "STACKADJUST", "MISC", "PD", "TT")
+_EVENT = ("vector", "rip", "rflags", "rsp")
+#: What each word of a result is.
+NAMES = (
+    *("vector", "error", "rip", "cpl", "rflags", "cr2"),
+    *REGISTERS,
+    *MSRS,
+    "uif",
+    *(f"irr[{number}]" for number in range(4)),
+    "events",
+    *(f"event {number} {name}" for number in range(MAX_EVENTS) for name in _EVENT),
+    *(f"stack[{number}]" for number in range(STACK_WORDS)),
+    *(f"upid[{number}]" for number in range(UPID_WORDS)),
+    *(f"uitt[{number}]" for number in range(UITT_WORDS)),
+    *(f"area[{number}]" for number in range(AREA_WORDS)),
+)
+PLACE: Mapping[str, int] = {name: number for number, name in enumerate(NAMES)}
+RESULT = struct.Struct(f"<{len(NAMES)}Q")

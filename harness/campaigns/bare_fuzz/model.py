@@ -1,0 +1,147 @@
+"""What the model of the architecture makes of a case, in the words of a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oracle.machine import Outcome, run
+from oracle.memory import Memory, OutsideError
+from oracle.processor import PAGE, Apic, Processor, Unmodelled
+
+from harness.campaigns.bare_fuzz import case as layout
+from harness.campaigns.bare_fuzz.case import MAX_EVENTS, NAMES, PAGES, PLACE, Case
+
+#: Instructions after which a sequence is taken for one that does not end.
+LIMIT = 300
+#: CS and SS of the player, and their CPL.
+_SELECTORS = {(0x08, 0x10): 0, (0x2B, 0x23): 3}
+#: Vectors that the player has another use for; below 32 are the exceptions.
+_TAKEN = frozenset((*range(32), 0x40, 0x80, 0xFF))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the machine's CPU says of itself."""
+
+    linear_bits: int = 57
+    uiret_uif: bool = False
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What must be left of a case."""
+
+    words: tuple[int, ...]
+    #: Places in ``words`` of which the manual says nothing.
+    open_places: frozenset[int]
+    #: Statements of the contract that decided something.
+    reached: frozenset[str]
+    instructions: int
+    #: Whether an interrupt went through the IDT.
+    interrupted: bool
+
+
+def expect(case: Case, facts: Facts) -> Expectation | None:
+    """Return what must be left, or None for a case of which the model says nothing."""
+    cpu = _processor(case, facts)
+    try:
+        outcome = run(cpu, LIMIT)
+    except (Unmodelled, OutsideError):
+        return None
+    vectors = {event.vector for event in outcome.events} - {1} | cpu.apic.irr
+    if vectors & _TAKEN:
+        return None
+    return Expectation(
+        words=_words(cpu, outcome),
+        open_places=_open_places(cpu, outcome),
+        reached=frozenset(cpu.reached),
+        instructions=outcome.instructions,
+        interrupted=any(event.vector >= 32 for event in outcome.events),
+    )
+
+
+def _processor(case: Case, facts: Facts) -> Processor:
+    rip, code, handler = layout.code_blocks(case)
+    pages = {layout.page(number) // layout.PAGE_SIZE: rights for number, rights in
+             zip(PAGES, case.rights, strict=True)}  # fmt: skip
+    blocks = {
+        layout.CODE: bytearray(code),
+        layout.HANDLER: bytearray(handler),
+        layout.STACK: _block(case.stack, layout.STACK_WORDS),
+        layout.UPID: _block(case.upid, layout.UPID_WORDS),
+        layout.UITT: _block(case.uitt, layout.UITT_WORDS),
+        layout.AREA + 512: _block(case.area, layout.AREA_WORDS),
+    }
+    misc = case.msrs[3]
+    return Processor(
+        memory=Memory(pages, blocks, unknown_below=layout.WINDOW),
+        regs=list(case.regs),
+        rip=rip,
+        rflags=case.rflags,
+        cpl=case.level,
+        apic=Apic(x2apic=case.x2apic),
+        selectors=_SELECTORS,
+        cr4_uintr=case.cr4_uintr,
+        cr4_smap=case.cr4_smap,
+        linear_bits=facts.linear_bits,
+        uiret_uif=facts.uiret_uif,
+        uif=case.uif,
+        uirr=case.msrs[0],
+        uihandler=case.msrs[1],
+        uistackadjust=case.msrs[2],
+        uinv=misc >> 32,
+        uittsz=misc & 0xFFFFFFFF,
+        upidaddr=case.msrs[4],
+        uitt=case.msrs[5],
+    )
+
+
+def _block(words: tuple[int, ...], count: int) -> bytearray:
+    return bytearray(b"".join(word.to_bytes(8, "little") for word in words).ljust(8 * count, b"\0"))
+
+
+def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
+    pending = sum(1 << vector for vector in cpu.apic.irr)
+    events = [0] * 4 * MAX_EVENTS
+    for place, event in enumerate(outcome.events[:MAX_EVENTS]):
+        events[4 * place : 4 * place + 4] = (event.vector, event.rip, event.rflags, event.rsp)
+    blocks = cpu.memory.blocks
+    words = (
+        *(outcome.vector, outcome.error, cpu.rip, cpu.cpl, outcome.rflags),
+        outcome.address or 0,
+        *cpu.regs,
+        *(cpu.uirr, cpu.uihandler, cpu.uistackadjust, cpu.uinv << 32 | cpu.uittsz),
+        *(cpu.upidaddr, cpu.uitt),
+        int(cpu.uif),
+        *(pending >> 64 * place & layout.MASK64 for place in range(4)),
+        len(outcome.events),
+        *events,
+        *memoryview(blocks[layout.STACK]).cast("Q"),
+        *memoryview(blocks[layout.UPID]).cast("Q"),
+        *memoryview(blocks[layout.UITT]).cast("Q"),
+        *memoryview(blocks[layout.AREA + 512]).cast("Q"),
+    )
+    assert len(words) == len(NAMES)
+    return words
+
+
+def _open_places(cpu: Processor, outcome: Outcome) -> frozenset[int]:
+    """Return the places of which nothing is said: CR2 without a page fault, and lost frames."""
+    told = outcome.vector == PAGE and not cpu.cr2_open
+    places = set() if told else {PLACE["cr2"]}
+    if cpu.component_open:
+        places |= {PLACE[name] for name in ("RR", "HANDLER", "STACKADJUST", "PD", "TT", "uif")}
+    blocks = (
+        ("stack", layout.STACK, layout.STACK_WORDS),
+        ("upid", layout.UPID, layout.UPID_WORDS),
+        ("uitt", layout.UITT, layout.UITT_WORDS),
+    )
+    for address, size in cpu.unspecified:
+        for name, start, words in blocks:
+            first = (address - start) // 8
+            places |= {
+                PLACE[f"{name}[{number}]"]
+                for number in range(first, first + size // 8)
+                if 0 <= number < words
+            }
+    return frozenset(places)

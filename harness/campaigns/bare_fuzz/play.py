@@ -1,0 +1,152 @@
+"""Cases in QEMU, in each of its ways to run: many in one start of the machine."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.campaigns.bare_fuzz.case import CASE_SIZE, PAGE_SIZE, RESULT, Case, pack
+from harness.campaigns.bare_fuzz.model import Facts
+from harness.errors import GuestError
+from harness.guest.argv import base_argv, cpu_argument
+from harness.guest.process import Process
+from harness.values import CpuProfile, Emulator
+
+#: QEMU's ways to run code, each of which ends blocks and looks at interrupts elsewhere.
+WAYS: Mapping[str, tuple[str, ...]] = {
+    "multi": ("-accel", "tcg,thread=multi"),
+    "single": ("-accel", "tcg,thread=single"),
+    "one-insn": ("-accel", "tcg,thread=multi,one-insn-per-tb=on"),
+    "icount": ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
+}
+_MIB = 1 << 20
+_MEMORY_MIB = 128
+#: As in ``player.h``.
+_IN, _OUT = 64 * _MIB, 96 * _MIB
+_MAGIC = 0x72657961
+#: Cases that there is room for.
+MAX_CASES = (_OUT - _IN - PAGE_SIZE) // CASE_SIZE
+#: Seconds that a machine may take to start, and for each thousand cases.
+_START_S, _THOUSAND_S = 30.0, 30.0
+#: QEMU's status when the player has come to its end.
+_ENDED = 1
+
+#: The words of a result, or how a machine ended in a case.
+Played = tuple[int, ...] | str
+
+
+class Machine(NamedTuple):
+    """What plays."""
+
+    emulator: Emulator
+    cpu: CpuProfile
+    player: Path
+
+
+def machine_argv(machine: Machine, way: str, memory: Path) -> list[str]:
+    """Return QEMU's command line, with a file as its memory."""
+    return [
+        *base_argv(machine.emulator),
+        *("-machine", "q35,sata=off,smbus=off,memory-backend=ram"),
+        *("-object", f"memory-backend-file,id=ram,size={_MEMORY_MIB}M,mem-path={memory},share=on"),
+        *WAYS[way],
+        *("-cpu", cpu_argument(machine.cpu, knows_uintr=True)),
+        *("-m", f"{_MEMORY_MIB}M"),
+        *("-kernel", str(machine.player)),
+        *("-append", "smp=1 modelled=1"),
+        *("-chardev", "stdio,id=out,signal=off"),
+        *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
+    ]
+
+
+class QemuPlayer:
+    """Plays in starts of QEMU.
+
+    :param ways: names of :data:`WAYS`.
+    :raise GuestError: it does not start.
+    """
+
+    def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
+        self._machine = machine
+        self.ways = tuple(ways)
+        start = self._start(self.ways[0], [], x2apic=False)
+        if start.ending:
+            raise GuestError("the player does not run", detail=start.ending)
+        self.facts = Facts(linear_bits=57 if start.la57 else 48)
+
+    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
+        """Play cases in a way, and return what came of each.
+
+        A case that ends the machine is one of many: the others go to another start.
+
+        :raise GuestError: QEMU does not start.
+        """
+        played: dict[int, Played] = {}
+        for x2apic in (False, True):
+            numbers = [number for number, case in enumerate(cases) if case.x2apic == x2apic]
+            while numbers:
+                these = numbers[:MAX_CASES]
+                start = self._start(way, [pack(cases[number]) for number in these], x2apic=x2apic)
+                results: list[Played] = list(start.results)
+                if len(results) < start.begun:
+                    results.append(start.ending)
+                if not results:
+                    raise GuestError("the player does not run", detail=start.ending)
+                played |= zip(these, results, strict=False)
+                numbers = numbers[len(results) :]
+        return [played[number] for number in range(len(cases))]
+
+    def _start(self, way: str, packed: Sequence[bytes], *, x2apic: bool) -> _Start:
+        with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+            memory = Path(scratch) / "memory"
+            _write_memory(memory, packed, x2apic=x2apic)
+            process = Process(machine_argv(self._machine, way, memory), log=Path(scratch) / "log")
+            try:
+                ending = _ending(process, _START_S + _THOUSAND_S * len(packed) / 1000)
+            finally:
+                process.kill()
+                process.close_streams()
+            return _read_memory(memory, ending)
+
+
+class _Start(NamedTuple):
+    """One start of the machine."""
+
+    results: list[tuple[int, ...]]
+    #: Cases that were begun.
+    begun: int
+    la57: bool
+    #: How it ended before its end.
+    ending: str
+
+
+def _write_memory(memory: Path, packed: Sequence[bytes], *, x2apic: bool) -> None:
+    with memory.open("wb") as file:
+        file.truncate(_MEMORY_MIB * _MIB)
+        file.seek(_IN)
+        file.write(struct.pack("<3Q", _MAGIC, len(packed), x2apic))
+        file.seek(_IN + PAGE_SIZE)
+        file.write(b"".join(packed))
+
+
+def _ending(process: Process, seconds: float) -> str:
+    """Wait for a player's end, and return how it ended before that."""
+    if not process.wait(seconds):
+        return "hangs"
+    if process.returncode == _ENDED:
+        return ""
+    said = process.stderr_text().strip().splitlines()
+    return said[-1] if said else f"QEMU ended with {process.returncode}"
+
+
+def _read_memory(memory: Path, ending: str) -> _Start:
+    with memory.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+        begun, ended, la57 = struct.unpack_from("<3Q", view, _OUT)
+        first = _OUT + PAGE_SIZE
+        results = [RESULT.unpack_from(view, first + RESULT.size * place) for place in range(ended)]
+    return _Start(results, begun, bool(la57), ending)

@@ -1,0 +1,89 @@
+"""A smaller case that still fails: steps taken out, then the state made plain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from harness.campaigns.bare_fuzz import case as layout
+from harness.campaigns.bare_fuzz.case import Case
+
+#: Tells of each case of a few whether it fails, in their order.
+Fails = Callable[[Sequence[Case]], Sequence[bool]]
+
+#: UITT entries and UPIDs that work.
+_UPID = (0xEC << 16, 0)
+_UITT = tuple(word for vector in range(8) for word in (1 | vector << 8, layout.UPID))
+_PLAIN: dict[str, Any] = {
+    "x2apic": False,
+    "uif": False,
+    "cr4_uintr": True,
+    "cr4_smap": False,
+    "level": 3,
+    "rflags": 0x202,
+    "rights": (5, 5, 7, 7, 7, 7, 7),
+    "page_end": False,
+    "stack": (),
+    "upid": _UPID,
+    "uitt": _UITT,
+    "area": (),
+}
+_MSRS = (0, layout.HANDLER, 0, 0xEC << 32 | 7, layout.UPID, layout.UITT | 1)
+_RSP = layout.page(layout.STACK_PAGE + 1)
+
+
+def shrink(case: Case, fails: Fails, in_time: Callable[[], bool]) -> Case:
+    """Return the smallest case that was found to fail.
+
+    :param case: one that fails.
+    :param in_time: whether there is time for more; what was found by its end is as good.
+    """
+    for ways in (_without, _plainer, _without):
+        while in_time():
+            candidates = list(ways(case))
+            verdicts = fails(candidates) if candidates else ()
+            smaller = next(
+                (one for one, bad in zip(candidates, verdicts, strict=True) if bad), None
+            )
+            if smaller is None:
+                break
+            case = smaller
+    return case
+
+
+def _without(case: Case) -> Iterator[Case]:
+    """Give the case without runs of steps, long ones first."""
+    for field in ("code", "handler"):
+        steps: tuple[str, ...] = getattr(case, field)
+        size = len(steps)
+        while size:
+            for start in range(0, len(steps), size):
+                yield _with(case, field, (*steps[:start], *steps[start + size :]))
+            size //= 2
+
+
+def _plainer(case: Case) -> Iterator[Case]:
+    """Give the case with one thing in it that is plainer; none is ever made again."""
+    for field, plain in _PLAIN.items():
+        if getattr(case, field) != plain:
+            yield _with(case, field, plain)
+    for flag in range(32):
+        if case.rflags & ~0x202 & 1 << flag:
+            yield _with(case, "rflags", case.rflags & ~(1 << flag))
+    for place, plain in enumerate(_MSRS):
+        if case.msrs[place] != plain:
+            yield _with(case, "msrs", _put(case.msrs, place, plain))
+    zeros = (*(0,) * 4, _RSP, *(0,) * 11)
+    if case.regs != zeros:
+        yield _with(case, "regs", zeros)
+    for place, plain in enumerate(zeros):
+        if case.regs[place] != plain:
+            yield _with(case, "regs", _put(case.regs, place, plain))
+
+
+def _put(words: tuple[int, ...], place: int, word: int) -> tuple[int, ...]:
+    return (*words[:place], word, *words[place + 1 :])
+
+
+def _with(case: Case, field: str, value: object) -> Case:
+    return case.model_copy(update={field: value})

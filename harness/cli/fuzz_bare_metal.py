@@ -1,0 +1,96 @@
+"""``uintr-harness fuzz --bare-metal``: does the processor do what the manual says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.show import shown
+from harness.errors import UserError
+from harness.lib.text import clean_line
+
+if TYPE_CHECKING:
+    from harness.campaigns.bare_fuzz.campaign import Finding, Report
+    from harness.campaigns.bare_fuzz.play import Machine
+    from harness.progress import Progress
+    from harness.request.request import Request
+
+
+def fuzz_bare_metal(
+    request: Request,
+    seed: int,
+    minutes: float,
+    limit: int | None,
+    replay: tuple[Path, ...],
+    out: Path | None,
+) -> int:
+    """Play random sequences in each way that QEMU runs code, and compare with the model.
+
+    :param limit: of sequences.
+    :return: the exit code.
+    """
+    from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, Campaign, read_finding
+    from harness.campaigns.bare_fuzz.compare import read_deviations
+    from harness.campaigns.bare_fuzz.play import QemuPlayer
+    from harness.results.folder import make_results_folder
+
+    given = [read_finding(path) for path in replay]
+    deviations = read_deviations()
+    with shown() as progress:
+        machine = _machine(request, progress)
+        folder = make_results_folder(out, "fuzz", FUZZ_FILE)
+        campaign = Campaign(QemuPlayer(machine), deviations, folder, progress, _show)
+        report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, limit)
+    _show_totals(report, folder / FUZZ_FILE)
+    return report.exit_code
+
+
+def _machine(request: Request, progress: Progress) -> Machine:
+    """Build what plays, on the one CPU that the request exposes user interrupts with.
+
+    :raise UserError: there is not just one.
+    """
+    from harness.artefacts.bare_metal import PLAYER, build_bare_metal
+    from harness.artefacts.store import Store
+    from harness.campaigns.bare_fuzz.play import Machine
+    from harness.run.prepare import check_cpu, choose_emulator
+
+    plan = request.plan()
+    cpus = list(dict.fromkeys(cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr))
+    if len(cpus) != 1:
+        raise UserError(
+            "the model is of one CPU that has user interrupts",
+            where=", ".join(cpu.name for cpu in cpus) or "--cpu",
+            hint="name one: --cpu exposed",
+        )
+    store = Store.open(progress)
+    emulator = choose_emulator(plan, request.qemu, store, progress)
+    check_cpu(emulator, cpus[0], "tcg")
+    player = build_bare_metal(plan.cells[0].cc, store, progress, pattern=PLAYER)[0].path
+    return Machine(emulator, cpus[0], player)
+
+
+def _show(finding: Finding) -> None:
+    case = finding.case
+    number = "from a file" if finding.number is None else f"number {finding.number}"
+    steps = len(case.code) + len(case.handler)
+    title = f"{finding.kind}: sequence {number}, {steps} of {finding.steps_before} steps"
+    click.secho(title, fg="red", bold=True)
+    for way, said in finding.differences.items():
+        click.echo(f"  {way}: {clean_line('; '.join(said))}")
+    click.echo(f"  at CPL {case.level}, UIF {int(case.uif)}, RFLAGS {case.rflags:#x}:")
+    for name, code in (("code", case.code), ("handler", case.handler)):
+        for step in code:
+            click.echo(f"    {name}: {step.partition(' ')[2] or step}")
+
+
+def _show_totals(report: Report, file: Path) -> None:
+    of = "" if report.seed is None else f" of seed {report.seed}"
+    click.echo(
+        f"{report.cases} sequences{of}, {report.instructions} instructions, in "
+        f"{len(report.ways)} ways: {len(report.findings)} findings in {report.seconds:.0f} s"
+    )
+    click.echo(f"{len(report.reached)} statements of the contract decided something")
+    click.echo(f"results: {file}")

@@ -1,0 +1,90 @@
+"""Random sequences in real QEMUs: the model agrees, and a wrong model is told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from oracle import uintr
+from oracle.processor import ZF, Processor
+
+from harness.artefacts.bare_metal import PLAYER, build_bare_metal
+from harness.artefacts.emulator.choice import build_emulator
+from harness.artefacts.store import Store
+from harness.campaigns.bare_fuzz import play
+from harness.campaigns.bare_fuzz.batch import Batch, make_batch
+from harness.campaigns.bare_fuzz.campaign import Campaign, Finding
+from harness.campaigns.bare_fuzz.compare import differences, read_deviations
+from harness.campaigns.bare_fuzz.model import Facts, expect
+from harness.campaigns.bare_fuzz.play import WAYS, Machine, QemuPlayer
+from harness.progress import Silent
+from harness.request.profiles import load_cpu
+
+pytestmark = pytest.mark.guest
+
+#: Of a search; it ends with its last sequence, long before.
+LIMIT_S = 3000
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    store = Store.open(Silent())
+    emulator = build_emulator(store, Silent())
+    player = build_bare_metal("gcc", store, Silent(), pattern=PLAYER)[0].path
+    return Machine(emulator, load_cpu("exposed"), player)
+
+
+@contextmanager
+def in_this_process(seed: int, facts: Facts, limit: int | None) -> Iterator[Iterator[Batch]]:
+    assert limit is not None
+    yield iter([make_batch(seed, range(limit), facts)])
+
+
+def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> None:
+    campaign = Campaign(QemuPlayer(machine), read_deviations(), tmp_path, Silent(), lambda _: None)
+    report = campaign.search(1, LIMIT_S, 1500)
+    assert report.findings == ()
+    assert report.ways == tuple(WAYS)
+    assert report.cases == 1500
+    assert {"INSN-18", "DELIVERY-14", "NOTIFY-1", "SEND-1", "UIRET-1", "XSAVE-8"} <= set(
+        report.reached
+    )
+
+
+def test_a_model_that_leaves_a_flag_is_told_apart(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = uintr.testui
+
+    def wrong(cpu: Processor) -> None:
+        zero = cpu.flag(ZF)
+        right(cpu)
+        cpu.set_flag(ZF, zero)
+
+    monkeypatch.setattr(uintr, "testui", wrong)
+    told: list[Finding] = []
+    player = QemuPlayer(machine, ["single"])
+    campaign = Campaign(player, read_deviations(), tmp_path, Silent(), told.append)
+    campaign.search(1, LIMIT_S, 200, in_this_process)
+    finding = told[0]
+    assert finding.kind == "disagreement"
+    assert any("testui" in step for step in finding.case.code)
+    assert len(finding.case.code) <= 3
+    assert any("rflags" in said for said in finding.differences["single"])
+
+
+def test_a_sequence_that_does_not_end_takes_no_other_with_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = QemuPlayer(machine, ["single"])
+    batch = make_batch(1, range(2), player.facts)
+    monkeypatch.setattr(play, "_START_S", 8.0)
+    loop = batch.cases[0].model_copy(update={"code": ("ebfe jmp .",), "page_end": False})
+    assert expect(loop, player.facts) is None
+    first, second, third = player.play("single", [batch.cases[0], loop, batch.cases[1]])
+    assert second == "hangs"
+    known = read_deviations()
+    assert differences(batch.expected[0], first, known) == []
+    assert differences(batch.expected[1], third, known) == []

@@ -1,0 +1,362 @@
+"""Cases, their comparison, and the search with a machine that is not there."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import paths
+from harness.campaigns.bare_fuzz.batch import Batch, made_beside, make_batch
+from harness.campaigns.bare_fuzz.campaign import (
+    FUZZ_FILE,
+    MAX_FINDINGS,
+    Campaign,
+    Finding,
+    Report,
+    read_finding,
+)
+from harness.campaigns.bare_fuzz.case import (
+    CASE_SIZE,
+    CODE_WORDS,
+    HANDLER_WORDS,
+    NAMES,
+    PLACE,
+    RESULT,
+    Case,
+    assemble,
+    code_blocks,
+    pack,
+)
+from harness.campaigns.bare_fuzz.compare import (
+    Deviation,
+    Difference,
+    differences,
+    read_deviations,
+)
+from harness.campaigns.bare_fuzz.generate import generate
+from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
+from harness.campaigns.bare_fuzz.play import Played
+from harness.campaigns.bare_fuzz.shrink import shrink
+from harness.cli import invoke
+from harness.errors import ExitCode, UserError
+from harness.progress import Silent
+from harness.results.contract import read_contract
+
+TESTUI = "f30f01ed testui"
+NOPS = ("90 nop",) * 3
+
+
+def plain(*code: str, **state: object) -> Case:
+    """Return a case that the model says something about."""
+    case = generate(1, 1).model_copy(
+        update={
+            "rflags": 2,
+            "uif": False,
+            "level": 3,
+            "code": code,
+            "handler": (),
+            "msrs": (0,) * 6,
+        }
+    )
+    return case.model_copy(update=state)
+
+
+def expected(case: Case) -> Expectation:
+    found = expect(case, Facts())
+    assert found is not None
+    return found
+
+
+# --- cases -------------------------------------------------------------------------------------
+
+
+def test_a_seed_makes_the_same_cases() -> None:
+    assert [generate(7, n) for n in range(20)] == [generate(7, n) for n in range(20)]
+    assert generate(7, 1) != generate(7, 2) != generate(8, 2)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return make_batch(3, range(400), Facts())
+
+
+def test_cases_are_valid_and_read_back_equal(batch: Batch) -> None:
+    for case in batch.cases:
+        assert Case.model_validate_json(case.model_dump_json()) == case
+        assert len(pack(case)) == CASE_SIZE
+
+
+def test_most_numbers_make_a_case_that_the_model_knows(batch: Batch) -> None:
+    assert len(batch.cases) == 400
+    first = sum(expect(generate(3, number), Facts()) is not None for number in range(400))
+    assert first > 300
+
+
+def test_the_cases_reach_each_statement_but_rare_ones(batch: Batch) -> None:
+    reached = frozenset[str]().union(*(one.reached for one in batch.expected))
+    common = {"INSN-18", "UIRET-1", "DELIVERY-14", "SEND-1", "SEND-3", "NOTIFY-1", "ENUM-3"}
+    assert common <= reached
+    assert len(reached) > 40
+
+
+def test_code_ends_where_its_page_does() -> None:
+    rip, code, _ = code_blocks(plain(TESTUI, page_end=True))
+    assert code.endswith(assemble([TESTUI]))
+    assert rip % 4096 == 4096 - len(assemble([TESTUI]))
+
+
+def test_more_code_than_there_is_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="room"):
+        code_blocks(plain(*["90 nop"] * 8 * CODE_WORDS))
+    with pytest.raises(ValueError, match="room"):
+        code_blocks(plain(handler=("90 nop",) * 8 * HANDLER_WORDS))
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc")
+def test_the_player_has_the_same_layout(tmp_path: Path) -> None:
+    tests = paths.GUEST_TESTS / "bare-metal"
+    source = tmp_path / "layout.c"
+    source.write_text(
+        '#include "player.h"\n'
+        f'_Static_assert(sizeof(struct player_case) == {CASE_SIZE}, "case");\n'
+        f'_Static_assert(sizeof(struct player_result) == {RESULT.size}, "result");\n'
+        + "".join(
+            f"_Static_assert(__builtin_offsetof(struct player_result, {field}) == "
+            f'{8 * PLACE[name]}, "{name}");\n'
+            for field, name in (
+                ("cr2", "cr2"),
+                ("regs", "rax"),
+                ("msrs", "RR"),
+                ("uif", "uif"),
+                ("irr", "irr[0]"),
+                ("event_count", "events"),
+                ("events", "event 0 vector"),
+                ("stack", "stack[0]"),
+                ("upid", "upid[0]"),
+                ("uitt", "uitt[0]"),
+                ("area", "area[0]"),
+            )
+        )
+    )
+    done = subprocess.run(
+        ["gcc", "-fsyntax-only", f"-I{tests}/player", f"-I{tests}/runtime", str(source)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_batches_are_made_beside_and_in_order() -> None:
+    with made_beside(3, Facts(), 5) as batches:
+        made = list(batches)
+    assert [one.numbers for one in made] == [(0, 1, 2, 3, 4)]
+    assert made[0].cases == make_batch(3, range(5), Facts()).cases
+
+
+# --- comparing ---------------------------------------------------------------------------------
+
+
+def changed(words: tuple[int, ...], **values: int) -> tuple[int, ...]:
+    places = {PLACE[name]: value for name, value in values.items()}
+    return tuple(places.get(place, word) for place, word in enumerate(words))
+
+
+def test_each_word_counts_but_those_left_open() -> None:
+    of = expected(plain(TESTUI))
+    assert of.open_places == {PLACE["cr2"]}
+    assert differences(of, of.words, ()) == []
+    for name in NAMES:
+        other = changed(of.words, **{name: of.words[PLACE[name]] ^ 1})
+        found = differences(of, other, ())
+        assert not isinstance(found, str)
+        assert [one.place for one in found] == ([] if name == "cr2" else [name])
+
+
+def test_how_a_machine_ended_is_a_difference() -> None:
+    assert differences(expected(plain()), "hangs", ()) == "hangs"
+
+
+def test_a_deviation_excuses_what_it_says_and_no_more() -> None:
+    of = expected(plain(TESTUI))
+    known = Deviation(
+        name="n", manual="m", reason="r", places=("rflags", "stack*"), bits=0x10000, unless=()
+    )
+    assert (
+        differences(of, changed(of.words, rflags=of.words[PLACE["rflags"]] | 0x10000), [known])
+        == []
+    )
+    for other in (
+        changed(of.words, rflags=of.words[PLACE["rflags"]] | 0x10001),
+        changed(of.words, rax=of.words[PLACE["rax"]] ^ 0x10000),
+    ):
+        assert differences(of, other, [known])
+    difference = Difference("rflags", 2, 0x10002)
+    assert known.excuses(difference, of)
+    for narrower in (
+        {"interrupts": True},
+        {"unless": ("INSN-18",)},
+        {"expected": 3},
+        {"actual": 3},
+    ):
+        assert not known.model_copy(update=narrower).excuses(difference, of)
+
+
+def test_the_deviations_name_the_manual_and_places_that_there_are() -> None:
+    statements = {one.id for one in read_contract()}
+    for known in read_deviations():
+        assert known.manual.startswith("SDM ")
+        assert known.reason
+        assert known.bits is not None or known.actual is not None
+        assert set(known.unless) <= statements
+        of = replace(expected(plain()), interrupted=True)
+        differing = (known.expected or 0, known.actual or known.bits or 0)
+        assert any(known.excuses(Difference(name, *differing), of) for name in NAMES)
+
+
+def test_a_malformed_file_of_deviations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "deviations.toml").write_text('[[deviation]]\nname = "x"\n')
+    with pytest.raises(UserError, match="deviations"):
+        read_deviations(tmp_path / "deviations.toml")
+
+
+# --- the search --------------------------------------------------------------------------------
+
+
+class FakePlayer:
+    """Does what the model says, but for cases with a step in them."""
+
+    ways = ("one", "other")
+    facts = Facts()
+
+    def __init__(self, wrong: Callable[[Case, str], Played | None] = lambda *_: None) -> None:
+        self._wrong = wrong
+        self.played = 0
+
+    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
+        self.played += len(cases)
+        return [self._wrong(case, way) or expected(case).words for case in cases]
+
+
+def stays_lazy(case: Case, way: str) -> Played | None:
+    """Leave a wrong RAX where there is TESTUI."""
+    if TESTUI in case.code and way == "other":
+        return changed(expected(case).words, rax=0x1234)
+    return None
+
+
+def search(
+    folder: Path, player: FakePlayer, cases: Sequence[Case]
+) -> tuple[Report, list[Finding], Campaign]:
+    told: list[Finding] = []
+    ticks = itertools.count()
+    campaign = Campaign(
+        player, (), folder, Silent(), told.append, clock=lambda: next(ticks) * 0.001
+    )
+
+    @contextmanager
+    def make(seed: int, facts: Facts, limit: int | None) -> Iterator[Iterator[Batch]]:
+        del seed, limit
+        numbers = tuple(range(len(cases)))
+        yield iter([Batch(numbers, tuple(cases), tuple(expected(case) for case in cases))])
+
+    return campaign.search(1, 1000, make=make), told, campaign
+
+
+def test_nothing_is_found_where_nothing_differs(tmp_path: Path) -> None:
+    cases = [plain(TESTUI), plain()]
+    report, told, _ = search(tmp_path, FakePlayer(), cases)
+    assert (report.cases, report.findings, told, report.exit_code) == (2, (), [], ExitCode.PASSED)
+    assert report.instructions == sum(expected(case).instructions for case in cases)
+    assert report.reached["INSN-18"] == 1
+    assert Report.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
+
+
+def test_what_differs_is_shrunk_and_can_be_played_again(tmp_path: Path) -> None:
+    case = plain(*NOPS, TESTUI, *NOPS, level=0, page_end=True)
+    report, (finding,), campaign = search(tmp_path, FakePlayer(stays_lazy), [plain(), case])
+    assert report.exit_code == ExitCode.TESTS_FAILED
+    assert (finding.kind, finding.number, finding.steps_before) == ("disagreement", 1, 7)
+    assert finding.case.code == (TESTUI,)
+    assert (finding.case.level, finding.case.page_end, finding.case.stack) == (3, False, ())
+    assert finding.differences == {"other": ("rax is 0x1234, not 0x0",)}
+    kept = read_finding(tmp_path / finding.file)
+    assert kept == finding.case
+    again = Campaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
+    assert again.replay([kept]).findings == ()
+    del campaign
+
+
+def test_the_same_failure_is_kept_once(tmp_path: Path) -> None:
+    cases = [plain(*NOPS[:count], TESTUI) for count in range(4)]
+    report, told, _ = search(tmp_path, FakePlayer(stays_lazy), cases)
+    assert len(report.findings) == len(told) == 1
+
+
+def test_a_case_that_ends_the_machine_is_a_crash(tmp_path: Path) -> None:
+    def dies(case: Case, way: str) -> Played | None:
+        return "hangs" if TESTUI in case.code else None
+
+    _, (finding,), _ = search(tmp_path, FakePlayer(dies), [plain(*NOPS, TESTUI)])
+    assert finding.kind == "crash"
+    assert finding.differences == {"one": ("hangs",), "other": ("hangs",)}
+    assert finding.case.code == (TESTUI,)
+
+
+def test_what_does_not_come_again_is_kept_as_it_is(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def once(case: Case, way: str) -> Played | None:
+        seen.append(way)
+        return changed(expected(case).words, rbx=1) if len(seen) == 1 else None
+
+    case = plain(*NOPS, TESTUI)
+    _, (finding,), _ = search(tmp_path, FakePlayer(once), [case])
+    assert finding.kind == "unsteady"
+    assert finding.case == case
+    assert list(finding.differences) == [seen[0]]
+
+
+def test_the_search_ends_after_enough_findings(tmp_path: Path) -> None:
+    def each(case: Case, way: str) -> Played | None:
+        return (
+            changed(expected(case).words, **{f"stack[{case.regs[0]}]": 77})
+            if way == "one"
+            else None
+        )
+
+    cases = [plain("b001 mov", regs=(n, *(0,) * 15)) for n in range(MAX_FINDINGS + 5)]
+    report, _, _ = search(tmp_path, FakePlayer(each), cases)
+    assert len(report.findings) <= MAX_FINDINGS
+
+
+def test_a_case_of_which_nothing_is_known_is_not_replayed(tmp_path: Path) -> None:
+    campaign = Campaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
+    with pytest.raises(UserError, match="says nothing"):
+        campaign.replay([plain("ebfe jmp .")])
+
+
+def test_shrinking_ends_with_the_time() -> None:
+    case = plain(*NOPS, TESTUI)
+    assert shrink(case, lambda these: [True] * len(these), lambda: False) == case
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def test_a_cpu_without_the_feature_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["fuzz", "--bare-metal", "--cpu", "hidden"]) == ExitCode.USAGE
+    assert "has user interrupts" in capsys.readouterr().err
+
+
+def test_what_is_no_finding_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "finding-1.json").write_text("{}")
+    code = invoke(["fuzz", "--bare-metal", "--replay", str(tmp_path / "finding-1.json")])
+    assert code == ExitCode.USAGE
+    assert "cannot be read" in capsys.readouterr().err
