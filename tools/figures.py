@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from harness import paths
 from harness.errors import ExitCode, HarnessError, UserError
+from harness.lib.files import write_atomically
 from harness.report.figures import quantity
 from harness.report.published import BLOCKED, CLAIMS, FAIR, TALK, Claim
 from harness.results.ending import RunInfo
@@ -34,7 +35,7 @@ from harness.results.environment import Environment
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.hostload import disturbed
 from harness.results.outcome import read_outcome
-from harness.results.summary import LatencySummary, Outcome, write_atomically
+from harness.results.summary import LatencySummary, Outcome
 
 PAGE = paths.ROOT / "docs" / "figures.md"
 BEGIN = "<!-- begin: written by python -m tools.figures -->"

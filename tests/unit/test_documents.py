@@ -12,7 +12,7 @@ import pytest
 from harness import names, paths
 from harness.cli import app
 from harness.errors import ExitCode
-from harness.guest.verdict.failure import Verdict
+from harness.guest.verdict.failure import FailureCause
 from harness.request.profiles import load_cpu, load_emulator, load_kernel
 from tools import documents
 
@@ -129,9 +129,9 @@ def test_every_fragment_and_cpu_is_in_its_table() -> None:
         assert f"`{name}`" in table or (f"`{group}-no-…`" in table and f"`{lacking}`" in table)
 
 
-def test_every_verdict_on_a_guest_is_explained() -> None:
-    for verdict in get_args(Verdict):
-        assert f"`{verdict}`" in TEXTS["docs/troubleshooting.md"]
+def test_every_failure_of_a_guest_is_explained() -> None:
+    for cause in get_args(FailureCause):
+        assert f"`{cause}`" in TEXTS["docs/troubleshooting.md"]
 
 
 def test_messages_that_are_explained_are_said_somewhere() -> None:

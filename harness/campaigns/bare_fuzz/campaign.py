@@ -18,8 +18,8 @@ from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.errors import ExitCode, UserError
+from harness.lib.files import write_atomically
 from harness.progress import Progress
-from harness.results.summary import write_atomically
 from harness.values import Value
 
 FUZZ_FILE = "fuzz.json"

@@ -10,7 +10,7 @@ import pytest
 
 from harness import paths
 from harness.errors import UserError
-from harness.results.environment import observe, write_environment
+from harness.results.environment import ENVIRONMENT_FILE, observe
 from harness.results.folder import RunFolder
 from harness.results.latency import read_folder
 from harness.results.records import HostLoad, Recorder
@@ -37,7 +37,7 @@ def a_run(
     cell = prepared_runs.cell("linux-6.12").model_copy(update={"clock": clock})
     run = prepared_runs.prepared(folder, {}, cells=(cell,))
     run.begin(["/somewhere/uintr-harness", "run", "--tree", "/home/me/x", "--out", "a", "-k", "l"])
-    write_environment(run.path, observe({}))
+    observe({}).write(run.path / ENVIRONMENT_FILE)
     samples = run.path / "samples"
     samples.mkdir()
     for name, median in medians.items():
