@@ -4,6 +4,6 @@ from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
-# How long an example takes says what else the host does.
-settings.register_profile("harness", deadline=None)
-settings.load_profile("harness")
+# A host that does something else meanwhile makes no test wrong.
+settings.register_profile("any-host", deadline=None)
+settings.load_profile("any-host")
