@@ -76,7 +76,7 @@ cd /selftests
 while read -r folder name limit; do
     echo; echo "@@ begin $folder/$name"
     (cd "$folder" && exec timeout -s KILL "$limit" "./$name" </dev/null 2>&1)
-    echo; echo "@@ end $folder/$name $?"
+    code=$?; echo; echo "@@ end $folder/$name $code"
 done <list
 echo "@@ done"
 echo o >/proc/sysrq-trigger
