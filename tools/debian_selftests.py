@@ -15,9 +15,9 @@ read by the harness's reader. Each difference must be explained in the file
 TARGETS are those of the tree: Linux 6.12 has ``sigaltstack`` and ``futex/functional``, and no
 ``signal``. ``clone3`` and ``mqueue`` need the host's libcap and libpopt, with their headers.
 
-Under TCG a target takes minutes, and ``mqueue`` is only ended by its deadline. ``--keep`` holds the root file system, the kernel and one console
-log per target; what is there is not made again, so the comparison can be done in pieces with
-``--targets``. It needs root for ``debootstrap``.
+Under TCG a target takes minutes, and ``mqueue`` is only ended by its deadline. ``--keep`` holds the
+root file system, the kernel and one console log per target; what is there is not made again, so the
+comparison can be done in pieces with ``--targets``. It needs root for ``debootstrap``.
 """
 
 from __future__ import annotations

@@ -190,8 +190,9 @@ def complaints(run: RunFolder, good: RunFolder) -> Iterator[str]:
     history = Path(os.environ[CACHE_ENV]) / HISTORY_FILE
     history.unlink(missing_ok=True)
     remember(run, outcome, "2026-01-01T00:00:00Z", Silent())
-    rows = [*read(history, (), 0), *read_programs(history, 0)] if history.exists() else []
-    if any(row.verdict == "passed" for row in rows):
+    verdicts = [row.verdict for row in read(history, (), 0)] if history.exists() else []
+    verdicts += [row.verdict for row in read_programs(history, 0)] if history.exists() else []
+    if "passed" in verdicts:
         yield "history: passed"
 
 
