@@ -12,9 +12,12 @@ model. It runs the same programs there, each in its folder, as the harness does.
 read by the harness's reader. Each difference must be explained in the file
 ``selftests-differences.toml`` beside this one; the exit code is 1 if one is not.
 
-Under TCG a target takes minutes. ``--keep`` holds the root file system, the kernel and one console
-log per target; what is there is not made again, so the comparison can be done in pieces with
-``--targets``. It needs root for ``debootstrap``.
+TARGETS are those of the tree: Linux 6.12 has ``sigaltstack`` and ``futex/functional``, and no
+``signal``. ``clone3`` and ``mqueue`` need the host's libcap and libpopt, with their headers.
+
+Under TCG a target takes minutes, and ``mqueue`` is only ended by its deadline. ``--keep`` holds the
+root file system, the kernel and one console log per target; what is there is not made again, so the
+comparison can be done in pieces with ``--targets``. It needs root for ``debootstrap``.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ cd /selftests
 while read -r folder name limit; do
     echo; echo "@@ begin $folder/$name"
     (cd "$folder" && exec timeout -s KILL "$limit" "./$name" </dev/null 2>&1)
-    echo; echo "@@ end $folder/$name $?"
+    code=$?; echo; echo "@@ end $folder/$name $code"
 done <list
 echo "@@ done"
 echo o >/proc/sysrq-trigger

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -195,6 +197,19 @@ def test_a_debian_console_is_read_by_program() -> None:
         ("kselftest-clone3/b", "first"): "pass",
         ("kselftest-clone3/b", "not here"): "skip",
     }
+
+
+def test_a_debian_guest_tells_how_each_program_ended(tmp_path: Path) -> None:
+    loop = debian_selftests.INIT.partition("cd /selftests\n")[2].partition("echo o >")[0]
+    for name, code in (("good", 0), ("bad", 3), ("late", 0)):
+        path = tmp_path / "t" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{'sleep 60' if name == 'late' else ''}\nexit {code}\n")
+        path.chmod(0o755)
+    (tmp_path / "list").write_text("t good 9\nt bad 9\nt late 1\n")
+    done = subprocess.run(["bash", "-c", loop], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    ends = [line for line in done.stdout.splitlines() if line.startswith("@@ end")]
+    assert ends == ["@@ end t/good 0", "@@ end t/bad 3", "@@ end t/late 137"]
 
 
 def test_a_debian_guest_that_died() -> None:

@@ -150,7 +150,7 @@ def _verdict(
     if not _tested_something(new):
         empty.append(new.run)
     if found.incomplete:
-        return 4, " and ".join([f"incomplete: {'; '.join(found.incomplete)}", *bad])
+        return 4, " and ".join(["; ".join(found.incomplete), *bad])
     if empty:
         return 4, " and ".join([f"nothing ran in {', '.join(empty)}", *bad])
     if bad:
