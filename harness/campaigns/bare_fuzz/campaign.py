@@ -45,7 +45,7 @@ class Player(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What its CPU says of itself."""
+        """Facts about its CPU."""
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
         """Play them in a way, and return what came of each."""
@@ -91,13 +91,13 @@ class Report(Value):
 
 
 class _Failure(NamedTuple):
-    """What differs, by the name of a way."""
+    """The differences of one case, by the name of a way."""
 
     by_way: dict[str, list[Difference] | str]
 
     @property
     def gist(self) -> tuple[str, ...]:
-        """What failures of the same cause have in common, roughly."""
+        """A key that failures of the same cause roughly share."""
         said = next(iter(self.by_way.values()))
         places = (said,) if isinstance(said, str) else tuple(sorted({one.place for one in said}))
         return (*self.by_way, *places)

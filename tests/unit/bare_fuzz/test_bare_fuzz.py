@@ -230,7 +230,7 @@ def test_a_malformed_file_of_deviations_is_refused(tmp_path: Path) -> None:
 
 
 class FakePlayer:
-    """Does what the model says, but for cases with a step in them."""
+    """A player that does what the model says, unless it is told otherwise."""
 
     ways = ("one", "other")
     facts = Facts()
