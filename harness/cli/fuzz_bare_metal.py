@@ -90,7 +90,8 @@ def _show_totals(report: Report, file: Path) -> None:
     of = "" if report.seed is None else f" of seed {report.seed}"
     click.echo(
         f"{report.cases} sequences{of}, {report.instructions} instructions, in "
-        f"{len(report.ways)} ways: {len(report.findings)} findings in {report.seconds:.0f} s"
+        f"{len(report.ways)} ways: {report.failed} fail, {len(report.findings)} findings "
+        f"in {report.seconds:.0f} s"
     )
     click.echo(f"{len(report.reached)} statements of the contract decided something")
     click.echo(f"results: {file}")

@@ -15,8 +15,8 @@ A branch that decides something calls :meth:`~oracle.processor.Processor.by` wit
 ``msrs``           RDMSR and WRMSR
 ``xsave``          state component 14 under XSAVES and XRSTORS
 ``ordinary``       the arithmetic and moves that stand around them
-``instruction``    what is read of an instruction
+``instruction``    the parts of an instruction
 ``decode``         from bytes to these
-``machine``        what happens at each instruction boundary
+``machine``        instruction boundaries
 =================  ==========================================================================
 """

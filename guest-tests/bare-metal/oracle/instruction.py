@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is read of an instruction: prefixes, ModRM, immediates, and registers as operands."""
+"""The parts of an instruction: prefixes, ModRM, immediates, registers as operands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEGMENTS = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65))
 
 @dataclass
 class Instruction:
-    """What has been read of an instruction."""
+    """An instruction, as far as it has been read."""
 
     cpu: Processor
     #: Address of the next byte.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What happens at each instruction boundary, until something ends a sequence."""
+"""Instruction boundaries: what is taken there and in which order, until a sequence ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass
 class Outcome:
-    """How a sequence ended: the event's vector, error code and CR2, and what came before it."""
+    """The end of a sequence: vector, error code and CR2 of the event, and the events before it."""
 
     vector: int
     error: int = 0

@@ -45,7 +45,7 @@ class Player(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What its CPU says of itself."""
+        """Facts about its CPU."""
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
         """Play them in a way, and return what came of each."""
@@ -75,6 +75,8 @@ class Report(Value):
     seed: int | None
     ways: tuple[str, ...]
     cases: int = 0
+    #: Cases that failed; more than there are findings if some fail alike, or time was over.
+    failed: int = 0
     #: Instructions that the model has executed.
     instructions: int = 0
     seconds: float = 0.0
@@ -85,17 +87,17 @@ class Report(Value):
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the command."""
-        return ExitCode.TESTS_FAILED if self.findings else ExitCode.PASSED
+        return ExitCode.TESTS_FAILED if self.failed else ExitCode.PASSED
 
 
 class _Failure(NamedTuple):
-    """What differs, by the name of a way."""
+    """The differences of one case, by the name of a way."""
 
     by_way: dict[str, list[Difference] | str]
 
     @property
     def gist(self) -> tuple[str, ...]:
-        """What failures of the same cause have in common, roughly."""
+        """A key that failures of the same cause roughly share."""
         said = next(iter(self.by_way.values()))
         places = (said,) if isinstance(said, str) else tuple(sorted({one.place for one in said}))
         return (*self.by_way, *places)
@@ -129,6 +131,7 @@ class Campaign:
         self._reached: Counter[str] = Counter()
         self._report = Report(seed=None, ways=player.ways)
         self._known: set[tuple[str, ...]] = set()
+        self._end = float("inf")
 
     def search(
         self, seed: int, seconds: float, limit: int | None = None, make: Makes = made_beside
@@ -138,6 +141,7 @@ class Campaign:
         :raise GuestError: QEMU does not start.
         """
         self._report = self._report.model_copy(update={"seed": seed})
+        self._end = self._began + seconds
         title = f"fuzz without a kernel, seed {seed}"
         with self._progress.step(title) as step, make(seed, self._player.facts, limit) as batches:
             for batch in batches:
@@ -146,7 +150,7 @@ class Campaign:
                 step.update(
                     f"{report.cases} sequences, {len(report.findings)} findings", done=self._elapsed
                 )
-                if self._elapsed >= seconds or len(report.findings) >= MAX_FINDINGS:
+                if not self._goes_on:
                     break
         return self._report
 
@@ -172,6 +176,10 @@ class Campaign:
     def _elapsed(self) -> float:
         return self._clock() - self._began
 
+    @property
+    def _goes_on(self) -> bool:
+        return self._clock() < self._end and len(self._report.findings) < MAX_FINDINGS
+
     def _try(self, batch: Batch) -> None:
         """Play a batch in each way, and judge what came of it."""
         failures = self._failures(batch.cases, batch.expected)
@@ -180,13 +188,15 @@ class Campaign:
         self._report = self._report.model_copy(
             update={
                 "cases": self._report.cases + len(batch.cases),
+                "failed": self._report.failed + sum(bool(one.by_way) for one in failures),
                 "instructions": self._report.instructions
                 + sum(one.instructions for one in batch.expected),
                 "reached": dict(sorted(self._reached.items())),
             }
         )
         for number, case, failure in zip(batch.numbers, batch.cases, failures, strict=True):
-            if failure.by_way and len(self._report.findings) < MAX_FINDINGS:
+            # The first is judged in any case: its batch may have taken all the time.
+            if failure.by_way and (self._goes_on or not self._report.findings):
                 self._judge(number, case, failure)
         self._write()
 

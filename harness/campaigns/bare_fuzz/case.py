@@ -60,7 +60,7 @@ Step = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+( [\x20-\x7e]*)?$")]
 
 
 class Case(Value):
-    """What a player gets; the values that are written to MSRs are such as they take."""
+    """One sequence and its state. The MSRs hold values that WRMSR takes."""
 
     level: Literal[0, 3] = 3
     x2apic: bool = False

@@ -1,4 +1,4 @@
-"""What differs between a machine and the model, without what is understood."""
+"""Differences between a machine and the model, less the known deviations."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def generate(seed: int, number: int, attempt: int = 0) -> Case:
 
 
 class _Generator:
-    """Makes one case."""
+    """A maker of one case."""
 
     def __init__(self, random: Random, x2apic: bool) -> None:
         self._random = random

@@ -1,4 +1,4 @@
-"""What the model of the architecture makes of a case, in the words of a result."""
+"""The expected result of a case, by the model of the architecture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAKEN = frozenset((*range(32), 0x40, 0x80, 0xFF))
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine's CPU says of itself."""
+    """Facts about the CPU of the machine that the model depends on."""
 
     linear_bits: int = 57
     uiret_uif: bool = False
@@ -29,7 +29,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What must be left of a case."""
+    """Expected result of a case."""
 
     words: tuple[int, ...]
     #: Places in ``words`` of which the manual says nothing.

@@ -40,7 +40,7 @@ Played = tuple[int, ...] | str
 
 
 class Machine(NamedTuple):
-    """What plays."""
+    """An emulator, a CPU model, and the player that it boots."""
 
     emulator: Emulator
     cpu: CpuProfile
@@ -65,7 +65,7 @@ def machine_argv(machine: Machine, way: str, memory: Path) -> list[str]:
 
 
 class QemuPlayer:
-    """Plays in starts of QEMU.
+    """A player in QEMU: each batch of cases is one start of the machine.
 
     :param ways: names of :data:`WAYS`.
     :raise GuestError: it does not start.

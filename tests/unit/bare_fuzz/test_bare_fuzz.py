@@ -230,7 +230,7 @@ def test_a_malformed_file_of_deviations_is_refused(tmp_path: Path) -> None:
 
 
 class FakePlayer:
-    """Does what the model says, but for cases with a step in them."""
+    """A player that does what the model says, unless it is told otherwise."""
 
     ways = ("one", "other")
     facts = Facts()
@@ -252,7 +252,7 @@ def stays_lazy(case: Case, way: str) -> Played | None:
 
 
 def search(
-    folder: Path, player: FakePlayer, cases: Sequence[Case]
+    folder: Path, player: FakePlayer, cases: Sequence[Case], seconds: float = 1000
 ) -> tuple[Report, list[Finding], Campaign]:
     told: list[Finding] = []
     ticks = itertools.count()
@@ -266,13 +266,14 @@ def search(
         numbers = tuple(range(len(cases)))
         yield iter([Batch(numbers, tuple(cases), tuple(expected(case) for case in cases))])
 
-    return campaign.search(1, 1000, make=make), told, campaign
+    return campaign.search(1, seconds, make=make), told, campaign
 
 
 def test_nothing_is_found_where_nothing_differs(tmp_path: Path) -> None:
     cases = [plain(TESTUI), plain()]
     report, told, _ = search(tmp_path, FakePlayer(), cases)
     assert (report.cases, report.findings, told, report.exit_code) == (2, (), [], ExitCode.PASSED)
+    assert report.failed == 0
     assert report.instructions == sum(expected(case).instructions for case in cases)
     assert report.reached["INSN-18"] == 1
     assert Report.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
@@ -297,6 +298,16 @@ def test_the_same_failure_is_kept_once(tmp_path: Path) -> None:
     cases = [plain(*NOPS[:count], TESTUI) for count in range(4)]
     report, told, _ = search(tmp_path, FakePlayer(stays_lazy), cases)
     assert len(report.findings) == len(told) == 1
+    assert report.failed == 4
+
+
+def test_after_the_time_failures_are_counted_and_the_first_is_kept(tmp_path: Path) -> None:
+    def each(case: Case, way: str) -> Played | None:
+        return changed(expected(case).words, **{f"stack[{case.regs[0]}]": 77})
+
+    cases = [plain("b001 mov", regs=(n, *(0,) * 15)) for n in range(5)]
+    report, _, _ = search(tmp_path, FakePlayer(each), cases, seconds=0)
+    assert (report.failed, len(report.findings), report.exit_code) == (5, 1, ExitCode.TESTS_FAILED)
 
 
 def test_a_case_that_ends_the_machine_is_a_crash(tmp_path: Path) -> None:
