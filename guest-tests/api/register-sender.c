@@ -124,8 +124,8 @@ static void *receives_on_all(void *arg)
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	for (i = 0; i < UINTR_VECTORS; i++)
 		many->fd[i] = ktap_ok(uintr_create_fd(i, 0));
-	store(&many->ready, true);
-	while (!load(&many->stop))
+	shared_store(&many->ready, true);
+	while (!shared_load(&many->stop))
 		sleep_ms(1);
 	return NULL;
 }
@@ -138,7 +138,7 @@ static void table_full_is_nospc(void)
 
 	for (i = 0; i < UINTR_SENDERS / UINTR_VECTORS + 1; i++) {
 		many[i].thread = thread_start(receives_on_all, &many[i]);
-		ktap_assert(yield_until(load(&many[i].ready)), "no fds");
+		ktap_assert(yield_until(shared_load(&many[i].ready)), "no fds");
 	}
 	for (i = 0; i < UINTR_SENDERS / UINTR_VECTORS; i++) {
 		for (j = 0; j < UINTR_VECTORS; j++, n++) {
@@ -154,7 +154,7 @@ static void table_full_is_nospc(void)
 		   "the freed index is not used again");
 	ktap_fails(uintr_register_sender(many[i].fd[1], 0), ENOSPC);
 	for (i = 0; i < UINTR_SENDERS / UINTR_VECTORS + 1; i++) {
-		store(&many[i].stop, true);
+		shared_store(&many[i].stop, true);
 		thread_join(many[i].thread);
 	}
 }

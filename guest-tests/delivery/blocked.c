@@ -100,7 +100,7 @@ static void in_epoll_wait(void)
 
 static void wake_futex(struct scene *scene)
 {
-	store(&scene->futex, 1);
+	shared_store(&scene->futex, 1);
 	syscall(SYS_futex, &scene->futex, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
@@ -111,7 +111,7 @@ static void in_futex(void)
 	long n = syscall(SYS_futex, &scene.futex, FUTEX_WAIT, 0, NULL, NULL, 0);
 
 	ktap_check(n == 0, "futex gave %ld, %s", n, ktap_errno(errno));
-	ktap_check(load(&scene.futex) == 1, "futex returned before it was woken");
+	ktap_check(shared_load(&scene.futex) == 1, "futex returned before it was woken");
 	scene_end(&scene, thread);
 }
 

@@ -142,7 +142,7 @@ static void *sends_from_outside(void *arg)
 
 	pin_to(1);
 	index = sender_to(outside->fd);
-	while (!load(&outside->ready))
+	while (!shared_load(&outside->ready))
 		sched_yield();
 	for (i = 1; i <= 10; i++) {
 		_senduipi(index);

@@ -35,11 +35,11 @@ static void *disturb(void *arg)
 	unsigned int i;
 
 	for (i = 0; i < scene->times; i++) {
-		unsigned long before = load(&hits);
+		unsigned long before = shared_load(&hits);
 
 		ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
 		_senduipi(index);
-		ktap_assert(yield_until(load(&hits) > before), "the call is not ended");
+		ktap_assert(yield_until(shared_load(&hits) > before), "the call is not ended");
 	}
 	return NULL;
 }
@@ -214,7 +214,7 @@ static void *sends_to_a_parent(void *arg)
 
 	ktap_check(task_reaches(getpid(), scene->receiver, 'D'), "vfork() does not block");
 	_senduipi(sender_to(scene->fd));
-	store(&sent, true);
+	shared_store(&sent, true);
 	return NULL;
 }
 
@@ -232,7 +232,7 @@ static void not_what_a_signal_would_not_end(void)
 	child = vfork();
 	if (!child) {
 		/* It has the parent's memory, and is not the receiver. */
-		if (!yield_until(load(&sent)))
+		if (!yield_until(shared_load(&sent)))
 			_exit(KTAP_EXIT_FAIL);
 		sleep_ms(NEVER_MS);
 		early = hits;
@@ -297,11 +297,11 @@ static void *meet(void *arg)
 	for (i = 1; i <= ROUNDS; i++) {
 		unsigned long spin;
 
-		ktap_assert(yield_until(load(&ready) >= i), "the receiver is stuck");
+		ktap_assert(yield_until(shared_load(&ready) >= i), "the receiver is stuck");
 		for (spin = 0; spin < i % 64 * 32; spin++)
 			__builtin_ia32_pause();
 		_senduipi(index);
-		ktap_assert(yield_until(load(&hits) >= i), "round %lu is missed", i);
+		ktap_assert(yield_until(shared_load(&hits) >= i), "round %lu is missed", i);
 		point->call->let_go_on(&point->scene);
 	}
 	return NULL;
@@ -320,7 +320,7 @@ static void expect_none_missed(const struct call *call)
 	_stui();
 	thread = thread_start(meet, &point);
 	for (i = 1; i <= ROUNDS; i++) {
-		store(&ready, i);
+		shared_store(&ready, i);
 		n = call->block(&point.scene);
 		if (n == -1 && errno == EINTR) {
 			ended++;
@@ -398,7 +398,7 @@ static void *signal_it(void *arg)
 
 	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
 	ktap_ok(syscall(SYS_tgkill, getpid(), scene->receiver, SIGUSR1));
-	ktap_assert(yield_until(load(&signalled)), "no signal");
+	ktap_assert(yield_until(shared_load(&signalled)), "no signal");
 	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "the call is not restarted");
 	ktap_ok(write(scene->pipe[1], "x", 1));
 	return NULL;
@@ -460,10 +460,11 @@ static void *send_and_signal(void *arg)
 	ktap_ok(syscall(SYS_tgkill, getpid(), scene->receiver, SIGUSR1));
 	if (meeting->signal_first)
 		_senduipi(index);
-	ktap_check(!load(&hits) && !load(&signalled), "one was handled before the other was sent");
+	ktap_check(!shared_load(&hits) && !shared_load(&signalled),
+		   "one was handled before the other was sent");
 	ktap_ok(sched_setscheduler(0, SCHED_OTHER, &last));
 	/* For a call that goes on all the same. */
-	yield_until(load(&hits) && load(&signalled));
+	yield_until(shared_load(&hits) && shared_load(&signalled));
 	ktap_ok(write(scene->pipe[1], "x", 1));
 	return NULL;
 }
@@ -506,10 +507,10 @@ static void *holds_the_lock(void *arg)
 	int index = sender_to(scene->fd);
 
 	ktap_ok(syscall(SYS_futex, &pi_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
-	store(&ready, 1);
+	shared_store(&ready, 1);
 	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
 	_senduipi(index);
-	ktap_check(yield_until(load(&hits) == 1), "not delivered");
+	ktap_check(yield_until(shared_load(&hits) == 1), "not delivered");
 	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block again");
 	ktap_ok(syscall(SYS_futex, &pi_lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
 	return NULL;
@@ -524,7 +525,7 @@ static void not_in_a_call_that_signals_do_not_end(void)
 
 	_stui();
 	thread = thread_start(holds_the_lock, &scene);
-	ktap_assert(yield_until(load(&ready)), "nobody holds the lock");
+	ktap_assert(yield_until(shared_load(&ready)), "nobody holds the lock");
 	n = syscall(SYS_futex, &pi_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
 	if (n == -1 && errno == ENOSYS)
 		ktap_skip("the kernel has no such futexes");

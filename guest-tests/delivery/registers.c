@@ -195,7 +195,7 @@ static void *sends_when_ready(void *arg)
 
 	pin_to(from->cpu);
 	index = sender_to(from->fd);
-	while (!load(from->ready))
+	while (!shared_load(from->ready))
 		sched_yield();
 	_senduipi(index);
 	return NULL;
@@ -339,7 +339,7 @@ static void *storms(void *arg)
 
 	pin_to(from->cpu);
 	index = sender_to(from->fd);
-	while (load(from->ready)) {
+	while (shared_load(from->ready)) {
 		_senduipi(index);
 		sched_yield();
 	}
@@ -361,7 +361,7 @@ static void sums_are_right_in_a_storm(void)
 	ktap_check(yield_until(hits > 0), "no interrupt came");
 	for (i = 0; i < 30; i++)
 		ktap_check(series(200000) == expected, "sum %u is wrong", i);
-	store(&held_ready, 0);
+	shared_store(&held_ready, 0);
 	thread_join(thread);
 	ktap_diag("%lu interrupts", hits);
 }

@@ -207,7 +207,7 @@ static void while_it_migrates(void)
 static void *runs_for_cpu(void *arg)
 {
 	pin_to(0);
-	while (!load((bool *)arg))
+	while (!shared_load((bool *)arg))
 		__builtin_ia32_pause();
 	return NULL;
 }
@@ -229,7 +229,7 @@ static void while_it_is_preempted(void)
 		sched_yield();
 		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
 	}
-	store(&stop, true);
+	shared_store(&stop, true);
 	thread_join(rival);
 	sender_stop(&s);
 	ktap_check(hits == 40, "sent 40, handled %lu", hits);
@@ -322,7 +322,7 @@ static void *counts_ticks(void *arg)
 		if (again > a->interrupts)
 			a->interrupts = again;
 	}
-	store(&a->done, true);
+	shared_store(&a->done, true);
 	return NULL;
 }
 
@@ -362,7 +362,7 @@ static void at_once_from(bool kernel)
 	_stui();
 	tsc_per_ms();
 	thread = thread_start(counts_ticks, &a);
-	while (!load(&a.done))
+	while (!shared_load(&a.done))
 		__builtin_ia32_pause();
 	thread_join(thread);
 	if (a.interrupts == AT_ONCE_ENOUGH)
@@ -405,9 +405,9 @@ static void *other_receiver(void *arg)
 	struct other *other = arg;
 
 	ktap_ok(uintr_register_handler(count_elsewhere, 0));
-	store(&other->fd, ktap_ok(uintr_create_fd(0, 0)));
+	shared_store(&other->fd, ktap_ok(uintr_create_fd(0, 0)));
 	_stui();
-	ktap_check(spin_until(load(&other->stop)), "not stopped");
+	ktap_check(spin_until(shared_load(&other->stop)), "not stopped");
 	return NULL;
 }
 
@@ -417,7 +417,7 @@ static void only_to_the_thread_that_registered(void)
 	pthread_t thread = thread_start(other_receiver, &other);
 	int here = sender_to(receiver(0)), there, i;
 
-	ktap_assert(yield_until(load(&other.fd) >= 0), "no fd");
+	ktap_assert(yield_until(shared_load(&other.fd) >= 0), "no fd");
 	there = sender_to(other.fd);
 	_stui();
 	for (i = 1; i <= 20; i++) {
@@ -426,7 +426,7 @@ static void only_to_the_thread_that_registered(void)
 		_senduipi(there);
 		ktap_assert(yield_until(hits_elsewhere >= (unsigned long)i), "lost there");
 	}
-	store(&other.stop, true);
+	shared_store(&other.stop, true);
 	thread_join(thread);
 	ktap_check(hits == 20 && hits_elsewhere == 20, "20 each: %lu here, %lu there",
 		   hits, hits_elsewhere);

@@ -267,7 +267,7 @@ static void restarted_read_in_a_storm(void)
 	for (i = 0; i < 20; i++)
 		sender_ask(&s);
 	ktap_check(read(pipes[0], &byte, 1) == 1, "read: %s", ktap_errno(errno));
-	ktap_check(yield_until(load(&s.sent) == 20), "the sender is stuck");
+	ktap_check(yield_until(shared_load(&s.sent) == 20), "the sender is stuck");
 	sleep_ms(5);
 	before = hits;
 	sender_ask(&s);

@@ -396,11 +396,11 @@ static void *sends_to_32bit(void *arg)
 
 	pin_to(1);
 	index = sender_to(from->fd);
-	ktap_check(yield_until(load(&spin32_in)), "32-bit code does not run");
+	ktap_check(yield_until(shared_load(&spin32_in)), "32-bit code does not run");
 	_senduipi(index);
 	sleep_ms(NEVER_MS);
 	from->early = raw_count;
-	store(&spin32_out, 1);
+	shared_store(&spin32_out, 1);
 	return NULL;
 }
 
@@ -439,7 +439,7 @@ static void *sends_to_32bit_read(void *arg)
 	ktap_check(task_reaches(getpid(), blocked->receiver, 'S'), "32-bit code does not block");
 	_senduipi(index);
 	sleep_ms(NEVER_MS);
-	blocked->from.early = load(&hits);
+	blocked->from.early = shared_load(&hits);
 	ktap_ok(write(blocked->pipe, "x", 1));
 	return NULL;
 }
@@ -475,11 +475,11 @@ static void *sends_and_leaves(void *arg)
 
 	pin_to(1);
 	index = sender_to(fd);
-	ktap_check(yield_until(load(&spin32_in)), "32-bit code does not run");
+	ktap_check(yield_until(shared_load(&spin32_in)), "32-bit code does not run");
 	_senduipi(index);
 	ktap_ok(uintr_disconnect(fd, index));
 	sleep_ms(NEVER_MS);
-	store(&spin32_out, 1);
+	shared_store(&spin32_out, 1);
 	return NULL;
 }
 

@@ -85,7 +85,7 @@ static unsigned int activity(void)
 	unsigned int i, sum = 0;
 
 	for (i = 0; i < worker_count; i++)
-		sum += load(&workers[i].log.count) + load(&workers[i].log.ended) +
+		sum += shared_load(&workers[i].log.count) + shared_load(&workers[i].log.ended) +
 		       workers[i].unblocked;
 	return sum;
 }

@@ -96,14 +96,14 @@ static void op_disconnect(struct worker *w, char **args)
 
 static void op_wait(struct worker *w, char **args)
 {
-	store(&w->in_call, true);
+	shared_store(&w->in_call, true);
 	answer_call(w, uintr_wait(number(args[0])));
 }
 
 static void op_pause(struct worker *w, char **args)
 {
 	(void)args;
-	store(&w->in_call, true);
+	shared_store(&w->in_call, true);
 	answer_call(w, pause());
 }
 
@@ -112,7 +112,7 @@ static void op_read(struct worker *w, char **args)
 	uint64_t value = 0;
 	ssize_t n;
 
-	store(&w->in_call, true);
+	shared_store(&w->in_call, true);
 	n = read(descriptor(args[0]), &value, sizeof(value));
 	if (n < 0)
 		answer_call(w, n);

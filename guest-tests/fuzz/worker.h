@@ -68,7 +68,7 @@ static void await_turn(struct worker *w, unsigned int seen)
 {
 	unsigned int rounds = 0;
 
-	while (load(&w->command) == seen) {
+	while (shared_load(&w->command) == seen) {
 		if (!w->spins)
 			futex_wait(&w->command, seen, 0);
 		else if (++rounds % 20000)
@@ -89,23 +89,23 @@ static void *worker_main(void *arg)
 	own_log = &w->log;
 	sigaltstack(&alternate, NULL);
 	pin_to(w->cpu);
-	store(&w->tid, task_tid());
+	shared_store(&w->tid, task_tid());
 	futex_wake((unsigned int *)&w->tid);
 	for (;;) {
 		await_turn(w, seen);
-		seen = load(&w->command);
+		seen = shared_load(&w->command);
 		if (w->task == TASK_END)
 			return NULL;
 		if (w->task == TASK_RUN) {
 			w->op->run(w, w->args);
-			store(&w->in_call, false);
+			shared_store(&w->in_call, false);
 		} else {
 			/* An interrupt that is on its way to a CPU needs some instructions. */
 			for (i = 0; i < 50; i++)
 				__builtin_ia32_pause();
 			w->uif = _testui();
 		}
-		store(&w->done, seen);
+		shared_store(&w->done, seen);
 		futex_wake(&w->done);
 	}
 }
@@ -129,7 +129,7 @@ static void worker_start(struct worker *w)
 	w->busy = w->unblocked = w->in_call = false;
 	w->log.armed = 0;
 	ktap_assert(!pthread_create(&w->thread, NULL, worker_main, w), "no thread");
-	while (!load(&w->tid))
+	while (!shared_load(&w->tid))
 		futex_wait((unsigned int *)&w->tid, 0, 0);
 	w->stat_fd = worker_file(w, "stat");
 	w->syscall_fd = worker_file(w, "syscall");
@@ -158,7 +158,7 @@ static bool worker_sleeps(const struct worker *w)
 static void worker_ask(struct worker *w, enum task task)
 {
 	w->task = task;
-	store(&w->command, w->command + 1);
+	shared_store(&w->command, w->command + 1);
 	futex_wake(&w->command);
 }
 
@@ -168,9 +168,9 @@ static bool worker_finishes(struct worker *w)
 	bool may_block = w->task == TASK_RUN && w->op->blocks;
 	unsigned int done;
 
-	while ((done = load(&w->done)) != w->command) {
-		if (may_block && load(&w->in_call) && worker_sleeps(w) &&
-		    load(&w->done) != w->command)
+	while ((done = shared_load(&w->done)) != w->command) {
+		if (may_block && shared_load(&w->in_call) && worker_sleeps(w) &&
+		    shared_load(&w->done) != w->command)
 			return false;
 		futex_wait(&w->done, done, may_block ? 50000 : 100000000);
 	}

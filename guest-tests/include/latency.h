@@ -49,8 +49,8 @@ static void latency_pin(unsigned int cpu)
 
 static void latency_meet(int *counter, int count)
 {
-	add(counter, 1);
-	ktap_assert(yield_until(load(counter) == count), "the other side is not there");
+	shared_add(counter, 1);
+	ktap_assert(yield_until(shared_load(counter) == count), "the other side is not there");
 }
 
 static void latency_prepare(int side)
@@ -81,10 +81,10 @@ static void *latency_other(void *arg)
 		unsigned long round;
 
 		for (round = 0; round < LATENCY_MIN; round++) {
-			while (load(&s->offset_round) == round)
+			while (shared_load(&s->offset_round) == round)
 				latency_relax();
 			s->offset_stamp = latency_stamp();
-			store(&s->offset_reply, round + 1);
+			shared_store(&s->offset_reply, round + 1);
 		}
 	}
 	do {
@@ -93,11 +93,11 @@ static void *latency_other(void *arg)
 		if (kind == ONE_WAY)
 			s->arrived_at = latency_own.entered ? latency_own.entered : latency_stamp();
 		/* A sender publishes first: what it has published is, or will be, announced. */
-		received = m->merges ? load(&s->published) : received + n;
+		received = m->merges ? shared_load(&s->published) : received + n;
 		if (kind == PING_PONG)
 			m->send(0);
-		store(&s->received, received);
-	} while (!load(&s->last) || received != load(&s->target));
+		shared_store(&s->received, received);
+	} while (!shared_load(&s->last) || received != shared_load(&s->target));
 	return arg;
 }
 
@@ -117,20 +117,20 @@ static void *latency_crowd(void *arg)
 	number = others > 0 ? number % others : 0;
 	latency_pin(number >= 1 ? number + 1 : number);
 	latency_yields = true;
-	ktap_assert(yield_until(load(&s->opened) == 2), "nobody to send to");
+	ktap_assert(yield_until(shared_load(&s->opened) == 2), "nobody to send to");
 	latency_run.mechanism->connect(1);
 	latency_meet(&s->connected, 1 + latency_run.variant.senders);
-	while (!load(&s->over)) {
-		if (load(&s->burst) == burst) {
+	while (!shared_load(&s->over)) {
+		if (shared_load(&s->burst) == burst) {
 			latency_relax();
 			continue;
 		}
 		burst++;
 		for (i = 0; i < LATENCY_BURST; i++) {
-			add(&s->published, 1);
+			shared_add(&s->published, 1);
 			latency_run.mechanism->send(1);
 		}
-		add(&s->sent, 1);
+		shared_add(&s->sent, 1);
 	}
 	return NULL;
 }
@@ -166,7 +166,7 @@ static void latency_settle(unsigned long sent)
 {
 	enum latency_kind kind = latency_run.variant.kind;
 
-	while (load(&latency_run.shared->received) != sent)
+	while (shared_load(&latency_run.shared->received) != sent)
 		latency_relax();
 	if (latency_blocks() && (kind == ONE_WAY || kind == SENDER))
 		latency_asleep();
@@ -202,15 +202,15 @@ static uint64_t latency_burst(void)
 	unsigned long each = latency_run.variant.senders * LATENCY_BURST, i, end, crowd;
 	uint64_t start;
 
-	end = load(&s->received) + each;
-	crowd = load(&s->sent) + latency_run.variant.senders - 1;
+	end = shared_load(&s->received) + each;
+	crowd = shared_load(&s->sent) + latency_run.variant.senders - 1;
 	start = latency_stamp();
-	add(&s->burst, 1);
+	shared_add(&s->burst, 1);
 	for (i = 0; i < LATENCY_BURST; i++) {
-		add(&s->published, 1);
+		shared_add(&s->published, 1);
 		latency_run.mechanism->send(1);
 	}
-	while (load(&s->received) != end || load(&s->sent) != crowd)
+	while (shared_load(&s->received) != end || shared_load(&s->sent) != crowd)
 		latency_relax();
 	return (latency_stamp() - start) / each;
 }
@@ -225,8 +225,8 @@ static void latency_agree(void)
 	for (round = 1; round <= LATENCY_MIN; round++) {
 		uint64_t before = latency_stamp(), after;
 
-		store(&s->offset_round, round);
-		while (load(&s->offset_reply) != round)
+		shared_store(&s->offset_round, round);
+		while (shared_load(&s->offset_reply) != round)
 			latency_relax();
 		after = latency_stamp();
 		if ((int64_t)(s->offset_stamp - after) > least)
@@ -253,7 +253,7 @@ static unsigned long latency_rounds(uint64_t *samples)
 		     now_ns() - began > LATENCY_MS * 1000000ULL)) {
 			s->target = s->published +
 				    (v->kind == THROUGHPUT ? v->senders * LATENCY_BURST : 1);
-			store(&s->last, true);
+			shared_store(&s->last, true);
 		}
 		samples[rounds++] = v->kind >= SENDER_SELF ? latency_alone() :
 				    v->kind == THROUGHPUT ? latency_burst() : latency_round();
@@ -345,7 +345,7 @@ static void latency_end(const struct latency_others *others)
 
 	if (v->kind >= SENDER_SELF)
 		return;
-	store(&latency_run.shared->over, true);
+	shared_store(&latency_run.shared->over, true);
 	for (i = 1; i < v->senders; i++)
 		thread_join(others->crowd[i]);
 	if (v->flags & PROCESSES)

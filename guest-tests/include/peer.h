@@ -68,11 +68,11 @@ static inline void *sender_thread(void *arg)
 	struct sender *s = arg;
 
 	pin_to(s->cpu);
-	store(&s->index, sender_to(s->fd));
-	while (!load(&s->stop)) {
-		if (load(&s->asked) > s->sent) {
+	shared_store(&s->index, sender_to(s->fd));
+	while (!shared_load(&s->stop)) {
+		if (shared_load(&s->asked) > s->sent) {
 			_senduipi(s->index);
-			add(&s->sent, 1);
+			shared_add(&s->sent, 1);
 		} else {
 			sched_yield();
 		}
@@ -85,25 +85,26 @@ static inline void sender_start(struct sender *s, int fd)
 {
 	*s = (struct sender){ .fd = fd, .cpu = 1, .index = -1 };
 	s->thread = thread_start(sender_thread, s);
-	ktap_assert(yield_until(load(&s->index) >= 0), "the sender did not connect");
+	ktap_assert(yield_until(shared_load(&s->index) >= 0), "the sender did not connect");
 }
 
 /* Have it send once more, without waiting for it: no system call is made. */
 static inline void sender_ask(struct sender *s)
 {
-	add(&s->asked, 1);
+	shared_add(&s->asked, 1);
 }
 
 /* Have it send, and wait until it did. */
 static inline void sender_send(struct sender *s)
 {
 	sender_ask(s);
-	ktap_assert(yield_until(load(&s->sent) == load(&s->asked)), "the sender did not send");
+	ktap_assert(yield_until(shared_load(&s->sent) == shared_load(&s->asked)),
+		    "the sender did not send");
 }
 
 static inline void sender_stop(struct sender *s)
 {
-	store(&s->stop, true);
+	shared_store(&s->stop, true);
 	thread_join(s->thread);
 }
 

@@ -50,7 +50,7 @@ static inline void ring_nop(const struct ring *ring)
 
 	ring->entries[place] = (struct io_uring_sqe){ .opcode = IORING_OP_NOP };
 	array[place] = place;
-	store(tail, *tail + 1);
+	shared_store(tail, *tail + 1);
 	ktap_ok(syscall(SYS_io_uring_enter, ring->fd, 1, 0, 0, NULL, 0));
 }
 
@@ -60,7 +60,7 @@ static inline void ring_see(const struct ring *ring)
 	uint32_t *head = (uint32_t *)(ring->queues + ring->params.cq_off.head);
 	uint32_t *tail = (uint32_t *)(ring->queues + ring->params.cq_off.tail);
 
-	store(head, load(tail));
+	shared_store(head, shared_load(tail));
 }
 
 /* Wait for a completion, with these signals blocked unless NULL; gives what the call gave. */

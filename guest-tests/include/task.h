@@ -81,9 +81,9 @@ static inline uint64_t tsc_per_ms(void)
 		sched_yield();							\
 	yield_ok; })
 
-#define load(p)		__atomic_load_n((p), __ATOMIC_SEQ_CST)
-#define store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
-#define add(p, v)	__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
+#define shared_load(p)		__atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define shared_store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+#define shared_add(p, v)	__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
 
 /* The CPUs that this program was started with; threads inherit what pin_to() leaves of them. */
 static inline const cpu_set_t *cpus(void)

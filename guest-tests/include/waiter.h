@@ -23,7 +23,7 @@ static void *waiter_waits(void *arg)
 
 	waiter->fd = receiver_with(0, UINTR_WAKES);
 	_stui();
-	store(&waiter->tid, task_tid());
+	shared_store(&waiter->tid, task_tid());
 	ktap_fails(uintr_wait(0), EINTR);
 	return NULL;
 }
@@ -32,7 +32,7 @@ static void *waiter_waits(void *arg)
 static inline void waiter_start(struct waiter *waiter)
 {
 	waiter->thread = thread_start(waiter_waits, waiter);
-	ktap_assert(yield_until(load(&waiter->tid)), "no waiter");
+	ktap_assert(yield_until(shared_load(&waiter->tid)), "no waiter");
 	ktap_check(task_reaches(getpid(), waiter->tid, 'S'), "does not block");
 }
 

@@ -263,7 +263,7 @@ static bool storm_over;
 static void *storm(void *arg)
 {
 	(void)arg;
-	while (!load(&storm_over))
+	while (!shared_load(&storm_over))
 		signal_event(storm_event);
 	return NULL;
 }
@@ -284,7 +284,7 @@ static void comes_and_goes_in_a_storm(void)
 		ktap_assert(yield_until(hits > before), "attached, and nothing arrives");
 		ktap_ok(ioctl(fd, UINTR_FD_ATTACH, -1));
 	}
-	store(&storm_over, true);
+	shared_store(&storm_over, true);
 	thread_join(thread);
 	expect_none();
 }

@@ -35,14 +35,14 @@ static void nothing(int side)
 
 static void send_to(int to)
 {
-	add(&words[to].value, 1);
+	shared_add(&words[to].value, 1);
 	ktap_assert(futex(&words[to].value, FUTEX_WAKE, 1) >= 0, "FUTEX_WAKE: %s",
 		    ktap_errno(errno));
 }
 
 static unsigned long poll_side(int side)
 {
-	uint32_t value = load(&words[side].value), fresh = value - taken;
+	uint32_t value = shared_load(&words[side].value), fresh = value - taken;
 
 	taken = value;
 	return fresh;

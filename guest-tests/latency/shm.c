@@ -23,12 +23,12 @@ static void nothing(int side)
 
 static void send_to(int to)
 {
-	add(&words[to].value, 1);
+	shared_add(&words[to].value, 1);
 }
 
 static unsigned long poll_side(int side)
 {
-	unsigned long value = load(&words[side].value), fresh = value - taken;
+	unsigned long value = shared_load(&words[side].value), fresh = value - taken;
 
 	taken = value;
 	return fresh;

@@ -42,10 +42,10 @@ static void *remote_sender(void *arg)
 
 	r->tid = task_tid();
 	r->index = sender_to(r->fd);
-	store(&r->done, 1);
+	shared_store(&r->done, 1);
 	for (;;) {
-		ktap_assert(yield_until(load(&r->step)), "the sender was left alone");
-		switch (load(&r->step)) {
+		ktap_assert(yield_until(shared_load(&r->step)), "the sender was left alone");
+		switch (shared_load(&r->step)) {
 		case 1:
 			r->sig = senduipi_signal(r->index);
 			break;
@@ -55,8 +55,8 @@ static void *remote_sender(void *arg)
 		default:
 			return NULL;
 		}
-		store(&r->step, 0);
-		add(&r->done, 1);
+		shared_store(&r->step, 0);
+		shared_add(&r->done, 1);
 	}
 }
 
@@ -66,22 +66,22 @@ static pthread_t remote_start(struct remote *r, int fd)
 
 	*r = (struct remote){ .fd = fd };
 	thread = thread_start(remote_sender, r);
-	ktap_assert(yield_until(load(&r->done) == 1), "the sender did not connect");
+	ktap_assert(yield_until(shared_load(&r->done) == 1), "the sender did not connect");
 	return thread;
 }
 
 static int remote_do(struct remote *r, int step)
 {
-	int done = load(&r->done);
+	int done = shared_load(&r->done);
 
-	store(&r->step, step);
-	ktap_assert(yield_until(load(&r->done) == done + 1), "the sender does not answer");
+	shared_store(&r->step, step);
+	ktap_assert(yield_until(shared_load(&r->done) == done + 1), "the sender does not answer");
 	return r->sig;
 }
 
 static void remote_end(struct remote *r, pthread_t thread)
 {
-	store(&r->step, 3);
+	shared_store(&r->step, 3);
 	thread_join(thread);
 }
 
@@ -341,8 +341,8 @@ static void *receives_for_a_while(void *arg)
 	t->tid = task_tid();
 	if (!t->masked)
 		_stui();
-	store(&t->fd, fd);
-	ktap_assert(yield_until(load(&t->stop)), "left alone");
+	shared_store(&t->fd, fd);
+	ktap_assert(yield_until(shared_load(&t->stop)), "left alone");
 	return NULL;
 }
 
@@ -350,7 +350,7 @@ static pthread_t thread_receiver_start(struct thread_receiver *t)
 {
 	pthread_t thread = thread_start(receives_for_a_while, t);
 
-	ktap_assert(yield_until(load(&t->fd) >= 0), "no fd");
+	ktap_assert(yield_until(shared_load(&t->fd) >= 0), "no fd");
 	return thread;
 }
 
@@ -362,7 +362,7 @@ static void sender_outlives_receiver_thread(void)
 
 	_senduipi(index);
 	ktap_check(yield_until(hits == 1), "not delivered");
-	store(&t.stop, true);
+	shared_store(&t.stop, true);
 	thread_join(thread);
 	thread_vanishes(t.tid);
 	for (i = 0; i < 100; i++)
@@ -381,7 +381,7 @@ static void receiver_thread_exits_with_one_pending(void)
 	int index = sender_to(t.fd);
 
 	_senduipi(index);
-	store(&t.stop, true);
+	shared_store(&t.stop, true);
 	thread_join(thread);
 	thread_vanishes(t.tid);
 	ktap_check(hits == 0, "delivered with UIF clear");

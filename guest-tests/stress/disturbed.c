@@ -47,9 +47,9 @@ static void *receives(void *arg)
 	mine = pair;
 	ktap_ok(uintr_register_handler(answer, pair == &scene->pairs[WAITS] ? UINTR_WAKES : 0));
 	pair->fd = ktap_ok(uintr_create_fd(3, 0));
-	store(&pair->receiver, task_tid());
+	shared_store(&pair->receiver, task_tid());
 	_stui();
-	while (!load(&scene->stop)) {
+	while (!shared_load(&scene->stop)) {
 		if (pair == &scene->pairs[WAITS])
 			wait_while(&pair->handled, pair->handled);
 		else
@@ -63,13 +63,13 @@ static void *sends(void *arg)
 	struct pair *pair = arg;
 	int index;
 
-	ktap_assert(yield_until(load(&pair->receiver)), "no receiver");
+	ktap_assert(yield_until(shared_load(&pair->receiver)), "no receiver");
 	index = ktap_ok(uintr_register_sender(pair->fd, 0));
-	store(&pair->sender, task_tid());
-	while (!load(&scene->stop)) {
+	shared_store(&pair->sender, task_tid());
+	while (!shared_load(&scene->stop)) {
 		pair->sent++;
 		_senduipi(index);
-		while (pair->handled != pair->sent && !load(&scene->stop))
+		while (pair->handled != pair->sent && !shared_load(&scene->stop))
 			sched_yield();
 	}
 	/* So that a receiver that waits sees the end. */
@@ -130,7 +130,7 @@ static bool all_are_there(void)
 	int i;
 
 	for (i = 0; i < PAIRS; i++)
-		if (!load(&scene->pairs[i].sender))
+		if (!shared_load(&scene->pairs[i].sender))
 			return false;
 	return true;
 }
@@ -152,7 +152,7 @@ static void disturb(void (*fn)(pid_t child, unsigned long round))
 		fn(child, round++);
 	check_progress("afterwards");
 	ktap_check(!scene->faults, "%lu of %lu disturbances failed", scene->faults, round);
-	store(&scene->stop, true);
+	shared_store(&scene->stop, true);
 	child_passes(child);
 }
 

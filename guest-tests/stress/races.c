@@ -26,7 +26,7 @@ static void shoot_until_over(void *arg)
 {
 	uint64_t index = (uint64_t)arg;
 
-	while (!load(&race_over)) {
+	while (!shared_load(&race_over)) {
 		_senduipi(index);
 		shots++;
 	}
@@ -36,8 +36,8 @@ static void *reconnects(void *arg)
 {
 	(void)arg;
 	pin_to(1);
-	while (!load(&race_over)) {
-		int index = uintr_register_sender(load(&shared_fd), 0);
+	while (!shared_load(&race_over)) {
+		int index = uintr_register_sender(shared_load(&shared_fd), 0);
 		struct fault fault;
 
 		if (index < 0) {
@@ -58,7 +58,7 @@ static void *reconnects(void *arg)
 
 static void end_race(pthread_t thread, uint64_t rounds)
 {
-	store(&race_over, true);
+	shared_store(&race_over, true);
 	thread_join(thread);
 	ktap_diag("%lu rounds, %lu connections, %lu cut, %lu sent, %lu handled", rounds,
 		  connects_n, faults, shots, hits);
@@ -89,7 +89,7 @@ static void close_while_sending(void)
 	while (until(start)) {
 		int fd = ktap_ok(uintr_create_fd(rounds % 62, 0));
 
-		store(&shared_fd, fd);
+		shared_store(&shared_fd, fd);
 		if (rounds++ % 4)
 			sched_yield();
 		else
@@ -112,14 +112,14 @@ static void closed_while_sending_is_closed(void)
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	thread = thread_start(reconnects, NULL);
 	for (; until(start); rounds++) {
-		before = load(&connects_n);
+		before = shared_load(&connects_n);
 		fd = ktap_ok(uintr_create_fd(5, 0));
-		store(&shared_fd, fd);
-		ktap_assert(yield_until(load(&connects_n) > before), "nobody connects");
+		shared_store(&shared_fd, fd);
+		ktap_assert(yield_until(shared_load(&connects_n) > before), "nobody connects");
 		for (i = rounds % 64; i; i--)
 			__builtin_ia32_pause();
 		/* Before the close, so that nobody takes the next fd for this one. */
-		store(&shared_fd, -1);
+		shared_store(&shared_fd, -1);
 		close(fd);
 		fd = ktap_ok(uintr_create_fd(5, 0));
 		_stui();
@@ -144,7 +144,7 @@ static void unregister_while_sending(void)
 	while (until(start)) {
 		int fd = receiver(rounds % 62);
 
-		store(&shared_fd, fd);
+		shared_store(&shared_fd, fd);
 		sleep_ms(rounds++ % 2);
 		ktap_ok(uintr_unregister_handler(0));
 		if (rounds % 3 == 0)
@@ -160,7 +160,7 @@ static void *short_life(void *arg)
 	int fd = receiver((uintptr_t)arg % 62);
 
 	_stui();
-	store(&shared_fd, fd);
+	shared_store(&shared_fd, fd);
 	sched_yield();
 	if ((uintptr_t)arg % 3 == 0)
 		sleep_ms(1);
@@ -259,7 +259,7 @@ static void receiver_forks_while_sending(void)
 	pin_to(0);
 	fd = receiver(0);
 	_stui();
-	store(&shared_fd, fd);
+	shared_store(&shared_fd, fd);
 	thread = thread_start(reconnects, NULL);
 	while (until(start)) {
 		pid_t pid = child_start(nothing, NULL);
@@ -270,7 +270,7 @@ static void receiver_forks_while_sending(void)
 		ktap_check(WIFEXITED(status) && !WEXITSTATUS(status), "wait status 0x%x", status);
 		rounds++;
 	}
-	store(&race_over, true);
+	shared_store(&race_over, true);
 	thread_join(thread);
 	ktap_diag("%lu forks, %lu sent, %lu handled", rounds, shots, hits);
 	ktap_check(hits <= shots + 1, "%lu handled of %lu sent", hits, shots);

@@ -34,9 +34,9 @@ static void *shoots(void *arg)
 
 	pin_to(cannon->cpu);
 	index = sender_to(cannon->fd);
-	while (!load(&fire))
+	while (!shared_load(&fire))
 		sched_yield();
-	while (!load(&cease)) {
+	while (!shared_load(&cease)) {
 		_senduipi(index);
 		cannon->sent++;
 		if (cannon->gently)
@@ -67,12 +67,12 @@ static void storm(unsigned int senders, bool same_vector, bool gently, bool call
 		cannons[i].thread = thread_start(shoots, &cannons[i]);
 	}
 	_stui();
-	store(&fire, true);
+	shared_store(&fire, true);
 	start = now_ns();
 	while (now_ns() - start < STORM_MS * 1000000ULL)
 		if (calls)
 			getppid();
-	store(&cease, true);
+	shared_store(&cease, true);
 	for (i = 0; i < senders; i++) {
 		thread_join(cannons[i].thread);
 		sent += cannons[i].sent;
@@ -138,7 +138,7 @@ static void *sends_what_was_answered(void *arg)
 	while (all < ENOUGH && now_ns() - start < PING_PONG_MS * 1000000ULL) {
 		before = all;
 		for (i = 0; i < VOLLEY; i++) {
-			if (load(&hits_of[i]) != volley->sent[i])
+			if (shared_load(&hits_of[i]) != volley->sent[i])
 				continue;
 			volley->sent[i]++;
 			_senduipi(index[i]);
@@ -148,9 +148,10 @@ static void *sends_what_was_answered(void *arg)
 			sched_yield();
 	}
 	for (i = 0; i < VOLLEY; i++)
-		ktap_check(yield_until(load(&hits_of[i]) == volley->sent[i]),
-			   "vector %u: %lu handled of %lu", i, load(&hits_of[i]), volley->sent[i]);
-	store(&volley->over, true);
+		ktap_check(yield_until(shared_load(&hits_of[i]) == volley->sent[i]),
+			   "vector %u: %lu handled of %lu", i, shared_load(&hits_of[i]),
+			   volley->sent[i]);
+	shared_store(&volley->over, true);
 	return NULL;
 }
 
@@ -172,7 +173,7 @@ static void each_vector_is_answered(void)
 	_stui();
 	thread = thread_start(sends_what_was_answered, &volley);
 	/* Not in the kernel, on the way out of which it would find what it was not told of. */
-	while (!load(&volley.over))
+	while (!shared_load(&volley.over))
 		__builtin_ia32_pause();
 	thread_join(thread);
 	for (i = 0; i < VOLLEY; i++)
@@ -203,15 +204,15 @@ static void *plays(void *arg)
 
 	pin_to(p->cpu);
 	register_side(p->self);
-	store(&p->fd, ktap_ok(uintr_create_fd(0, 0)));
-	ktap_assert(yield_until(load(&other->fd) >= 0), "no fd");
+	shared_store(&p->fd, ktap_ok(uintr_create_fd(0, 0)));
+	ktap_assert(yield_until(shared_load(&other->fd) >= 0), "no fd");
 	index = sender_to(other->fd);
 	_stui();
-	for (i = 0; i <= load(&last_round); i++) {
+	for (i = 0; i <= shared_load(&last_round); i++) {
 		if (!p->self) {
 			/* A slow machine makes fewer. */
 			if (now_ns() > deadline)
-				store(&last_round, i);
+				shared_store(&last_round, i);
 			_senduipi(index);
 		}
 		while (arrived[p->self] == i) {
@@ -228,7 +229,7 @@ static void *plays(void *arg)
 			_senduipi(index);
 	}
 	/* Stay until the other is done: a receiver that is gone takes no part. */
-	ktap_assert(yield_until(load(&arrived[!p->self]) == load(&last_round) + 1),
+	ktap_assert(yield_until(shared_load(&arrived[!p->self]) == shared_load(&last_round) + 1),
 		    "the other is stuck");
 	return NULL;
 }
@@ -300,8 +301,8 @@ static void *answers_each_round(void *arg)
 
 	pin_to(cannon->cpu);
 	index = sender_to(cannon->fd);
-	while (!load(&cease)) {
-		now = load(&round_begun);
+	while (!shared_load(&cease)) {
+		now = shared_load(&round_begun);
 		if (now == seen)
 			continue;
 		seen = now;
@@ -327,16 +328,16 @@ static void sent_while_the_flag_is_being_set(void)
 	cannon.thread = thread_start(answers_each_round, &cannon);
 	start = now_ns();
 	for (round = 1; now_ns() - start < STORM_MS * 1000000ULL; round++) {
-		store(&round_begun, round);
+		shared_store(&round_begun, round);
 		for (delay = 0; delay < round % 4096; delay++)
 			;
 		_stui();
-		late += load(&hits) < round;
-		ktap_assert(spin_until(load(&hits) == round), "round %lu: the interrupt is lost",
+		late += shared_load(&hits) < round;
+		ktap_assert(spin_until(shared_load(&hits) == round), "round %lu: the interrupt is lost",
 			    round);
 		_clui();
 	}
-	store(&cease, true);
+	shared_store(&cease, true);
 	thread_join(cannon.thread);
 	ktap_diag("%lu rounds, %lu came after the flag was set", round - 1, late);
 }
