@@ -100,6 +100,7 @@ class _Generator:
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
             cr4_smap=self._smap,
+            pending=self._pending(),
             rflags=self._rflags(),
             regs=tuple(regs),
             msrs=self._msrs(),
@@ -118,6 +119,10 @@ class _Generator:
         for _ in range(8):
             words[self._random.randrange(layout.STACK_WORDS)] = self._pick(*_VALUES)
         return tuple(words)
+
+    def _pending(self) -> tuple[int, ...]:
+        legal = [vector for vector in _VECTORS if vector >= 16]
+        return tuple(self._pick(*legal) for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rflags(self) -> int:
         flags = 2 | sum(flag for flag in _STATUS if self._chance(0.4))
