@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from harness.errors import UserError
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.bare_fuzz.campaign import Finding, Report
+    from harness.campaigns.bare_fuzz.campaign import Finding, SequencesReport
     from harness.campaigns.bare_fuzz.play import Machine
     from harness.progress import Progress
     from harness.request.request import Request
@@ -34,16 +35,20 @@ def fuzz_bare_metal(
     from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, Campaign, read_finding
     from harness.campaigns.bare_fuzz.compare import read_deviations
     from harness.campaigns.bare_fuzz.play import QemuPlayer
-    from harness.results.folder import make_results_folder
+    from harness.results.folder import RunFolder, make_results_folder
+    from harness.run.engine import errors_noted
 
     given = [read_finding(path) for path in replay]
     deviations = read_deviations()
     with shown() as progress:
         machine = _machine(request, progress)
-        folder = make_results_folder(out, "fuzz", FUZZ_FILE)
-        campaign = Campaign(QemuPlayer(machine), deviations, folder, progress, _show)
-        report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, limit)
-    _show_totals(report, folder / FUZZ_FILE)
+        folder = RunFolder(make_results_folder(out, "fuzz", FUZZ_FILE))
+        folder.begin(sys.argv, qemu=machine.emulator.binary)
+        with errors_noted(folder):
+            campaign = Campaign(QemuPlayer(machine), deviations, folder.path, progress, _show)
+            report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, limit)
+    folder.end(report.exit_code, reason=f"findings: {len(report.findings)}")
+    _show_totals(report, folder.path / FUZZ_FILE)
     return report.exit_code
 
 
@@ -86,7 +91,7 @@ def _show(finding: Finding) -> None:
             click.echo(f"    {name}: {step.partition(' ')[2] or step}")
 
 
-def _show_totals(report: Report, file: Path) -> None:
+def _show_totals(report: SequencesReport, file: Path) -> None:
     of = "" if report.seed is None else f" of seed {report.seed}"
     click.echo(
         f"{report.cases} sequences{of}, {report.instructions} instructions, in "

@@ -79,6 +79,10 @@ static void lay_out(const struct player_case *from)
 	if (from->uif)
 		stui();
 	wrmsr(MSR_UINTR_RR, from->msrs[0]);
+	for (i = 0; i < 2; i++) {
+		if (from->pending[i])
+			send_ipi(cpus[0].apic_id, from->pending[i]);
+	}
 	if (from->cr4_smap)
 		set_smap(true);
 	if (!from->cr4_uintr)

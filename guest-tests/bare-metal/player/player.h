@@ -36,6 +36,7 @@ struct player_in {
 struct player_case {
 	u64 level;		/* CPL, 0 or 3 */
 	u64 uif, cr4_uintr, cr4_smap;
+	u64 pending[2];		/* vectors that the local APIC has pending, or 0 */
 	u64 rflags, rip;
 	u64 regs[16];		/* by their numbers in ModRM */
 	u64 msrs[6];		/* from IA32_UINTR_RR on */

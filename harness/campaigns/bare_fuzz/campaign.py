@@ -66,7 +66,7 @@ class Finding(Value):
     file: str
 
 
-class Report(Value):
+class SequencesReport(Value):
     """``fuzz.json``: rewritten as a whole after each batch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -129,13 +129,13 @@ class Campaign:
         self._clock = clock
         self._began = clock()
         self._reached: Counter[str] = Counter()
-        self._report = Report(seed=None, ways=player.ways)
+        self._report = SequencesReport(seed=None, ways=player.ways)
         self._known: set[tuple[str, ...]] = set()
         self._end = float("inf")
 
     def search(
         self, seed: int, seconds: float, limit: int | None = None, make: Makes = made_beside
-    ) -> Report:
+    ) -> SequencesReport:
         """Play the cases of a seed for some time, or until there are enough.
 
         :raise GuestError: QEMU does not start.
@@ -154,7 +154,7 @@ class Campaign:
                     break
         return self._report
 
-    def replay(self, cases: Sequence[Case]) -> Report:
+    def replay(self, cases: Sequence[Case]) -> SequencesReport:
         """Play what was kept, and keep it again if it fails.
 
         :raise UserError: the model says nothing about one.

@@ -67,6 +67,8 @@ class Case(Value):
     uif: bool = False
     cr4_uintr: bool = True
     cr4_smap: bool = False
+    #: Vectors that the local APIC has pending.
+    pending: Annotated[tuple[int, ...], Field(max_length=2)] = ()
     rflags: Hex = 2
     #: By their numbers in ModRM.
     regs: Annotated[tuple[Hex, ...], Field(min_length=16, max_length=16)]
@@ -112,7 +114,7 @@ def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
     return (*words, *(0 for _ in range(count - len(words))))
 
 
-_HEAD = struct.Struct("<6Q16Q6Q7Q")
+_HEAD = struct.Struct("<8Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
@@ -121,7 +123,9 @@ def pack(case: Case) -> bytes:
     """Return a case as the player reads it."""
     rip, code, handler = code_blocks(case)
     head = _HEAD.pack(
-        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap, case.rflags, rip),
+        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap),
+        *_padded(case.pending, 2),
+        *(case.rflags, rip),
         *case.regs,
         *case.msrs,
         *case.rights,

@@ -20,16 +20,8 @@ _VALUES = (
     *(0xFFFFFFFF, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, MASK64 - 1, MASK64),
 )
 _STATUS = (0x001, 0x004, 0x010, 0x040, 0x080, 0x800)
-_TF, _IF, _DF, _IOPL, _NT, _RF, _AC, _ID = (
-    0x100,
-    0x200,
-    0x400,
-    0x3000,
-    0x4000,
-    1 << 16,
-    1 << 18,
-    1 << 21,
-)
+_TF, _IF, _DF, _IOPL = 0x100, 0x200, 0x400, 0x3000
+_NT, _RF, _AC, _ID = 0x4000, 1 << 16, 1 << 18, 1 << 21
 _RIGHTS = 7
 _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
@@ -100,6 +92,7 @@ class _Generator:
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
             cr4_smap=self._smap,
+            pending=self._pending(),
             rflags=self._rflags(),
             regs=tuple(regs),
             msrs=self._msrs(),
@@ -118,6 +111,10 @@ class _Generator:
         for _ in range(8):
             words[self._random.randrange(layout.STACK_WORDS)] = self._pick(*_VALUES)
         return tuple(words)
+
+    def _pending(self) -> tuple[int, ...]:
+        legal = [vector for vector in _VECTORS if vector >= 16]
+        return tuple(self._pick(*legal) for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rflags(self) -> int:
         flags = 2 | sum(flag for flag in _STATUS if self._chance(0.4))

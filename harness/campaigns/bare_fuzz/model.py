@@ -79,7 +79,7 @@ def _processor(case: Case, facts: Facts) -> Processor:
         rip=rip,
         rflags=case.rflags,
         cpl=case.level,
-        apic=Apic(x2apic=case.x2apic),
+        apic=Apic(x2apic=case.x2apic, irr=set(case.pending)),
         selectors=_SELECTORS,
         cr4_uintr=case.cr4_uintr,
         cr4_smap=case.cr4_smap,

@@ -19,6 +19,7 @@ _PLAIN: dict[str, Any] = {
     "uif": False,
     "cr4_uintr": True,
     "cr4_smap": False,
+    "pending": (),
     "level": 3,
     "rflags": 0x202,
     "rights": (5, 5, 7, 7, 7, 7, 7),

@@ -19,7 +19,7 @@ from harness.campaigns.bare_fuzz.campaign import (
     MAX_FINDINGS,
     Campaign,
     Finding,
-    Report,
+    SequencesReport,
     read_finding,
 )
 from harness.campaigns.bare_fuzz.case import (
@@ -253,7 +253,7 @@ def stays_lazy(case: Case, way: str) -> Played | None:
 
 def search(
     folder: Path, player: FakePlayer, cases: Sequence[Case], seconds: float = 1000
-) -> tuple[Report, list[Finding], Campaign]:
+) -> tuple[SequencesReport, list[Finding], Campaign]:
     told: list[Finding] = []
     ticks = itertools.count()
     campaign = Campaign(
@@ -276,7 +276,7 @@ def test_nothing_is_found_where_nothing_differs(tmp_path: Path) -> None:
     assert report.failed == 0
     assert report.instructions == sum(expected(case).instructions for case in cases)
     assert report.reached["INSN-18"] == 1
-    assert Report.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
+    assert SequencesReport.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
 
 
 def test_what_differs_is_shrunk_and_can_be_played_again(tmp_path: Path) -> None:
