@@ -128,12 +128,17 @@ def wrong_verdicts(run: RunFolder) -> Iterator[str]:
         yield f"verdicts by number of CPUs: {verdicts}"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--minutes", type=float, default=60.0)
+    options.add_argument("--out", type=Path, required=True, help="folder for the results")
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run both cells; return 1 if something is not as it must be."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     out = options.out.absolute()
     with tempfile.TemporaryDirectory(prefix="uintr-harness-endless-") as scratch:
         tests = Path(scratch) / "guest-tests"

@@ -248,13 +248,18 @@ def check_prefixes(seed: int, count: int, runs: Sequence[Path] = (), cuts: int =
     return wrong
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a run")
+    options.add_argument("--count", type=int, default=1000, help="prefixes (default: %(default)s)")
+    options.add_argument("--seed", type=int, default=1)
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check prefixes; return 1 if a reader calls one of them passed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--count", type=int, default=1000, help="prefixes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     wrong = check_prefixes(options.seed, options.count, options.runs)
     print(f"{options.count} prefixes, {len(wrong)} complaints")
     return 1 if wrong else 0

@@ -28,9 +28,9 @@ NUMBERED = {
 }
 LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
-    "emulator": (1, "7c66989d9634105bdddb02c0b6785c31c4b2f37e4ea277c25a1e4463ce710e2b"),
+    "emulator": (1, "930280bb68e0ef9197b3f5c04a926c5e5f7ace8304b9467375f42c0dbf351717"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "74da76bae78f0e88ed05b3fca98b5a0d948a313ccebd15d68c935d3ef7d78b98"),
+    "series": (1, "fc2656133ba105d74be104ab6c07da1b04697958d6b1dcea5f244b153923f925"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
