@@ -3,6 +3,7 @@
  * Work of a fixed amount, to be timed from outside: one kind a run. What it
  * prints is the result of the work, the same on every correct machine.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -171,6 +172,96 @@ static uint64_t faults(void)
 	return sum;
 }
 
+/* Starts a thread on each CPU, and waits for all. */
+static void on_each_cpu(void *(*body)(void *))
+{
+	pthread_t threads[64];
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (count > 64)
+		exit(1);
+	for (long i = 0; i < count; i++)
+		if (pthread_create(&threads[i], NULL, body, NULL))
+			exit(1);
+	for (long i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+}
+
+enum { TURNS = 400000 };
+static uint64_t turns;
+
+/* A ticket lock that spins with PAUSE, as the locks of a kernel do. */
+static void *take_turns(void *unused)
+{
+	static uint64_t next, served, last;
+
+	(void)unused;
+	while (!__atomic_load_n(&last, __ATOMIC_RELAXED)) {
+		uint64_t mine = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+
+		while (__atomic_load_n(&served, __ATOMIC_ACQUIRE) != mine)
+			__builtin_ia32_pause();
+		if (turns < TURNS)
+			turns++;
+		else
+			__atomic_store_n(&last, 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&served, mine + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static uint64_t tickets(void)
+{
+	on_each_cpu(take_turns);
+	return turns;
+}
+
+static uint64_t opened;
+
+/* Opens and closes in one table of files, which has one spin lock in the kernel. */
+static void *open_files(void *unused)
+{
+	(void)unused;
+	while (__atomic_fetch_add(&opened, 1, __ATOMIC_RELAXED) < 200000)
+		close(dup(0));
+	return NULL;
+}
+
+static uint64_t files(void)
+{
+	on_each_cpu(open_files);
+	return opened >= 200000;
+}
+
+static uint64_t forked;
+
+/* Processes that begin, touch memory and end, as those of a build do. */
+static void *fork_children(void *unused)
+{
+	(void)unused;
+	while (__atomic_fetch_add(&forked, 1, __ATOMIC_RELAXED) < 1000) {
+		pid_t child = vfork();
+
+		if (child < 0)
+			exit(1);
+		if (!child) {
+			execl("/proc/self/exe", "speed", "nothing", NULL);
+			_exit(127);
+		}
+		int status;
+
+		if (waitpid(child, &status, 0) != child || status)
+			exit(1);
+	}
+	return NULL;
+}
+
+static uint64_t forks(void)
+{
+	on_each_cpu(fork_children);
+	return forked >= 1000;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -179,9 +270,12 @@ int main(int argc, char **argv)
 	} kinds[] = {
 		{ "integer", integer },	  { "memory", memory },	    { "floating", floating },
 		{ "syscalls", syscalls }, { "switches", switches }, { "signals", signals },
-		{ "faults", faults },
+		{ "faults", faults },	  { "tickets", tickets },   { "files", files },
+		{ "forks", forks },
 	};
 
+	if (argc > 1 && !strcmp(argv[1], "nothing"))
+		return 0;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (argc > 1 && !strcmp(argv[1], kinds[i].name)) {
 			printf("%llu\n", (unsigned long long)kinds[i].work());

@@ -49,6 +49,8 @@ from harness.values import CpuProfile
 SOURCE = Path(__file__).with_suffix(".c")
 ORDER = ("stock", "same", "hidden", "exposed")
 KINDS = ("integer", "memory", "floating", "syscalls", "switches", "signals", "faults")
+#: Kinds that run on all CPUs of a guest.
+SHARED = ("tickets", "files", "forks")
 BOOT = "boot"
 ALL = "all work"
 _LIMIT_S = 60.0
@@ -162,25 +164,28 @@ def verdict(found: Ratio, limit: float) -> str:
     return "ok" if found.high <= limit else "not sure"
 
 
-def typical(rounds: Sequence[Round], name: str, kind: str) -> list[float]:
-    """Return the processor time of a kind in each round; of all work, the geometric mean."""
+def typical(rounds: Sequence[Round], name: str, kind: str, of: str) -> list[float]:
+    """Return the time of a kind in each round; of all work, the geometric mean.
+
+    :param of: the field of `Time`
+    """
     if kind == ALL:
         kinds = [kind for kind in rounds[0][name] if kind != BOOT]
-        parts = [typical(rounds, name, kind) for kind in kinds]
+        parts = [typical(rounds, name, kind, of) for kind in kinds]
         return [statistics.geometric_mean(times) for times in zip(*parts, strict=True)]
-    return [statistics.median(taken.cpu for taken in one[name][kind]) for one in rounds]
+    return [statistics.median(getattr(taken, of) for taken in one[name][kind]) for one in rounds]
 
 
-def report(rounds: Sequence[Round], limit: float) -> tuple[str, bool]:
-    """Return a table as text, and whether something is slower for sure."""
+def report(rounds: Sequence[Round], limit: float, of: str = "cpu") -> tuple[str, bool]:
+    """Return a table of one of the times as text, and whether something is slower for sure."""
     first, *others = sorted(rounds[0], key=ORDER.index)
-    lines = [f"{'':10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
+    lines = [f"{of:10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
     slower = False
     for kind in (*rounds[0][first], ALL):
-        before = typical(rounds, first, kind)
+        before = typical(rounds, first, kind, of)
         line = f"{kind:10}{statistics.median(before):9.3f}  "
         for name in others:
-            found = ratio(before, typical(rounds, name, kind))
+            found = ratio(before, typical(rounds, name, kind, of))
             judged = verdict(found, limit)
             slower = slower or judged == "SLOWER"
             span = f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}] {judged}"
@@ -201,25 +206,36 @@ def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
     ]
     specs = {
         name: GuestSpec(
-            emulator=build_emulator(store, progress, emulator), kernel=kernel, image=image, cpu=cpu
+            emulator=build_emulator(store, progress, emulator),
+            kernel=kernel,
+            image=image,
+            cpu=cpu,
+            smp=options.smp,
         )
         for name, emulator, cpu in chosen
     }
     names = list(specs)
     rounds: list[Round] = []
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["-O2", "-fno-math-errno", "-static", "-o", f"{folder}/speed"]
+        flags = ["-O2", "-fno-math-errno", "-static", "-pthread", "-o", f"{folder}/speed"]
         subprocess.run(["gcc", *flags, str(SOURCE)], check=True)
         with progress.step("measure") as step, contextlib.suppress(KeyboardInterrupt):
             for number in range(options.rounds):
                 step.update(f"round {number + 1}", done=number, total=options.rounds)
                 at = number % len(names)
                 order = names[at:] + names[:at]
-                kinds = options.kinds.split(",")
+                kinds = kinds_of(options)
                 rounds.append(one_round(specs, order, Path(folder), kinds, options.repeat))
                 if options.out:
                     options.out.write_text(json.dumps(rounds))
     return rounds
+
+
+def kinds_of(options: argparse.Namespace) -> list[str]:
+    """Return the kinds of work that were asked for, or fit the number of CPUs."""
+    if options.kinds:
+        return list(options.kinds.split(","))
+    return [*KINDS, *(SHARED if options.smp > 1 else ())]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -231,7 +247,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
     options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
     options.add_argument("--variants", default="same,hidden,exposed")
-    options.add_argument("--kinds", default=",".join(KINDS))
+    options.add_argument("--smp", type=int, default=1, help="CPUs of each guest")
+    options.add_argument(
+        "--kinds", help=f"by default {','.join(KINDS)}; of more CPUs {','.join(SHARED)}, too"
+    )
     options.add_argument("--out", type=Path, help="a JSON file for all times")
     return options
 
@@ -246,8 +265,12 @@ def main() -> int:
         return error.exit_code
     if not rounds:
         return ExitCode.INTERRUPTED
-    table, slower = report(rounds, options.limit)
-    print(f"{table}\n{len(rounds)} rounds of {options.repeat} runs of each kind")
+    slower = False
+    for of in ("cpu", "wall") if options.smp > 1 else ("cpu",):
+        table, worse = report(rounds, options.limit, of)
+        print(table)
+        slower = slower or worse
+    print(f"{len(rounds)} rounds of {options.repeat} runs of each kind")
     return int(slower)
 
 
