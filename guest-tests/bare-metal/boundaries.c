@@ -5,17 +5,9 @@
  */
 #include "uintr.h"
 
-#define DR7_EXECUTE_0 (BIT(1) | BIT(10))
-
 static struct ui_cpu *const own = &ui[0];
 static u64 saved_rcx;
 static u64 continue_at;
-
-static void set_dr(u64 address, u64 control)
-{
-	asm volatile("movq %0, %%dr0; movq %1, %%dr7; movq %2, %%dr6"
-		     :: "r"(address), "r"(control), "r"(0xffff0ff0UL));
-}
 
 void test_setup(void)
 {
@@ -23,7 +15,7 @@ void test_setup(void)
 	this_cpu()->mend = NULL;
 	this_cpu()->on_irq = NULL;
 	memset(cpus[0].irqs, 0, sizeof(cpus[0].irqs));
-	set_dr(0, BIT(10));
+	set_dr(0, DR7_OFF);
 	continue_at = 0;
 }
 
@@ -127,7 +119,7 @@ static void code_breakpoint_comes_after(void)
 	EXPECT_EQ(run(code_nop, 2, &trap), TRAP_DB);
 	EXPECT_EQ(trap.regs.rip, (u64)code_nop);
 	expect_one_at(code_nop);
-	set_dr(0, BIT(10));
+	set_dr(0, DR7_OFF);
 }
 
 /* RF=1 holds it off; delivery saves RF, clears it for the handler, and UIRET brings it back. */
@@ -138,7 +130,7 @@ static void rf_is_saved_and_restored(void)
 	EXPECT_EQ(run(code_nop, 2 | RFLAGS_RF, NULL), VECTOR_DONE);
 	expect_one_at(code_nop);
 	EXPECT_EQ(ui_log.frames[0].rflags & RFLAGS_RF, RFLAGS_RF);
-	set_dr(0, BIT(10));
+	set_dr(0, DR7_OFF);
 }
 
 static void rf_is_clear_in_the_handler(void)
@@ -151,7 +143,7 @@ static void rf_is_clear_in_the_handler(void)
 	EXPECT_EQ(trap.regs.rip, (u64)ui_entry);
 	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
 	EXPECT(!testui());
-	set_dr(0, BIT(10));
+	set_dr(0, DR7_OFF);
 }
 
 /* --- the next instruction ------------------------------------------------------------------ */

@@ -180,12 +180,13 @@ static void comes_after_sysret(void)
 }
 
 /* An ordinary interrupt that is pending, too, comes first: its frame shows the same RIP. */
-static u64 irq_rip;
+static u64 irq_rip, irq_rflags;
 static int irq_before;
 
 static void at_irq(struct regs *regs)
 {
 	irq_rip = regs->rip;
+	irq_rflags = regs->rflags;
 	irq_before = ui_log.count;
 }
 
@@ -204,6 +205,28 @@ static void comes_after_ordinary_interrupts(void)
 	EXPECT_EQ(irq_rip, (u64)code_nop);
 	EXPECT_EQ(ui_log.count, 1);
 	EXPECT_EQ(ui_log.frames[0].rip, (u64)code_nop);
+}
+
+/* The interrupt saves RF as it is, its IRET loads that, and the delivery saves it again. */
+static void rf_is_saved_behind_an_interrupt(void)
+{
+	struct regs regs;
+
+	this_cpu()->on_irq = at_irq;
+	for (int rf = 0; rf < 2; rf++) {
+		start(&regs);
+		if (rf)
+			regs.rflags |= RFLAGS_RF;
+		stui();
+		ui_log.count = 0;
+		wrmsr(MSR_UINTR_RR, BIT(7));
+		send_ipi(cpus[0].apic_id, 0x41);
+		EXPECT_EQ(run(code_nop, &regs, NULL), VECTOR_DONE);
+		EXPECT_EQ(irq_rip, (u64)code_nop);
+		EXPECT_EQ(irq_rflags & RFLAGS_RF, rf ? RFLAGS_RF : 0);
+		EXPECT_EQ(ui_log.count, 1);
+		EXPECT_EQ(ui_log.frames[0].rflags & RFLAGS_RF, rf ? RFLAGS_RF : 0);
+	}
 }
 
 /* From SENDUIPI to the handler without a kernel: to itself, with interrupts on. */
@@ -593,6 +616,7 @@ TESTS(
 	TEST(never_comes_in_compatibility_mode, DELIVERY-5),
 	TEST(never_comes_at_supervisor_level, DELIVERY-6),
 	TEST(comes_after_sysret, DELIVERY-7),
+	TEST(rf_is_saved_behind_an_interrupt, FRAME-6),
 	TEST(comes_after_ordinary_interrupts, DELIVERY-9),
 	TEST(comes_from_senduipi, SEND-1, NOTIFY-1, DELIVERY-1, ENUM-14),
 	TEST(survives_a_stay_in_the_kernel, DELIVERY-6),

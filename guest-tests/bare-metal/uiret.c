@@ -20,6 +20,7 @@ static struct frame frame;
 void test_setup(void)
 {
 	ui_setup();
+	set_dr(0, DR7_OFF);
 	frame = (struct frame){ (u64)code_landed, 2, 0x12340 };
 }
 
@@ -88,6 +89,46 @@ static void tf_traps_after_the_next_instruction(void)
 	frame.rflags = 2 | RFLAGS_TF;
 	EXPECT_EQ(run((u64)&frame, 2, SEL_UCODE, &trap), TRAP_DB);
 	EXPECT_EQ(trap.regs.rip, (u64)code + 1);
+}
+
+/* A breakpoint is held off by RF that is loaded, and by no other, whatever RF was before. */
+static void rf_holds_a_breakpoint_off(void)
+{
+	struct trap trap;
+
+	set_dr((u64)code_landed, DR7_EXECUTE_0);
+	for (u64 before = 2; before; before = before == 2 ? 2 | RFLAGS_RF : 0) {
+		frame.rflags = 2 | RFLAGS_RF;
+		EXPECT_EQ(run((u64)&frame, before, SEL_UCODE, NULL), VECTOR_DONE);
+		frame.rflags = 2;
+		EXPECT_EQ(run((u64)&frame, before, SEL_UCODE, &trap), TRAP_DB);
+		EXPECT_EQ(trap.regs.rip, (u64)code_landed);
+	}
+	set_dr(0, DR7_OFF);
+}
+
+/* The same of IRET, which user code may execute, too. */
+static void rf_of_iret_holds_a_breakpoint_off(void)
+{
+	static u8 code[] = { 0x48, 0xcf };
+	static struct {
+		u64 rip, cs, rflags, rsp, ss;
+	} to;
+	struct regs regs;
+	struct trap trap;
+
+	set_dr((u64)code_landed, DR7_EXECUTE_0);
+	for (int i = 0; i < 4; i++) {
+		u64 loaded = i & 1 ? 2 | RFLAGS_RF : 2;
+
+		to = (typeof(to)){ (u64)code_landed, SEL_UCODE, loaded, 0x12340, SEL_UDATA };
+		user_regs(&regs, NULL, NULL);
+		regs.rip = (u64)code;
+		regs.rsp = (u64)&to;
+		regs.rflags = i & 2 ? 2 | RFLAGS_RF : 2;
+		EXPECT_EQ(try_regs(&trap, &regs), i & 1 ? VECTOR_DONE : TRAP_DB);
+	}
+	set_dr(0, DR7_OFF);
 }
 
 static void non_canonical_rip_is_gp(void)
@@ -171,6 +212,8 @@ TESTS(
 	TEST(loads_only_its_flags_at_user_level, UIRET-2),
 	TEST(loads_only_its_flags_at_supervisor_level, UIRET-2, UIRET-9),
 	TEST(tf_traps_after_the_next_instruction, UIRET-10),
+	TEST(rf_holds_a_breakpoint_off, UIRET-11),
+	TEST(rf_of_iret_holds_a_breakpoint_off, UIRET-11),
 	TEST(non_canonical_rip_is_gp, UIRET-4),
 	TEST(non_canonical_stack_is_ss, UIRET-5),
 	TEST(missing_stack_faults, UIRET-6),

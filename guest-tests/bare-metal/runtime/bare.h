@@ -92,6 +92,16 @@ extern bool x2apic;		/* the mode that all CPUs are in */
 u64 deadline_ms(u64 ms);
 bool expired(u64 deadline);
 
+#define DR7_OFF BIT(10)
+#define DR7_EXECUTE_0 (BIT(10) | BIT(1))
+
+/* Sets DR0, DR7 and a DR6 without a hit. */
+static inline void set_dr(u64 address, u64 control)
+{
+	asm volatile("movq %0, %%dr0; movq %1, %%dr7; movq %2, %%dr6"
+		     :: "r"(address), "r"(control), "r"(0xffff0ff0UL));
+}
+
 struct regs {
 	u64 r15, r14, r13, r12, r11, r10, r9, r8;
 	u64 rdi, rsi, rbp, rbx, rdx, rcx, rax;
