@@ -29,14 +29,13 @@ class Deviation(Value):
     expected: Hex | None = None
     actual: Hex | None = None
     interrupts: bool = False
-    when: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
 
     def excuses(self, difference: Difference, of: Expectation) -> bool:
         """Return whether this explains a difference."""
         if self.interrupts and not of.interrupted:
             return False
-        if of.reached.intersection(self.unless) or not of.reached.issuperset(self.when):
+        if of.reached.intersection(self.unless):
             return False
         if self.expected is not None and self.expected != difference.expected:
             return False
