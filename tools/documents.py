@@ -186,7 +186,7 @@ def unknown_options(document: Path, text: str) -> Iterator[Fault]:
 def missing_paths(document: Path, text: str) -> Iterator[Fault]:
     """Give the files and folders in code that are not there; placeholders stand for anything."""
     bases = (paths.ROOT, document.parent, paths.ROOT / "harness")
-    starts = {entry.name for base in bases for entry in base.iterdir()} - {".git"}
+    starts = {entry.name for base in bases for entry in base.iterdir()} - made_here()
     for number, line in enumerate(text.splitlines(), start=1):
         for code in _CODE.findall(line):
             for word in code.split():
@@ -198,6 +198,11 @@ def missing_paths(document: Path, text: str) -> Iterator[Fault]:
                 named = (pattern, f"{pattern}.c")  # programs go by their names
                 if ours and not any(any(base.glob(one)) for base in bases for one in named):
                     yield Fault(document, number, f"there is no {word}")
+
+
+def made_here() -> set[str]:
+    """Return the names of what commands make in a checkout, as ``.gitignore`` lists them."""
+    return {".git", *(line.strip("/") for line in _read(".gitignore").splitlines())}
 
 
 def _top(word: str) -> str:

@@ -71,6 +71,19 @@ def test_what_is_there_is_no_fault(text: str) -> None:
     assert not documents.faults(paths.ROOT / "README.md", text + "\n\n## Licence\n")
 
 
+def test_what_commands_make_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout in which something ran has a folder `runs`, and no link in it once that is gone."""
+    (tmp_path / ".gitignore").write_text("/runs/\n")
+    for name in ("runs", "harness", "docs"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    page = tmp_path / "docs" / "page.md"
+    assert not list(documents.missing_paths(page, "see `runs/latest`"))
+    assert list(documents.missing_paths(page, "see `docs/other`"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
