@@ -14,7 +14,8 @@ from harness.errors import BuildError
 from harness.lib.process import capture
 from harness.values import Compiler, Value
 
-_HINT = "`ci/bootstrap run` installs what is missing"
+#: Only the tests need Clang, so that its packages are not among those of a run.
+_HINT = "`ci/bootstrap run` installs GCC; for Clang: apt-get install clang lld llvm"
 
 _PROBE = b"""#include <x86gprintrin.h>
 void probe(void);

@@ -74,7 +74,7 @@ def test_what_is_there_is_no_fault(text: str) -> None:
 def test_what_commands_make_is_not_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkout in which something ran has a folder `runs`, and no link in it once that is gone."""
+    """A checkout in which something ran has a folder `runs`, with a link or without."""
     (tmp_path / ".gitignore").write_text("/runs/\n")
     for name in ("runs", "harness", "docs"):
         (tmp_path / name).mkdir()
