@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -54,9 +56,25 @@ def _case(seed: int, number: int, facts: Facts) -> tuple[Case, Expectation] | No
 @contextmanager
 def made_beside(seed: int, facts: Facts, limit: int | None = None) -> Iterator[Iterator[Batch]]:
     """Give batches, of which the next one is made in another process meanwhile."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:
         yield _batches(seed, facts, limit, pool)
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it was killed.
+
+    It would wait for work for ever: it has the writing end of its own queue open, too.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def _batches(
