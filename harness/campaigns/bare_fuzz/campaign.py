@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from harness.campaigns.bare_fuzz.batch import Batch, Makes, made_beside
 from harness.campaigns.bare_fuzz.case import Case
@@ -20,6 +20,7 @@ from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.errors import ExitCode, UserError
 from harness.lib.files import write_atomically
 from harness.progress import Progress
+from harness.results.document import Document
 from harness.values import Value
 
 FUZZ_FILE = "fuzz.json"
@@ -66,12 +67,9 @@ class Finding(Value):
     file: str
 
 
-class SequencesReport(Value):
+class SequencesReport(Document):
     """``fuzz.json``: rewritten as a whole after each batch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    version: Literal[1] = Field(default=1, alias="schema")
     seed: int | None
     ways: tuple[str, ...]
     cases: int = 0
@@ -86,7 +84,9 @@ class SequencesReport(Value):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command."""
+        """The exit code of the command. A search that played nothing did not pass."""
+        if not self.cases:
+            return ExitCode.USAGE
         return ExitCode.TESTS_FAILED if self.failed else ExitCode.PASSED
 
 
@@ -273,8 +273,7 @@ class Campaign:
 
     def _write(self) -> None:
         self._report = self._report.model_copy(update={"seconds": round(self._elapsed, 1)})
-        text = self._report.model_dump_json(indent=2, by_alias=True)
-        write_atomically(self._folder / FUZZ_FILE, text + "\n")
+        self._report.write(self._folder / FUZZ_FILE)
 
 
 def read_finding(path: Path) -> Case:

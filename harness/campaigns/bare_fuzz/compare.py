@@ -28,13 +28,10 @@ class Deviation(Value):
     bits: Hex | None = None
     expected: Hex | None = None
     actual: Hex | None = None
-    interrupts: bool = False
     unless: tuple[str, ...] = ()
 
     def excuses(self, difference: Difference, of: Expectation) -> bool:
         """Return whether this explains a difference."""
-        if self.interrupts and not of.interrupted:
-            return False
         if of.reached.intersection(self.unless):
             return False
         if self.expected is not None and self.expected != difference.expected:

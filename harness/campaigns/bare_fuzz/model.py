@@ -37,8 +37,6 @@ class Expectation:
     #: Statements of the contract that decided something.
     reached: frozenset[str]
     instructions: int
-    #: Whether an interrupt went through the IDT.
-    interrupted: bool
 
 
 def expect(case: Case, facts: Facts) -> Expectation | None:
@@ -56,7 +54,6 @@ def expect(case: Case, facts: Facts) -> Expectation | None:
         open_places=_open_places(cpu, outcome),
         reached=frozenset(cpu.reached),
         instructions=outcome.instructions,
-        interrupted=any(event.vector >= 32 for event in outcome.events),
     )
 
 

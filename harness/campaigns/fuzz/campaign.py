@@ -60,8 +60,10 @@ class FuzzReport(Document):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command."""
-        return ExitCode.TESTS_FAILED if self.findings else ExitCode.PASSED
+        """The exit code of the command. A search that played nothing did not pass."""
+        if self.findings:
+            return ExitCode.TESTS_FAILED
+        return ExitCode.PASSED if self.scripts else ExitCode.USAGE
 
 
 class Campaign:

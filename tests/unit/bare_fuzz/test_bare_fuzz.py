@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import paths
@@ -200,7 +203,6 @@ def test_a_deviation_excuses_what_it_says_and_no_more() -> None:
     difference = Difference("rflags", 2, 0x10002)
     assert known.excuses(difference, of)
     for narrower in (
-        {"interrupts": True},
         {"unless": ("INSN-18",)},
         {"expected": 3},
         {"actual": 3},
@@ -215,7 +217,7 @@ def test_the_deviations_name_the_manual_and_places_that_there_are() -> None:
         assert known.reason
         assert known.bits is not None or known.actual is not None
         assert set(known.unless) <= statements
-        of = replace(expected(plain()), interrupted=True)
+        of = expected(plain())
         differing = (known.expected or 0, known.actual or known.bits or 0)
         assert any(known.excuses(Difference(name, *differing), of) for name in NAMES)
 
@@ -277,6 +279,11 @@ def test_nothing_is_found_where_nothing_differs(tmp_path: Path) -> None:
     assert report.instructions == sum(expected(case).instructions for case in cases)
     assert report.reached["INSN-18"] == 1
     assert SequencesReport.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
+
+
+def test_a_search_that_played_nothing_did_not_pass(tmp_path: Path) -> None:
+    report, _, _ = search(tmp_path, FakePlayer(), [])
+    assert (report.cases, report.exit_code) == (0, ExitCode.USAGE)
 
 
 def test_what_differs_is_shrunk_and_can_be_played_again(tmp_path: Path) -> None:
@@ -371,3 +378,22 @@ def test_what_is_no_finding_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     code = invoke(["fuzz", "--bare-metal", "--replay", str(tmp_path / "finding-1.json")])
     assert code == ExitCode.USAGE
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_maker_of_cases_ends_with_a_search_that_is_killed() -> None:
+    code = (
+        "import multiprocessing, os, signal\n"
+        "from harness.campaigns.bare_fuzz.batch import made_beside\n"
+        "from harness.campaigns.bare_fuzz.model import Facts\n"
+        "if __name__ == '__main__':\n"
+        "    with made_beside(1, Facts(), 600) as batches:\n"
+        "        next(batches)\n"
+        "        print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # What still has the output open is waited for.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    maker = int(done.stdout)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(maker).wait(30)

@@ -297,6 +297,11 @@ def test_what_was_kept_fails_again_and_passes_once_it_is_mended(tmp_path: Path) 
     assert search.replay([kept]).exit_code == ExitCode.PASSED
 
 
+def test_a_search_that_played_nothing_did_not_pass() -> None:
+    assert FuzzReport(seed=1, cells=("a", "b")).exit_code == ExitCode.USAGE
+    assert FuzzReport(seed=1, cells=("a", "b"), scripts=1).exit_code == ExitCode.PASSED
+
+
 def test_a_cell_that_differs_from_itself_is_unsteady_and_not_shrunk(tmp_path: Path) -> None:
     turns = itertools.count()
     wrong = FakeCell("hidden", lambda _: "line" if next(turns) == 0 else "")
