@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * judge MECHANISM spins|sleeps|together ROUNDS - a ping-pong that shares no code with the lab.
+ * judge MECHANISM FORM ROUNDS - two threads and one loop, which share no code with the lab.
  *
- * Two threads and one loop: tell the other, wait for its answer. Prints the median and the mean of
- * a round trip, in nanoseconds. "spins": on two CPUs, and nobody sleeps; "sleeps": on two CPUs;
- * "together": both sleep on one CPU. Exits with 4 if the kernel lacks the mechanism. On purpose
- * without the headers of guest-tests/: what is wrong there must not be wrong here, too.
+ * Prints the median and the mean, in nanoseconds, of a round trip: tell the other thread, wait for
+ * its answer. FORM is "spins": on two CPUs, and nobody sleeps; "sleeps": on two CPUs; "together":
+ * both sleep on one CPU. Or of one way, on one CPU, to a thread that sleeps: "one-way": the sender
+ * goes on once the other has answered; "paced": it sleeps a millisecond between two sends, so that
+ * the CPU is idle before each.
+ *
+ * Exits with 4 if the kernel lacks the mechanism. On purpose without the headers of guest-tests/:
+ * what is wrong there must not be wrong here, too.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,10 +38,14 @@
 
 static int in[2], out[2];		/* side N reads in[N]; who tells it writes out[N] */
 static volatile int flag[2], ready[2];
-static uint32_t word[2];
+static struct {
+	uint32_t value;
+} __attribute__((aligned(64))) word[2];
 static long index_of[2];
 static pthread_t side_of[2];
-static int rounds, spins, together;
+static int rounds, spins, together, one_way, paced;
+static volatile uint64_t arrived;
+static volatile int answered;
 static const char *mechanism;
 
 static void die(const char *what)
@@ -92,21 +100,21 @@ static void wait_fd(int me)
 
 static void tell_futex(int to)
 {
-	__atomic_store_n(&word[to], 1, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &word[to], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	__atomic_store_n(&word[to].value, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &word[to].value, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 static void wait_word(int me)
 {
-	while (!__atomic_load_n(&word[me], __ATOMIC_SEQ_CST))
+	while (!__atomic_load_n(&word[me].value, __ATOMIC_SEQ_CST))
 		if (!spins)
-			syscall(SYS_futex, &word[me], FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-	__atomic_store_n(&word[me], 0, __ATOMIC_SEQ_CST);
+			syscall(SYS_futex, &word[me].value, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	__atomic_store_n(&word[me].value, 0, __ATOMIC_SEQ_CST);
 }
 
 static void tell_word(int to)
 {
-	__atomic_store_n(&word[to], 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&word[to].value, 1, __ATOMIC_SEQ_CST);
 }
 
 static void tell_uintr(int to)
@@ -176,6 +184,14 @@ static void prepare(int me)
 		sched_yield();
 }
 
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
 static void *other(void *unused)
 {
 	int i;
@@ -183,17 +199,38 @@ static void *other(void *unused)
 	prepare(1);
 	for (i = 0; i < rounds; i++) {
 		await(1);
-		tell(0);
+		if (one_way) {
+			arrived = now();
+			answered = i + 1;
+		} else {
+			tell(0);
+		}
 	}
 	return unused;
 }
 
-static uint64_t now(void)
+static uint64_t round_trip(void)
 {
-	struct timespec t;
+	uint64_t at = now();
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+	tell(1);
+	await(0);
+	return now() - at;
+}
+
+/* The sender yields its CPU, so that the receiver runs; and once more, so that it sleeps again. */
+static uint64_t one(int number)
+{
+	uint64_t at;
+
+	if (paced)
+		usleep(1000);
+	at = now();
+	tell(1);
+	while (answered != number + 1)
+		sched_yield();
+	sched_yield();
+	return arrived - at;
 }
 
 static int by_size(const void *a, const void *b)
@@ -228,7 +265,7 @@ static void open_all(void)
 
 int main(int argc, char **argv)
 {
-	uint64_t *took, began, at;
+	uint64_t *took, sum = 0;
 	pthread_t thread;
 	int i;
 
@@ -236,22 +273,20 @@ int main(int argc, char **argv)
 		return 2;
 	mechanism = argv[1];
 	spins = !strcmp(argv[2], "spins");
-	together = !strcmp(argv[2], "together");
+	paced = !strcmp(argv[2], "paced");
+	one_way = paced || !strcmp(argv[2], "one-way");
+	together = one_way || !strcmp(argv[2], "together");
 	took = calloc(rounds, sizeof(*took));
 	open_all();
 	pthread_create(&thread, NULL, other, NULL);
 	prepare(0);
-	began = now();
 	for (i = 0; i < rounds; i++) {
-		at = now();
-		tell(1);
-		await(0);
-		took[i] = now() - at;
+		took[i] = one_way ? one(i) : round_trip();
+		sum += took[i];
 	}
-	began = now() - began;
 	pthread_join(thread, NULL);
 	qsort(took, rounds, sizeof(*took), by_size);
 	printf("median %llu mean %llu\n", (unsigned long long)took[rounds / 2],
-	       (unsigned long long)(began / rounds));
+	       (unsigned long long)(sum / rounds));
 	return 0;
 }

@@ -14,8 +14,10 @@ judge                  is held against
 ``judge M sleeps``     ``ping-pong-blocked``
 ``judge M together``   ``ping-pong-blocked-same-cpu``
 ``perf bench``         ``ping-pong-blocked-same-cpu`` of pipe; an average, as is the lab's figure
-``sigwaittest``        ``one-way-blocked-same-cpu`` of signal; an average in whole microseconds
-``ptsematest``         ``one-way-blocked-same-cpu`` of futex, to which a contended mutex comes down
+``judge M one-way``    ``one-way-blocked-same-cpu``
+``sigwaittest``        ``judge signal paced``: a signal to a CPU that was idle for a millisecond,
+                       which the lab does not measure; an average in whole microseconds
+``ptsematest``         ``judge futex paced``, for the same reason; a contended mutex is a futex
 =====================  ===========================================================================
 
 Left out, since the lab has no such mechanism or they measure something else: pmqtest (POSIX message
@@ -45,10 +47,11 @@ from harness.artefacts.store import Store
 from harness.errors import GuestError, HarnessError, UserError
 from harness.guest.spec import GuestSpec
 from harness.guest.vm import Guest, start_guest
+from harness.progress import Progress
 from harness.report.progress import RichProgress
 from harness.request.profiles import load_cpu, load_kernel
 from harness.results.latency import read_folder
-from harness.values import Emulator
+from harness.values import Emulator, KernelArtefact
 
 SOURCE = Path(__file__).with_suffix(".c")
 LIMIT = 4 / 3
@@ -57,6 +60,8 @@ _REMOTE = "/judge"
 _LAB = "/judge-lab"
 _SAMPLES = "/judge-samples"
 _LIMIT_S = 60.0
+#: Ways of ``judge MECHANISM paced``.
+_PACED = 1000
 _PACKAGES = {"perf": "linux-perf", "sigwaittest": "rt-tests", "ptsematest": "rt-tests"}
 _NEEDED = re.compile(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)")
 
@@ -72,6 +77,8 @@ class Judge(NamedTuple):
     ns: float = 1.0
     #: Whether it prints an average instead of a median.
     average: bool = False
+    #: The form of ``judge.c`` that it is held against, for what the lab has no mode.
+    form: str = ""
 
     @property
     def case(self) -> str:
@@ -90,6 +97,7 @@ def own_judges(rounds: int) -> list[Judge]:
         "spins": ("ping-pong-fair", ("uintr", "eventfd", "pipe", "unix", "futex", "shm", "signal")),
         "sleeps": ("ping-pong-blocked", ("eventfd", "pipe", "unix", "futex", "signal")),
         "together": ("ping-pong-blocked-same-cpu", ("eventfd", "pipe", "unix", "futex", "signal")),
+        "one-way": ("one-way-blocked-same-cpu", ("eventfd", "pipe", "unix", "futex", "signal")),
     }
     return [
         Judge(mechanism, mode, ("judge", mechanism, form, str(rounds)), r"median (\d+)")
@@ -100,14 +108,14 @@ def own_judges(rounds: int) -> list[Judge]:
 
 def packaged_judges(rounds: int) -> list[Judge]:
     """Return what Debian's programs measure; all on one CPU, which decides how they are woken."""
-    loops, one_way = str(rounds), "one-way-blocked-same-cpu"
+    loops = str(rounds)
     rt = ("-q", "-t", "1", "-a", "0", "-i", "1000", "-l", loops)
     bench = ("perf", "bench", "sched", "pipe", "-T", "-l", str(rounds * 10))
     average, us = r"Avg\s+(\d+)", 1000.0
     return [
         Judge("pipe", "ping-pong-blocked-same-cpu", bench, r"([\d.]+) usecs/op", us, True),
-        Judge("signal", one_way, ("sigwaittest", *rt), average, us, True),
-        Judge("futex", one_way, ("ptsematest", *rt, "-d", "0"), average, us, True),
+        Judge("signal", "judge paced", ("sigwaittest", *rt), average, us, True, "paced"),
+        Judge("futex", "judge paced", ("ptsematest", *rt, "-d", "0"), average, us, True, "paced"),
     ]
 
 
@@ -191,6 +199,12 @@ def run_judge(guest: Guest, judge: Judge) -> float | None:
     return figure(judge, done.stdout.decode("utf-8", "replace"))
 
 
+def run_form(guest: Guest, judge: Judge) -> float | None:
+    """Return what ``judge.c`` measures in the place of the lab, in ns."""
+    own = ("judge", judge.mechanism, judge.form, str(_PACED))
+    return run_judge(guest, Judge(judge.mechanism, judge.mode, own, r"mean (\d+)"))
+
+
 def run_lab(guest: Guest, judge: Judge, folder: Path) -> float | None:
     """Return the lab's figure of the same in ns; None where it was skipped."""
     guest.run(["rm", "-rf", _SAMPLES], timeout_s=5)
@@ -252,7 +266,7 @@ def measure(guest: Guest, judges: Sequence[Judge], rounds: int, folder: Path) ->
     for number in range(rounds):
         for judge in judges:
             judged = run_judge(guest, judge) if number % 2 else None
-            lab = run_lab(guest, judge, folder)
+            lab = run_form(guest, judge) if judge.form else run_lab(guest, judge, folder)
             if number % 2 == 0:
                 judged = run_judge(guest, judge)
             # A figure of 0 is below the resolution of a program that prints microseconds.
@@ -271,28 +285,39 @@ def choose(option: str, store: Store, progress: RichProgress) -> Emulator:
     return qemu.find_emulator(None if option == qemu.SYSTEM else option)
 
 
-def judge_cell(options: argparse.Namespace, cpu: str, progress: RichProgress) -> list[Row]:
-    """Boot a guest with a CPU model, and return its table."""
-    store = Store.open(progress)
-    kernel = build_kernel(load_kernel(options.kernel), store, progress)
-    programs = build_programs(kernel, "gcc", store, progress)
-    spec = GuestSpec(
-        emulator=choose(options.qemu, store, progress),
-        kernel=kernel,
+def two_cpus(
+    emulator: Emulator, cpu: str, kernel: str, store: Store, progress: Progress
+) -> GuestSpec:
+    """Return the guest in which latencies are measured: two CPUs of a model."""
+    return GuestSpec(
+        emulator=emulator,
+        kernel=build_kernel(load_kernel(kernel), store, progress),
         image=build_image(store, progress),
         cpu=load_cpu(cpu),
         smp=2,
         memory_mib=1024,
     )
+
+
+def compile_judge(kernel: KernelArtefact, folder: Path) -> None:
+    """Compile ``judge.c`` for a kernel into a folder, which is made."""
+    folder.mkdir(exist_ok=True)
+    flags = ["-std=gnu11", "-O2", "-static", "-muintr", "-pthread"]
+    headers = ["-isystem", str(kernel.headers)]
+    subprocess.run(["gcc", *flags, *headers, "-o", str(folder / "judge"), str(SOURCE)], check=True)
+
+
+def judge_cell(options: argparse.Namespace, cpu: str, progress: RichProgress) -> list[Row]:
+    """Boot a guest with a CPU model, and return its table."""
+    store = Store.open(progress)
+    emulator = choose(options.qemu, store, progress)
+    spec = two_cpus(emulator, cpu, options.kernel, store, progress)
+    programs = build_programs(spec.kernel, "gcc", store, progress)
     judges = own_judges(options.loops)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("push", "unpacked"):
-            (folder / part).mkdir()
-        flags = ["-std=gnu11", "-O2", "-static", "-muintr", "-pthread"]
-        headers = ["-isystem", str(kernel.headers)]
-        target = folder / "push" / "judge"
-        subprocess.run(["gcc", *flags, *headers, "-o", str(target), str(SOURCE)], check=True)
+        (folder / "unpacked").mkdir()
+        compile_judge(spec.kernel, folder / "push")
         if not options.only_own:
             packaged = packaged_judges(options.loops)
             wanted = [judge.argv[0] for judge in packaged]

@@ -35,6 +35,7 @@ void user_interrupt(struct ui_frame *frame)
 extern u8 code_stui_nop[], code_nop[], code_nop2[], code_end[], code_toggle[], code_toggle_clui[];
 extern u8 code_ud2[], code_far32[], code_far32_rip[], code_far64[], code_flags[], code_spin[];
 extern u8 code_iret64[], code_retf64[], code_call64[], code_movs[];
+extern u8 code_sti_jump[], code_landed[];
 asm(".pushsection .text\n"
     "code_stui_nop:	.byte 0xf3, 0x0f, 0x01, 0xef\n"
     "code_nop:		nop\n"
@@ -66,6 +67,13 @@ asm(".pushsection .text\n"
     "			.byte 0xf3, 0x0f, 0xc7, 0xf0\n"
     "code_spin:		jmp code_spin\n"
     "code_movs:		rep movsb\n"
+    "			int $0x80\n"
+    "code_sti_jump:	sti\n"
+    "			js code_landed\n"
+    "			nop\n"
+    "			nop\n"
+    "code_landed:	nop\n"
+    "			nop\n"
     "			int $0x80\n"
     ".popsection");
 
@@ -120,6 +128,61 @@ static void code_breakpoint_comes_after(void)
 	EXPECT_EQ(trap.regs.rip, (u64)code_nop);
 	expect_one_at(code_nop);
 	set_dr(0, DR7_OFF);
+}
+
+/* What is due at the same boundary, a notification first, comes before it, too. */
+static u64 irq_rip;
+
+static void note_irq(struct regs *regs)
+{
+	if (regs->vector == 0x41)
+		irq_rip = regs->rip;
+}
+
+static void code_breakpoint_comes_after_what_a_notification_brings(void)
+{
+	struct trap trap;
+
+	own->upid.pir = BIT(7);
+	stui();
+	send_ipi(cpus[0].apic_id, UINV);
+	set_dr((u64)code_nop, DR7_EXECUTE_0);
+	EXPECT_EQ(run(code_nop, 2 | RFLAGS_IF, &trap), TRAP_DB);
+	EXPECT_EQ(trap.regs.rip, (u64)code_nop);
+	set_dr(0, DR7_OFF);
+	expect_one_at(code_nop);
+}
+
+static void code_breakpoint_comes_after_the_next_interrupt(void)
+{
+	struct trap trap;
+
+	irq_rip = 0;
+	this_cpu()->on_irq = note_irq;
+	send_ipi(cpus[0].apic_id, UINV);
+	send_ipi(cpus[0].apic_id, 0x41);
+	set_dr((u64)code_nop, DR7_EXECUTE_0);
+	EXPECT_EQ(run(code_nop, 2 | RFLAGS_IF, &trap), TRAP_DB);
+	EXPECT_EQ(trap.regs.rip, (u64)code_nop);
+	set_dr(0, DR7_OFF);
+	EXPECT_EQ(irq_rip, (u64)code_nop);
+	EXPECT_EQ(cpus[0].irqs[UINV], 0);
+	EXPECT(!apic_bit(APIC_IRR, UINV));
+}
+
+/* A jump that is taken, as the one instruction that STI protects. */
+static void the_shadow_of_sti_ends_behind_a_jump(void)
+{
+	irq_rip = 0;
+	this_cpu()->on_irq = note_irq;
+	own->upid.pir = BIT(7);
+	stui();
+	send_ipi(cpus[0].apic_id, UINV);
+	send_ipi(cpus[0].apic_id, 0x41);
+	/* IOPL is 3, and SF is set. */
+	EXPECT_EQ(run(code_sti_jump, 2 | 0x3000 | 0x80, NULL), VECTOR_DONE);
+	EXPECT_EQ(irq_rip, (u64)code_landed);
+	expect_one_at(code_landed);
 }
 
 /* RF=1 holds it off; delivery saves RF, clears it for the handler, and UIRET brings it back. */
@@ -453,6 +516,9 @@ static void next_one_waits_for_uif(void)
 TESTS(
 	TEST(single_step_trap_comes_first, DELIVERY-10),
 	TEST(code_breakpoint_comes_after, DELIVERY-10),
+	TEST(code_breakpoint_comes_after_what_a_notification_brings, DELIVERY-10, NOTIFY-6),
+	TEST(code_breakpoint_comes_after_the_next_interrupt, DELIVERY-10, NOTIFY-6),
+	TEST(the_shadow_of_sti_ends_behind_a_jump, DELIVERY-9, NOTIFY-6),
 	TEST(rf_is_saved_and_restored, FRAME-6, UIRET-11),
 	TEST(rf_is_clear_in_the_handler, FRAME-7, DELIVERY-14),
 	TEST(comes_before_a_fault_of_the_instruction, DELIVERY-11),

@@ -165,6 +165,76 @@ static void a_notification_is_delivered_behind_the_trap(void)
 	}
 }
 
+/*
+ * The trap, and then the breakpoint on the next instruction, with what notification left to be
+ * delivered between them. And a step behind it has the bit of the step alone.
+ */
+static u64 seen_dr6[4], seen_rip[4], seen_delivered[4];
+
+static bool note_trap(struct regs *regs)
+{
+	u64 dr6;
+
+	if (regs->vector != TRAP_DB || traps == (int)ARRAY_SIZE(seen_dr6))
+		return false;
+	asm volatile("movq %%dr6, %0" : "=r"(dr6));
+	asm volatile("movq %0, %%dr6" :: "r"(0xffff0ff0UL));
+	dr6 &= BIT(14) | BIT(1) | BIT(0);
+	/* A trap may name the breakpoint that its RIP has come to, which is still to come. */
+	if (dr6 != BIT(0))
+		dr6 &= ~BIT(0);
+	else
+		regs->rflags |= RFLAGS_RF;
+	seen_dr6[traps] = dr6;
+	seen_rip[traps] = regs->rip;
+	seen_delivered[traps++] = ui_log.count;
+	return true;
+}
+
+static void notify_under_two(u64 rflags, u64 control)
+{
+	struct regs regs;
+
+	traps = 0;
+	ui_log.count = 0;
+	this_cpu()->mend = note_trap;
+	start(&regs, watch_nop, SEL_UCODE);
+	regs.rflags |= rflags;
+	own->upid.pir = BIT(4);
+	stui();
+	send_ipi(cpus[0].apic_id, UINV);
+	asm volatile("movq %0, %%dr0; movq %1, %%dr1; movq %2, %%dr6; movq %3, %%dr7"
+		     :: "r"(watch_nop), "r"(&own->upid.pir), "r"(0xffff0ff0UL),
+		     "r"(BIT(10) | BIT(3) | WRITE << 20 | LEN8 << 22 | control));
+	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
+	set_dr(0, DR7_OFF);
+	EXPECT_EQ(seen_dr6[0], BIT(1));
+	EXPECT_EQ(seen_rip[0], (u64)watch_nop);
+	EXPECT_EQ(seen_delivered[0], 0);
+	EXPECT_EQ(ui_log.count, 1);
+}
+
+static void a_breakpoint_on_the_next_instruction_comes_behind_the_trap(void)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		notify_under_two(0, BIT(1));
+		EXPECT_EQ(traps, 2);
+		EXPECT_EQ(seen_dr6[1], BIT(0));
+		EXPECT_EQ(seen_rip[1], (u64)watch_nop);
+		EXPECT_EQ(seen_delivered[1], 1);
+	}
+}
+
+static void a_step_behind_the_trap_is_a_step_alone(void)
+{
+	notify_under_two(RFLAGS_TF, 0);
+	EXPECT(traps > 1);
+	EXPECT_EQ(seen_dr6[1], BIT(14));
+	EXPECT_EQ(seen_rip[1], (u64)watch_nop2);
+}
+
 /* The word beside is not accessed. */
 static void other_words_are_not_watched(void)
 {
@@ -410,6 +480,8 @@ static void xsaves_and_xrstors_are_complete(void)
 TESTS(
 	TEST(notifications_are_complete, NOTIFY-23),
 	TEST(a_notification_is_delivered_behind_the_trap, NOTIFY-23, DELIVERY-10),
+	TEST(a_breakpoint_on_the_next_instruction_comes_behind_the_trap, NOTIFY-23, DELIVERY-10),
+	TEST(a_step_behind_the_trap_is_a_step_alone, NOTIFY-23),
 	TEST(other_words_are_not_watched, NOTIFY-23),
 	TEST(a_notification_in_hlt_is_complete, NOTIFY-23),
 	TEST(deliveries_are_complete, FRAME-22),

@@ -10,6 +10,7 @@ from oracle.instruction import Instruction
 from oracle.processor import (
     CF,
     DF,
+    GP,
     MASK64,
     RAX,
     RCX,
@@ -255,9 +256,29 @@ def _wrmsr(insn: Instruction) -> None:
 # --- user interrupts ---------------------------------------------------------------------------
 
 
+def _pkru(insn: Instruction, modrm: int) -> None:
+    """RDPKRU and WRPKRU: 0F 01 EE and EF without a prefix (SDM 2)."""
+    _plain(insn)
+    cpu, regs = insn.cpu, insn.cpu.regs
+    if insn.operand_size:
+        raise Unmodelled("a prefix of an ordinary instruction")
+    if not cpu.cr4_pke:
+        raise Fault(UD)
+    if regs[RCX] & 0xFFFFFFFF or (modrm == 0xEF and regs[RDX] & 0xFFFFFFFF):
+        raise Fault(GP)
+    if modrm == 0xEF:
+        cpu.pkru = regs[RAX] & 0xFFFFFFFF
+    else:
+        regs[RAX], regs[RDX] = cpu.pkru, 0
+
+
 def _group_7(insn: Instruction) -> bool:
     """0F 01: UIRET, TESTUI, CLUI and STUI are F3 with ModRM EC to EF."""
     modrm = insn.next()
+    if modrm in (0xEE, 0xEF) and not insn.repeat:
+        insn.cpu.by("INSN-23")
+        _pkru(insn, modrm)
+        return False
     if not 0xEC <= modrm <= 0xEF or insn.repeat != 0xF3:
         raise Unmodelled(f"0F 01 {modrm:02X}")
     cpu = insn.cpu
@@ -278,7 +299,12 @@ def _group_9(insn: Instruction) -> None:
         operation = xsave.xrstors if reg & 7 == 3 else xsave.xsaves
         # A fault may name any byte of the area that it reaches first.
         insn.cpu.cr2_open = True
-        operation(insn.cpu, xsave.mask(insn.cpu), insn.cpu.regs[rm])
+        try:
+            operation(insn.cpu, xsave.mask(insn.cpu), insn.cpu.regs[rm])
+        except Fault as fault:
+            if any(one.on_write for one in insn.cpu.breakpoints):
+                raise Unmodelled("what of the area was accessed before the fault") from fault
+            raise
         insn.cpu.cr2_open = False
         return
     if mode != 3 or reg & 7 != 6 or insn.repeat != 0xF3:

@@ -16,6 +16,8 @@ from oracle.uintr import (
 
 #: The software interrupt that ends a sequence.
 DONE = 0x80
+#: In DR6: a single step.
+BS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Event:
     rip: int
     rflags: int
     rsp: int
+    #: BS and B0 to B3, of a debug exception.
+    dr6: int = 0
 
 
 @dataclass
@@ -44,27 +48,33 @@ class Outcome:
 def run(cpu: Processor, limit: int) -> Outcome:
     """Run until INT 80h or a fault.
 
-    Debug traps and interrupts go to handlers that return at once; interrupts are ended at the
-    local APIC by theirs.
+    Debug exceptions and interrupts go to handlers that return at once; interrupts are ended at the
+    local APIC by theirs, and that of a breakpoint on an instruction sets RF.
 
     :param limit: of instructions.
     :raise Unmodelled: the sequence does not end, or does what is not modelled.
     """
     outcome = Outcome(DONE)
-    trapped = False
     try:
         while outcome.instructions < limit:
-            if trapped:
-                trapped = False
-                _through_idt(cpu, outcome, DB)
+            if cpu.traps:
+                dr6, cpu.traps = cpu.traps, 0
+                cpu.by("DELIVERY-10")
+                _through_idt(cpu, outcome, DB, dr6)
             if _interrupt(cpu, outcome):
                 continue
             if user_interrupt_deliverable(cpu):
                 user_interrupt_delivery(cpu)
                 continue
+            if hit := cpu.breakpoint_here():
+                _through_idt(cpu, outcome, DB, hit)
+                cpu.set_flag(RF, True)
+                continue
             outcome.instructions += 1
-            trapped = _instruction(cpu)
+            _instruction(cpu)
     except Fault as fault:
+        if cpu.traps:
+            raise Unmodelled("a fault behind an access with a breakpoint on it") from fault
         outcome.vector, outcome.error = fault.vector, fault.error
         outcome.address = fault.address
         # SDM 3B, "Instruction-breakpoint exception condition": RF is set in a fault's image.
@@ -76,15 +86,15 @@ def run(cpu: Processor, limit: int) -> Outcome:
     raise Unmodelled("it does not end")
 
 
-def _instruction(cpu: Processor) -> bool:
-    """Execute one; return whether it is followed by a trap of a single step."""
+def _instruction(cpu: Processor) -> None:
+    """Execute one, which a trap of a single step may follow."""
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
     # Only what loads it leaves it set (SDM 3B, "RF flag").
     cpu.set_flag(RF, False)
     execute(cpu)
     if shadow:
         cpu.sti_shadow = False
-    return stepped
+    cpu.traps |= BS if stepped else 0
 
 
 def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
@@ -100,7 +110,7 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     return True
 
 
-def _through_idt(cpu: Processor, outcome: Outcome, vector: int) -> None:
+def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) -> None:
     """Enter and leave a handler: IRET ends the shadow of STI."""
-    outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP]))
+    outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
     cpu.sti_shadow = False

@@ -32,6 +32,22 @@ class Fault(Exception):  # noqa: N818 - the architecture's word
         self.address = address
 
 
+@dataclass(frozen=True)
+class Breakpoint:
+    """One of DR0 to DR3, enabled: on data if it is for writes or for all accesses."""
+
+    number: int
+    address: int
+    size: int
+    on_write: bool = False
+    on_read: bool = False
+
+    def hit_by(self, address: int, size: int, *, write: bool, read: bool) -> bool:
+        """Return whether an access of data is what this waits for."""
+        wanted = (write and self.on_write) or (read and self.on_read)
+        return wanted and address < self.address + self.size and self.address < address + size
+
+
 class Unmodelled(Exception):  # noqa: N818 - it is no error of anybody
     """Something happens that this model says nothing about."""
 
@@ -72,6 +88,11 @@ class Processor:
 
     cr4_uintr: bool = True
     cr4_smap: bool = False
+    cr4_pke: bool = False
+    pkru: int = 0
+    breakpoints: tuple[Breakpoint, ...] = ()
+    #: Bits of DR6 for the debug trap that the next boundary begins with.
+    traps: int = 0
     #: What CPUID says: bits of a linear address, and flexible UIRET.
     linear_bits: int = 57
     uiret_uif: bool = False
@@ -125,20 +146,21 @@ class Processor:
         """
         self._check(address, size, stack)
         self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
+        self._watch(address, size, read=True)
         return self.memory.load(address, size)
 
     def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
         """Store a value at a linear address; see :meth:`read`."""
         self._check(address, size, stack)
         self._translate(address, size, write=True, user=self.cpl == 3)
+        self._watch(address, size, write=True)
         self.memory.store(address, size, value)
 
     def fetch(self, address: int) -> int:
         """Return a byte of code."""
         self._check(address, 1, stack=False)
         if bad := self.memory.violation(address, 1, write=False, user=self.cpl == 3):
-            place, present = bad
-            raise Fault(PAGE, 0x10 | (self.cpl == 3) << 2 | present, place)
+            raise Fault(PAGE, 0x10 | (self.cpl == 3) << 2 | bad.present, bad.address)
         return self.memory.load(address, 1)
 
     def lock(self, address: int, size: int, *, implicit: bool = False) -> None:
@@ -148,6 +170,19 @@ class Processor:
         """
         self._check(address, size, stack=False)
         self._translate(address, size, write=True, user=False, implicit=implicit)
+        self._watch(address, size, write=True, read=True)
+
+    def breakpoint_here(self) -> int:
+        """Return the bits of DR6 of breakpoints on the next instruction, unless RF is set."""
+        if self.flag(RF):
+            return 0
+        these = (one for one in self.breakpoints if not one.on_write and one.address == self.rip)
+        return sum(1 << one.number for one in these)
+
+    def _watch(self, address: int, size: int, *, write: bool = False, read: bool = False) -> None:
+        for one in self.breakpoints:
+            if one.hit_by(address, size, write=write, read=read):
+                self.traps |= 1 << one.number
 
     def _check(self, address: int, size: int, stack: bool) -> None:
         ends = (address, (address + size - 1) & MASK64)
@@ -160,9 +195,11 @@ class Processor:
         # SDM 3A, "Determination of access rights": AC waives SMAP for explicit accesses at CPL 0.
         waived = self.cpl < 3 and self.flag(AC) and not implicit
         smap = self.cr4_smap and not user and not waived
-        if bad := self.memory.violation(address, size, write=write, user=user, smap=smap):
-            place, present = bad
-            raise Fault(PAGE, user << 2 | write << 1 | present, place)
+        pkru = self.pkru if self.cr4_pke else 0
+        bad = self.memory.violation(address, size, write=write, user=user, smap=smap, pkru=pkru)
+        if bad:
+            error = bad.key << 5 | user << 2 | write << 1 | bad.present
+            raise Fault(PAGE, error, bad.address)
 
     # --- the stack -----------------------------------------------------------------------------
 

@@ -7,35 +7,74 @@
 #include "uintr.h"
 
 #define MSR_XSS 0xda0
+#define DR6_CLEAR 0xffff0ff0UL
+#define DR6_BS BIT(14)
 
 bool switch_to_x2apic(void);
 
 static struct player_result *result;
+static u64 dr7;
 static u64 rights_now[7];
 static const u8 pages[7] = {
 	PAGE_CODE, PAGE_HANDLER, PAGE_STACK, PAGE_STACK + 1, PAGE_UPID, PAGE_UITT,
 	PAGE_AREA,
 };
 
-static void log_event(const struct regs *regs)
+static void log_event(const struct regs *regs, u64 dr6)
 {
 	struct player_event *event = &result->events[result->event_count];
 
 	if (result->event_count++ < MAX_EVENTS)
-		*event = (struct player_event){ regs->vector, regs->rip, regs->rflags, regs->rsp };
+		*event = (struct player_event){
+			regs->vector, regs->rip, regs->rflags, regs->rsp, dr6
+		};
 }
 
+/*
+ * A breakpoint on an instruction is a fault: RF lets the instruction execute. Whether DR6 names it
+ * already in the trap before, where its condition is met, too, is left open.
+ */
 static bool at_trap(struct regs *regs)
 {
+	u64 dr6, of_code = 0, of_data = 0;
+	int i;
+
 	if (regs->vector != TRAP_DB)
 		return false;
-	log_event(regs);
+	asm volatile("movq %%dr6, %0; movq %1, %%dr6" : "=&r"(dr6) : "r"(DR6_CLEAR));
+	for (i = 0; i < 2; i++) {
+		if (dr7 & BIT(2 * i))
+			*(dr7 >> (16 + 4 * i) & 3 ? &of_data : &of_code) |= BIT(i);
+	}
+	dr6 &= of_code | of_data | DR6_BS;
+	if (dr6 & ~of_code)
+		dr6 &= ~of_code;
+	log_event(regs, dr6);
+	if (dr6 & of_code)
+		regs->rflags |= RFLAGS_RF;
 	return true;
 }
 
 static void at_irq(struct regs *regs)
 {
-	log_event(regs);
+	log_event(regs, 0);
+}
+
+static void set_breakpoints(u64 first, u64 second, u64 control)
+{
+	dr7 = control;
+	asm volatile("movq %0, %%dr0; movq %1, %%dr1; movq %2, %%dr6; movq %3, %%dr7"
+		     :: "r"(first), "r"(second), "r"(DR6_CLEAR), "r"(control));
+}
+
+static void set_keys(bool on, u32 pkru)
+{
+	if (on)
+		write_cr4(read_cr4() | CR4_PKE);
+	if (read_cr4() & CR4_PKE)
+		asm volatile("wrpkru" :: "a"(pkru), "c"(0), "d"(0));
+	if (!on)
+		write_cr4(read_cr4() & ~(u64)CR4_PKE);
 }
 
 /* All vectors on a stack of their own: that of a sequence is looked at afterwards. */
@@ -87,6 +126,10 @@ static void lay_out(const struct player_case *from)
 		set_smap(true);
 	if (!from->cr4_uintr)
 		write_cr4(read_cr4() & ~(u64)CR4_UINTR);
+	if (from->cr4_pke)
+		set_keys(true, from->pkru);
+	if (from->dr7 != DR7_OFF)
+		set_breakpoints(from->dr[0], from->dr[1], from->dr7);
 }
 
 static void look(const struct trap *trap)
@@ -148,6 +191,10 @@ static void play_one(const struct player_case *from)
 
 	lay_out(from);
 	try_regs(&trap, &regs);
+	if (from->dr7 != DR7_OFF)
+		set_breakpoints(0, 0, DR7_OFF);
+	if (from->cr4_pke)
+		set_keys(false, 0);
 	if (from->cr4_smap)
 		set_smap(false);
 	look(&trap);

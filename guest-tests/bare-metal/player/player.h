@@ -35,12 +35,15 @@ struct player_in {
 
 struct player_case {
 	u64 level;		/* CPL, 0 or 3 */
-	u64 uif, cr4_uintr, cr4_smap;
+	u64 uif, cr4_uintr, cr4_smap, cr4_pke;
+	u64 pkru;
+	u64 dr[2], dr7;
 	u64 pending[2];		/* vectors that the local APIC has pending, or 0 */
 	u64 rflags, rip;
 	u64 regs[16];		/* by their numbers in ModRM */
 	u64 msrs[6];		/* from IA32_UINTR_RR on */
-	u64 rights[7];		/* code, handler, stack, stack, UPID, UITT, area of XSAVES */
+	/* Page-table bits of code, handler, stack, stack, UPID, UITT and area of XSAVES. */
+	u64 rights[7];
 	u64 code[CODE_WORDS], handler[HANDLER_WORDS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
 };
@@ -52,6 +55,7 @@ struct player_out {
 
 struct player_event {
 	u64 vector, rip, rflags, rsp;
+	u64 dr6;		/* BS, and B0 and B1 if they are enabled */
 };
 
 struct player_result {

@@ -30,6 +30,8 @@ _FEATURES = (
     "--disable-debug-info",
     "--disable-werror",
     "--disable-download",
+    # Trace events to the log, and to a file with times in nanoseconds.
+    "--enable-trace-backends=log,simple",
 )
 
 #: Firmware that guests load: BIOS, its APIC helper, and what boots a kernel of each kind.

@@ -59,6 +59,14 @@ Words = Annotated[tuple[Hex, ...], Field(max_length=STACK_WORDS)]
 Step = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+( [\x20-\x7e]*)?$")]
 
 
+class Breakpoint(Value):
+    """One of DR0 and DR1, with its part of DR7; aligned to its size, which is 1 for code."""
+
+    address: Hex
+    size: Literal[1, 2, 4, 8] = 1
+    kind: Literal["execute", "write", "access"] = "execute"
+
+
 class Case(Value):
     """One sequence and its state. The MSRs hold values that WRMSR takes."""
 
@@ -67,6 +75,10 @@ class Case(Value):
     uif: bool = False
     cr4_uintr: bool = True
     cr4_smap: bool = False
+    cr4_pke: bool = False
+    pkru: Annotated[Hex, Field(le=0xFFFFFFFF)] = 0
+    #: In the order of DR0 and DR1.
+    breakpoints: Annotated[tuple[Breakpoint, ...], Field(max_length=2)] = ()
     #: Vectors that the local APIC has pending.
     pending: Annotated[tuple[int, ...], Field(max_length=2)] = ()
     rflags: Hex = 2
@@ -76,6 +88,8 @@ class Case(Value):
     msrs: Annotated[tuple[Hex, ...], Field(min_length=6, max_length=6)]
     #: P, W and U of :data:`PAGES`.
     rights: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)]
+    #: Protection keys of :data:`PAGES`; key 0 is the player's.
+    keys: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)] = (0,) * 7
     #: Whether the code ends where its page does.
     page_end: bool = False
     code: tuple[Step, ...] = ()
@@ -114,7 +128,21 @@ def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
     return (*words, *(0 for _ in range(count - len(words))))
 
 
-_HEAD = struct.Struct("<8Q16Q6Q7Q")
+_DR7_OFF = 1 << 10
+#: R/W and LEN of DR7.
+_DR7_KINDS = {"execute": 0, "write": 1, "access": 3}
+_DR7_SIZES = {1: 0, 2: 1, 4: 3, 8: 2}
+
+
+def dr7(breakpoints: Sequence[Breakpoint]) -> int:
+    """Return DR7 with breakpoints enabled by their local bits."""
+    return _DR7_OFF | sum(
+        1 << 2 * number | (_DR7_KINDS[one.kind] | _DR7_SIZES[one.size] << 2) << 16 + 4 * number
+        for number, one in enumerate(breakpoints)
+    )
+
+
+_HEAD = struct.Struct("<13Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
@@ -123,12 +151,14 @@ def pack(case: Case) -> bytes:
     """Return a case as the player reads it."""
     rip, code, handler = code_blocks(case)
     head = _HEAD.pack(
-        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap),
+        *(case.level, case.uif, case.cr4_uintr, case.cr4_smap, case.cr4_pke, case.pkru),
+        *_padded([one.address for one in case.breakpoints], 2),
+        dr7(case.breakpoints),
         *_padded(case.pending, 2),
         *(case.rflags, rip),
         *case.regs,
         *case.msrs,
-        *case.rights,
+        *(rights | key << 59 for rights, key in zip(case.rights, case.keys, strict=True)),
     )
     tail = _TAIL.pack(
         *_padded(case.stack, STACK_WORDS),
@@ -146,7 +176,7 @@ REGISTERS = (
     *(f"r{number}" for number in range(8, 16)),
 )
 MSRS = ("RR", "HANDLER", "STACKADJUST", "MISC", "PD", "TT")
-_EVENT = ("vector", "rip", "rflags", "rsp")
+_EVENT = ("vector", "rip", "rflags", "rsp", "dr6")
 #: What each word of a result is.
 NAMES = (
     *("vector", "error", "rip", "cpl", "rflags", "cr2"),

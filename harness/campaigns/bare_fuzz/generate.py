@@ -8,7 +8,7 @@ from random import Random
 from typing import TypeVar
 
 from harness.campaigns.bare_fuzz import case as layout
-from harness.campaigns.bare_fuzz.case import MASK64, Case
+from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
 from harness.campaigns.bare_fuzz.encode import load, modrm, pop, push, sized
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class _Generator:
         self._random = random
         self._x2apic = x2apic
         self._smap = self._chance(0.15)
+        self._keyed = self._chance(0.15)
+        self._watched = self._chance(0.3)
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -76,6 +78,7 @@ class _Generator:
             (2, self._self_ipi),
             (2, self._iret),
             (3, self._xsave),
+            (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
         )
         self._weights = [weight for weight, _ in self._steps]
@@ -92,6 +95,10 @@ class _Generator:
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
             cr4_smap=self._smap,
+            cr4_pke=self._keyed,
+            pkru=self._pkru() if self._keyed else 0,
+            keys=self._pick_keys(),
+            breakpoints=self._breakpoints(),
             pending=self._pending(),
             rflags=self._rflags(),
             regs=tuple(regs),
@@ -165,6 +172,41 @@ class _Generator:
             data[:2] = [rights & self._pick(7, 3) for rights in data[:2]]
             area = self._pick(3, 3, 7)
         return (5, 5, *data, area)
+
+    def _pick_keys(self) -> tuple[int, ...]:
+        if not self._keyed:
+            return (0,) * len(layout.PAGES)
+        return tuple(self._pick(0, 0, 1, 2, 3, 15) for _ in layout.PAGES)
+
+    def _pkru(self) -> int:
+        """Return rights that mostly forbid one key little; key 0 is the player's."""
+        forbidden = sum(self._pick(0, 0, 2, 2, 1) << 2 * key for key in (1, 2, 3, 15))
+        return forbidden & 0xFFFFFFFC
+
+    def _breakpoints(self) -> tuple[Breakpoint, ...]:
+        if not self._watched:
+            return ()
+        return tuple(self._breakpoint() for _ in range(self._pick(1, 1, 2)))
+
+    def _breakpoint(self) -> Breakpoint:
+        if self._chance(0.35):
+            # Where an instruction begins, if it is lucky.
+            place = self._pick(layout.HANDLER, layout.CODE, layout.HANDLER + 4)
+            return Breakpoint(address=place + self._random.randrange(24) * self._chance(0.7))
+        kind, size = self._pick("write", "access"), self._pick(1, 2, 4, 8)
+        stack = range(
+            layout.page(layout.STACK_PAGE + 1) - 64, layout.page(layout.STACK_PAGE + 1) + 64, 8
+        )
+        start = self._pick(
+            self._pick(*stack),
+            self._pick(*stack),
+            self._pick(layout.UPID, layout.UPID + 8),
+            layout.UITT + 8 * self._random.randrange(layout.UITT_WORDS),
+            # The words of the area that XSAVES writes.
+            layout.AREA + 512 + 8 * self._pick(0, 1, 8, 9, 10, 11, 12, 13),
+        )
+        address = start + self._random.randrange(8)
+        return Breakpoint(address=address & -size, size=size, kind=kind)
 
     def _one_upid(self) -> tuple[int, int]:
         low = self._pick(*_VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
@@ -366,6 +408,12 @@ class _Generator:
         modrm = kind << 3 | pointer & 7
         setup = f"{load(pointer, area)}{load(0, wanted)}{load(2, 0)}"
         return f"{setup}{rex:02x}0fc7{modrm:02x} {name} of {wanted:#x}"
+
+    def _keys(self) -> str:
+        if self._chance(0.3):
+            return "31c90f01ee rdpkru"
+        value = self._pkru()
+        return f"31c931d2b8{value.to_bytes(4, 'little').hex()}0f01ef wrpkru {value:#x}"
 
     def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
         """Return an instruction behind F3, often with prefixes that change nothing, or LOCK."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oracle.machine import Outcome, run
 from oracle.memory import Memory, OutsideError
-from oracle.processor import PAGE, Apic, Processor, Unmodelled
+from oracle.processor import PAGE, Apic, Breakpoint, Processor, Unmodelled
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MAX_EVENTS, NAMES, PAGES, PLACE, Case
@@ -69,9 +69,21 @@ def _processor(case: Case, facts: Facts) -> Processor:
         layout.UITT: _block(case.uitt, layout.UITT_WORDS),
         layout.AREA + 512: _block(case.area, layout.AREA_WORDS),
     }
+    keys = {layout.page(number) // layout.PAGE_SIZE: key for number, key in
+            zip(PAGES, case.keys, strict=True)}  # fmt: skip
+    breakpoints = tuple(
+        Breakpoint(
+            number=number,
+            address=one.address,
+            size=one.size,
+            on_write=one.kind != "execute",
+            on_read=one.kind == "access",
+        )
+        for number, one in enumerate(case.breakpoints)
+    )
     misc = case.msrs[3]
     return Processor(
-        memory=Memory(pages, blocks, unknown_below=layout.WINDOW),
+        memory=Memory(pages, blocks, unknown_below=layout.WINDOW, keys=keys),
         regs=list(case.regs),
         rip=rip,
         rflags=case.rflags,
@@ -80,6 +92,9 @@ def _processor(case: Case, facts: Facts) -> Processor:
         selectors=_SELECTORS,
         cr4_uintr=case.cr4_uintr,
         cr4_smap=case.cr4_smap,
+        cr4_pke=case.cr4_pke,
+        pkru=case.pkru,
+        breakpoints=breakpoints,
         linear_bits=facts.linear_bits,
         uiret_uif=facts.uiret_uif,
         uif=case.uif,
@@ -99,9 +114,10 @@ def _block(words: tuple[int, ...], count: int) -> bytearray:
 
 def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
     pending = sum(1 << vector for vector in cpu.apic.irr)
-    events = [0] * 4 * MAX_EVENTS
+    events = [0] * 5 * MAX_EVENTS
     for place, event in enumerate(outcome.events[:MAX_EVENTS]):
-        events[4 * place : 4 * place + 4] = (event.vector, event.rip, event.rflags, event.rsp)
+        words = (event.vector, event.rip, event.rflags, event.rsp, event.dr6)
+        events[5 * place : 5 * place + 5] = words
     blocks = cpu.memory.blocks
     words = (
         *(outcome.vector, outcome.error, cpu.rip, cpu.cpl, outcome.rflags),
