@@ -85,14 +85,14 @@ def test_files_are_copied_and_folders_are_bound(tmp_path: Path) -> None:
 def test_the_reason_why_no_root_can_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mark = tmp_path / "mark"
+    monkeypatch.setattr(debian_root, "MARK", mark)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert "root rights" in debian_root.why_not()
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert debian_root.why_not() == "debootstrap is not installed"
-    mark = tmp_path / "mark"
     mark.touch()
-    monkeypatch.setattr(debian_root, "MARK", mark)
     assert "already" in debian_root.why_not()
 
 

@@ -208,7 +208,7 @@ static void play(void)
 	u64 i, saved[4];
 	u32 a, b, c, d;
 
-	if (in->magic != PLAYER_MAGIC)
+	if (in->magic != PLAYER_MAGIC || in->la57 != !!(read_cr4() & CR4_LA57))
 		return;
 	if (in->x2apic)
 		switch_to_x2apic();

@@ -30,7 +30,7 @@
 #define AREA_WORDS	16
 
 struct player_in {
-	u64 magic, count, x2apic;
+	u64 magic, count, x2apic, la57;
 };
 
 struct player_case {
@@ -49,7 +49,7 @@ struct player_case {
 };
 
 struct player_out {
-	/* Sequences that have begun and ended; and whether addresses can have 57 bits. */
+	/* Sequences that have begun and ended; and whether the CPU can have addresses of 57 bits. */
 	u64 begun, ended, la57;
 };
 

@@ -47,10 +47,25 @@ start32:
 	cmpl	$2048, %ecx
 	jb	2b
 
+	/* With "la57=1" on the command line, paging has five levels. */
 	movl	$CR4_PAE, %eax
+	movl	$boot_pml4, %edx
+	movl	24(%ebx), %ecx		/* cmdline_paddr of struct hvm_start_info */
+	jecxz	5f
+4:	cmpb	$0, (%ecx)
+	je	5f
+	incl	%ecx
+	cmpl	$0x3735616c, -1(%ecx)	/* "la57" */
+	jne	4b
+	cmpw	$0x313d, 3(%ecx)	/* "=1" */
+	jne	4b
+	movl	$boot_pml4 + PTE_P + PTE_W + PTE_U, boot_pml5
+	orl	$CR4_LA57, %eax
+	movl	$boot_pml5, %edx
+5:	movl	%eax, ap_cr4
+	movl	%edx, ap_cr3
 	movl	%eax, %cr4
-	movl	$boot_pml4, %eax
-	movl	%eax, %cr3
+	movl	%edx, %cr3
 	movl	$MSR_EFER, %ecx
 	movl	$EFER_SCE + EFER_LME + EFER_NXE, %eax
 	xorl	%edx, %edx
@@ -85,9 +100,9 @@ ap_code:
 	cli
 	xorw	%ax, %ax
 	movw	%ax, %ds
-	movl	$CR4_PAE, %eax
+	movl	AP_START + (ap_cr4 - ap_code), %eax
 	movl	%eax, %cr4
-	movl	$boot_pml4, %eax
+	movl	AP_START + (ap_cr3 - ap_code), %eax
 	movl	%eax, %cr3
 	movl	$MSR_EFER, %ecx
 	movl	$EFER_SCE + EFER_LME + EFER_NXE, %eax
@@ -100,6 +115,8 @@ ap_code:
 ap_gdt_pointer:
 	.word	GDT_SIZE - 1
 	.long	gdt
+ap_cr4:	.long	0
+ap_cr3:	.long	0
 ap_code_end:
 
 	.code64
@@ -274,6 +291,7 @@ ap_next:
 	.align	4096
 	.globl	boot_pml4, boot_pd, window_pt
 boot_pml4:	.skip	4096
+boot_pml5:	.skip	4096
 boot_pdpt:	.skip	4096
 boot_pd:	.skip	4 * 4096
 window_pdpt:	.skip	4096

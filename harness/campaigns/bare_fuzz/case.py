@@ -72,6 +72,8 @@ class Case(Value):
 
     level: Literal[0, 3] = 3
     x2apic: bool = False
+    #: Whether paging has five levels.
+    la57: bool = False
     uif: bool = False
     cr4_uintr: bool = True
     cr4_smap: bool = False

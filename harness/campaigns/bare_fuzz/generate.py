@@ -24,6 +24,8 @@ _TF, _IF, _DF, _IOPL = 0x100, 0x200, 0x400, 0x3000
 _NT, _RF, _AC, _ID = 0x4000, 1 << 16, 1 << 18, 1 << 21
 _RIGHTS = 7
 _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
+#: With five levels, those above are canonical, and nothing is there.
+_NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
 _UINV = 0xEC
 _VECTORS = (_UINV, _UINV, _UINV, _UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
@@ -38,22 +40,25 @@ _CONDITIONS = (
     *("s", "ns", "p", "np", "l", "ge", "le", "g"),
 )
 _MSR = 0x985
-#: Cases with the same mode of the local APIC.
+#: Cases with the same mode of the local APIC and of paging.
 _MODE = 1000
 
 
 def generate(seed: int, number: int, attempt: int = 0) -> Case:
     """Return a case; another attempt is another case."""
-    x2apic = bool(number // _MODE % 2)
-    return _Generator(Random(f"{seed}/{number}/{attempt}"), x2apic).case()  # noqa: S311 - no secret
+    mode = number // _MODE
+    random = Random(f"{seed}/{number}/{attempt}")  # noqa: S311 - no secret
+    return _Generator(random, x2apic=bool(mode & 1), la57=bool(mode & 2)).case()
 
 
 class _Generator:
     """A maker of one case."""
 
-    def __init__(self, random: Random, x2apic: bool) -> None:
+    def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         self._random = random
         self._x2apic = x2apic
+        self._la57 = la57
+        self._nowhere: tuple[int, ...] = (*_NOT_CANONICAL, *(_NOT_CANONICAL_57 if la57 else ()))
         self._smap = self._chance(0.15)
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
@@ -92,6 +97,7 @@ class _Generator:
         return Case(
             level=0 if self._chance(0.4) else 3,
             x2apic=self._x2apic,
+            la57=self._la57,
             uif=self._chance(0.5),
             cr4_uintr=self._chance(0.95),
             cr4_smap=self._smap,
@@ -132,7 +138,7 @@ class _Generator:
 
     def _stack(self) -> int:
         if self._chance(0.04):
-            return self._pick(*_NOT_CANONICAL, layout.page(1), layout.page(11) + 8)
+            return self._pick(*self._nowhere, layout.page(1), layout.page(11) + 8)
         middle = layout.page(layout.STACK_PAGE + 1)
         return (
             middle
@@ -225,7 +231,7 @@ class _Generator:
             if self._chance(0.12):
                 low ^= 1 << self._random.randrange(64)
             if self._chance(0.08):
-                upid = self._pick(*_NOT_CANONICAL, layout.page(1), upid + 16, upid | 1)
+                upid = self._pick(*self._nowhere, layout.page(1), upid + 16, upid | 1)
             words += (low, upid)
         return tuple(words)
 
@@ -321,7 +327,7 @@ class _Generator:
         store = self._chance(0.5)
         address = self._stack()
         if not store and self._chance(0.5):
-            address = self._pick(layout.UPID, layout.UITT, layout.CODE, *_NOT_CANONICAL)
+            address = self._pick(layout.UPID, layout.UITT, layout.CODE, *self._nowhere)
         rex = 0x48 | (value > 7) << 2 | (pointer > 7)
         opcode = 0x89 if store else 0x8B
         operands = (_NAMES[value], f"({_NAMES[pointer]})")
@@ -349,9 +355,7 @@ class _Generator:
         """Build a frame that returns behind the instruction, and return."""
         if self._chance(0.08):
             # To the end of the stack's second page, or away from it, where nothing is read.
-            stack = self._pick(
-                *_NOT_CANONICAL, layout.page(10) - 8, layout.page(1), layout.page(12)
-            )
+            stack = self._pick(*self._nowhere, layout.page(10) - 8, layout.page(1), layout.page(12))
             return f"{load(4, stack)}f30f01ec uiret from {stack:#x}"
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
@@ -360,7 +364,7 @@ class _Generator:
         name = _NAMES[to]
         setup = f"4889{modrm(4, to):02x}{push(to)}{load(to, flags)}{push(to)}"
         if self._chance(0.08):
-            target = self._pick(*_NOT_CANONICAL, layout.page(1))
+            target = self._pick(*self._nowhere, layout.page(1))
             place, where = load(to, target), hex(target)
         else:
             # Behind this LEA are a push of one byte and UIRET of four.
@@ -375,7 +379,7 @@ class _Generator:
             return f"{select}0f32 rdmsr {name}"
         value = self._msrs()[number - _MSR]
         if self._chance(0.15):
-            value = self._pick(*_NOT_CANONICAL, *_REFUSED, value | 1 << self._random.randrange(64))
+            value = self._pick(*self._nowhere, *_REFUSED, value | 1 << self._random.randrange(64))
         low, high = (part.to_bytes(4, "little").hex() for part in (value & 0xFFFFFFFF, value >> 32))
         return f"{select}b8{low}ba{high}0f30 wrmsr {name} = {value:#x}"
 

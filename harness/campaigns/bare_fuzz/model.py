@@ -96,6 +96,7 @@ def _processor(case: Case, facts: Facts) -> Processor:
         pkru=case.pkru,
         breakpoints=breakpoints,
         linear_bits=facts.linear_bits,
+        paging_bits=57 if case.la57 else 48,
         uiret_uif=facts.uiret_uif,
         uif=case.uif,
         uirr=case.msrs[0],
@@ -116,8 +117,8 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
     pending = sum(1 << vector for vector in cpu.apic.irr)
     events = [0] * 5 * MAX_EVENTS
     for place, event in enumerate(outcome.events[:MAX_EVENTS]):
-        words = (event.vector, event.rip, event.rflags, event.rsp, event.dr6)
-        events[5 * place : 5 * place + 5] = words
+        one = (event.vector, event.rip, event.rflags, event.rsp, event.dr6)
+        events[5 * place : 5 * place + 5] = one
     blocks = cpu.memory.blocks
     words = (
         *(outcome.vector, outcome.error, cpu.rip, cpu.cpl, outcome.rflags),

@@ -47,7 +47,7 @@ class Machine(NamedTuple):
     player: Path
 
 
-def machine_argv(machine: Machine, way: str, memory: Path) -> list[str]:
+def machine_argv(machine: Machine, way: str, memory: Path, *, la57: bool = False) -> list[str]:
     """Return QEMU's command line, with a file as its memory."""
     return [
         *base_argv(machine.emulator),
@@ -57,7 +57,7 @@ def machine_argv(machine: Machine, way: str, memory: Path) -> list[str]:
         *("-cpu", cpu_argument(machine.cpu, knows_uintr=True)),
         *("-m", f"{_MEMORY_MIB}M"),
         *("-kernel", str(machine.player)),
-        *("-append", "smp=1 modelled=1"),
+        *("-append", f"smp=1 modelled=1 la57={la57:d}"),
         *("-chardev", "stdio,id=out,signal=off"),
         *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
@@ -74,7 +74,7 @@ class QemuPlayer:
     def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
         self._machine = machine
         self.ways = tuple(ways)
-        start = self._start(self.ways[0], [], x2apic=False)
+        start = self._start(self.ways[0], [], _Modes(x2apic=False, la57=False))
         if start.ending:
             raise GuestError("the player does not run", detail=start.ending)
         self.facts = Facts(linear_bits=57 if start.la57 else 48)
@@ -87,31 +87,41 @@ class QemuPlayer:
         :raise GuestError: QEMU does not start.
         """
         played: dict[int, Played] = {}
-        for x2apic in (False, True):
-            numbers = [number for number, case in enumerate(cases) if case.x2apic == x2apic]
+        by_modes: dict[_Modes, list[int]] = {}
+        for number, case in enumerate(cases):
+            by_modes.setdefault(_Modes(case.x2apic, case.la57), []).append(number)
+        for modes, numbers in by_modes.items():
             while numbers:
                 these = numbers[:MAX_CASES]
-                start = self._start(way, [pack(cases[number]) for number in these], x2apic=x2apic)
+                start = self._start(way, [pack(cases[number]) for number in these], modes)
                 results: list[Played] = list(start.results)
                 if len(results) < start.begun:
                     results.append(start.ending)
                 if not results:
                     raise GuestError("the player does not run", detail=start.ending)
                 played |= zip(these, results, strict=False)
-                numbers = numbers[len(results) :]
+                del numbers[: len(results)]
         return [played[number] for number in range(len(cases))]
 
-    def _start(self, way: str, packed: Sequence[bytes], *, x2apic: bool) -> _Start:
+    def _start(self, way: str, packed: Sequence[bytes], modes: _Modes) -> _Start:
         with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
             memory = Path(scratch) / "memory"
-            _write_memory(memory, packed, x2apic=x2apic)
-            process = Process(machine_argv(self._machine, way, memory), log=Path(scratch) / "log")
+            _write_memory(memory, packed, modes)
+            argv = machine_argv(self._machine, way, memory, la57=modes.la57)
+            process = Process(argv, log=Path(scratch) / "log")
             try:
                 ending = _ending(process, _START_S + _THOUSAND_S * len(packed) / 1000)
             finally:
                 process.kill()
                 process.close_streams()
             return _read_memory(memory, ending)
+
+
+class _Modes(NamedTuple):
+    """Modes that a machine is in from its start to its end."""
+
+    x2apic: bool
+    la57: bool
 
 
 class _Start(NamedTuple):
@@ -125,11 +135,11 @@ class _Start(NamedTuple):
     ending: str
 
 
-def _write_memory(memory: Path, packed: Sequence[bytes], *, x2apic: bool) -> None:
+def _write_memory(memory: Path, packed: Sequence[bytes], modes: _Modes) -> None:
     with memory.open("wb") as file:
         file.truncate(_MEMORY_MIB * _MIB)
         file.seek(_IN)
-        file.write(struct.pack("<3Q", _MAGIC, len(packed), x2apic))
+        file.write(struct.pack("<4Q", _MAGIC, len(packed), *modes))
         file.seek(_IN + PAGE_SIZE)
         file.write(b"".join(packed))
 

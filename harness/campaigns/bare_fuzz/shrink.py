@@ -16,9 +16,14 @@ _UPID = (0xEC << 16, 0)
 _UITT = tuple(word for vector in range(8) for word in (1 | vector << 8, layout.UPID))
 _PLAIN: dict[str, Any] = {
     "x2apic": False,
+    "la57": False,
     "uif": False,
     "cr4_uintr": True,
     "cr4_smap": False,
+    "cr4_pke": False,
+    "pkru": 0,
+    "keys": (0,) * len(layout.PAGES),
+    "breakpoints": (),
     "pending": (),
     "level": 3,
     "rflags": 0x202,
@@ -68,6 +73,9 @@ def _plainer(case: Case) -> Iterator[Case]:
     for field, plain in _PLAIN.items():
         if getattr(case, field) != plain:
             yield _with(case, field, plain)
+    for place in range(len(case.breakpoints)):
+        rest = (*case.breakpoints[:place], *case.breakpoints[place + 1 :])
+        yield _with(case, "breakpoints", rest)
     for flag in range(32):
         if case.rflags & ~0x202 & 1 << flag:
             yield _with(case, "rflags", case.rflags & ~(1 << flag))
