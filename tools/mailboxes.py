@@ -82,12 +82,17 @@ class Bench:
         mbox.write_bytes(b"".join(mails))
         done = self.try_("am", "--quiet", *options, str(mbox))
         tree = self.git("rev-parse", "HEAD^{tree}").decode().strip()
-        shutil.rmtree(self.work / ".git/rebase-apply", ignore_errors=True)
+        self._drop_session()
         self.git("reset", "--quiet", "--hard", self.base)
         if done.returncode:
             self.git("clean", "-ffdxq")
         self.complaint = (done.stdout + done.stderr).decode(errors="replace")[:500]
         return tree if done.returncode == 0 else None
+
+    def _drop_session(self) -> None:
+        """Remove what ``git am`` leaves when it refuses a mail, or dies of one."""
+        shutil.rmtree(self.work / ".git/rebase-apply", ignore_errors=True)
+        (self.work / ".git/index.lock").unlink(missing_ok=True)
 
     def am_each(self, box: Box) -> str | None:
         """Return the tree that mails make if git am may take each by options of its own."""
@@ -102,7 +107,7 @@ class Bench:
                 taken = self.try_("am", "--quiet", *keep, *options, str(mbox)).returncode == 0
                 if taken:
                     break
-                shutil.rmtree(self.work / ".git/rebase-apply", ignore_errors=True)
+                self._drop_session()
                 self.git("reset", "--quiet", "--hard")
                 self.git("clean", "-ffdxq")
             if not taken:

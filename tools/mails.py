@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import quopri
 import random
 import re
@@ -210,7 +211,7 @@ def disguise(git: Git, base: str, history: str, rng: random.Random) -> Box:
 
 def _cut(text: bytes) -> list[bytes]:
     starts = [match.start() for match in _FROM.finditer(text)]
-    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    return [text[a:b] for a, b in itertools.pairwise([*starts, len(text)])]
 
 
 def _parts(mail: bytes) -> tuple[bytes, bytes, bytes]:
