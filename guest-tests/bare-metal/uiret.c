@@ -76,7 +76,6 @@ static void loads_only_its_flags_at_user_level(void)
 static void loads_only_its_flags_at_supervisor_level(void)
 {
 	check_flags(SEL_KCODE);
-	EXPECT(testui());
 }
 
 /* TF of the frame traps after the next instruction, as with IRET. */
@@ -207,8 +206,32 @@ static void delivers_nothing_at_supervisor_level(void)
 	EXPECT(testui());
 }
 
+/* CPUID.(EAX=7,ECX=1):EDX[17] makes it so; RFLAGS itself has the bit always set. */
+static void bit_1_of_the_image_is_uif_where_uiret_is_flexible(void)
+{
+	struct trap trap;
+	u32 a, b, c, d;
+	bool flexible;
+	int i;
+
+	cpuid(7, 1, &a, &b, &c, &d);
+	flexible = d & BIT(17);
+	note("UIRET is %s", flexible ? "flexible" : "not flexible");
+	for (i = 0; i < 8; i++) {
+		if (i & 1)
+			stui();
+		else
+			clui();
+		frame.rflags = i & 2;
+		EXPECT_EQ(run((u64)&frame, 2, i & 4 ? SEL_UCODE : SEL_KCODE, &trap), VECTOR_DONE);
+		EXPECT_EQ(trap.regs.rflags & 2, 2);
+		EXPECT_EQ(testui(), !flexible || (i & 2));
+	}
+}
+
 TESTS(
 	TEST(loads_rip_rsp_and_sets_uif, UIRET-1, UIRET-3),
+	TEST(bit_1_of_the_image_is_uif_where_uiret_is_flexible, UIRET-1, UIRET-12),
 	TEST(loads_only_its_flags_at_user_level, UIRET-2),
 	TEST(loads_only_its_flags_at_supervisor_level, UIRET-2, UIRET-9),
 	TEST(tf_traps_after_the_next_instruction, UIRET-10),

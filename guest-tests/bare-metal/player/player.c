@@ -215,6 +215,8 @@ static void play(void)
 	use_own_stack();
 	cpuid(7, 0, &a, &b, &c, &d);
 	out->la57 = c >> 16 & 1;
+	cpuid(7, 1, &a, &b, &c, &d);
+	out->uiret_uif = d >> 17 & 1;
 	write_cr4(read_cr4() | CR4_UINTR | CR4_OSXSAVE);
 	wrmsr(MSR_XSS, BIT(14));
 	clui();

@@ -49,8 +49,10 @@ struct player_case {
 };
 
 struct player_out {
-	/* Sequences that have begun and ended; and whether the CPU can have addresses of 57 bits. */
-	u64 begun, ended, la57;
+	/* Sequences that have begun and ended. */
+	u64 begun, ended;
+	/* Of the CPU: addresses of 57 bits, flexible UIRET. */
+	u64 la57, uiret_uif;
 };
 
 struct player_event {

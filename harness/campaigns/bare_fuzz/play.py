@@ -77,7 +77,7 @@ class QemuPlayer:
         start = self._start(self.ways[0], [], _Modes(x2apic=False, la57=False))
         if start.ending:
             raise GuestError("the player does not run", detail=start.ending)
-        self.facts = Facts(linear_bits=57 if start.la57 else 48)
+        self.facts = Facts(linear_bits=57 if start.la57 else 48, uiret_uif=start.uiret_uif)
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
         """Play cases in a way, and return what came of each.
@@ -131,6 +131,7 @@ class _Start(NamedTuple):
     #: Cases that were begun.
     begun: int
     la57: bool
+    uiret_uif: bool
     #: How it ended before its end.
     ending: str
 
@@ -156,7 +157,7 @@ def _ending(process: Process, seconds: float) -> str:
 
 def _read_memory(memory: Path, ending: str) -> _Start:
     with memory.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
-        begun, ended, la57 = struct.unpack_from("<3Q", view, _OUT)
+        begun, ended, la57, uiret_uif = struct.unpack_from("<4Q", view, _OUT)
         first = _OUT + PAGE_SIZE
         results = [RESULT.unpack_from(view, first + RESULT.size * place) for place in range(ended)]
-    return _Start(results, begun, bool(la57), ending)
+    return _Start(results, begun, bool(la57), bool(uiret_uif), ending)

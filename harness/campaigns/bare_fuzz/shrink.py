@@ -73,12 +73,7 @@ def _plainer(case: Case) -> Iterator[Case]:
     for field, plain in _PLAIN.items():
         if getattr(case, field) != plain:
             yield _with(case, field, plain)
-    for place in range(len(case.breakpoints)):
-        rest = (*case.breakpoints[:place], *case.breakpoints[place + 1 :])
-        yield _with(case, "breakpoints", rest)
-    for flag in range(32):
-        if case.rflags & ~0x202 & 1 << flag:
-            yield _with(case, "rflags", case.rflags & ~(1 << flag))
+    yield from _simpler(case)
     for place, plain in enumerate(_MSRS):
         if case.msrs[place] != plain:
             yield _with(case, "msrs", _put(case.msrs, place, plain))
@@ -88,6 +83,16 @@ def _plainer(case: Case) -> Iterator[Case]:
     for place, plain in enumerate(zeros):
         if case.regs[place] != plain:
             yield _with(case, "regs", _put(case.regs, place, plain))
+
+
+def _simpler(case: Case) -> Iterator[Case]:
+    """Give the case with one breakpoint or one flag less."""
+    for place in range(len(case.breakpoints)):
+        rest = (*case.breakpoints[:place], *case.breakpoints[place + 1 :])
+        yield _with(case, "breakpoints", rest)
+    for flag in range(32):
+        if case.rflags & ~0x202 & 1 << flag:
+            yield _with(case, "rflags", case.rflags & ~(1 << flag))
 
 
 def _put(words: tuple[int, ...], place: int, word: int) -> tuple[int, ...]:
