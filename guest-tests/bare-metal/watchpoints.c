@@ -201,7 +201,10 @@ static void notify_under_two(u64 rflags, u64 control)
 	start(&regs, watch_nop, SEL_UCODE);
 	regs.rflags |= rflags;
 	own->upid.pir = BIT(4);
-	stui();
+	if (rflags & RFLAGS_TF)
+		clui();		/* the handler would access the same page, and so end the mark */
+	else
+		stui();
 	send_ipi(cpus[0].apic_id, UINV);
 	asm volatile("movq %0, %%dr0; movq %1, %%dr1; movq %2, %%dr6; movq %3, %%dr7"
 		     :: "r"(watch_nop), "r"(&own->upid.pir), "r"(0xffff0ff0UL),
@@ -211,7 +214,7 @@ static void notify_under_two(u64 rflags, u64 control)
 	EXPECT_EQ(seen_dr6[0], BIT(1));
 	EXPECT_EQ(seen_rip[0], (u64)watch_nop);
 	EXPECT_EQ(seen_delivered[0], 0);
-	EXPECT_EQ(ui_log.count, 1);
+	EXPECT_EQ(ui_log.count, !(rflags & RFLAGS_TF));
 }
 
 static void a_breakpoint_on_the_next_instruction_comes_behind_the_trap(void)
