@@ -370,7 +370,7 @@ def test_shrinking_ends_with_the_time() -> None:
 
 def test_a_cpu_without_the_feature_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["fuzz", "--bare-metal", "--cpu", "hidden"]) == ExitCode.USAGE
-    assert "has user interrupts" in capsys.readouterr().err
+    assert "exactly one CPU with user interrupts" in capsys.readouterr().err
 
 
 def test_what_is_no_finding_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
