@@ -1,4 +1,4 @@
-"""Cases by chance, the same for the same seed: a state that mostly works, and steps around it."""
+"""Generator of random cases: a mostly valid state and steps; the same seed gives the same cases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
 _UINV = 0xEC
 _VECTORS = (_UINV, _UINV, _UINV, _UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
-#: Registers that steps write: all but RSP.
+#: Registers that steps write to, all but RSP.
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _NAMES = layout.REGISTERS
 _SUFFIX = ("b", "w", "l", "q")
@@ -40,19 +40,19 @@ _CONDITIONS = (
     *("s", "ns", "p", "np", "l", "ge", "le", "g"),
 )
 _MSR = 0x985
-#: Cases with the same mode of the local APIC and of paging.
+#: Consecutive cases with the same mode of the local APIC and of paging.
 _MODE = 1000
 
 
 def generate(seed: int, number: int, attempt: int = 0) -> Case:
-    """Return a case; another attempt is another case."""
+    """Return the case of a number; each attempt gives another one."""
     mode = number // _MODE
     random = Random(f"{seed}/{number}/{attempt}")  # noqa: S311 - no secret
     return _Generator(random, x2apic=bool(mode & 1), la57=bool(mode & 2)).case()
 
 
 class _Generator:
-    """A maker of one case."""
+    """A generator of one case."""
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         self._random = random
@@ -91,7 +91,7 @@ class _Generator:
     # --- the state -----------------------------------------------------------------------------
 
     def case(self) -> Case:
-        """Return it."""
+        """Return the case."""
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
         return Case(
@@ -162,19 +162,19 @@ class _Generator:
         return self._pick(0, 0, 0, 128, 64, 8, middle | 1, middle + 64 | 15, MASK64 - 127, 1 << 48)
 
     def _address(self, usual: int, align: int) -> int:
-        """Return an address that an MSR takes, and that mostly works."""
+        """Return an address that is valid for an MSR, mostly the usual one."""
         if self._chance(0.93):
             return usual
         return self._pick(*_NOT_CANONICAL, layout.page(1), layout.page(11), 0) & ~(align - 1)
 
     def _rights(self) -> tuple[int, ...]:
-        """Return what each page allows; code is never written."""
+        """Return the rights of each page; code is never writable."""
         data = [self._pick(0, 1, 3, 5) if self._chance(0.05) else _RIGHTS for _ in range(4)]
-        # Tables and UPIDs are the supervisor's as often as not.
+        # UPIDs and UITT are supervisor pages half of the time.
         data[2:] = [rights & self._pick(7, 3) for rights in data[2:]]
         area = _RIGHTS
         if self._smap:
-            # Else nothing but the first push would be seen at CPL 0.
+            # Otherwise most cases at CPL 0 would end at the first push.
             data[:2] = [rights & self._pick(7, 3) for rights in data[:2]]
             area = self._pick(3, 3, 7)
         return (5, 5, *data, area)
@@ -236,7 +236,7 @@ class _Generator:
         return tuple(words)
 
     def _area(self) -> tuple[int, ...]:
-        """Return header and component of an area that XRSTORS mostly takes."""
+        """Return header and component of an XSAVE area, mostly valid for XRSTORS."""
         handler, adjust, misc, pd, table = self._msrs()[1:]
         misc &= 0xFFFFFFFF | self._pick(0, 0xFF << 32)
         misc |= self._pick(0, 1 << 63)
@@ -322,7 +322,7 @@ class _Generator:
         return self._pick("fa cli", "fb sti")
 
     def _memory(self) -> str:
-        """A load or store through a register; stores go nowhere but to the stack."""
+        """Return a load or store through a register; only the stack is stored to."""
         pointer, value = self._pick(3, 6, 7, 8, 9, 10, 11), self._register()
         store = self._chance(0.5)
         address = self._stack()
@@ -352,9 +352,9 @@ class _Generator:
         return f"{load(register, index)}{code} = {index:#x}"
 
     def _uiret(self) -> str:
-        """Build a frame that returns behind the instruction, and return."""
+        """Build a frame that returns to the next instruction, and return by UIRET."""
         if self._chance(0.08):
-            # To the end of the stack's second page, or away from it, where nothing is read.
+            # At the end of the stack's second page, or outside of it, the frame cannot be read.
             stack = self._pick(*self._nowhere, layout.page(10) - 8, layout.page(1), layout.page(12))
             return f"{load(4, stack)}f30f01ec uiret from {stack:#x}"
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
@@ -367,7 +367,7 @@ class _Generator:
             target = self._pick(*self._nowhere, layout.page(1))
             place, where = load(to, target), hex(target)
         else:
-            # Behind this LEA are a push of one byte and UIRET of four.
+            # This LEA is followed by a push of one byte and UIRET of four.
             place, where = f"488d{to << 3 | 5:02x}05000000", "behind"
         return f"{setup}{place}{push(to)}f30f01ec uiret to {where}, flags {flags:#x}, by {name}"
 
@@ -384,13 +384,13 @@ class _Generator:
         return f"{select}b8{low}ba{high}0f30 wrmsr {name} = {value:#x}"
 
     def _self_ipi(self) -> str:
-        # QEMU delivers vectors below 16 and ignores reserved bits, which hides what comes after.
+        # QEMU delivers vectors below 16 and ignores reserved bits, which would hide later steps.
         vector = self._pick(*(vector for vector in _VECTORS if vector >= 16))
         low = vector.to_bytes(4, "little").hex()
         return f"b93f080000b8{low}ba000000000f30 wrmsr SELF_IPI = {vector:#x}"
 
     def _iret(self) -> str:
-        """Build a frame that returns behind the instruction, to either level, and return."""
+        """Build a frame that returns to the next instruction, at either CPL, and return by IRET."""
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
         if not self._chance(0.1):
@@ -399,7 +399,7 @@ class _Generator:
         name = _NAMES[to]
         code = f"4889{modrm(4, to):02x}6a{ss:02x}{push(to)}"
         code += f"{load(to, flags)}{push(to)}6a{cs:02x}"
-        # Behind this LEA are a push of one byte and IRETQ of two.
+        # This LEA is followed by a push of one byte and IRETQ of two.
         code += f"488d{to << 3 | 5:02x}03000000{push(to)}48cf"
         return f"{code} iret to CPL {cs & 3}, flags {flags:#x}, by {name}"
 
@@ -420,7 +420,7 @@ class _Generator:
         return f"31c931d2b8{value.to_bytes(4, 'little').hex()}0f01ef wrpkru {value:#x}"
 
     def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
-        """Return an instruction behind F3, often with prefixes that change nothing, or LOCK."""
+        """Return an instruction with F3, often with prefixes that change nothing, rarely LOCK."""
         prefixes = ["f3"]
         if self._chance(0.2):
             prefixes += self._random.choices(("66", "2e", "3e", "64", "f3"), k=2)
