@@ -263,7 +263,7 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     if ran.exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if ran.exit_code == ExitCode.USAGE:
-        raise UserError("the run of a step failed", where=run, detail="\n".join(ran.said[-8:]))
+        raise UserError("the run of a step was refused", where=run, detail="\n".join(ran.said[-8:]))
     found = list(failures(run))
     lost = [one for one in found if one.kind == "guest"]
     for failure in found:

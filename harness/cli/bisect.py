@@ -35,12 +35,12 @@ _SHOWN = 100
 @click.option(
     "--good",
     metavar="REV|NUMBER",
-    help="A commit of --tree that passes, or the number of patches that pass  [default: 0]",
+    help="A commit of --tree, or a number of patches, that passes  [default: no patch]",
 )
 @click.option(
     "--bad",
     metavar="REV|NUMBER",
-    help="A commit of --tree that fails, or the number of patches that fail  [default: HEAD; all]",
+    help="A commit of --tree, or a number of patches, that fails  [default: HEAD; all patches]",
 )
 @click.option(
     "--first-parent",

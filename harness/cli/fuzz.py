@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bare-metal",
     is_flag=True,
-    help="Instruction sequences without a kernel, compared with a model of the architecture.",
+    help="Play instruction sequences without a kernel, and compare with a model of the CPU.",
 )
 @click.option(
     "--seed", type=click.IntRange(0), help="Seed of the random scripts  [default: random]"

@@ -169,7 +169,8 @@ KERNEL_OPTIONS = (
         FRAGMENT,
         "name",
         None,
-        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti.",
+        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti, "
+        "virtme-ng.",
     ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="Compiler of the kernel."
