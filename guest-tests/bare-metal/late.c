@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * No delivery is late. One, two or three senders notify a receiver that is on its way to user
- * code or runs there. The code computes: it makes no system call and executes no PAUSE, and no
- * timer interrupts it, so that nothing but the notifications themselves brings an interrupt to it.
- * Once all have sent, all has to arrive within a few instructions.
+ * No delivery is late. One, two or three senders notify a receiver that returns to user code or
+ * runs there. The code only computes: it makes no system call and executes no PAUSE, and no timer
+ * interrupts it, so that only the notifications themselves can cause a delivery. After the last
+ * send, all interrupts must arrive within a few instructions.
  *
- * "rounds=100000" on the command line is for a long run; the default is a short one.
+ * "rounds=100000" on the command line is a long run; the default is a short one.
  */
 #include "uintr.h"
 
@@ -78,7 +78,7 @@ static bool all_sent(void)
 	return true;
 }
 
-/* At CPL 3. What has been sent and does not arrive while the loop goes round is late. */
+/* At CPL 3. An interrupt that was sent and does not arrive during the loop is late. */
 static void compute(void *unused)
 {
 	u64 n = 0;

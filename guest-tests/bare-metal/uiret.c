@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* UIRET by itself: it needs no delivery before it. */
+/* UIRET by itself, without a delivery before it. */
 #include "uintr.h"
 
 /* CF PF AF ZF SF TF DF OF NT RF AC ID: what UIRET loads (SDM volume 2, "UIRET"). */
@@ -186,7 +186,7 @@ static void supervisor_stack_faults_at_user_level(void)
 	EXPECT_EQ(run(window(0), 2, SEL_KCODE, &trap), VECTOR_DONE);
 }
 
-/* What waits is delivered before the instruction that UIRET returns to. */
+/* A pending interrupt is delivered before the instruction that UIRET returns to. */
 static void lets_the_next_one_in(void)
 {
 	wrmsr(MSR_UINTR_RR, BIT(9));

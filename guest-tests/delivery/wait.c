@@ -75,7 +75,7 @@ static void signal_wakes(void)
 	signal_wakes_with(0);
 }
 
-/* It always gives EINTR: there is nothing to restart. */
+/* The call always returns EINTR: it is never restarted. */
 static void restarting_signal_wakes(void)
 {
 	signal_wakes_with(SA_RESTART);

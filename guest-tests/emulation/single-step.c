@@ -152,7 +152,7 @@ asm(
 "	.popsection\n"
 );
 
-/* What faults has not ended: the fault's signal is all there is. */
+/* An instruction that faults is not complete: there is the fault's signal, and no trap. */
 static void no_trap_after_a_fault(void)
 {
 	sender_to(receiver(0));
