@@ -78,7 +78,7 @@ class Judge(NamedTuple):
     ns: float = 1.0
     #: Whether it prints an average instead of a median.
     average: bool = False
-    #: The form of ``judge.c`` that it is held against, for what the lab has no mode.
+    #: Form of ``judge.c`` to compare with, if the lab has no mode for it.
     form: str = ""
 
     @property

@@ -60,7 +60,7 @@ Step = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+( [\x20-\x7e]*)?$")]
 
 
 class Breakpoint(Value):
-    """One of DR0 and DR1, with its part of DR7; aligned to its size, which is 1 for code."""
+    """A breakpoint in DR0 or DR1 with its part of DR7, aligned to its size; for code that is 1."""
 
     address: Hex
     size: Literal[1, 2, 4, 8] = 1

@@ -185,7 +185,7 @@ class _Generator:
         return tuple(self._pick(0, 0, 1, 2, 3, 15) for _ in layout.PAGES)
 
     def _pkru(self) -> int:
-        """Return rights that mostly forbid one key little; key 0 is the player's."""
+        """Return PKRU, which mostly restricts one key slightly; key 0 is the player's."""
         forbidden = sum(self._pick(0, 0, 2, 2, 1) << 2 * key for key in (1, 2, 3, 15))
         return forbidden & 0xFFFFFFFC
 
@@ -196,7 +196,7 @@ class _Generator:
 
     def _breakpoint(self) -> Breakpoint:
         if self._chance(0.35):
-            # Where an instruction begins, if it is lucky.
+            # Perhaps the beginning of an instruction.
             place = self._pick(layout.HANDLER, layout.CODE, layout.HANDLER + 4)
             return Breakpoint(address=place + self._random.randrange(24) * self._chance(0.7))
         kind, size = self._pick("write", "access"), self._pick(1, 2, 4, 8)
