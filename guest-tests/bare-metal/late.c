@@ -33,7 +33,7 @@ void user_interrupt(struct ui_frame *frame)
 	got[frame->vector] = true;
 }
 
-/* Each waits for a length of its own that changes, and sends its own vector. */
+/* Each waits for a varying time, and sends its own vector. */
 static void send_each_round(void *unused)
 {
 	u64 id = this_cpu()->id, last = 0, length = id * 100, spin;

@@ -526,7 +526,7 @@ static void ends_mwait(void)
 	apic_write(0x380, 0);
 	take_irqs();
 	check_taken(BIT(4));
-	/* HLT behind it is HLT again. */
+	/* A later HLT waits again. */
 	memset(cpus[0].irqs, 0, sizeof(cpus[0].irqs));
 	wrmsr(MSR_UINTR_RR, 0);
 	does_not_end_hlt();

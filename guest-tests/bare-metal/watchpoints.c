@@ -290,7 +290,7 @@ static void deliver_once(int word, u64 type, u64 requests)
 	watch(&point);
 	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
 	watch_nothing();
-	/* Once behind the delivery; with ACCESS, the handler and UIRET read the frame, too. */
+	/* Once after the delivery; with ACCESS, the handler and UIRET read the frame, too. */
 	if (!traps || (type == WRITE && requests == BIT(7) && traps != 1))
 		FAIL("word %d: %d traps", word, traps);
 	EXPECT_EQ(trap_rip, (u64)ui_entry);
@@ -317,7 +317,7 @@ static void deliveries_are_complete(void)
 	}
 }
 
-/* The delivery is not complete, and so there is no trap; when it is tried again, there is one. */
+/* The delivery is not complete, so there is no trap; after the retry there is one. */
 static bool map_stack(struct regs *regs)
 {
 	if (regs->vector == TRAP_PF) {

@@ -248,7 +248,7 @@ static void xsaves_and_xrstors(void)
 		round_trip(xsaves, xrstors, true);
 }
 
-/* AVX is where the components before it leave it, and nothing behind is touched. */
+/* AVX follows the components before it, and nothing after it is written. */
 static void compacted_offsets_are_those_of_cpuid(void)
 {
 	u64 mask = 4 | (xcr0 & BIT(9));

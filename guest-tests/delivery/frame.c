@@ -233,7 +233,7 @@ static void handler_runs_without_tf(void)
 	ktap_check(traps > 0, "no single-step trap at all");
 }
 
-/* read() of a byte with TF set when it is called; gives its result. */
+/* read() of a byte with TF set when it is called; returns its result. */
 static long read_with_tf(int fd)
 {
 	char byte;

@@ -463,7 +463,7 @@ static void *send_and_signal(void *arg)
 	ktap_check(!shared_load(&hits) && !shared_load(&signalled),
 		   "one was handled before the other was sent");
 	ktap_ok(sched_setscheduler(0, SCHED_OTHER, &last));
-	/* For a call that goes on all the same. */
+	/* For a call that is not ended. */
 	yield_until(shared_load(&hits) && shared_load(&signalled));
 	ktap_ok(write(scene->pipe[1], "x", 1));
 	return NULL;

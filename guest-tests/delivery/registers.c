@@ -11,7 +11,7 @@
 #include "uintr.h"
 
 /*
- * uint64_t hold_general(mode): load every register but RSP with a pattern of its own; take an
+ * uint64_t hold_general(mode): load every register but RSP with a distinct pattern; take an
  * interrupt by STUI (mode 0) or wait for one (mode 1); store them all. held_ready tells the
  * sender when.
  */

@@ -272,7 +272,7 @@ struct at_once {
 	pid_t receiver;
 	int event;			/* tied to the vector, or -1 */
 	int interrupts, signals;	/* that came without a tick */
-	int rounds;			/* that so many signals took */
+	int rounds;			/* in which the signals came */
 	bool done;
 };
 

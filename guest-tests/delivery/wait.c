@@ -219,13 +219,13 @@ static void pending_before_the_call(void)
 		_clui();
 		_senduipi(index);
 		_stui();
-		/* The handler runs before the call, or the call gives EINTR; both move us on. */
+		/* The handler runs before the call, or the call returns EINTR; either ends it. */
 		wait_while(&arrived, i);
 		ktap_assert(spin_until(arrived == (unsigned long)i + 1), "round %d: not delivered", i);
 	}
 }
 
-/* With UIF clear it stays pending, and the call returns all the same. */
+/* With UIF clear it stays pending, and the call still returns. */
 static void pending_and_masked_returns_at_once(void)
 {
 	int index, i;

@@ -123,7 +123,7 @@ static unsigned int put_opcode(uint8_t *at, enum insn insn)
 
 /*
  * uint64_t run_code(code, rax): call it with this rax, all arithmetic flags set and, for UIRET, a
- * frame on the stack that goes back to the caller. Gives RFLAGS after it.
+ * frame on the stack that goes back to the caller. Returns RFLAGS after it.
  */
 uint64_t run_code(void *at, uint64_t rax, bool uiret);
 

@@ -250,7 +250,7 @@ static void play(struct script *script)
 	play_end();
 }
 
-/* --- many scripts, each in a process of its own --------------------------------------------- */
+/* --- many scripts, each in a separate process ----------------------------------------------- */
 
 static void play_in_child(struct script *script, unsigned int seconds)
 {

@@ -331,7 +331,7 @@ static const struct op ops[] = {
 	{ "stui_on", op_stui_on, 1, false },
 	{ "uiret", op_uiret, 2, false },
 	{ "child", op_child, -1, false },
-	{ "renew", NULL, 0, false },	/* by whoever gives the turns */
+	{ "renew", NULL, 0, false },	/* done by the main thread */
 };
 
 static const struct op *find_op(const char *name)

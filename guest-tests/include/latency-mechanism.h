@@ -31,8 +31,8 @@
 enum latency_kind { PING_PONG, ONE_WAY, SENDER, THROUGHPUT, SENDER_SELF, DELIVERY, RETURN };
 enum latency_take { FAIR, BUSY, BLOCKED };
 
-#define SAME_CPU	1	/* both sides on one CPU, where whoever waits yields */
-#define PROCESSES	2	/* side 1 is a process of its own, not a thread */
+#define SAME_CPU	1	/* both sides on one CPU; the waiting one yields */
+#define PROCESSES	2	/* side 1 is a process, not a thread */
 #define UNPINNED	4	/* the scheduler decides where the sides run */
 #define SPLIT_USER	8	/* only the instructions in user mode */
 #define SPLIT_KERNEL	16	/* only the others */

@@ -181,7 +181,7 @@ static inline void *thread_join(pthread_t thread)
 
 /*
  * Wait until a thread is gone from the kernel: pthread_join() returns a little before the kernel
- * has cleaned up behind the thread.
+ * has cleaned up after the thread.
  */
 static inline void thread_vanishes(pid_t tid)
 {

@@ -222,7 +222,7 @@ static void the_eventfd_goes_first(void)
 	_stui();
 	close(event);
 	expect_none();
-	/* Still attached, to what nobody can signal. */
+	/* Still attached, to an eventfd that cannot be signalled any more. */
 	ktap_fails(ioctl(fd, UINTR_FD_ATTACH, event_fd()), EBUSY);
 	ktap_ok(ioctl(fd, UINTR_FD_ATTACH, -1));
 	ktap_ok(ioctl(fd, UINTR_FD_ATTACH, event_fd()));

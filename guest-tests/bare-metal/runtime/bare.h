@@ -165,7 +165,7 @@ bool run_done(int cpu, u64 deadline);
 #define PTE_NX BIT(63)
 #define PTE_PKEY(key) ((u64)(key) << 59)
 
-/* Page n of the window, and the memory behind it in the identity map. */
+/* Page n of the window, and its memory in the identity map. */
 static inline u64 window(int n)
 {
 	return WINDOW + n * PAGE_SIZE;
