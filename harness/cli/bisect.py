@@ -61,12 +61,12 @@ _SHOWN = 100
 def command(
     request: Request, good: str | None, bad: str | None, first_parent: bool, **options: Any
 ) -> int:
-    """Find the first bad commit of a --tree, or the first bad patch of the series, unattended.
+    """Find the first bad commit of a tree, or patch of a series.
 
-    A kernel is bad if a program that -k chooses fails, or if the kernel prints a splat. One that
-    does not build or boot is skipped. Commits are searched with --tree and no --series, else the
-    patches of the series. The exit code is 0 if the first bad one was found, 3 or 4 if it cannot be
-    told from skipped ones.
+    The search runs unattended. A kernel is bad if a program that -k chooses fails, or if the kernel
+    prints a splat. One that does not build or boot is skipped. Commits are searched with --tree and
+    no --series, else the patches of the series. The exit code is 0 if the first bad one was found,
+    3 or 4 if it cannot be told from skipped ones.
     """
     from harness.campaigns.bisect import BisectOptions, bisect  # with the engine, after --help
     from harness.campaigns.child_runs import start_command

@@ -60,7 +60,7 @@ def command(
     sparse: bool,
     out: Path | None,
 ) -> int:
-    """Build an artefact unless it is in the cache; its path is the last line on stdout.
+    """Build an artefact, unless it is in the cache. Its path is the last line on stdout.
 
     `emulator` is the QEMU whose CPU models have user interrupts.
     """

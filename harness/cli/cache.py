@@ -54,7 +54,10 @@ class Size(click.ParamType[int]):
 
 @click.group("cache")
 def command() -> None:
-    """Show and prune the artefact cache ($UINTR_HARNESS_CACHE, or ~/.cache/uintr-harness)."""
+    """Show and prune the artefact cache.
+
+    It is in $UINTR_HARNESS_CACHE, or in ~/.cache/uintr-harness.
+    """
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -94,7 +97,7 @@ def list_command(as_json: bool) -> None:
 def prune_command(
     older_than: timedelta | None, keep_bytes: int | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Remove artefacts and kept build folders that were not used for long.
+    """Remove artefacts and build folders that were not used for long.
 
     Nothing that a run is using is removed. Fetched source packages of QEMU are kept too: the next
     fetch could bring another version.

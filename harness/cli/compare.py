@@ -48,10 +48,11 @@ class Percent(click.ParamType[float]):
 def command(
     runs: tuple[Path, ...], floor: float | None, allow_missing: bool, form: str | None
 ) -> int:
-    """Compare RUN with BASE: a verdict for each latency, and the cases whose result changed.
+    """Compare RUN with one or more earlier runs, BASE.
 
-    Each is a run's folder or its baseline.json. Several bases of the same kind show how much a
-    latency varies from run to run.
+    Each latency gets a verdict, and the cases whose result changed are listed. RUN and BASE are a
+    run's folder or its baseline.json. Several bases of the same kind show how much a latency varies
+    from run to run.
 
     Exit codes: 0 nothing got worse; 1 a latency is worse, something newly fails, or cases or cells
     are gone; 2 wrong usage; 4 one of the runs is incomplete, or nothing ran in it.

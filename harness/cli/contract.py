@@ -16,8 +16,9 @@ from harness.errors import ExitCode
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a comment.")
 def command(run: Path | None, holes: bool, form: str | None) -> int:
-    """Show the statements of guest-tests/CONTRACT.md and the cases that check them.
+    """Show the contract's statements and the cases that check them.
 
+    The contract is guest-tests/CONTRACT.md.
     With RUN, a run's folder, show the result of each statement in each cell. A statement fails if a
     case that names it fails, else passes if one passes; only cases that ran count. The exit code is
     4 for a run that did not end, because its later cases may check further statements.

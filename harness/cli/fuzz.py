@@ -59,11 +59,12 @@ def command(
     replay: tuple[Path, ...],
     out: Path | None,
 ) -> int:
-    """Play random programs of system calls and instructions in each cell, and compare.
+    """Play random scripts in each cell, and compare the results.
 
-    Each step reports its result and, for each thread, the signals, the user interrupts and the user
-    interrupt flag. Scripts that differ between cells, crash or cause a splat are shrunk and kept
-    for --replay. The exit code is 1 if there are any.
+    The steps of a script are system calls and instructions. Each reports its result and, for each
+    thread, the signals, the user interrupts and the user interrupt flag. Scripts that differ
+    between cells, crash or cause a splat are shrunk and kept for --replay. The exit code is 1 if
+    there are any.
 
     With --bare-metal: play instruction sequences without a kernel, in each way that QEMU runs code,
     and compare with a model of the manual.

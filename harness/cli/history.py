@@ -24,9 +24,10 @@ from harness.errors import UserError
 def command(
     mechanism: tuple[str, ...], last: int, cell: str, as_json: bool, failures: bool
 ) -> None:
-    """Show the latencies of past runs on this machine, of each MECHANISM or of those named.
+    """Show the latencies of past runs on this machine.
 
-    Each run adds its latencies when it ends. The file is history.sqlite3 in the cache folder.
+    By default, all mechanisms are shown. Each run adds its latencies when it ends; the file is
+    history.sqlite3 in the cache folder.
     """
     from harness.report.console import make_console
     from harness.report.history import failures_sheet, history_sheet

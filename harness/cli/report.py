@@ -20,9 +20,10 @@ from harness.errors import GuestError
     "there.",
 )
 def command(run: Path, markdown: bool, kcidb: str | None) -> int:
-    """Show RUN's results, and write its summary, JUnit file and reproducers again.
+    """Show a run's results, and write its reports again.
 
-    In a folder that cannot be written to, these files are left as they are.
+    RUN is a run's folder. The reports are the summary, the JUnit file and the reproducers. In a
+    folder that cannot be written to, they are left as they are.
 
     The exit code is the run's own: 0, 1, 3 or 4. It is 4 for a run that did not end.
     """

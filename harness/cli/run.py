@@ -87,9 +87,9 @@ class Jobs(click.ParamType[int | None]):
 @click.option("-v", "--verbose", count=True, help="Show pytest's output instead of the display.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def command(request: Request, watch: bool, **options: Any) -> int:
-    """Build what is missing, boot each cell, run the guest programs, show the results.
+    """Build, boot and test each cell, and show the results.
 
-    Arguments after -- are passed to pytest unchanged.
+    Only missing artefacts are built. Arguments after -- are passed to pytest unchanged.
     """
     from harness.run.suite import RunOptions, run  # the engine, after --help
 

@@ -65,7 +65,7 @@ def gdb_argv(kernel: KernelArtefact, socket: Path) -> list[str]:
     help="Open a shell on the serial console, which shows the boot too. Needs no SSH.",
 )
 def command(request: Request, gdb: bool, console: bool) -> int:
-    """Boot the guest of one cell and open a shell in it; the programs are in /tests.
+    """Open a shell in the guest of one cell. The programs are in /tests.
 
     The guest ends with the shell, and the exit code is the shell's. While the guest runs, scripts
     open more shells in it, or gdb; their paths are printed first.
