@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What a script can rely on, for every command."""
+    """Exit codes of every command; scripts can rely on them."""
 
     PASSED = 0
     TESTS_FAILED = 1
@@ -30,12 +30,12 @@ class ExitCode(IntEnum):
 
 
 class HarnessError(Exception):
-    """Something the user must be told, in three parts.
+    """An error for the user: what went wrong, where, and what to do.
 
-    :param what: one sentence without a final stop: what went wrong.
-    :param where: the file, option, command or guest that it is about.
-    :param hint: what to do next; a command where there is one.
-    :param detail: lines that show it (a hunk, the end of a log); printed as they are.
+    :param what: what went wrong, in one sentence without a final stop.
+    :param where: the file, option, command or guest concerned.
+    :param hint: what to do next, as a command if there is one.
+    :param detail: lines that show the cause (a hunk, the end of a log), printed unchanged.
     """
 
     exit_code: ClassVar[ExitCode]
@@ -55,7 +55,7 @@ class HarnessError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        """Everything on as many lines as it needs; the command line adds colour only."""
+        """Return the whole message, in one or more lines without colour."""
         lines = [self.what]
         if self.where:
             lines.append(f"  where: {self.where}")
@@ -67,13 +67,13 @@ class HarnessError(Exception):
 
 
 class UserError(HarnessError):
-    """Wrong usage or configuration: the user can mend it without touching a build or a guest."""
+    """Wrong usage or configuration; the user can correct it before any build or guest."""
 
     exit_code = ExitCode.USAGE
 
 
 class BuildError(HarnessError):
-    """A source, a series, a configuration or a compiler did not give the artefact."""
+    """A source, a series, a configuration or a compiler failed to produce an artefact."""
 
     exit_code = ExitCode.BUILD
 

@@ -1,6 +1,7 @@
-"""The names that users give, and the defaults. Folders are listed for them; no file is read.
+"""Names that users can give, and the defaults.
 
-Apart from the profiles themselves, because a shell asks for names at each press of a key.
+Names come from listing folders; no file is read. The module is separate from the profiles because
+a shell's completion needs the names at once.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from harness import paths
 
 DEFAULT_KERNEL = "linux-6.12"
 DEFAULT_CPU = "hidden"
-#: The two kinds, for what has to be the same on both.
+#: Both kinds, for commands that compare them.
 COMPARED_CPUS = "exposed,hidden"
-#: Two CPUs: delivery between CPUs is what most programs are about.
+#: Two CPUs, because most programs test delivery between CPUs.
 DEFAULT_SMP = 2
 DEFAULT_COMPILER: Final = "gcc"
 
-#: What ``--series`` takes to say: the tree as it is.
+#: Value of ``--series`` for a source without patches.
 NO_SERIES = "none"
-#: What ``--cpu`` takes for every CPU model of ``kernel-config/cpus``.
+#: Value of ``--cpu`` for every CPU model of ``kernel-config/cpus``.
 ALL_CPUS = "all"
 
 

@@ -1,4 +1,4 @@
-"""Where things are: the checkout that this package belongs to, and the artefact store."""
+"""Paths of the checkout that this package belongs to, and of the artefact store."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ CACHE_ENV = "UINTR_HARNESS_CACHE"
 
 
 def cache_place() -> Path:
-    """Return where the artefact store is or would be; nothing is made or checked."""
+    """Return the path of the artefact store, which may not exist yet."""
     configured = os.environ.get(CACHE_ENV)
     return Path(configured) if configured else Path(platformdirs.user_cache_dir("uintr-harness"))
 
 
 def cache_dir() -> Path:
-    """Return the artefact store, made if need be.
+    """Return the path of the artefact store, and make the folder if it is missing.
 
-    ``$UINTR_HARNESS_CACHE``, or the user's cache folder (``~/.cache/uintr-harness``).
+    It is ``$UINTR_HARNESS_CACHE``, or the user's cache folder (``~/.cache/uintr-harness``).
 
     :raise UserError: the folder cannot be made or written to.
     """

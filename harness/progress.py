@@ -1,4 +1,4 @@
-"""How a stage tells what it is doing; who shows it is the command line's business."""
+"""The interface by which a stage reports its progress; the command line displays it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing_extensions import override
 
 
 class Step(Protocol):
-    """One thing being done now."""
+    """A step that is under way."""
 
     def update(
         self, text: str | None = None, *, done: float | None = None, total: float | None = None
     ) -> None:
-        """Say how far it is: a short text, and units done of a total where both are known."""
+        """Report the progress: a short text, and units done of a total if both are known."""
 
 
 class Progress(Protocol):
-    """Where steps are announced."""
+    """A receiver of steps and notes."""
 
     def step(self, title: str) -> AbstractContextManager[Step]:
-        """Open a step; it ends when the context is left, badly if by an exception."""
+        """Begin a step. It ends with the context, and has failed if an exception left it."""
 
     def note(self, text: str) -> None:
         """Print one line that stays: a decision, a fall-back, a cache hit."""

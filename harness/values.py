@@ -1,4 +1,4 @@
-"""The values that go from stage to stage: frozen, typed and serialisable.
+"""Values passed from stage to stage: frozen, typed and serialisable.
 
 The words are those of the README's glossary: source, series, kernel, cpu, cell, run. A value
 never holds an open file, a process or a connection, so each can be written to JSON, sent to
@@ -16,12 +16,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Compiler = Literal["gcc", "clang"]
 Accel = Literal["tcg", "kvm"]
-#: What a guest's time is: the host's clock, or the number of instructions it has executed.
+#: A guest's clock: the host's, or the number of instructions that the guest has executed.
 Clock = Literal["host", "icount"]
 
 
 class Value(BaseModel):
-    """A frozen record that refuses fields it does not know.
+    """A frozen record that refuses unknown fields.
 
     A field whose name in JSON is a keyword of Python has an alias.
     """
@@ -62,7 +62,7 @@ class GitSource(Value):
     """A git repository (any URL that git takes) and a revision in it."""
 
     kind: Literal["git"] = "git"
-    #: Never an option of git's, which begins with ``-``.
+    #: Without a leading ``-``, which git would read as an option.
     url: str = Field(pattern=r"^[^-]")
     #: A full commit id, a tag or a branch; no option and no refspec.
     revision: str = Field(pattern=r"^[^-+:\s][^:\s]*$")
@@ -73,7 +73,7 @@ class TreeSource(Value):
 
     kind: Literal["tree"] = "tree"
     path: Path
-    #: A commit of that git checkout, whatever its files are now; all 40 digits.
+    #: A commit of that git checkout (all 40 digits), used instead of its files.
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
 
 
@@ -108,7 +108,7 @@ Series = Annotated[FolderSeries | MboxSeries | LoreSeries, Field(discriminator="
 
 
 class KernelProfile(Value):
-    """``kernel-config/kernels/NAME.toml``: all that decides a kernel's bits."""
+    """``kernel-config/kernels/NAME.toml``: everything that determines a built kernel."""
 
     name: Name
     description: str = ""
@@ -119,8 +119,8 @@ class KernelProfile(Value):
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
     cmdline: str = ""
-    #: What happens to an option of a fragment that no Kconfig file of the tree defines. ``drop`` is
-    #: for a series of which only the first patches are applied.
+    #: Treatment of a fragment's option that no Kconfig file of the tree defines. ``drop`` is for a
+    #: series of which only the first patches are applied.
     unknown_options: Literal["refuse", "drop"] = "refuse"
     #: Folders of the tree's ``tools/testing/selftests`` whose ``config`` files are merged into the
     #: configuration, as far as the tree and the fragments allow.
@@ -128,7 +128,7 @@ class KernelProfile(Value):
 
 
 class EmulatorProfile(Value):
-    """``kernel-config/emulators/NAME.toml``: all that decides a QEMU that the harness builds."""
+    """``kernel-config/emulators/NAME.toml``: everything that determines a built QEMU."""
 
     name: Name
     description: str = ""
@@ -152,7 +152,7 @@ class CpuProfile(Value):
     features: tuple[str, ...] = ()
     #: Whether CPUID.(7,0):EDX[5] must be set in the guest; checked there before any test.
     exposes_uintr: bool
-    #: What ``vendor_id`` of /proc/cpuinfo must say, where a profile promises one.
+    #: Required ``vendor_id`` of /proc/cpuinfo; None if any is accepted.
     vendor: Literal["GenuineIntel", "AuthenticAMD"] | None = None
     #: Further CPU flags (as in /proc/cpuinfo) that must, or must not, be there.
     require_flags: tuple[str, ...] = ()
@@ -171,24 +171,25 @@ class Cell(Value):
     #: Compiler of the guest programs; the kernel's own is in its profile.
     cc: Compiler
     accel: Literal["auto", "tcg", "kvm"] = "auto"
-    #: What this run adds to the kernel's command line, after the profiles' own.
+    #: Words added to the kernel's command line, after those of the profiles.
     cmdline: str = ""
     clock: Clock = "host"
-    #: Folders of the tree's ``tools/testing/selftests`` whose programs run besides the guest's own.
+    #: Folders of the tree's ``tools/testing/selftests`` whose programs run as well.
     selftests: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """``KERNEL-CPU-smpN-CC``, for example ``linux-6.12-hidden-smp1-gcc``.
 
-        ``-icount`` follows where instructions are counted: such figures compare with no other.
+        ``-icount`` follows if instructions are counted, because times and counts cannot be
+        compared.
         """
         clock = "" if self.clock == "host" else f"-{self.clock}"
         return f"{self.kernel.name}-{self.cpu.name}-smp{self.smp}-{self.cc}{clock}"
 
 
 class Plan(Value):
-    """What one invocation will do; serialisable, so that another machine can do it."""
+    """The work of one invocation; serialisable, so that another machine can do it."""
 
     cells: tuple[Cell, ...]
     #: pytest's ``-k`` expression over the programs, if any.
@@ -199,7 +200,7 @@ class Plan(Value):
 
 
 class KernelArtefact(Value):
-    """A built kernel; ``path`` is its folder in the store and never changes again."""
+    """A built kernel; ``path`` is its folder in the store, which never changes."""
 
     key: Sha256
     path: Path
@@ -223,7 +224,7 @@ class KernelArtefact(Value):
 
     @property
     def headers(self) -> Path:
-        """What ``make headers_install`` installed: the folder that holds ``asm/``."""
+        """The folder of the installed headers; it contains ``asm/``."""
         return self.path / "headers" / "include"
 
 
@@ -239,30 +240,30 @@ class ImageArtefact(Value):
         return self.path / "initramfs.cpio.gz"
 
 
-#: Bytes that a program or a command may print, unless it is told otherwise.
+#: Default limit of the output of a program or a command, in bytes.
 OUTPUT_LIMIT = 64 << 20
 
 
 class Program(Value):
     """One guest test program: a static one for Linux, or one that QEMU boots by itself.
 
-    Of the kernel's selftests it may be a script, too.
+    A selftest of the kernel may also be a script.
     """
 
     #: ``SUBJECT/NAME``, for example ``api/register-handler``; also its pytest id. The kernel's
-    #: selftests have names of their own making.
+    #: selftests keep the kernel's names.
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+$")
     path: Path
     #: Seconds it may take on a fast machine; the guest's factor scales it.
     timeout_s: float = 30.0
-    #: Bytes that it may print, on both outputs together; the console has as much again.
+    #: Limit of stdout and stderr together, in bytes; the console has the same limit for itself.
     output_limit: int = Field(default=OUTPUT_LIMIT, gt=0)
     #: Whether it measures (writes raw samples) besides testing.
     latency: bool = False
-    #: Whether it wants a guest in which nothing has run before it.
+    #: Whether it needs a guest in which no other program has run.
     isolate: bool = False
     kind: Literal["linux", "bare-metal", "kselftest"] = "linux"
-    #: Why there is none that the guest could run; what the compiler said follows the first line.
+    #: Reason why there is no binary, or empty. The compiler's output follows the first line.
     missing: str = ""
 
 

@@ -1,1 +1,1 @@
-"""Programs that are run beside the harness, by whoever maintains it or doubts a figure of it."""
+"""Programs for maintainers of the harness, and for users who want to check its figures."""

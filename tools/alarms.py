@@ -1,8 +1,8 @@
-"""Whether ``compare`` cries wolf, and whether it sees one: ``python -m tools.alarms``.
+"""False alarms and missed ones of ``compare``: ``python -m tools.alarms``.
 
-So many runs of one kernel, one after the other: each but the first is compared with the first, and
-should not be worse. Then as many as are asked for of a kernel with one line that makes sending
-slower (``slower.patch``), of which each should be.
+One kernel is measured ``--runs`` times. Each run is compared with the first one, and should not be
+worse. Then a kernel with one line that makes sending slower (``slower.patch``) is measured
+``--slower`` times; each of these runs should be worse.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SLOWER = Path(__file__).with_name("slower.patch")
 
 
 class Bench:
-    """Where the runs are, and what they are made with."""
+    """The folder of the runs, and their options."""
 
     def __init__(self, folder: Path, words: list[str], store: Store, progress: Progress) -> None:
         self._folder = folder
@@ -38,7 +38,7 @@ class Bench:
         self._progress = progress
 
     def profile(self, name: str, *patches: Path) -> Path:
-        """Write the default kernel's profile, with patches on top of its series."""
+        """Write the default kernel's profile with further patches, and return its path."""
         kernel = load_kernel(DEFAULT_KERNEL)
         series = self._folder / name
         series.mkdir(parents=True)
@@ -57,9 +57,9 @@ class Bench:
         )
 
     def run(self, profile: Path, name: str) -> Path:
-        """Measure a kernel.
+        """Measure a kernel, and return the run's folder.
 
-        :raise GuestError: the run came to nothing that could be compared.
+        :raise GuestError: the run did not pass.
         """
         out = self._folder / name
         argv = [sys.executable, "-m", "harness", "run", "--kernel", str(profile), *self._words]
@@ -84,7 +84,7 @@ def said(found: Comparison) -> str:
 
 
 def wrong(bench: Bench, runs: int, slower: int) -> Iterator[bool]:
-    """Measure and compare; say of each pair whether its verdict is wrong."""
+    """Measure and compare; yield for each pair of runs whether its verdict is wrong."""
     same = bench.profile("same")
     first = load_baseline(bench.run(same, "run-1"))
     for number in range(2, runs + 1):
@@ -101,7 +101,9 @@ def wrong(bench: Bench, runs: int, slower: int) -> Iterator[bool]:
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
+    options.add_argument(
+        "--folder", type=Path, required=True, help="folder for the runs; must not exist"
+    )
     options.add_argument("--runs", type=int, default=20)
     options.add_argument("--slower", type=int, default=3)
     options.add_argument("-k", dest="select", default="latency/uintr or latency/eventfd")
@@ -109,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--smp", default="2")
     options.add_argument("--clock", choices=("host", "icount"), default="host")
     options.add_argument(
-        "--repeat", default="3", help="takes in each run; only by the host's clock"
+        "--repeat", default="3", help="takes in each run; only with the host's clock"
     )
     return options
 

@@ -1,12 +1,12 @@
-"""A boot beside virtme-ng's: ``python -m tools.boot --virtme-run PATH``.
+"""Boot times, compared with virtme-ng: ``python -m tools.boot --virtme-run PATH``.
 
-The same kernel (``--fragment virtme-ng`` has what virtme-ng needs), the same QEMU, accelerator,
-memory and number of CPUs. In each round, in turn and in an order that rotates:
+Both boot the same kernel (``--fragment virtme-ng`` has the options for virtme-ng), with the same
+QEMU, accelerator, memory and number of CPUs. Each round times these, in an order that rotates:
 
-``boot``      a guest of the harness, from QEMU's start until the first command over SSH has ended
-``restore``   another one, restored from what the first one saved
-``isolated``  twenty guests that are restored one after the other, with a program pushed and run in
-              each: seconds per guest, its end included; only with ``--isolated``
+``boot``      a guest of the harness, from QEMU's start to the end of the first command over SSH
+``restore``   a guest restored from the state that ``boot`` saved
+``isolated``  twenty guests restored one after the other, with a program pushed and run in each:
+              seconds per guest, its end included; only with ``--isolated``
 ``virtme-ng`` ``virtme-run --script-sh``, from its start until the script has printed a word
 
 virtme-ng does not come with the harness: ``pip install virtme-ng`` into an environment of its own.
@@ -52,9 +52,9 @@ def virtme_argv(command: str, spec: GuestSpec, more: Sequence[str]) -> list[str]
         *("--memory", f"{spec.memory_mib}M", "--cpus", str(spec.smp)),
         *("--qemu-bin", str(spec.emulator.binary)),
         *(["--disable-kvm"] if spec.accel == "tcg" else []),
-        # A kernel without block devices mounts its root only by this name.
+        # A kernel without block devices accepts no other name for its root.
         *("-a", "root=/dev/root"),
-        # And without udev its init finds no port but the console for what the script prints.
+        # Without udev, its init finds no port but the console for the script's output.
         "--show-boot-console",
         *more,
         *("--script-sh", f"echo {WORD.decode()}"),
@@ -64,7 +64,7 @@ def virtme_argv(command: str, spec: GuestSpec, more: Sequence[str]) -> list[str]
 def until_word(argv: Sequence[str]) -> float:
     """Start a command, and return the seconds until it has printed the word on a line of its own.
 
-    :raise GuestError: it ended before that, or did not print it in time.
+    :raise GuestError: the command ended early, or did not print the word in time.
     """
     began = time.monotonic()
     with subprocess.Popen(
@@ -96,7 +96,7 @@ def _wait_for_word(process: subprocess.Popen[bytes], what: str, began: float) ->
 
 
 class Bench:
-    """What is timed; all of it with one spec."""
+    """The timed operations, all with one spec."""
 
     def __init__(self, spec: GuestSpec, folder: Path, virtme: Sequence[str]) -> None:
         self._spec = spec
@@ -106,7 +106,7 @@ class Bench:
         self._snapshot: Snapshot | None = None
 
     def kinds(self, *, isolated: bool) -> dict[str, Callable[[], float]]:
-        """Return what is timed, by its name."""
+        """Return the timed operations by name."""
         return {
             "boot": self.boot,
             "restore": self.restore,
@@ -119,19 +119,19 @@ class Bench:
         return self._folder / str(self._number)
 
     def boot(self) -> float:
-        """Boot a guest."""
+        """Boot a guest, and return the seconds."""
         place = self._next()
         with start_guest(self._spec, place, save=place.with_suffix(".state")) as guest:
             self._snapshot = guest.snapshot or self._snapshot
             return guest.boot.boot_s
 
     def restore(self) -> float:
-        """Restore one."""
+        """Restore a guest, and return the seconds."""
         with start_guest(self._spec, self._next(), snapshot=self._saved()) as guest:
             return guest.boot.boot_s
 
     def isolated(self) -> float:
-        """Run a program in each of twenty guests."""
+        """Run a program in each of twenty guests, and return the seconds per guest."""
         program = self._folder / "program"
         program.write_text("#!/bin/sh\necho ok\n")
         program.chmod(0o755)
@@ -152,7 +152,7 @@ class Bench:
 def measure(
     kinds: Mapping[str, Callable[[], float]], rounds: int, progress: Progress
 ) -> dict[str, list[float]]:
-    """Return the times of each kind, until the last round or ^C."""
+    """Measure until the last round or ^C, and return the times of each kind."""
     times: dict[str, list[float]] = {name: [] for name in kinds}
     names = list(kinds)
     with progress.step("measure") as step, contextlib.suppress(KeyboardInterrupt):
@@ -165,7 +165,7 @@ def measure(
 
 
 def report(times: Mapping[str, Sequence[float]]) -> str:
-    """Return a table: seconds, and the median as a part of virtme-ng's."""
+    """Return a table in seconds, with the median as a multiple of virtme-ng's."""
     lines = [f"{'':11}{'median':>8}{'min':>8}{'max':>8}  of virtme-ng's"]
     rival = statistics.median(times["virtme-ng"]) if times.get("virtme-ng") else None
     for name, taken in times.items():
@@ -180,7 +180,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--virtme-run", metavar="PATH", help="virtme-ng's command virtme-run")
-    options.add_argument("--virtme-arg", action="append", default=[], help="one more word for it")
+    options.add_argument(
+        "--virtme-arg", action="append", default=[], help="further argument of virtme-run"
+    )
     options.add_argument("--isolated", action="store_true")
     options.add_argument("--rounds", type=int, default=10)
     options.add_argument("--smp", type=int, default=2)

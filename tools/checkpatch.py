@@ -1,11 +1,11 @@
 """The C of this repository, by the kernel's ``checkpatch.pl``: ``python -m tools.checkpatch``.
 
 The script comes from the package ``linux-source-6.12``, which the default kernel needs as well, and
-is unpacked once. Without arguments all programs of ``guest-tests/``, ``images/`` and ``examples/``
-are read, which takes half a minute; with arguments these files. The exit code is 1 for a complaint.
+is unpacked once. The arguments are the files to check; by default all of ``guest-tests/``,
+``images/`` and ``examples/``, which takes half a minute. The exit code is 1 after a complaint.
 
-clang-format was tried and left: it takes the statements of the contract (``POST-9``) for
-subtractions, and would set one line in eleven anew.
+clang-format is not used: it takes the statements of the contract (``POST-9``) for subtractions, and
+would change one line in eleven.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from harness.errors import HarnessError, UserError
 
 PACKAGE = "linux-source-6.12"
 FOLDERS = ("guest-tests", "images", "examples")
-#: Complaints that do not count in programs: they are about the kernel's own headers and rules, or
-#: of what these programs are made of (assembly, handlers, macros that are lists).
+#: Types of complaints that do not fit these programs: they are about the kernel's own headers and
+#: rules, or about assembly, handlers and macros that are lists.
 IGNORED = (
     *("ARRAY_SIZE", "AVOID_EXTERNS", "ENOSYS", "NEW_TYPEDEFS", "PREFER_DEFINED_ATTRIBUTE_MACRO"),
     *("COMPLEX_MACRO", "LEADING_SPACE", "MACRO_ARG_UNUSED", "MACRO_WITH_FLOW_CONTROL", "VOLATILE"),
@@ -49,7 +49,7 @@ def script(archive: Path, folder: Path) -> Path:
 
 
 def argv(script: Path, files: Sequence[Path]) -> list[str]:
-    """Return the command line that reads files."""
+    """Return the command line that checks files."""
     return [
         *("perl", str(script), "--no-tree", "--terse", "--no-summary", "--show-types"),
         *("--max-line-length=100", f"--ignore={','.join(IGNORED)}", "--file"),
@@ -66,7 +66,7 @@ def all_files() -> list[Path]:
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("files", type=Path, nargs="*", help="instead of all")
+    options.add_argument("files", type=Path, nargs="*", help="files to check  [default: all]")
     return options
 
 

@@ -1,9 +1,9 @@
 """Roots of other Debian releases, made by debootstrap, in which commands run as on a fresh machine.
 
-Mirrors, apt's way to them and pip's configuration are the host's own; no address is written down
-here. A command runs in a mount namespace and a PID namespace of its own, whose init gets SIGKILL
-when this process ends. So however that happens, no mount and no process is left; the folder of a
-root whose maker was killed is removed by the next maker.
+Mirrors, apt's and pip's configuration are the host's; no address is written here. A command runs in
+its own mount and PID namespaces, whose init gets SIGKILL when this process ends. So no mount and no
+process is left, however this process ends. If it is killed, the next one removes the folder of its
+root.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from harness.errors import GuestError
 
 RELEASES = ("bookworm", "trixie")
 
-#: Where the checkout is in a root, and HOME, which is empty at first.
+#: Paths in a root: of the checkout, and of HOME, which is empty at first.
 CHECKOUT = Path("/srv/uintr-harness")
 HOME = Path("/root")
-#: A file that marks a root, so that its tests do not make roots in it.
+#: File that marks a root, so that no roots are made inside of it.
 MARK = Path("/etc/uintr-harness-root")
 
 _PREFIX = "uintr-harness-root-"
 _ARCHIVES = Path("var/cache/apt/archives")
 _TARGET_FORMAT = "$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)"
-#: Those of apt's settings that say how a mirror is reached.
+#: apt's settings for reaching a mirror.
 _APT_WAY = re.compile(r"Acquire::(https?|Check-|Retries|ForceIPv)")
-#: Those of the environment that say the same to everybody else.
+#: Environment variables for reaching the network, for other programs.
 _ENV_WAY = re.compile(
     r"(?i)(https?|ftp|no)_proxy|PIP_.*|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
     r"|GIT_SSL_CAINFO"
@@ -46,7 +46,7 @@ _ENV_WAY = re.compile(
 _PATH_WORD = re.compile(r"(?<![^\s\"'])(?:file://)?(/[^\s\"';]+)")
 
 #: Arguments: the root; "from", "to" and "ro" or "rw" of each folder to bind; "--"; the command.
-#: The shell stays as the namespace's init and reaps what becomes its child.
+#: The shell stays as the namespace's init and reaps orphans.
 _ENTER = """
 set -eu
 root=$1
@@ -74,7 +74,7 @@ class Suite(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """A folder of the host that a root sees."""
+    """A folder of the host that is mounted in a root."""
 
     host: Path
     inside: Path
@@ -82,7 +82,7 @@ class Bind(NamedTuple):
 
 
 def why_not() -> str:
-    """Return why no root can be made here, or an empty string."""
+    """Return why no root can be made on this host, or an empty string."""
     if MARK.exists():
         return "this is such a root already"
     if os.getuid() != 0:
@@ -103,9 +103,9 @@ def why_not() -> str:
 
 
 def suites_of(targets: str, release: str) -> list[Suite]:
-    """Return the suites of a release that answer to those the host takes its packages from.
+    """Return the suites of a release that correspond to those in the host's configuration.
 
-    :param targets: a line ``origin|URI|codename|component`` for each of the host's indexes.
+    :param targets: a line ``origin|URI|codename|component`` per index of the host.
     """
     found = [line.split("|") for line in targets.splitlines()]
     rows = [row for row in found if len(row) == 4 and (row[0], row[3]) == ("Debian", "main")]
@@ -121,14 +121,14 @@ def suites_of(targets: str, release: str) -> list[Suite]:
 
 
 def apt_way(dump: str) -> str:
-    """Return those lines of ``apt-config dump`` that say how a mirror is reached."""
+    """Return the lines of ``apt-config dump`` with settings for reaching a mirror."""
     return "".join(f"{line}\n" for line in dump.splitlines() if _APT_WAY.match(line))
 
 
 def pip_sections(listing: str) -> dict[str, dict[str, str]]:
-    """Return what ``pip config list`` prints as sections of a configuration file.
+    """Return the output of ``pip config list`` as sections of a configuration file.
 
-    Variables of the environment are left out: they are handed on as such.
+    Environment variables are left out, because they are passed on as such.
     """
     sections: dict[str, dict[str, str]] = {}
     for line in listing.splitlines():
@@ -140,9 +140,10 @@ def pip_sections(listing: str) -> dict[str, dict[str, str]]:
 
 
 class Carrier:
-    """Takes the host's files that a configuration names into a root.
+    """Makes files that the host's configuration names available in a root.
 
-    A file is copied, because the root's own packages may replace it; a folder is bound, read-only.
+    A file is copied to a separate folder, because the root's packages could replace it. A folder is
+    bound, read-only.
     """
 
     def __init__(self, root: Path) -> None:
@@ -156,7 +157,7 @@ class Carrier:
     def _replace(self, match: re.Match[str]) -> str:
         path = Path(match[1])
         if path.is_dir():
-            # The pages of a package index link to files beside its folder "simple".
+            # A package index's pages link to files beside its folder "simple".
             folder = path.parent if path.name == "simple" else path
             self.binds[folder] = Bind(folder, folder)
         elif path.is_file():
@@ -174,13 +175,13 @@ class DebianRoot:
     def __init__(self, release: str, path: Path, archives: Path) -> None:
         self.release = release
         self.path = path
-        #: Downloaded packages, kept from root to root.
+        #: Folder of downloaded packages, shared by roots.
         self.archives = archives
         self.binds: list[Bind] = []
         self._env: dict[str, str] = {}
 
     def make(self) -> None:
-        """Fill the folder, unless that was done.
+        """Make the root, unless it exists.
 
         :raise GuestError: debootstrap fails, or apt has no mirror of Debian.
         """
@@ -210,13 +211,13 @@ class DebianRoot:
                     f"debootstrap could not make a root of {self.release}",
                     where=self.path,
                     detail=(done.stdout + done.stderr)[-2000:],
-                    hint="see that the host's mirror has this release",
+                    hint="check that the host's mirror has this release",
                 )
             (self.path / MARK.relative_to("/")).write_text(self.release + "\n")
         self._configure(suites)
 
     def _configure(self, suites: Sequence[Suite]) -> None:
-        """Carry the configuration of apt, pip and the network over."""
+        """Copy the host's configuration of apt, pip and the network."""
         etc = self.path / "etc"
         carrier = Carrier(self.path)
         lines = (f"deb {suite.uri} {suite.name} main\n" for suite in suites)
@@ -230,7 +231,7 @@ class DebianRoot:
                 shutil.copy(source, etc / "apt" / name)
             elif source.is_dir():
                 shutil.copytree(source, etc / "apt" / name, dirs_exist_ok=True)
-        # Nothing in a root has to survive a power cut.
+        # A root need not survive a power cut.
         (etc / "dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
         for name in ("hosts", "resolv.conf"):
             shutil.copy(Path("/etc") / name, etc / name)
@@ -248,9 +249,9 @@ class DebianRoot:
         self.binds += carrier.binds.values()
 
     def clone(self, checkout: Path = paths.ROOT) -> None:
-        """Clone a checkout into the root, with its changes that are not committed.
+        """Clone a checkout into the root, with its uncommitted changes.
 
-        :raise GuestError: it is no git checkout.
+        :raise GuestError: ``checkout`` is not a git checkout.
         """
         target = self.path / CHECKOUT.relative_to("/")
         if target.exists():
@@ -290,12 +291,12 @@ class DebianRoot:
         ]
 
     def lend_archives(self) -> None:
-        """Give the root the packages that were downloaded before."""
+        """Put the packages downloaded before into the root's cache."""
         self.archives.mkdir(parents=True, exist_ok=True)
         _link_all(self.archives, self.path / _ARCHIVES)
 
     def keep_archives(self) -> None:
-        """Keep the packages that the root has downloaded."""
+        """Keep the packages that were downloaded in the root."""
         _link_all(self.path / _ARCHIVES, self.archives)
 
 
@@ -303,9 +304,9 @@ class DebianRoot:
 def debian_root(release: str, *, archives: Path, keep: Path | None = None) -> Iterator[DebianRoot]:
     """Make a root with the checkout in it, and remove it at the end.
 
-    :param archives: a folder where downloaded packages are kept, by release.
-    :param keep: make it in this folder, or use what an earlier call made there, and leave it.
-    :raise GuestError: it cannot be made.
+    :param archives: folder for downloaded packages, by release.
+    :param keep: folder for a root that is not removed, and is used again by later calls.
+    :raise GuestError: the root cannot be made.
     """
     with ExitStack() as stack:
         if keep is None:
@@ -323,7 +324,7 @@ def debian_root(release: str, *, archives: Path, keep: Path | None = None) -> It
 
 
 def sweep() -> None:
-    """Remove the roots of makers that were killed."""
+    """Remove the roots of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError), _lock(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -358,7 +359,7 @@ def _bound() -> list[str]:
 
 
 def _namespaces() -> list[str]:
-    """Return what gives a command mounts and processes of its own, put before it."""
+    """Return the command prefix that starts a command in new mount and PID namespaces."""
     return [
         *_bound(),
         *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"),
@@ -379,16 +380,16 @@ def _link_all(source: Path, target: Path) -> None:
 
 
 def _private(path: Path, text: str) -> None:
-    """Write a file that may hold a password: apt itself runs as root, and drops to a user later."""
+    """Write a file for root only, because it may hold a password; apt reads it as root."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
 
 
 def _output(*argv: str, stdin: str | None = None, missing_ok: bool = False) -> str:
-    """Run a tool of the host and return what it prints.
+    """Run a tool of the host and return its output.
 
-    :param missing_ok: what fails has nothing to say.
-    :raise GuestError: it fails.
+    :param missing_ok: return an empty text if it fails.
+    :raise GuestError: it fails, and ``missing_ok`` is not set.
     """
     done = subprocess.run(
         argv,

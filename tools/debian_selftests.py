@@ -1,4 +1,4 @@
-r"""A run's selftest verdicts, compared case by case with those under Debian's own kernel.
+r"""Comparison of a run's selftest verdicts with those under Debian's kernel, case by case.
 
 ::
 
@@ -6,18 +6,18 @@ r"""A run's selftest verdicts, compared case by case with those under Debian's o
         -k kselftest --out RUN
     python -m tools.debian_selftests RUN --keep FOLDER
 
-boots Debian's binary kernel of the version that the run's source has, with a root file system that
-``debootstrap`` makes (bash, python3, the C library, procps), in the same QEMU and on the same CPU
-model. It runs the same programs there, each in its folder, as the harness does. What they print is
-read by the harness's reader. Each difference must be explained in the file
-``selftests-differences.toml`` beside this one; the exit code is 1 if one is not.
+boots Debian's binary kernel of the same version as the run's source, with a root file system made
+by ``debootstrap`` (bash, python3, the C library, procps), in the same QEMU and on the same CPU
+model. It runs the same programs there, each in its folder, as the harness does. Their output is
+parsed by the harness's reader. Each difference must be explained in ``selftests-differences.toml``
+beside this file; the exit code is 1 if one is not.
 
 TARGETS are those of the tree: Linux 6.12 has ``sigaltstack`` and ``futex/functional``, and no
 ``signal``. ``clone3`` and ``mqueue`` need the host's libcap and libpopt, with their headers.
 
-Under TCG a target takes minutes, and ``mqueue`` is only ended by its deadline. ``--keep`` holds the
-root file system, the kernel and one console log per target; what is there is not made again, so the
-comparison can be done in pieces with ``--targets``. It needs root for ``debootstrap``.
+Under TCG a target takes minutes, and ``mqueue`` ends only at its deadline. The folder of ``--keep``
+has the root file system, the kernel and one console log per target. They are used again, so that
+the comparison can be done in parts with ``--targets``. ``debootstrap`` needs root.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tools.selftests import boot_argv, package_kernel
 
 EXPLAINED = Path(__file__).with_name("selftests-differences.toml")
 PACKAGES = ("bash", "python3-minimal", "procps", "iproute2", "kmod", "libcap2-bin", "libpopt0")
-#: Not needed, and half of the archive.
+#: Folders that are not needed, and would be half of the archive.
 _LEFT_OUT = (
     "boot",
     "usr/share/doc",
@@ -58,7 +58,7 @@ _LEFT_OUT = (
 )
 _MEMORY = "3072M"
 _ALL_S = 3600.0
-#: How much longer a program may take than its target's ``settings`` say, under TCG.
+#: Factor on the timeout of a target's ``settings``, for TCG.
 _SLOWER = 8
 
 INIT = """#!/bin/bash
@@ -87,7 +87,7 @@ _MARK = re.compile(rb"^@@ (begin|end|done) ?(\S*) ?(\d*)$")
 
 #: Program and case.
 Case = tuple[str, str]
-#: What is said where a program was not run.
+#: Verdict of a case of a program that was not run.
 NOT_RUN = "not run"
 
 
@@ -118,7 +118,7 @@ def _split(text: str) -> Iterator[list[str]]:
 
 
 def nodes(root: Path) -> Iterator[cpio.Node]:
-    """Give what a root file system holds."""
+    """Yield the nodes of a root file system."""
     for place, folders, files in os.walk(root):
         folders[:] = [name for name in folders if _path(place, name, root) not in _LEFT_OUT]
         for name in [*folders, *files]:
@@ -138,7 +138,7 @@ def _path(place: str, name: str, root: Path) -> str:
 
 
 def archive_of(root: Path, programs: Sequence[Program]) -> bytes:
-    """Return the root file system with an init and the programs; what was not built is not run."""
+    """Return the archive of a root file system with an init and all programs that were built."""
     made = [*nodes(root), cpio.character_device("dev/console", 5, 1)]
     lines = []
     for folder in {program.path.parent for program in programs}:
@@ -154,9 +154,9 @@ def archive_of(root: Path, programs: Sequence[Program]) -> bytes:
 
 
 def read_console(data: bytes) -> dict[Case, str]:
-    """Return the verdict of each case on a console.
+    """Return the verdict of each case in a console's output.
 
-    :raise GuestError: it ended before the last program did.
+    :raise GuestError: it ends before the last program does.
     """
     cases: dict[Case, str] = {}
     reader, program = SelftestReader(), ""
@@ -180,10 +180,10 @@ def read_console(data: bytes) -> dict[Case, str]:
 
 
 def boot(folder: Path, subject: str, setup: CellSetup, progress: Progress) -> None:
-    """Run a target's programs under Debian, and keep the console.
+    """Run a target's programs under Debian, and keep the console's output.
 
-    :param setup: the run's cell: its programs, its QEMU, its CPU.
-    :raise GuestError: the guest did not come to the end.
+    :param setup: the run's cell, for its programs, QEMU and CPU.
+    :raise GuestError: the guest did not finish.
     """
     root = debian_root(folder, progress)
     kernels = folder / "kernel"
@@ -209,7 +209,7 @@ def boot(folder: Path, subject: str, setup: CellSetup, progress: Progress) -> No
 
 
 def kernel_package() -> str:
-    """Return Debian's kernel of the version that the package with the source has.
+    """Return the name of Debian's kernel package of the same version as the source package.
 
     :raise BuildError: apt does not offer it.
     """
@@ -226,7 +226,7 @@ def kernel_package() -> str:
 
 
 def harness_cases(run: Path, cell: str) -> tuple[dict[Case, str], dict[str, str]]:
-    """Return the selftests' cases of a run's cell, and the last thing that each program said."""
+    """Return the verdicts of the selftests in a run's cell, and each program's last message."""
     cases: dict[Case, str] = {}
     why: dict[str, str] = {}
     for record in read_records(run / "results.jsonl").records:
@@ -239,7 +239,7 @@ def harness_cases(run: Path, cell: str) -> tuple[dict[Case, str], dict[str, str]
 def differences(
     ours: Mapping[Case, str], debian: Mapping[Case, str]
 ) -> dict[Case, tuple[str, str]]:
-    """Return the cases with another verdict: the harness's and Debian's."""
+    """Return the cases with different verdicts: the harness's and Debian's."""
     return {
         case: (ours.get(case, NOT_RUN), debian.get(case, NOT_RUN))
         for case in sorted(ours.keys() | debian.keys())
@@ -268,7 +268,7 @@ def explain(
 
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
-    """Boot what was not booted yet, compare, and return the exit code."""
+    """Boot the targets that have no console yet, compare, and return the exit code."""
     folder: Path = options.keep
     folder.mkdir(parents=True, exist_ok=True)
     setup = RunFolder(options.run).read_artefacts().cells[0]
@@ -286,7 +286,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def report(ours: Mapping[Case, str], why: Mapping[str, str], debian: Mapping[Case, str]) -> int:
-    """Print what differs and why; return 1 if that is not known of a case, else 0."""
+    """Print the differences with their reasons; return 1 if one has none, else 0."""
     explained = explanations()
     under_debian = {program for program, _ in debian}
     bad = different = 0
@@ -307,7 +307,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("run", type=Path, help="folder of a run with --kselftest")
     options.add_argument("--targets", help="some of the run's, comma-separated")
-    options.add_argument("--keep", type=Path, required=True, help="folder for what was made")
+    options.add_argument(
+        "--keep", type=Path, required=True, help="folder for root, kernel and consoles"
+    )
     return options
 
 

@@ -1,8 +1,7 @@
-"""Whether what the documents name exists: ``python -m tools.documents``.
+"""Check that everything that the documents name exists: ``python -m tools.documents``.
 
-Checked are the options in code, the files and folders of this repository in code, and the links
-between pages with their anchors. ``tests/unit/test_documents.py`` also gives each command of the
-documents to the command line's own parser.
+Options, files and folders of this repository in code are checked, and the links between pages with
+their anchors. ``tests/unit/test_documents.py`` also parses each command in the documents.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from harness import paths
 from harness.cli import app
 from harness.testing import plugin
 
-#: Options of other programs that the documents name, and whose they are.
+#: Options of other programs in the documents → the program.
 FOREIGN_OPTIONS = {
     "--editable": "pip",
     "--bochs": "guest-tests/bare-metal/oracle/bochs.py",
@@ -33,11 +32,11 @@ FOREIGN_OPTIONS = {
     "--stdout": "git format-patch",
     "--strict": "checkpatch.pl",
 }
-#: Paths in other trees or folders that begin like one of this repository.
+#: Paths in other trees that begin like one of this repository → the tree.
 FOREIGN_PATHS = {"tools/testing/selftests": "the kernel's tree"}
-#: Commands that are taken as they are.
+#: Commands that are not parsed.
 FOREIGN_COMMANDS = {"git", "pre-commit"}
-#: Endings of files that should be here wherever their path begins, but in folders of a run.
+#: Endings of paths that must exist here, unless they begin with a folder of runs.
 _OURS = (".py", ".toml", ".md", ".ini", ".yml", ".yaml", ".config", ".c", ".h", ".sh")
 _RUN_FOLDERS = {"cells", "runs", "before", "results"}
 
@@ -52,7 +51,7 @@ _PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|\bN\b")
 
 
 class Fault(NamedTuple):
-    """Something that a document names and that does not exist."""
+    """Something that a document names but that does not exist."""
 
     document: Path
     line: int
@@ -74,7 +73,7 @@ def documents() -> list[Path]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the commands that a page shows, in blocks and in code between words."""
+    """Return the commands in a page's blocks and in its inline code."""
     shown = [
         line.removeprefix("$ ")
         for kind, block in _BLOCK.findall(text)
@@ -92,9 +91,9 @@ def commands(text: str) -> list[str]:
 
 
 def parse(line: str) -> None:
-    """Give a command to the parser that it is for; nothing is run.
+    """Parse a command with the parser of its program, without running it.
 
-    :raise click.ClickException, SystemExit, ValueError: it is no command.
+    :raise click.ClickException, SystemExit, ValueError: it is not valid.
     """
     program, *args = shlex.split(line)
     if program == "pytest":
@@ -131,7 +130,7 @@ def _parse_tox(args: list[str]) -> None:
 
 
 def _expanded(name: str) -> list[str]:
-    """Return the names that a generative one of tox stands for: ``a{,-b}`` is ``a`` and ``a-b``."""
+    """Return the names of a generative section of tox.ini: ``a`` and ``a-b`` for ``a{,-b}``."""
     before, _, rest = name.partition("{")
     inside, _, after = rest.partition("}")
     return [f"{before}{part}{after}" for part in inside.split(",")]
@@ -139,7 +138,7 @@ def _expanded(name: str) -> list[str]:
 
 @cache
 def known_options() -> frozenset[str]:
-    """Return each option of the command line, the tools and the pytest plugin."""
+    """Return all options of the command line, the tools and the pytest plugin."""
     found = {"--help", "--version", *FOREIGN_OPTIONS}
     found |= _options_of(app, click.Context(app))
     for path in (paths.ROOT / "tools").glob("*.py"):
@@ -152,7 +151,7 @@ def known_options() -> frozenset[str]:
 
 
 class _Options:
-    """Takes the options that a pytest plugin adds, and keeps their names."""
+    """A stand-in for pytest's parser that keeps the names of options added by a plugin."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -175,7 +174,7 @@ def _options_of(command: click.Command, context: click.Context) -> set[str]:
 
 
 def unknown_options(document: Path, text: str) -> Iterator[Fault]:
-    """Give the options in code that no command has."""
+    """Yield the options in code that no command has."""
     for number, line in enumerate(text.splitlines(), start=1):
         code = line if line.startswith(("$ ", "    ")) else " ".join(_CODE.findall(line))
         for option in _OPTION.findall(code):
@@ -184,7 +183,7 @@ def unknown_options(document: Path, text: str) -> Iterator[Fault]:
 
 
 def missing_paths(document: Path, text: str) -> Iterator[Fault]:
-    """Give the files and folders in code that are not there; placeholders stand for anything."""
+    """Yield the files and folders in code that do not exist; placeholders match anything."""
     bases = (paths.ROOT, document.parent, paths.ROOT / "harness")
     starts = {entry.name for base in bases for entry in base.iterdir()} - made_here()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -195,13 +194,13 @@ def missing_paths(document: Path, text: str) -> Iterator[Fault]:
                 ours = word.partition("/")[0] in starts
                 ours |= "/" in word and word.endswith(_OURS) and _top(word) not in _RUN_FOLDERS
                 pattern = _PLACEHOLDER.sub("*", word).rstrip("/")
-                named = (pattern, f"{pattern}.c")  # programs go by their names
+                named = (pattern, f"{pattern}.c")  # programs are named without a suffix
                 if ours and not any(any(base.glob(one)) for base in bases for one in named):
                     yield Fault(document, number, f"there is no {word}")
 
 
 def made_here() -> set[str]:
-    """Return the names of what commands make in a checkout, as ``.gitignore`` lists them."""
+    """Return the names of files that commands create in a checkout, from ``.gitignore``."""
     return {".git", *(line.strip("/") for line in _read(".gitignore").splitlines())}
 
 
@@ -210,7 +209,7 @@ def _top(word: str) -> str:
 
 
 def broken_links(document: Path, text: str) -> Iterator[Fault]:
-    """Give the links to pages and headings that are not there."""
+    """Yield the links to pages and headings that do not exist."""
     for number, line in enumerate(_without_blocks(text, keep_lines=True).splitlines(), start=1):
         for target in _LINK.findall(line):
             if re.match(r"[a-z]+:", target):
@@ -224,7 +223,7 @@ def broken_links(document: Path, text: str) -> Iterator[Fault]:
 
 
 def anchors(text: str) -> set[str]:
-    """Return what GitHub and GitLab make of a page's headings."""
+    """Return the anchors that GitHub and GitLab give a page's headings."""
     found = set()
     for heading in _HEADING.findall(_without_blocks(text)):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.lower())
@@ -233,9 +232,9 @@ def anchors(text: str) -> set[str]:
 
 
 def faults(document: Path, text: str | None = None) -> list[Fault]:
-    """Return everything that is wrong in a page.
+    """Return all faults of a page.
 
-    :param text: what to look at instead of the page's own text.
+    :param text: text to check instead of the page's own.
     """
     text = document.read_text(encoding="utf-8") if text is None else text
     return [

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Prints PER_SECOND bytes a second without end where there is one CPU, and passes elsewhere. */
+/* Prints PER_SECOND bytes per second without end if there is one CPU; passes otherwise. */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,13 +1,14 @@
-"""A program that prints without end in one of two cells: ``python -m tools.endless``.
+"""Test with a program that prints without end in one of two cells: ``python -m tools.endless``.
 
-Both cells run at the same time and have the same programs. In the one with a single CPU the program
-``endless/prints`` prints on both outputs for ``--minutes`` at least, as fast as the default limit
-on its output allows. The harness must end it then, for its output or at its deadline, and say so,
-run what comes after it in the same guest, and have the right verdict for all else. Meanwhile the
-memory of the harness's processes and the size of the run's folder are looked at. The exit code is 1
-if a verdict is wrong or if either went beyond its limit.
+Both cells run at the same time and have the same programs. In the cell with a single CPU,
+``endless/prints`` prints on both outputs for at least ``--minutes``, as fast as the default limit
+on its output allows. The harness must then end it, for its output or at its deadline, report that,
+run the following programs in the same guest, and give the right verdict for all others. Meanwhile
+the memory of the harness's processes and the size of the run's folder are measured. The exit code
+is 1 if a verdict is wrong or a limit is exceeded.
 
-A program that prints as fast as it can is ended in seconds: ``tests/integration/test_hostile.py``.
+``tests/integration/test_hostile.py`` has a program that prints as fast as it can, which is ended
+within seconds.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from harness.results.outcome import read_outcome
 from harness.results.records import CaseRecord, read_records
 from harness.values import OUTPUT_LIMIT
 
-#: Most that the harness may use: bytes of memory beside QEMU's, and of the run's folder.
+#: Limits in bytes: memory of the harness without QEMU's, and size of the run's folder.
 MEMORY, DISK = 512 << 20, OUTPUT_LIMIT + (32 << 20)
 #: Subjects that run beside the program: one before it, one after it.
 SUBJECTS = ("api", "lifetime")
 PROGRAM = "endless/prints"
-#: Part of its output limit that it prints until the earliest time of its deadline.
+#: Share of its output limit that it prints before the earliest time of its deadline.
 SHARE = 0.8
 ENDED = ("timed out", "too much output")
 LOOK_S = 2.0
-#: Runs the command line with another folder of guest programs.
+#: Script that runs the command line with another folder of guest programs.
 _RUN = """
 import pathlib, sys
 from harness import paths
@@ -50,7 +51,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 def lay_out(tests: Path, minutes: float) -> None:
-    """Make a folder of guest programs."""
+    """Fill a folder with guest programs, the endless one included."""
     for name in ("include", *SUBJECTS):
         shutil.copytree(paths.GUEST_TESTS / name, tests / name)
     endless = tests / PROGRAM
@@ -87,7 +88,7 @@ def size_of(folder: Path) -> int:
 
 
 def watch(argv: Sequence[str], out: Path, cwd: Path) -> tuple[int, int]:
-    """Run a command; return the most memory and disk space that it used."""
+    """Run a command, and return its peak memory and disk space in bytes."""
     memory = disk = 0
     process = psutil.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL)
     began = said = time.monotonic()
@@ -102,7 +103,7 @@ def watch(argv: Sequence[str], out: Path, cwd: Path) -> tuple[int, int]:
 
 
 def wrong_verdicts(run: RunFolder) -> Iterator[str]:
-    """Say which verdicts are not as they must be."""
+    """Yield a message for each wrong verdict."""
     cases = [
         record for record in read_records(run.results).records if isinstance(record, CaseRecord)
     ]
@@ -137,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run both cells; return 1 if something is not as it must be."""
+    """Run both cells; return 1 if a verdict is wrong or a limit is exceeded."""
     options = parser().parse_args(argv)
     out = options.out.absolute()
     with tempfile.TemporaryDirectory(prefix="uintr-harness-endless-") as scratch:

@@ -1,4 +1,4 @@
-"""The tables of ``docs/figures.md``, from runs: ``python -m tools.figures RUN...``.
+"""Write the tables of ``docs/figures.md`` from runs: ``python -m tools.figures RUN...``.
 
 ::
 
@@ -7,11 +7,11 @@
     python -m tools.judge --rounds 5 >judge.log
     python -m tools.figures a b c d e --judge judge.log
 
-What stands between the two marks of the page is replaced. Each figure comes from the records of a
-run that ended; with it stand the date, the commit, the class of the host and what disturbed it. No
-name of a host and no path of a machine is written. A run does not record the commit: what is shown
-is the newest one of this checkout that is older than the run, and the keys of the artefacts, which
-are exact.
+The text between the two marks of the page is replaced. Each figure comes from the records of a
+passed run, and is shown with the date, the commit, the class of the host and how many latencies
+were disturbed. Host names and local paths are not written. A run does not record the commit; shown
+are the newest commit of this checkout that is older than the run, and the keys of the artefacts,
+which are exact.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Row = Sequence[str]
 
 
 class Run(NamedTuple):
-    """A run that ended, and what is shown of it."""
+    """A passed run, with the data that is shown."""
 
     path: Path
     info: RunInfo
@@ -65,7 +65,7 @@ class Run(NamedTuple):
 def read_run(path: Path) -> Run:
     """Read a run's folder.
 
-    :raise UserError: it is none, or the run did not end with all passed.
+    :raise UserError: it is not a run's folder, or the run did not pass.
     """
     folder = RunFolder(path)
     info = folder.read_info()
@@ -85,7 +85,7 @@ def commit_before(started: str) -> str:
 
 
 def command(argv: Sequence[str]) -> str:
-    """Return how a run was started, without the folder for its results and without paths."""
+    """Return a run's command line, without the folder for its results and without paths."""
     words: list[str] = []
     rest = iter(argv[1:])
     for word in rest:
@@ -97,7 +97,7 @@ def command(argv: Sequence[str]) -> str:
 
 
 def runs_table(runs: Sequence[Run]) -> str:
-    """Return a line per run: when, of what, on what, and how disturbed."""
+    """Return a table of the runs: time, commit, command, result and disturbed latencies."""
     rows = []
     for number, run in enumerate(runs, start=1):
         latencies = run.outcome.summary.latency
@@ -117,7 +117,7 @@ def runs_table(runs: Sequence[Run]) -> str:
 
 
 def host_lines(runs: Sequence[Run]) -> str:
-    """Return the classes of the hosts, and what was run, each once."""
+    """Return the classes of the hosts, and the kernels, emulators and artefacts, each once."""
     lines = dict.fromkeys(
         f"- host: {run.environment.host.cpu}, {run.environment.host.cores} cores,"
         f" {run.environment.host.system}"
@@ -134,7 +134,7 @@ def host_lines(runs: Sequence[Run]) -> str:
 
 
 def talk_table(cell: str, runs: Sequence[Run]) -> str:
-    """Return round trips as multiples of user interrupts', each run's beside the published."""
+    """Return a table of round trips as multiples of user interrupts': published, and per run."""
     found = [_by_mode(run, cell) for run in runs]
     rows: list[Row] = []
     for blocked in (False, True):
@@ -182,7 +182,7 @@ def _multiple(row: LatencySummary) -> str:
 
 
 def medians_table(cell: str, runs: Sequence[Run]) -> str:
-    """Return the median of each mode and mechanism; of several runs the smallest and largest."""
+    """Return a table of medians by mode and mechanism: the smallest and largest of the runs."""
     found = [_by_mode(run, cell) for run in runs]
     modes = sorted({mode for measured in found for _, mode in measured})
     rows = []
@@ -204,7 +204,7 @@ def _range(values: Sequence[int], unit: str) -> str:
 
 
 def agreement(runs: Sequence[Run]) -> str:
-    """Return in a sentence in how many latencies counted runs have the same raw samples."""
+    """Return a sentence on how many latencies have the same raw samples in all counted runs."""
     samples = [
         {
             (take.cell, take.mechanism, take.mode, take.attempt): _bytes(run.path / take.samples)
@@ -228,7 +228,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def judged(log: str) -> Iterator[str]:
-    """Give a heading and a table for each cell in what ``tools.judge`` printed."""
+    """Yield a heading and a table for each cell in the output of ``tools.judge``."""
     cell, rows = "", list[Row]()
     titles = ("mechanism", "mode", "judge", "lab, µs", "judge, µs", "ratio", "")
     for line in (*log.splitlines(), ""):
@@ -242,7 +242,7 @@ def judged(log: str) -> Iterator[str]:
 
 
 def page_part(runs: Sequence[Run], judge: str = "", judged_on: str = "") -> str:
-    """Return what stands between the marks."""
+    """Return the text between the marks."""
     parts = [
         "## Runs",
         host_lines(runs),
@@ -296,7 +296,7 @@ def table(titles: Row, rows: Iterable[Row]) -> str:
 
 
 def replaced(page: str, part: str) -> str:
-    """Return the page with another part between the marks.
+    """Return the page with another text between the marks.
 
     :raise UserError: the page does not have both marks.
     """
@@ -311,8 +311,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
-    options.add_argument("--judge", type=Path, metavar="LOG", help="what tools.judge printed")
-    options.add_argument("--page", type=Path, default=PAGE, help="instead of docs/figures.md")
+    options.add_argument("--judge", type=Path, metavar="LOG", help="output of tools.judge")
+    options.add_argument("--page", type=Path, default=PAGE, help="page instead of docs/figures.md")
     return options
 
 

@@ -2,14 +2,14 @@
 /*
  * judge MECHANISM FORM ROUNDS - two threads and one loop, which share no code with the lab.
  *
- * Prints the median and the mean, in nanoseconds, of a round trip: tell the other thread, wait for
- * its answer. FORM is "spins": on two CPUs, and nobody sleeps; "sleeps": on two CPUs; "together":
+ * Prints the median and the mean, in nanoseconds, of a round trip: notify the other thread, wait
+ * for its answer. FORM is "spins": on two CPUs, nobody sleeps; "sleeps": on two CPUs; "together":
  * both sleep on one CPU. Or of one way, on one CPU, to a thread that sleeps: "one-way": the sender
  * goes on once the other has answered; "paced": it sleeps a millisecond between two sends, so that
  * the CPU is idle before each.
  *
- * Exits with 4 if the kernel lacks the mechanism. On purpose without the headers of guest-tests/:
- * what is wrong there must not be wrong here, too.
+ * Exits with 4 if the kernel lacks the mechanism. Does not use the headers of guest-tests/, so that
+ * a mistake there cannot be repeated here.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,7 +36,7 @@
 #define __NR_uintr_register_sender	(-1)
 #endif
 
-static int in[2], out[2];		/* side N reads in[N]; who tells it writes out[N] */
+static int in[2], out[2];		/* side N reads in[N]; its notifier writes out[N] */
 static volatile int flag[2], ready[2];
 static struct {
 	uint32_t value;

@@ -1,14 +1,14 @@
-"""The latency lab's figures beside those of independent programs: ``python -m tools.judge``.
+"""Compare the lab's latencies with those of independent programs: ``python -m tools.judge``.
 
-A guest with two CPUs is booted, and in it each latency of the lab takes turns with a program that
-measures the same thing and shares no code with the lab: ``judge.c`` beside this file, and what
-Debian packages. Those are taken from the host if it has them, otherwise unpacked from their
-packages by ``apt-get download``, which needs no root; their shared libraries and the dynamic
-loader are pushed with them. The table shows both figures and their ratio, lab by judge. One beyond
-``--limit``, in either direction, is marked and makes the exit code 1.
+A guest with two CPUs is booted. In it, each latency of the lab is measured in turn with a program
+that measures the same and shares no code with the lab: ``judge.c`` beside this file, and programs
+of Debian. Those are taken from the host if it has them, otherwise unpacked from their packages by
+``apt-get download``, which needs no root. Their shared libraries and the dynamic loader are pushed
+with them. The table shows both figures and their ratio, lab by judge. A ratio beyond ``--limit``,
+in either direction, is marked and makes the exit code 1.
 
 =====================  ===========================================================================
-judge                  is held against
+judge                  is compared with
 =====================  ===========================================================================
 ``judge M spins``      ``ping-pong-fair``
 ``judge M sleeps``     ``ping-pong-blocked``
@@ -20,8 +20,8 @@ judge                  is held against
 ``ptsematest``         ``judge futex paced``, for the same reason; a contended mutex is a futex
 =====================  ===========================================================================
 
-Left out, since the lab has no such mechanism or they measure something else: pmqtest (POSIX message
-queues), svsematest (System V semaphores), cyclictest (timers), hackbench and stress-ng
+Not used, because the lab has no such mechanism or they measure something else: pmqtest (POSIX
+message queues), svsematest (System V semaphores), cyclictest (timers), hackbench and stress-ng
 (throughput of many tasks).
 """
 
@@ -67,32 +67,33 @@ _NEEDED = re.compile(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)")
 
 
 class Judge(NamedTuple):
-    """A program, and what of the lab it is held against."""
+    """A program, and the lab's latency that it is compared with."""
 
     mechanism: str
     mode: str
     argv: tuple[str, ...]
-    #: How its figure is found in its output, and how many ns it is in.
+    #: Regular expression that finds its figure in its output.
     pattern: str
+    #: Unit of the figure, in ns.
     ns: float = 1.0
     #: Whether it prints an average instead of a median.
     average: bool = False
-    #: The form of ``judge.c`` that it is held against, for what the lab has no mode.
+    #: Form of ``judge.c`` to compare with, if the lab has no mode for it.
     form: str = ""
 
     @property
     def case(self) -> str:
-        """The lab's case of that mode."""
+        """Name of the lab's case for the mode."""
         return self.mode.replace("-", "_")
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """The judge's name in the table."""
         return " ".join(word for word in self.argv[:3] if not word.startswith("-"))
 
 
 def own_judges(rounds: int) -> list[Judge]:
-    """Return what ``judge.c`` measures."""
+    """Return the judges in ``judge.c``."""
     forms = {
         "spins": ("ping-pong-fair", ("uintr", "eventfd", "pipe", "unix", "futex", "shm", "signal")),
         "sleeps": ("ping-pong-blocked", ("eventfd", "pipe", "unix", "futex", "signal")),
@@ -107,7 +108,7 @@ def own_judges(rounds: int) -> list[Judge]:
 
 
 def packaged_judges(rounds: int) -> list[Judge]:
-    """Return what Debian's programs measure; all on one CPU, which decides how they are woken."""
+    """Return the judges that Debian packages; all run on one CPU, which determines the wake-up."""
     loops = str(rounds)
     rt = ("-q", "-t", "1", "-a", "0", "-i", "1000", "-l", loops)
     bench = ("perf", "bench", "sched", "pipe", "-T", "-l", str(rounds * 10))
@@ -122,7 +123,7 @@ def packaged_judges(rounds: int) -> list[Judge]:
 def figure(judge: Judge, output: str) -> float:
     """Return a judge's figure in ns.
 
-    :raise GuestError: the output has none.
+    :raise GuestError: the output has no figure.
     """
     found = re.findall(judge.pattern, output)
     if not found:
@@ -131,7 +132,7 @@ def figure(judge: Judge, output: str) -> float:
 
 
 def libraries(said: str) -> list[Path]:
-    """Return the files that ``ldd`` names, the dynamic loader among them.
+    """Return the files that ``ldd`` lists, the dynamic loader included.
 
     :raise UserError: one is missing on the host.
     """
@@ -142,9 +143,9 @@ def libraries(said: str) -> list[Path]:
 
 
 def unpack(program: str, folder: Path) -> Path:
-    """Return a program of a Debian package: the host's, or one that is unpacked into a folder.
+    """Return a program of a Debian package: the host's, or one unpacked into a folder.
 
-    :raise UserError: apt does not bring the package.
+    :raise UserError: apt cannot download the package.
     """
     found = shutil.which(program)
     if found:
@@ -157,13 +158,13 @@ def unpack(program: str, folder: Path) -> Path:
         done = subprocess.run(argv, cwd=there, capture_output=True, text=True, check=False)
         archives = list(there.glob("*.deb"))
         if done.returncode or not archives:
-            raise UserError(f"apt-get does not bring {package}", detail=done.stderr[-1000:])
+            raise UserError(f"apt-get could not download {package}", detail=done.stderr[-1000:])
         subprocess.run(["dpkg-deb", "-x", str(archives[0]), str(there)], check=True)
     return there / "usr/bin" / program
 
 
 def bundle(programs: Iterable[str], unpacked: Path, into: Path) -> list[str]:
-    """Copy Debian's programs with their libraries into a folder; return why some are not there."""
+    """Copy Debian's programs and their libraries into a folder; return why some are missing."""
     complaints = []
     for program in programs:
         try:
@@ -189,7 +190,7 @@ def command(judge: Judge) -> list[str]:
 
 
 def run_judge(guest: Guest, judge: Judge) -> float | None:
-    """Return a judge's figure in ns; None where the kernel lacks what it measures."""
+    """Return a judge's figure in ns, or None if the kernel lacks the mechanism."""
     done = guest.run(command(judge), timeout_s=_LIMIT_S * guest.factor)
     if done.returncode == EXIT_SKIP:
         return None
@@ -200,13 +201,13 @@ def run_judge(guest: Guest, judge: Judge) -> float | None:
 
 
 def run_form(guest: Guest, judge: Judge) -> float | None:
-    """Return what ``judge.c`` measures in the place of the lab, in ns."""
+    """Return the figure of ``judge.c`` in ns, for a judge that the lab has no case for."""
     own = ("judge", judge.mechanism, judge.form, str(_PACED))
     return run_judge(guest, Judge(judge.mechanism, judge.mode, own, r"mean (\d+)"))
 
 
 def run_lab(guest: Guest, judge: Judge, folder: Path) -> float | None:
-    """Return the lab's figure of the same in ns; None where it was skipped."""
+    """Return the lab's figure for a judge in ns, or None if it was skipped."""
     guest.run(["rm", "-rf", _SAMPLES], timeout_s=5)
     guest.run(["mkdir", _SAMPLES], timeout_s=5)
     done = guest.run(
@@ -261,7 +262,7 @@ def table(rows: Sequence[Row], limit: float) -> str:
 
 
 def measure(guest: Guest, judges: Sequence[Judge], rounds: int, folder: Path) -> list[Row]:
-    """Run lab and judge of each latency in turn, so often."""
+    """Run lab and judge of each latency in turn, for a number of rounds."""
     figures: dict[Judge, list[tuple[float, float]]] = {judge: [] for judge in judges}
     for number in range(rounds):
         for judge in judges:
@@ -279,7 +280,7 @@ def measure(guest: Guest, judges: Sequence[Judge], rounds: int, folder: Path) ->
 
 
 def choose(option: str, store: Store, progress: RichProgress) -> Emulator:
-    """Return the QEMU that an option of the form of ``run --qemu`` names."""
+    """Return the QEMU that an option names, as with ``run --qemu``."""
     if option == qemu.BUNDLED:
         return qemu.build_emulator(store, progress)
     return qemu.find_emulator(None if option == qemu.SYSTEM else option)
@@ -288,7 +289,7 @@ def choose(option: str, store: Store, progress: RichProgress) -> Emulator:
 def two_cpus(
     emulator: Emulator, cpu: str, kernel: str, store: Store, progress: Progress
 ) -> GuestSpec:
-    """Return the guest in which latencies are measured: two CPUs of a model."""
+    """Return the spec of the guest to measure in: two CPUs of a model."""
     return GuestSpec(
         emulator=emulator,
         kernel=build_kernel(load_kernel(kernel), store, progress),
@@ -308,7 +309,7 @@ def compile_judge(kernel: KernelArtefact, folder: Path) -> None:
 
 
 def judge_cell(options: argparse.Namespace, cpu: str, progress: RichProgress) -> list[Row]:
-    """Boot a guest with a CPU model, and return its table."""
+    """Boot a guest with a CPU model, and return the rows of its table."""
     store = Store.open(progress)
     emulator = choose(options.qemu, store, progress)
     spec = two_cpus(emulator, cpu, options.kernel, store, progress)
@@ -338,7 +339,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--qemu", default=qemu.BUNDLED, help="bundled, system, or a path")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--loops", type=int, default=1000, help="round trips of a judge")
-    options.add_argument("--limit", type=float, default=LIMIT, help="ratio from which is marked")
+    options.add_argument("--limit", type=float, default=LIMIT, help="ratio beyond which is marked")
     options.add_argument("--only-own", action="store_true", help="without Debian's programs")
     return options
 

@@ -1,10 +1,10 @@
-"""Whether mailboxes are read as git reads them: ``python -m tools.mailboxes``.
+"""Compare the reading of random mailboxes with git's: ``python -m tools.mailboxes``.
 
-Each case is a mailbox (or a folder of patches) made from a random history by ``git format-patch``
-and then changed as mail programs, lists and people change mails: encodings, line ends, threads,
-replies with diffs, cover letters, older versions. The generator knows which mails are the patches.
-``git am`` is given those alone, in their order; the harness is given everything. Both must end
-with the same tree, or both must refuse. A seed and a number repeat a case.
+Each case is a mailbox (or a folder of patches) made from a random history by ``git format-patch``,
+and changed as mail programs, lists and people change mails: encodings, line ends, threads, replies
+with diffs, cover letters, older versions. The generator knows which mails are the patches.
+``git am`` gets those alone, in order; the harness gets everything. Both must produce the same tree,
+or both must refuse. A seed and a number reproduce a case.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Bench:
             self.histories.append(f"h{number}")
         self.git("checkout", "--quiet", "--detach", self.base)
         self.store = Store(folder / "store")
-        #: What ``git am`` said last.
+        #: The last output of ``git am``.
         self.complaint = ""
 
     def git(self, *args: str) -> bytes:
-        """Run git in the work tree and return what it said."""
+        """Run git in the work tree and return its output."""
         return self.try_(*args, check=True).stdout
 
     def try_(self, *args: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:
@@ -77,7 +77,7 @@ class Bench:
         )
 
     def am(self, mails: Sequence[bytes], *options: str) -> str | None:
-        """Return the tree that ``git am`` makes of mails; None if it refuses."""
+        """Return the tree that ``git am`` produces from mails, or None if it refuses."""
         mbox = self.folder / "am.mbox"
         mbox.write_bytes(b"".join(mails))
         done = self.try_("am", "--quiet", *options, str(mbox))
@@ -95,12 +95,12 @@ class Bench:
         (self.work / ".git/index.lock").unlink(missing_ok=True)
 
     def am_each(self, box: Box) -> str | None:
-        """Return the tree that mails make if git am may take each by options of its own."""
+        """Return the tree that ``git am`` produces if it may apply each mail with other options."""
         keep = ["--keep-cr"] if box.as_folder else []
         mbox = self.folder / "am.mbox"
         taken = True
         for mail in box.patches:
-            # A file with CRs at the end of each line was saved that way; that is not its content.
+            # If each line ends in a CR, the CRs come from saving the file.
             saved = box.as_folder and mail.count(b"\r\n") == mail.count(b"\n")
             mbox.write_bytes(mail.replace(b"\r\n", b"\n") if saved else mail)
             for options in ((), ("--quoted-cr=strip",), ("--3way",)):
@@ -117,14 +117,14 @@ class Bench:
         return tree if taken else None
 
     def can_be_checked_out(self, tree: str) -> bool:
-        """Tell whether a tree's files can be made: an index takes a link to nothing."""
+        """Tell whether a tree can be checked out; an index accepts an empty link, too."""
         done = self.try_("read-tree", "--reset", "-u", tree)
         self.git("reset", "--quiet", "--hard", self.base)
         self.git("clean", "-ffdxq")
         return done.returncode == 0
 
     def ours(self, box: Box) -> tuple[str | None, str]:
-        """Return the tree that the harness makes of a mailbox, or None and why it refuses."""
+        """Return the tree that the harness produces from a mailbox, or None and its error."""
         given = self.folder / "given"
         shutil.rmtree(given, ignore_errors=True)
         open_patch.cache_clear()
@@ -140,7 +140,7 @@ class Bench:
         return repository.tree_of(commit), ""
 
     def check(self, box: Box) -> tuple[str, str]:
-        """Return how a case ended and what is wrong with it; nothing if it is as it must be."""
+        """Return how a case ended, and the fault in it, or an empty text."""
         wanted = self.am(box.patches)
         said = self.complaint
         got, complaint = self.ours(box)
@@ -150,8 +150,8 @@ class Bench:
             return "same tree", ""
         if got is None:
             return "refused", f"git am takes it, the harness does not: {complaint}"
-        # Beyond git am's defaults: in a folder CRs are kept, as quilt keeps them, and a patch that
-        # does not fit is tried without those of an encoded mail, and merged.
+        # The harness does more than git am by default: in a folder CRs are kept, as in quilt, and a
+        # patch that fails is tried again without the CRs of an encoded mail, then merged.
         if got == self.am_each(box):
             return "same tree, by options", ""
         if wanted is None and not self.can_be_checked_out(got):
@@ -170,11 +170,11 @@ def scratch_folder() -> Path | None:
 def check_range(
     seed: int, first: int, count: int, keep: Path | None = None, histories: int = HISTORIES
 ) -> tuple[Counter[str], list[str]]:
-    """Check cases of one batch by number; return how they ended and what is wrong."""
+    """Check cases of one batch by number; return counts of how they ended, and the faults."""
     ends: Counter[str] = Counter()
     faults = []
     batch = first // BATCH
-    # Each patch needs scratch files, which cost as much as git where they are on a disk.
+    # Each patch needs scratch files, which take as long as git if they are on a disk.
     tempfile.tempdir = str(scratch_folder() or tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="mailboxes-") as folder:
         bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"), histories)
@@ -214,7 +214,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check so many mailboxes; return 1 if one is read otherwise than by git."""
+    """Check mailboxes; return 1 if one is read differently from git."""
     args = parser().parse_args(argv)
     ends: Counter[str] = Counter()
     wrong = 0

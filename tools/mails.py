@@ -1,4 +1,4 @@
-"""Random histories, and the mailboxes that carry them, for :mod:`tools.mailboxes`."""
+"""Random histories, and mailboxes made from them, for :mod:`tools.mailboxes`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPE = re.compile(rb"^Content-Type:.*\n", re.MULTILINE)
 
 @dataclass
 class Box:
-    """A mailbox as it is given to the harness, and the mails in it that are the patches."""
+    """A mailbox for the harness, and the mails in it that are the patches."""
 
     mails: list[bytes]
     patches: list[bytes]
@@ -31,7 +31,7 @@ class Box:
     packed: bool = False
 
     def write(self, folder: Path) -> None:
-        """Write the mailbox, or one file a patch and a ``series`` file."""
+        """Write the mailbox, or a file per patch and a ``series`` file."""
         folder.mkdir(parents=True, exist_ok=True)
         pack = gzip.compress if self.packed else bytes
         if not self.as_folder:
@@ -48,7 +48,7 @@ class Box:
 
 
 def make_base(tree: Path) -> None:
-    """Write the files that every history begins with."""
+    """Write the files of the base commit."""
     for folder in ("kernel", "lib", "with space", "deep/er"):
         (tree / folder).mkdir(parents=True)
     lines = [f"line {n}\n" for n in range(60)]
@@ -177,7 +177,7 @@ _OPTIONS = (
 
 
 def disguise(git: Git, base: str, history: str, rng: random.Random) -> Box:
-    """Return a mailbox of a history as somebody may have got it."""
+    """Return a mailbox of a history, changed as in transit."""
     traits = [history]
     options = ["--stdout", "--binary"]
     options += [option for option in _OPTIONS if rng.random() < 0.05]
@@ -299,13 +299,13 @@ _TRANSFORMS: dict[str, Callable[[bytes, random.Random], bytes]] = {
 
 
 def _transform(mail: bytes, rng: random.Random, traits: list[str]) -> bytes:
-    """Return a mail as a mail program or a person changed it; most are not changed."""
+    """Return a mail, sometimes changed as mail programs and people do."""
     kind = rng.choice(list(_TRANSFORMS)) if rng.random() < 0.3 else "as it is"
     traits.append(kind)
     return _TRANSFORMS[kind](mail, rng)
 
 
-# --- what else a mailbox holds ---------------------------------------------------------------
+# --- other mails in a mailbox ----------------------------------------------------------------
 
 _SUGGESTION = b"""How about this instead?
 
@@ -343,7 +343,7 @@ def _surround(
     git: Git, base: str, history: str, box: Box, rng: random.Random, *, numbered: bool,
     thread: bool, version: int,
 ) -> None:  # fmt: skip
-    """Add to a mailbox what its patches must not be mistaken for; in place."""
+    """Add mails to a mailbox that must not be taken for its patches; in place."""
     every = box.mails
     if rng.random() < 0.3:
         target = rng.choice(every)

@@ -1,7 +1,7 @@
-"""The lowest version of each dependency, as constraints for pip: ``python -m tools.oldest FILE``.
+"""Write the lowest version of each dependency, for pip: ``python -m tools.oldest FILE``.
 
-``tox -e oldest`` installs with them. Only the dependencies that ``pyproject.toml`` names are held
-down; what those need in turn comes in the version that pip chooses.
+``tox -e oldest`` installs with these constraints. They cover the dependencies in
+``pyproject.toml``; pip chooses the versions of indirect dependencies.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _AT_LEAST = re.compile(r"([A-Za-z0-9._-]+)>=([0-9][0-9.]*)(?:,.*)?")
 
 
 def constraints(text: str) -> Iterator[str]:
-    """Give ``NAME==VERSION`` for each dependency that has a lower bound.
+    """Yield ``NAME==VERSION`` for each dependency that has a lower bound.
 
-    Those of the extra ``test`` count, too; what else developers install runs no test.
+    Of the extras only ``test`` is included, because the others are not used by tests.
 
-    :param text: that of ``pyproject.toml``.
+    :param text: the content of ``pyproject.toml``.
     """
     project = tomllib.loads(text)["project"]
     for requirement in (*project["dependencies"], *requirements(project, "test")):
@@ -32,7 +32,7 @@ def constraints(text: str) -> Iterator[str]:
 
 
 def requirements(project: dict[str, Any], extra: str) -> Iterator[str]:
-    """Give what an extra asks for, and the extras of the project that it includes."""
+    """Yield the requirements of an extra and of the project's extras that it includes."""
     for requirement in project["optional-dependencies"][extra]:
         if included := re.fullmatch(rf"{project['name']}\[(.+)\]", requirement):
             for name in included[1].split(","):
@@ -44,7 +44,7 @@ def requirements(project: dict[str, Any], extra: str) -> Iterator[str]:
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("file", type=Path, help="where the constraints go")
+    options.add_argument("file", type=Path, help="file for the constraints")
     return options
 
 

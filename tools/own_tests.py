@@ -1,14 +1,14 @@
-"""QEMU's own tests, with the series and without: ``python -m tools.own_tests``.
+"""Run QEMU's own tests with the series and without: ``python -m tools.own_tests``.
 
-Both trees are built with all devices of their defaults and two targets, x86_64-softmmu and
-x86_64-linux-user; then each runs what of its own tests needs no network: meson's suites
-``qtest-x86_64`` and ``unit``, and the rules of ``tests/tcg`` that the host's compiler can build.
-A test is known by its name, a TAP line within a program by the program's name besides. What was
-good without the series and is not good with it is run again in both trees, three times, because
-some of these tests depend on the machine's load; if it stays so, the exit code is 1.
+Both trees are built with their default devices and two targets, x86_64-softmmu and
+x86_64-linux-user. Each then runs its own tests that need no network: meson's suites
+``qtest-x86_64`` and ``unit``, and the rules of ``tests/tcg`` that the host's compiler can build. A
+test is identified by its name, a TAP line in a program also by the program's name. Tests that pass
+only without the series are run again in both trees, three times, because some depend on the
+machine's load. The exit code is 1 if the difference remains.
 
-The first time takes half an hour on two cores. Trees are kept in ``--folder``: a changed patch is
-rebuilt in minutes.
+The first time takes half an hour on two cores. Trees are kept in ``--folder``, so that a changed
+patch is rebuilt in minutes.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _FEATURES = (
     "--disable-download",
     "--disable-kvm",
 )
-#: Firmware comes from the host's packages, because the source package lacks it, and is looked for
-#: in a folder of the build.
+#: Folders of the host's firmware, because the source package has none, and the folder of the build
+#: in which QEMU looks for it.
 _FIRMWARE = (*qemu_build.HOST_FIRMWARE, Path("/usr/lib/ipxe/qemu"))
 _FIRMWARE_PLACE = "qemu-bundle/usr/local/share/qemu"
 _RULE_S = 600.0
@@ -63,7 +63,7 @@ Outcomes = dict[str, str]
 
 
 class Tree:
-    """One QEMU in a folder of its own: ``tree/`` and, beside it, ``out/``."""
+    """A QEMU in its own folder, with ``tree/`` and ``out/``."""
 
     def __init__(self, profile: EmulatorProfile, folder: Path) -> None:
         self.profile = profile
@@ -117,7 +117,7 @@ class Tree:
         ]
 
     def _run(self, argv: Sequence[str], progress: Progress) -> None:
-        # Names in the objects are relative: what the trees have in common is compiled once.
+        # Paths in objects are relative, so that common files of the trees are compiled once.
         env = {
             **qemu_build.environment(self.folder),
             "CCACHE_NOHASHDIR": "true",
@@ -130,7 +130,7 @@ class Tree:
     # --- tests -----------------------------------------------------------------------------
 
     def meson_tests(self, names: Sequence[str], progress: Progress) -> Outcomes:
-        """Run tests by name, or all of our suites, and return each case's outcome."""
+        """Run tests by name, or all of :data:`SUITES`, and return the outcome of each case."""
         argv = [
             str(self.out / "pyvenv/bin/meson"),
             "test",
@@ -147,7 +147,7 @@ class Tree:
         return read_junit(report.read_text())
 
     def tcg_rules(self, progress: Progress) -> list[str]:
-        """Return what ``make check-tcg`` runs, as ``TARGET/RULE``."""
+        """Return the rules of ``make check-tcg``, as ``TARGET/RULE``."""
         rules = []
         for target in TCG_TARGETS:
             self._run(["make", f"build-tcg-tests-{target}"], progress)
@@ -162,7 +162,7 @@ class Tree:
         return self.out / "tests" / "tcg" / target
 
     def tcg_tests(self, rules: Sequence[str], progress: Progress) -> Outcomes:
-        """Run rules, and return each one's outcome."""
+        """Run rules, and return the outcome of each."""
 
         def run(rule: str) -> str:
             target, _, name = rule.partition("/")
@@ -183,7 +183,7 @@ class Tree:
 
 
 def read_junit(text: str) -> Outcomes:
-    """Return the outcome of each case of meson's report; of two with one name, the worse."""
+    """Return the outcome of each case in meson's report; the worse of two with the same name."""
     outcomes: Outcomes = {}
     for suite in ElementTree.fromstring(text).iter("testsuite"):
         for case in suite.iter("testcase"):
@@ -202,14 +202,14 @@ def _outcome(case: ElementTree.Element) -> str:
 
 
 def worse(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Return what was good before and is not after; a case that has gone is not good."""
+    """Return the cases that were good before and now are not, or are missing."""
     return sorted(
         name for name, was in before.items() if was in _GOOD and after.get(name) not in _GOOD
     )
 
 
 class Both:
-    """Both trees, and what their tests gave."""
+    """Both trees, built and tested in the same way."""
 
     def __init__(self, folder: Path, profiles: Sequence[str], progress: Progress) -> None:
         self.progress = progress
@@ -229,7 +229,7 @@ class Both:
         ]
 
     def again(self, names: Sequence[str]) -> list[Outcomes]:
-        """Run the programs that hold these cases again."""
+        """Run the programs of some cases again."""
         programs = sorted({name.partition(": ")[0] for name in names if ": " in name})
         rules = [name for name in names if ": " not in name]
         return [
@@ -240,9 +240,9 @@ class Both:
 
 
 def settle(both: Both, before: Outcomes, after: Outcomes) -> list[str]:
-    """Return what stays worse when it is run again.
+    """Return the cases that are still worse after further runs.
 
-    A case that fails once without the series depends on something else than the series.
+    A case that fails once without the series does not fail because of it.
     """
     left = worse(before, after)
     for _ in range(_AGAIN):
@@ -255,9 +255,11 @@ def settle(both: Both, before: Outcomes, after: Outcomes) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--folder", type=Path, required=True, help="for trees, builds and results")
+    options.add_argument(
+        "--folder", type=Path, required=True, help="folder for trees, builds and results"
+    )
     options.add_argument("--emulators", default=f"{STOCK},{OURS}", help="profiles: before,after")
-    options.add_argument("--meson", help="tests of meson instead of both suites, by their names")
+    options.add_argument("--meson", help="names of meson's tests to run instead of both suites")
     options.add_argument("--build-only", action="store_true")
     return options
 

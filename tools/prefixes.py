@@ -1,11 +1,11 @@
-"""Whether a part of a run is ever called passed: ``python -m tools.prefixes [RUN…]``.
+"""Check that an incomplete run is never reported as passed: ``python -m tools.prefixes [RUN…]``.
 
-A run that was killed leaves a prefix of its ``results.jsonl``, and a ``run.json`` that has no end;
-a copy that broke off leaves a prefix and a ``run.json`` that has one. Each RUN, a folder of a run
-that passed, and as many generated ones are cut at ends of lines and within lines, and every reader
-of a run's folder is asked: the report in each form, the files that it writes, the contract,
-comparisons in both directions and each form, and the history. None may say that the run passed,
-that nothing got worse, or end with exit code 0. A seed repeats the cases.
+A killed run leaves a prefix of its ``results.jsonl``, and a ``run.json`` without an end. An
+incomplete copy leaves a prefix, and a ``run.json`` with an end. Each RUN, a folder of a passed run,
+and as many generated ones are cut at line ends and within lines. Then every reader of a run's
+folder is run: the report in each form, the files that it writes, the contract, comparisons in both
+directions and each form, and the history. None may say that the run passed or that nothing got
+worse, or return exit code 0. A seed reproduces the cases.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from harness.values import (
     TreeSource,
 )
 
-#: Prefixes that are cut out of one run before the next is made or taken.
+#: Prefixes taken from one run before the next one.
 CUTS = 20
-#: What no report of a part of a run may say.
+#: Texts that no report on an incomplete run may contain.
 GOOD = ("PASSED", "✅", "SAME OR BETTER", "same or better", '"verdict": "passed"')
 _TEXTS = ("a", "b c", "größe €", "ok 1 # SKIP", "{}", '"}\n', "passed", "", "x" * 300)
 
@@ -63,7 +63,7 @@ Ending = Callable[[Path], None]
 
 
 def generate(folder: Path, rng: random.Random) -> RunFolder:
-    """Make the folder of a run that passed."""
+    """Make the folder of a passed run."""
     cells = tuple(
         Cell(
             kernel=KernelProfile(name="k", source=TreeSource(path=Path("/tree"))),
@@ -122,7 +122,7 @@ def copy_of(run: Path, folder: Path) -> RunFolder:
 
 
 def _left_alone(_: Path) -> None:
-    """Leave ``run.json`` as it is at the run's end."""
+    """Leave ``run.json`` as it is after the run's end."""
 
 
 def _as_it_began(folder: Path) -> None:
@@ -139,7 +139,7 @@ ENDINGS: tuple[Ending, ...] = (_left_alone, _as_it_began, _gone)
 
 
 def cut(whole: bytes, rng: random.Random, ending: Ending) -> bytes:
-    """Return a prefix; a whole file is one where ``run.json`` says of no end."""
+    """Return a prefix, which may be the whole file if ``run.json`` records no end."""
     ends = [at + 1 for at, byte in enumerate(whole) if byte == 10]
     places = [0, *ends] if ending is not _left_alone else [0, *ends[:-1]]
     return whole[: rng.choice((rng.choice(places), rng.randrange(len(whole))))]
@@ -149,7 +149,7 @@ def cut(whole: bytes, rng: random.Random, ending: Ending) -> bytes:
 
 
 def said_of(run: RunFolder, good: RunFolder) -> Iterator[tuple[str, int, str]]:
-    """Give each reader's name, its exit code and what it says of ``run``."""
+    """Yield the name of each reader, its exit code and its output for ``run``."""
     one, other = str(run.path), str(good.path)
     for argv in (
         ["report", one],
@@ -170,7 +170,7 @@ def said_of(run: RunFolder, good: RunFolder) -> Iterator[tuple[str, int, str]]:
 
 
 def complaints(run: RunFolder, good: RunFolder) -> Iterator[str]:
-    """Say which readers call a run passed."""
+    """Yield a message for each reader that reports a run as passed."""
     for name, code, text in said_of(run, good):
         if code == 0:
             yield f"{name}: exit code 0"
@@ -200,7 +200,7 @@ def complaints(run: RunFolder, good: RunFolder) -> Iterator[str]:
 
 
 def check(run: RunFolder, good: RunFolder, rng: random.Random, cuts: int) -> Iterator[str]:
-    """Cut a run in some places and say what is wrong; the folder is changed."""
+    """Cut a run in some places, and yield a message for each fault; the folder is changed."""
     whole = run.results.read_bytes()
     info = (run.path / "run.json").read_bytes()
     summary = run.summary.read_bytes() if run.summary.exists() else None
@@ -220,7 +220,7 @@ def check(run: RunFolder, good: RunFolder, rng: random.Random, cuts: int) -> Ite
 
 
 def check_prefixes(seed: int, count: int, runs: Sequence[Path] = (), cuts: int = CUTS) -> list[str]:
-    """Check that many prefixes of generated runs and of ``runs`` in turn; return what is wrong."""
+    """Check ``count`` prefixes of generated runs and of ``runs`` in turn; return the faults."""
     wrong = []
     before = os.environ.get(CACHE_ENV)
     with tempfile.TemporaryDirectory(prefix="prefixes-") as scratch:
@@ -258,7 +258,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check prefixes; return 1 if a reader calls one of them passed."""
+    """Check prefixes; return 1 if a reader reports one as passed."""
     options = parser().parse_args(argv)
     wrong = check_prefixes(options.seed, options.count, options.runs)
     print(f"{options.count} prefixes, {len(wrong)} complaints")

@@ -1,12 +1,12 @@
-"""The unit tests that a change touches: ``python -m tools.quick``, the end of ``tox -e quick``.
+"""Run the unit tests that a change touches: ``python -m tools.quick``, part of ``tox -e quick``.
 
-A change is what differs from the commit at which this branch left ``--base``, files that are not
-committed included. It touches a test file that changed, and one that imports a module that changed
-or is about a folder that did. Imports of imports do not count: that would be all tests nearly
-always. Of many touched files the ``--most`` with the fewest imports are run, because they are about
-the change most; the number of the others is printed. ``tox -e unit`` runs everything.
+A change is the difference from the commit at which this branch left ``--base``, with uncommitted
+files. It touches a test file that is changed, that imports a changed module, or that is about a
+changed folder. Indirect imports do not count, because they would nearly always lead to all tests.
+If many files are touched, the ``--most`` with the fewest imports are run, because they are the most
+specific; the number of the others is printed. ``tox -e unit`` runs everything.
 
-pytest-picked only knows tests that changed themselves. pytest-testmon knows which tests reach a
+pytest-picked only finds tests that are changed themselves. pytest-testmon knows which tests reach a
 line, but has to run all of them first, in each checkout, under a tracer.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from harness import paths
 
 UNIT = Path("tests/unit")
-#: Folders and files that are no modules, and the tests about them.
+#: Folders and files that are not modules → the tests about them.
 ABOUT = {
     "ci/": ("test_bootstrap.py", "test_recipes.py"),
     "docs/": ("test_documents.py",),
@@ -35,7 +35,7 @@ ABOUT = {
 
 
 def changed(base: str, root: Path = paths.ROOT) -> list[Path]:
-    """Return the files that differ from where the branch left ``base``, and still exist."""
+    """Return the existing files that differ from the commit at which the branch left ``base``."""
 
     def git(*args: str) -> list[str]:
         argv = ["git", "-C", str(root), *args]
@@ -50,7 +50,7 @@ def changed(base: str, root: Path = paths.ROOT) -> list[Path]:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Give the modules that a file imports, as ``a.b``; of ``from a import b`` also ``a.b``."""
+    """Yield the modules that a file imports; for ``from a import b`` both ``a`` and ``a.b``."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -60,7 +60,7 @@ def imports(source: str) -> Iterator[str]:
 
 
 def touched(files: Iterable[Path], root: Path = paths.ROOT) -> list[Path]:
-    """Return the test files that a change of files touches, those with the fewest imports first."""
+    """Return the test files that a change touches: changed ones, then those with fewest imports."""
     files = list(files)
     modules = {_module(path) for path in files if path.suffix == ".py"}
     wanted = {
@@ -88,20 +88,20 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--base", default="main", help="the branch that the change is for")
-    options.add_argument("--most", type=int, default=8, help="test files to run")
+    options.add_argument("--most", type=int, default=8, help="largest number of test files to run")
     return options
 
 
 def main() -> int:
-    """Run them; return pytest's exit code."""
+    """Run the tests; return pytest's exit code."""
     options = parser().parse_args()
     tests = touched(changed(options.base))
     if not tests:
-        print("no unit test is about what changed")
+        print("no unit test is touched by the change")
         return 0
     chosen = tests[: options.most]
     if left := len(tests) - len(chosen):
-        print(f"{left} more test files are about what changed: tox -e unit runs them", flush=True)
+        print(f"{left} more test files are touched: tox -e unit runs them", flush=True)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *map(str, chosen)], cwd=paths.ROOT
     ).returncode

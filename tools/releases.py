@@ -1,4 +1,4 @@
-"""The README's commands on Debian 12 and 13: ``python -m tools.releases``.
+"""Run the README's commands on Debian 12 and 13: ``python -m tools.releases``.
 
 ::
 
@@ -7,11 +7,11 @@
     python -m tools.releases --release trixie test -e unit
                                                                      one command of ci/bootstrap
 
-Each release gets a fresh root by debootstrap, with an empty HOME and nothing installed but what
-Debian calls essential, and a clone of this checkout. It needs root rights, and about two hours and
-15 GB for each release. Run it before a release, and whenever package lists or bootstrap change.
+Each release gets a fresh root by debootstrap, with an empty HOME, Debian's essential packages only,
+and a clone of this checkout. It needs root rights, and about two hours and 15 GB for each release.
+Run it before a release, and whenever package lists or bootstrap change.
 
-``--keep DIR`` leaves the root in DIR/RELEASE and uses it again, for a look at what failed.
+``--keep DIR`` leaves the root in DIR/RELEASE and uses it again, to investigate a failure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness import paths
 from harness.errors import HarnessError
 from tools.debian_root import CHECKOUT, RELEASES, DebianRoot, debian_root, why_not
 
-#: What is run without a command: the second compiler comes with the packages of `test`.
+#: Commands to run by default. The last one needs Clang, which `test` installs.
 COMMANDS = (
     ("run", "--cpu", "exposed,hidden"),
     ("test",),
@@ -41,7 +41,7 @@ def play(root: DebianRoot, commands: Sequence[Sequence[str]]) -> int:
     failed = 0
     for command in commands:
         began = time.monotonic()
-        # No new session: Ctrl-C is for the command, too.
+        # In the same session, so that Ctrl-C reaches the command.
         done = subprocess.run(root.argv(BOOTSTRAP, *command), stdin=subprocess.DEVNULL)
         took = time.monotonic() - began
         shown = " ".join(("ci/bootstrap", *command))
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--release", default=",".join(RELEASES), help="by codename, with commas")
     options.add_argument("--keep", type=Path, metavar="DIR", help="keep the roots in this folder")
     options.add_argument(
-        "command", nargs=argparse.REMAINDER, help="of ci/bootstrap, with arguments"
+        "command", nargs=argparse.REMAINDER, help="command of ci/bootstrap, with arguments"
     )
     return options
 

@@ -1,14 +1,14 @@
-"""A kernel without the series, with its own x86 selftests, on both emulators, under TCG.
+"""Run the x86 selftests of an unpatched kernel on both emulators, under TCG.
 
-``python -m tools.selftests`` builds the selftests of the profile's source (all of
+``python -m tools.selftests`` builds the selftests of the profile's source: all of
 ``tools/testing/selftests/x86`` that builds statically, and the tests of protection keys, whose
-register is a part of XSTATE), boots the kernel on the emulator without the series and on ours with
-user interrupts on, runs them and compares: exit code, and how often each says OK, FAIL and SKIP.
-The exit code is 1 if one is worse on ours, or if ours does not show XSAVES.
+register is part of XSTATE. It boots the kernel on the emulator without the series, and on ours with
+user interrupts on, runs them and compares exit codes and the numbers of OK, FAIL and SKIP. The exit
+code is 1 if a test is worse on ours, or if ours does not show XSAVES.
 
-``--package linux-image-6.12…-amd64-unsigned`` boots Debian's own binary kernel of that package
-instead, which has far more in it than the harness' kernels. The network is a module in it, so
-nothing here needs one: init runs the tests and prints what they give on the serial console.
+``--package linux-image-6.12…-amd64-unsigned`` boots Debian's binary kernel of that package instead,
+which has far more options than the harness's kernels. Its network drivers are modules, so no
+network is used: init runs the tests and prints their output on the serial console.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from harness.report.progress import RichProgress
 from harness.request.profiles import load_cpu, load_kernel
 from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact, KernelProfile
 
-#: In ``selftests/mm``.
+#: Tests of protection keys, in ``selftests/mm``.
 PKEYS = ("protection_keys", "pkey_sighandler_tests")
 _STATIC = "-static"
-#: Seconds, under TCG on a machine that has other work.
+#: Seconds per test and for all, under TCG on a busy machine.
 _TEST_S = 900
 _ALL_S = 5400.0
 
@@ -77,13 +77,13 @@ _TAP_SKIP = re.compile(r"# skip\b", re.IGNORECASE)
 
 
 class Outcome(NamedTuple):
-    """What a selftest gave."""
+    """The exit code and the verdicts of a selftest."""
 
     code: int
     counts: Mapping[str, int]
 
     def worse_than(self, other: Outcome) -> bool:
-        """Whether it fails where the other did not, fails more often, or checks less."""
+        """Return true if it fails when the other does not, fails more often, or checks less."""
         return (
             (self.code not in {0, 4} and other.code in {0, 4})
             or self.counts.get("FAIL", 0) > other.counts.get("FAIL", 0)
@@ -96,7 +96,7 @@ class Outcome(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """What a guest printed."""
+    """The contents of a guest's console."""
 
     release: str
     flags: frozenset[str]
@@ -106,9 +106,9 @@ class Boot(NamedTuple):
 
 
 def read_console(text: str) -> Boot:
-    """Read the console of :data:`INIT`.
+    """Parse the console output of :data:`INIT`.
 
-    :raise GuestError: it ended before the last test did.
+    :raise GuestError: it ends before the last test does.
     """
     marks: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
@@ -135,7 +135,7 @@ def read_console(text: str) -> Boot:
 
 
 def _verdict(line: str) -> str | None:
-    """Return OK, FAIL, SKIP, WARN or NOTE for a line in either form that selftests use."""
+    """Return OK, FAIL, SKIP, WARN or NOTE for a line in either format of selftests."""
     found = _VERDICT.match(line)
     if not found:
         return None
@@ -157,11 +157,11 @@ def build(
     folder: Path,
     only: Sequence[str] = (),
 ) -> list[Path]:
-    """Build what builds of a profile's selftests, statically, for 64 bits.
+    """Build a profile's selftests statically, for 64 bits, and return those that built.
 
-    :param kernel: the profile's; its headers count.
-    :param folder: an empty one.
-    :param only: names; all of x86 and :data:`PKEYS` by default.
+    :param kernel: the profile's kernel, for its headers.
+    :param folder: an empty folder.
+    :param only: names; by default all of x86 and :data:`PKEYS`.
     """
     tree = find_selftests(profile, store, progress)
     programs = build_selftests(tree, ("x86",), kernel, "gcc", store, progress)
@@ -172,7 +172,7 @@ def build(
     ]
     unpack_selftests(tree, store, progress, folder)
     for name in PKEYS:
-        # Their own Makefile wants 32-bit libraries, too.
+        # Their Makefile also needs 32-bit libraries.
         sources = [f"{part}.c" for part in (name, "vm_util", "thp_settings")]
         cc = ["gcc", "-O2", "-mxsave", _STATIC, "-pthread", "-D_GNU_SOURCE", "-w"]
         cc += ["-isystem", str(kernel.headers), "-I", str(folder / "tools/include/uapi")]
@@ -217,16 +217,16 @@ def boot_argv(
         *("-m", "1024M"),
         *("-kernel", str(bzimage)),
         *("-initrd", str(initrd)),
-        # The check of the timer panics on a host that is too busy to tick meanwhile.
+        # The check of the timer panics if the host is too busy to deliver ticks.
         *("-append", "console=ttyS0,115200 panic=-1 no_timer_check"),
         *("-serial", f"file:{console}"),
     ]
 
 
 def boot(emulator: Emulator, cpu: CpuProfile, bzimage: Path, archive: bytes, folder: Path) -> Boot:
-    """Boot, run the selftests, and return what came out.
+    """Boot, run the selftests, and return the contents of the console.
 
-    :raise GuestError: it did not come to the end.
+    :raise GuestError: the guest did not finish.
     """
     initrd, console = folder / "initrd", folder / "console"
     initrd.write_bytes(archive)
@@ -239,7 +239,7 @@ def boot(emulator: Emulator, cpu: CpuProfile, bzimage: Path, archive: bytes, fol
 
 
 def compare(stock: Boot, ours: Boot) -> Iterator[tuple[bool, str]]:
-    """Give a line for each selftest, and whether it is worse on ours."""
+    """Yield for each selftest whether it is worse on ours, and a line with both outcomes."""
     for name, before in stock.outcomes.items():
         after = ours.outcomes.get(name)
         if after is None:
@@ -277,9 +277,9 @@ def run(options: argparse.Namespace, progress: Progress) -> tuple[Boot, Boot]:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("--kernel", default="plain-6.12", help="profile; also whose selftests")
+    options.add_argument("--kernel", default="plain-6.12", help="profile; has the selftests, too")
     options.add_argument("--package", help="boot the kernel of this Debian package instead")
-    options.add_argument("--only", help="selftests, by the names in the report")
+    options.add_argument("--only", help="names of selftests, as in the report")
     options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
     options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
     return options

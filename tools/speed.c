@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Work of a fixed amount, to be timed from outside: one kind a run. What it
- * prints is the result of the work, the same on every correct machine.
+ * Work of a fixed amount, timed from outside: one kind per run. It prints the
+ * result of the work, which is the same on every correct machine.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -108,7 +108,7 @@ static uint64_t syscalls(void)
 	return calls;
 }
 
-/* Two tasks that hand a byte to and fro, with SSE registers that hold something. */
+/* Two tasks that pass a byte back and forth, with SSE registers in use. */
 static uint64_t switches(void)
 {
 	const int rounds = 10000;
@@ -153,7 +153,7 @@ static uint64_t signals(void)
 	return (uint64_t)handled;
 }
 
-/* Page faults, and mappings that come and go. */
+/* Page faults, mmap() and munmap(). */
 static uint64_t faults(void)
 {
 	const size_t size = 256 * 4096;
@@ -235,7 +235,7 @@ static uint64_t files(void)
 
 static uint64_t forked;
 
-/* Processes that begin, touch memory and end, as those of a build do. */
+/* Processes that start, touch memory and end, as in a build. */
 static void *fork_children(void *unused)
 {
 	(void)unused;

@@ -1,21 +1,21 @@
-"""What the series costs: ``python -m tools.speed``.
+"""Measure the slowdown by QEMU's series: ``python -m tools.speed``.
 
-Guests of the same kernel are timed on two emulators, or more, under TCG: their boot, from QEMU's
-start to the first command over SSH, and each kind of work in ``speed.c``, of which the amount is
-fixed. A round boots one guest of each variant and then runs each kind in all of them in turn, in
-an order that rotates, so that whatever else the host does meets all variants alike. What counts
-is the processor time that QEMU's threads took: it depends less on other load than wall time does.
+Guests of the same kernel are timed on two or more emulators, under TCG: their boot, from QEMU's
+start to the first command over SSH, and each kind of work in ``speed.c``, which has a fixed amount.
+A round boots one guest of each variant, then runs each kind in all of them in turn, in an order
+that rotates, so that other load on the host affects all variants alike. The processor time of
+QEMU's threads is used, because it depends less on other load than wall time.
 
-A round's time of a kind is the median of its runs. A variant's figure is the median, over the
-rounds, of its time divided by the first variant's in the same round, with the interval that
-bootstrapping that median gives. The exit code is 1 if an interval lies beyond ``--limit``. ^C ends
-it with the rounds that are whole.
+A round's time of a kind is the median of its runs. A variant's figure is the median over the rounds
+of its time divided by the first variant's in the same round, with the bootstrap interval of that
+median. The exit code is 1 if an interval lies beyond ``--limit``. ^C stops the measurement and
+reports the complete rounds.
 
-Variants, of the CPU model ``max``:
+Variants, all with the CPU model ``max``:
 
 ``stock``   the emulator without the series
-``same``    ours, without the new CPU features: the cost of the series' own code paths
-``hidden``  ours as cells hide user interrupts: the kernel finds XSAVES, and uses it
+``same``    ours without the new CPU features: the cost of the series' code paths
+``hidden``  ours with user interrupts hidden as in cells: the kernel finds XSAVES, and uses it
 ``exposed`` ours with user interrupts
 """
 
@@ -67,7 +67,7 @@ class Variant(NamedTuple):
 
 
 class Time(NamedTuple):
-    """Seconds."""
+    """A time in seconds: of QEMU's threads, and on the wall."""
 
     cpu: float
     wall: float
@@ -89,7 +89,7 @@ def variants(stock: str, ours: str) -> list[Variant]:
 
 
 def processor_s(pid: int) -> float:
-    """Return the seconds that a process' threads have run; as the scheduler counts them, in ns."""
+    """Return the seconds that a process's threads have run, from the scheduler's ns counters."""
     total = 0
     for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ def processor_s(pid: int) -> float:
 
 @contextlib.contextmanager
 def timed(pid: int, times: list[Time]) -> Iterator[None]:
-    """Add the time that a block takes, of a process and on the wall, to a list."""
+    """Add the time of the block, of a process and on the wall, to a list."""
     cpu, wall = processor_s(pid), time.monotonic()
     yield
     times.append(Time(processor_s(pid) - cpu, time.monotonic() - wall))
@@ -114,7 +114,7 @@ def one_round(
 ) -> Round:
     """Boot a guest of each variant, and time each kind in all of them in turn.
 
-    :raise GuestError: a guest failed, or they do not agree on a result.
+    :raise GuestError: a guest failed, or results differ between guests.
     """
     times: Round = {name: {kind: [] for kind in (BOOT, *kinds)} for name in order}
     with contextlib.ExitStack() as stack:
@@ -140,7 +140,7 @@ def one_round(
 
 
 class Ratio(NamedTuple):
-    """How many times as long as the first variant, with the ends of the interval."""
+    """A time as a multiple of the first variant's, with the ends of the interval."""
 
     low: float
     median: float
@@ -165,9 +165,9 @@ def verdict(found: Ratio, limit: float) -> str:
 
 
 def typical(rounds: Sequence[Round], name: str, kind: str, of: str) -> list[float]:
-    """Return the time of a kind in each round; of all work, the geometric mean.
+    """Return the time of a kind in each round; for all work, the geometric mean of the kinds.
 
-    :param of: the field of `Time`
+    :param of: the field of :class:`Time`.
     """
     if kind == ALL:
         kinds = [kind for kind in rounds[0][name] if kind != BOOT]
@@ -177,7 +177,7 @@ def typical(rounds: Sequence[Round], name: str, kind: str, of: str) -> list[floa
 
 
 def report(rounds: Sequence[Round], limit: float, of: str = "cpu") -> tuple[str, bool]:
-    """Return a table of one of the times as text, and whether something is slower for sure."""
+    """Return a table of one of the times as text, and whether an interval is beyond the limit."""
     first, *others = sorted(rounds[0], key=ORDER.index)
     lines = [f"{of:10}{first + ' s':>9}  " + "".join(f"{name:^38}" for name in others)]
     slower = False
@@ -195,7 +195,7 @@ def report(rounds: Sequence[Round], limit: float, of: str = "cpu") -> tuple[str,
 
 
 def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
-    """Return the rounds that were complete when the last one ended, or at ^C."""
+    """Measure until the last round or ^C, and return the complete rounds."""
     store = Store.open(progress)
     kernel = build_kernel(load_kernel(options.kernel), store, progress)
     image = build_image(store, progress)
@@ -232,7 +232,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
 
 
 def kinds_of(options: argparse.Namespace) -> list[str]:
-    """Return the kinds of work that were asked for, or fit the number of CPUs."""
+    """Return the kinds of work from the options, by default those for the number of CPUs."""
     if options.kinds:
         return list(options.kinds.split(","))
     return [*KINDS, *(SHARED if options.smp > 1 else ())]
@@ -242,16 +242,16 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--rounds", type=int, default=12)
     options.add_argument("--repeat", type=int, default=4, help="runs of a kind in a round")
-    options.add_argument("--limit", type=float, default=1.02, help="ratio that is still good")
+    options.add_argument("--limit", type=float, default=1.02, help="largest ratio that is good")
     options.add_argument("--kernel", default="plain-6.12")
     options.add_argument("--stock", default="qemu-10.0-stock", help="emulator profile")
     options.add_argument("--ours", default="qemu-10.0", help="emulator profile")
     options.add_argument("--variants", default="same,hidden,exposed")
     options.add_argument("--smp", type=int, default=1, help="CPUs of each guest")
     options.add_argument(
-        "--kinds", help=f"by default {','.join(KINDS)}; of more CPUs {','.join(SHARED)}, too"
+        "--kinds", help=f"by default {','.join(KINDS)}; with several CPUs also {','.join(SHARED)}"
     )
-    options.add_argument("--out", type=Path, help="a JSON file for all times")
+    options.add_argument("--out", type=Path, help="JSON file for all times")
     return options
 
 

@@ -3,11 +3,11 @@
 
 ``tools/splats.py DIR`` scans each log of a folder and compares what it finds with the expectation
 in the log's head. ``tools/splats.py --tree DIR`` lists the messages of a kernel tree, KERN_EMERG to
-KERN_ERR, that no rule knows and that ``tools/splats-benign.toml`` does not call benign.
-``tools/splats.py --describe LOG...`` prints the head that a log would have; read it before you
-believe it.
+KERN_ERR, that match no rule and are not listed as benign in ``tools/splats-benign.toml``.
+``tools/splats.py --describe LOG...`` prints the head for a log from what the scanner finds; check
+it against the log.
 
-A head is made of lines at the start of the log::
+A head consists of lines at the start of the log::
 
     # source: provoked, 7.3.4 with KASAN
     # kind: kasan
@@ -15,8 +15,8 @@ A head is made of lines at the start of the log::
     # frames: f|caller
     # corrupted: no
 
-``kind`` begins the next report, so that a log may hold several. A log with a head and without
-``kind`` is to stay silent. ``frames`` names the first frames, as many as matter.
+``kind`` begins the next report, so that a log may have several. In a log with a head and no
+``kind``, no report may be found. ``frames`` has the first frames, as many as are compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HEAD = re.compile(rb"# (source|kind|title|frames|corrupted): ?(.*)")
 
 @dataclass(frozen=True)
 class Expected:
-    """One report that a log holds."""
+    """A report that must be found in a log."""
 
     kind: str
     title: str | None = None
@@ -47,7 +47,7 @@ class Expected:
     corrupted: bool = False
 
     def missing(self, splat: Splat) -> str | None:
-        """Return how ``splat`` differs from what is expected, or None."""
+        """Return how ``splat`` differs from the expectation, or None."""
         found = frames_of(splat)[: len(self.frames)]
         pairs = (
             ("kind", self.kind, splat.kind),
@@ -61,7 +61,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Log:
-    """A console log and what it holds; None where it has no head."""
+    """A console log and its expected reports, None if it has no head."""
 
     path: Path
     lines: tuple[bytes, ...]
@@ -75,7 +75,7 @@ def frames_of(splat: Splat) -> tuple[str, ...]:
 
 
 def read_log(path: Path) -> Log:
-    """Return a log with its head taken off."""
+    """Read a log and its head."""
     lines = path.read_bytes().split(b"\n")
     reports: list[dict[str, str]] = []
     count = 0
@@ -102,7 +102,7 @@ def read_log(path: Path) -> Log:
 
 
 def head_of(splats: tuple[Splat, ...], source: str) -> str:
-    """Return the head of a log in which these reports are right."""
+    """Return the head of a log with these reports."""
     text = f"# source: {source}\n"
     for splat in splats:
         text += f"# kind: {splat.kind}\n# title: {splat.title}\n"
@@ -112,7 +112,7 @@ def head_of(splats: tuple[Splat, ...], source: str) -> str:
 
 
 def check_folder(folder: Path) -> int:
-    """Print what is missed, false or named wrongly in a folder's logs; return the exit code."""
+    """Print missed, false and wrongly named reports of a folder's logs; return the exit code."""
     missed = false = wrong = reports = bare = logs = 0
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         log = read_log(path)
@@ -150,7 +150,7 @@ REPORTING = (
     *("mm/kmsan", "mm/kmemleak.c", "mm/memory.c", "mm/page_alloc.c", "mm/debug.c", "mm/slub.c"),
     *("mm/slab_common.c", "mm/usercopy.c", "arch/x86/kernel", "arch/x86/mm", "arch/x86/entry"),
 )
-#: Warnings count only where they say that they are one.
+#: Calls that print; pr_warn() counts only if its text says that it is a warning or a bug.
 _CALL = re.compile(
     r"\b(?:pr_(emerg|alert|crit|err|warn)\w*|printk\w*|\w*BUG_PRINT|slab_(?:err|bug)|object_err"
     r"|print_lockdep_off|die(?:_addr)?|panic)\(([^;]{0,400}?)((?:\"(?:[^\"\\\n]|\\.)*\"\s*)+)"
@@ -169,21 +169,21 @@ BENIGN = Path(__file__).with_name("splats-benign.toml")
 
 @dataclass(frozen=True)
 class Benign:
-    """Messages that no rule has to know."""
+    """Messages that need no rule."""
 
     why: str
     files: re.Pattern[str]
     messages: tuple[re.Pattern[str], ...]
 
     def holds(self, file: str, message: str) -> bool:
-        """Tell whether a message is one of these."""
+        """Tell whether a message of a file is one of these."""
         if not self.files.fullmatch(file):
             return False
         return not self.messages or any(one.search(message) for one in self.messages)
 
 
 def read_benign(path: Path = BENIGN) -> tuple[Benign, ...]:
-    """Read the file of messages that are no complaints, or are within one."""
+    """Read the file of messages that are no reports, or part of one."""
     groups = tomllib.loads(path.read_text(encoding="utf-8"))["group"]
     return tuple(
         Benign(
@@ -196,7 +196,7 @@ def read_benign(path: Path = BENIGN) -> tuple[Benign, ...]:
 
 
 def unknown_messages(tree: Path) -> Iterator[tuple[str, int, str]]:
-    """Yield file, line and text of each message of ``tree`` by which no rule begins."""
+    """Yield file, line and text of each message of ``tree`` that matches no rule."""
     for part in REPORTING:
         at = tree / part
         for path in [at] if at.is_file() else sorted(at.rglob("*.c")):
@@ -218,18 +218,16 @@ def _counts(call: re.Match[str], message: str) -> bool:
 
 
 def _prefix_of(text: str, path: Path) -> str:
-    """Return what a file's pr_fmt() puts before its messages."""
-    found = re.search(
-        r"^#define pr_fmt\(fmt\)\s+(KBUILD_MODNAME )?\"([^\"]*)\"", text, re.MULTILINE
-    )
+    """Return the prefix that a file's pr_fmt() adds to its messages."""
+    found = _PR_FMT.search(text)
     return (path.stem if found[1] else "") + found[2] if found else ""
 
 
 def _known(message: str, prefix: str) -> bool:
     """Tell whether a line made from a format string begins a report.
 
-    Words that may be left out are tried with and without a value. Sub-systems put a prefix before
-    their messages, which some write into each of them, so rules' own are tried, too.
+    ``%s`` is tried with a word and empty. The prefixes of subsystems are tried besides that of
+    ``pr_fmt()``, because some write them into each message.
     """
     prefixes = ("", prefix, "rcu: ", "sysfs: ", "kobject: ", "usercopy: ", "smp: ")
     return any(
@@ -247,12 +245,12 @@ def _sample(message: str, words: dict[str, str]) -> str:
 
 
 def _naming(rules: tuple[Rule, ...]) -> Iterator[Rule]:
-    """Yield the rules that ask for a text of their own."""
+    """Yield the rules that match a text of their own."""
     return (rule for rule in rules if rule.key)
 
 
 def list_tree(tree: Path) -> int:
-    """Print the messages of a tree that nobody has looked at; return the exit code."""
+    """Print the messages of a tree that match no rule and are not benign; return the exit code."""
     benign = read_benign()
     counts: Counter[str] = Counter()
     for file, line, message in unknown_messages(tree):

@@ -1,9 +1,9 @@
-"""Where the time of a user interrupt goes: ``python -m tools.stages``.
+"""Measure the stages of a user interrupt in QEMU: ``python -m tools.stages``.
 
 In a guest with two CPUs, two threads spin and send each other user interrupts (``judge uintr
-spins``). QEMU's trace events, with times in nanoseconds, cut the way from one SENDUIPI to the next
-into stages. Each emulator of ``--qemu`` is one row of the table and one bar of the picture
-(``--svg FILE``), so that a change of the emulator can be seen as before and after.
+spins``). QEMU's trace events, with times in nanoseconds, divide the time from one SENDUIPI to the
+next into stages. Each emulator of ``--qemu`` has a row in the table and a bar in the picture
+(``--svg FILE``), which shows the effect of a change of the emulator.
 
 =============  ================================================================================
 stage          ends with
@@ -13,11 +13,11 @@ lock           the sender has the main loop's lock, and asks the APIC for the IP
 kick           the receiver has left translated code and taken the notification
 deliver        the frame is on the stack, and RIP is the handler
 handler        UIRET
-program        the other thread's SENDUIPI: it has seen what the handler stored
+program        the other thread's SENDUIPI, after it has seen what the handler stored
 =============  ================================================================================
 
-Each stage is a median; so their sum is not quite the median of a whole one. An event costs some
-tens of ns itself: the last column is half of a round trip without trace events.
+Each stage is a median, so their sum is not exactly the median of the whole. An event itself takes
+some tens of ns; the last column is half of a round trip without trace events.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from harness.report.progress import RichProgress
 from harness.values import Emulator
 from tools.judge import Judge, compile_judge, own_judges, run_judge, two_cpus
 
-#: The events that end the stages, and what each stage is called.
+#: Stage → the event that ends it.
 STAGES = {
     "post": "x86_uintr_notify",
     "lock": "apic_deliver_irq",
@@ -53,9 +53,9 @@ STAGES = {
 }
 #: The event with which a way begins.
 SEND = "x86_uintr_send"
-#: Those without a CPU as their first argument.
+#: Events without a CPU as their first argument.
 _NO_CPU = ("apic_deliver_irq",)
-#: QEMU's docs/devel/tracing.rst and trace/simple.c: the format of the file.
+#: Format of the trace file: QEMU's docs/devel/tracing.rst and trace/simple.c.
 _HEADER_EVENT, _MAGIC, _VERSION = 0xFFFFFFFFFFFFFFFF, 0xF2B177CB0AA429B4, 4
 _MAPPING, _EVENT = 0, 1
 _MOST_BYTES = 256 << 20
@@ -65,7 +65,7 @@ _WIDTH, _LEFT, _BAR, _ROW = 900, 130, 26, 58
 
 
 class Event(NamedTuple):
-    """A trace event: its name, ns, and the CPU that it was on, None where it does not say."""
+    """A trace event: its name, its time in ns, and its CPU, None if it has none."""
 
     name: str
     ns: int
@@ -73,9 +73,9 @@ class Event(NamedTuple):
 
 
 def read_events(data: bytes) -> Iterator[Event]:
-    """Give the events of a file that QEMU's `simple` trace backend wrote, in its order.
+    """Yield the events of a file of QEMU's `simple` trace backend, in the file's order.
 
-    :raise GuestError: it is no such file, or cut.
+    :raise GuestError: it is not such a file, or is cut off.
     """
     names: dict[int, str] = {}
     try:
@@ -103,9 +103,9 @@ def read_events(data: bytes) -> Iterator[Event]:
 
 
 def ways(events: Iterable[Event]) -> Iterator[tuple[int, ...]]:
-    """Give the stages, in ns, of each way from a SENDUIPI to the one that answers it.
+    """Yield the stages, in ns, of each way from a SENDUIPI to the one that answers it.
 
-    A way between whose events another one came is left out: of the kernel's IPIs, for example.
+    A way with other events in between, such as the kernel's IPIs, is left out.
     """
     order = sorted(events, key=lambda event: event.ns)
     pattern = (SEND, *STAGES.values())
@@ -123,7 +123,7 @@ class Row(NamedTuple):
 
     emulator: str
     stages: tuple[float, ...]
-    #: Ways that were seen whole.
+    #: Number of complete ways.
     ways: int
     #: Half of the median round trip without trace events, in ns.
     untraced: float
@@ -227,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
         default="qemu-10.0",
         help="emulator profiles, with commas: names, or paths of files (default: %(default)s)",
     )
-    options.add_argument("--rounds", type=int, default=5, help="of each emulator")
+    options.add_argument("--rounds", type=int, default=5, help="rounds of each emulator")
     options.add_argument("--svg", type=Path, help="write the picture to this file")
     return options
 

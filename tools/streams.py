@@ -1,12 +1,12 @@
-"""Readers of a guest's output on generated streams: ``python -m tools.streams``.
+"""Test the readers of a guest's output with generated streams: ``python -m tools.streams``.
 
 Each stream is a few MiB of one kind of hostile output: without newlines, only newlines, endless
-results, subtests, diagnostics, reports of the kernel, NUL bytes, or a mixture. Each reader takes it
-in pieces of odd sizes, in a process that cannot have more than 64 MiB beside the stream itself; and
-twice the stream may not take much more than twice the time.
+results, subtests, diagnostics, kernel reports, NUL bytes, or a mixture. Each reader gets it in
+pieces of various sizes, in a process that is limited to 64 MiB besides the stream itself. A stream
+of twice the size may not take much more than twice the time.
 
 ``--count 10000`` takes about twenty minutes of processor time with ``--size 16384``, and a day with
-``--size`` as large as it is by default: nearly all of it goes into reading line by line.
+the default ``--size``. Nearly all of it is spent on reading line by line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.results.ktap.reader import KtapReader
 from harness.results.ktap.selftest import SelftestReader
 
 MOST = 64 << 20
-#: Twice the input may take so many times the time; small inputs are too quick to be compared.
+#: Largest ratio of times for twice the input, and seconds below which times are not compared.
 RATIO, QUICK_S = 4.0, 0.5
 WORDS = (
     b"KTAP version 1\n", b"TAP version 13\n", b"1..3\n", b"1..0 # SKIP no\n", b"ok 1 a\n", b"ok\n",
@@ -44,7 +44,7 @@ Feed = Callable[[bytes], object]
 
 
 def stream(seed: int, size: int) -> bytes:
-    """Return a stream of ``size`` bytes: a few fragments, again and again, and some noise."""
+    """Return a stream of ``size`` bytes: a few fragments, repeated, and some noise."""
     chance = random.Random(seed)
     block = b"".join(chance.choices(WORDS, k=chance.randint(1, 12)))
     if chance.random() < 0.3:
@@ -53,7 +53,7 @@ def stream(seed: int, size: int) -> bytes:
 
 
 def _readers(folder: Path) -> Iterator[tuple[str, Feed, Callable[[], object]]]:
-    """Give each reader's name, what feeds it and what ends it."""
+    """Yield each reader's name, and the functions that feed and close it."""
     ktap, selftest, kept = KtapReader(), SelftestReader(), Bounded()
     yield "ktap", ktap.feed, lambda: ktap.close(None, reason="end")
     yield "selftest", selftest.feed, lambda: selftest.close(None, reason="end")
@@ -72,7 +72,7 @@ def _end(console: Console, alarm: Alarm) -> None:
 def measure(data: bytes, seed: int) -> dict[str, float]:
     """Return the seconds of each reader.
 
-    :raise MemoryError: one needs more than the process may have.
+    :raise MemoryError: one needs more memory than the process's limit.
     """
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def measure(data: bytes, seed: int) -> dict[str, float]:
 
 
 def complaints(seed: int, size: int) -> list[str]:
-    """Return which readers use too much memory or more than linear time; nothing is well."""
+    """Return a message for each reader that uses too much memory, or more than linear time."""
     small, large = stream(seed, size), stream(seed, 2 * size)
     limit_memory(MOST)
     try:
@@ -107,14 +107,14 @@ def complaints(seed: int, size: int) -> list[str]:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process have so many bytes more than it has, and no others."""
+    """Limit this process's memory to what it has now and ``more`` bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + more
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def beside(seed: int, size: int) -> list[str]:
-    """Return the complaints of a stream, which is tried in a process of its own."""
+    """Return the complaints of a stream, which is tried in a child process."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -134,12 +134,12 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--count", type=int, default=20)
     options.add_argument("--size", type=int, default=1 << 20, metavar="BYTES")
-    options.add_argument("--seed", type=int, default=0, help="of the first stream")
+    options.add_argument("--seed", type=int, default=0, help="seed of the first stream")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Try streams; return 1 if a reader went beyond the limits."""
+    """Try streams; return 1 if a reader exceeded a limit."""
     options = parser().parse_args(argv)
     wrong = []
     for seed in range(options.seed, options.seed + options.count):

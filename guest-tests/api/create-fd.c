@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * uintr_create_fd(): success, every documented error, and what kind of file it gives. The later ABI
- * calls it uintr_vector_fd().
+ * uintr_create_fd(): success, every documented error, and the properties of its file. The later
+ * ABI calls it uintr_vector_fd().
  */
 #include "ktap.h"
 #include "peer.h"
@@ -42,7 +42,7 @@ static void vector_out_of_range_is_nospc(void)
 {
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	ktap_fails(uintr_create_fd(UINTR_VECTORS, 0), ENOSPC);
-	/* The argument is 64 bits wide: none of these may be cut down to a small vector. */
+	/* The argument is 64 bits wide and must not be truncated to a small vector. */
 	ktap_fails(uintr_create_fd(1ULL << 32, 0), ENOSPC);
 	ktap_fails(uintr_create_fd(1ULL << 63, 0), ENOSPC);
 	ktap_fails(uintr_create_fd(UINT64_MAX, 0), ENOSPC);

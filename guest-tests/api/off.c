@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is left where the feature is off, as with uintr=off on the kernel's command line: calls that
- * all fail with EOPNOTSUPP, whatever else is wrong with them, and instructions that do not exist. In
- * the later ABI the word is nouintr, and the error ENOSYS.
+ * The feature switched off, as by uintr=off on the kernel's command line: all calls fail with
+ * EOPNOTSUPP, whatever else is wrong with them, and the instructions do not exist. In the later
+ * ABI the word is nouintr, and the error ENOSYS.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -97,7 +97,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(instructions_are_undefined, SYSTEM-2),
 };
 
-/* Whether it was the command line that turned it off; the error does not tell in the later ABI. */
+/* Whether the command line turned it off, which the later ABI's error does not tell. */
 static bool told_off(void)
 {
 	char line[4096] = "";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The calls belong to the 64-bit ABI: by the entry of 32-bit programs, and by that of x32, their
- * numbers are nobody's.
+ * The calls belong to the 64-bit ABI: their numbers do not exist in the ABIs of 32-bit programs
+ * and of x32.
  */
 #include "fault.h"
 #include "ktap.h"

@@ -40,7 +40,7 @@ static void register_null_faults(void)
 	ktap_fails(uintr_unregister_handler(0), EINVAL);
 }
 
-/* Addresses of the kernel's half, and of none. */
+/* Kernel addresses, and addresses that are not canonical. */
 static void register_outside_of_user_space_faults(void)
 {
 	static const uint64_t outside[] = { 1ULL << 63, 0xffff800000000000, UINT64_MAX };
@@ -52,7 +52,7 @@ static void register_outside_of_user_space_faults(void)
 	ktap_fails(uintr_unregister_handler(0), EINVAL);
 }
 
-/* Refused, or the user's business until an interrupt comes; never the kernel's. */
+/* Refused, or accepted and a fault of the process at the first interrupt; never of the kernel. */
 static void register_outside_of_user_space(void)
 {
 	static const uint64_t outside[] = { 1ULL << 63, 0xffffffff81000000ULL, UINT64_MAX };
@@ -79,7 +79,7 @@ static void register_flags_are_invalid(void)
 	ktap_fails(uintr_unregister_handler(0), EINVAL);
 }
 
-/* Those that the headers offer are taken, alone and together. */
+/* Flags in the headers are accepted, alone and together. */
 static void register_flags_that_exist(void)
 {
 	const char *missing = uintr_wait_missing();

@@ -108,7 +108,7 @@ static void register_after_receiver_exit(void)
 	ktap_fails(uintr_register_sender(r.fd, 0), ESHUTDOWN);
 }
 
-/* One receiver gives 64 fds, so a full table takes several receivers. */
+/* One receiver has 64 fds, so a full table takes several receivers. */
 struct many_fds {
 	pthread_t thread;
 	int fd[UINTR_VECTORS];

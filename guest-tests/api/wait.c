@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * uintr_wait(): every documented error. That it wakes is in delivery/wait.c, and what the
- * later ABI does otherwise in later-abi/wait.c.
+ * uintr_wait(): every documented error. Wake-ups are tested in delivery/wait.c, and differences in
+ * the later ABI in later-abi/wait.c.
  */
 #include "ktap.h"
 #include "peer.h"

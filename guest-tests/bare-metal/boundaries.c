@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which boundary between two instructions a user interrupt takes: against debug exceptions, faults
- * of the next instruction, and every way into 64-bit code at CPL 3; and what takes a request back.
+ * The instruction boundary at which a user interrupt is delivered: relative to debug exceptions,
+ * faults of the next instruction, and every way into 64-bit code at CPL 3. And the ways to cancel
+ * a request.
  */
 #include "uintr.h"
 
@@ -130,7 +131,7 @@ static void code_breakpoint_comes_after(void)
 	set_dr(0, DR7_OFF);
 }
 
-/* What is due at the same boundary, a notification first, comes before it, too. */
+/* Other events at the same boundary, a notification first, also come before it. */
 static u64 irq_rip;
 
 static void note_irq(struct regs *regs)
@@ -170,7 +171,7 @@ static void code_breakpoint_comes_after_the_next_interrupt(void)
 	EXPECT(!apic_bit(APIC_IRR, UINV));
 }
 
-/* A jump that is taken, as the one instruction that STI protects. */
+/* A taken jump is the one instruction in the shadow of STI. */
 static void the_shadow_of_sti_ends_behind_a_jump(void)
 {
 	irq_rip = 0;
@@ -185,7 +186,7 @@ static void the_shadow_of_sti_ends_behind_a_jump(void)
 	expect_one_at(code_landed);
 }
 
-/* RF=1 holds it off; delivery saves RF, clears it for the handler, and UIRET brings it back. */
+/* RF=1 suppresses it; delivery saves RF and clears it for the handler, and UIRET restores it. */
 static void rf_is_saved_and_restored(void)
 {
 	set_dr((u64)code_nop, DR7_EXECUTE_0);
@@ -239,7 +240,7 @@ static void comes_before_int(void)
 	expect_one_at(code_end);
 }
 
-/* There is a boundary between them, and UIF is set at it. */
+/* UIF is set at the boundary between them. */
 static void comes_between_stui_and_clui(void)
 {
 	wrmsr(MSR_UINTR_RR, BIT(7));
@@ -339,7 +340,7 @@ static void count_to(u64 limit)
 	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
 }
 
-/* A request waits, and a notification is taken: neither holds the other up. */
+/* A pending request and a notification do not delay each other. */
 static void comes_with_a_notification(void)
 {
 	int i, flags;
@@ -361,7 +362,7 @@ static void comes_with_a_notification(void)
 	}
 }
 
-/* Another CPU sends what the task priority holds off: the way to user code meets it at times. */
+/* Another CPU sends interrupts below the task priority, some during the return to user code. */
 static volatile bool stop;
 
 static void send_held_off(void *unused)
@@ -481,7 +482,7 @@ static void clui_at_supervisor_level_holds_it_off(void)
 	expect_one_at(code_nop);
 }
 
-/* IF at CPL 3 goes on and off: UIRR does not care. */
+/* Changes of IF at CPL 3 do not affect UIRR. */
 static void popf_does_not_matter(void)
 {
 	int i;

@@ -65,7 +65,7 @@ static void waits_for_uif(void)
 	EXPECT_EQ(rdmsr(MSR_UINTR_RR), BIT(7));
 }
 
-/* No shadow as of STI: at the boundary right after STUI. */
+/* No shadow as after STI: delivery at the boundary right after STUI. */
 static void comes_right_after_stui(void)
 {
 	struct regs regs;
@@ -249,7 +249,7 @@ static void comes_from_senduipi(void)
 	EXPECT_EQ(cpus[0].irqs[UINV], 0);
 }
 
-/* A request that arrives while the kernel runs comes on the way back, and UIF stays as it was. */
+/* A request that arrives in the kernel is delivered on the return, and UIF does not change. */
 static void survives_a_stay_in_the_kernel(void)
 {
 	struct regs regs;
@@ -266,7 +266,7 @@ static void survives_a_stay_in_the_kernel(void)
 	EXPECT_EQ(ui_log.count, 1);
 }
 
-/* UIRR never ends HLT: it takes the interrupt that follows. */
+/* UIRR does not end HLT; a later interrupt does. */
 static void does_not_end_hlt(void)
 {
 	stui();
@@ -356,7 +356,7 @@ static void saves_the_flags_and_clears_tf_and_rf(void)
 	EXPECT_EQ(trap.regs.rflags & ~RFLAGS_RF, flags);
 }
 
-/* Not traced: the handler. Traced: the instruction that was interrupted, once UIRET is back. */
+/* The handler is not traced; the interrupted instruction is, after UIRET. */
 static void single_step_skips_the_handler(void)
 {
 	struct regs regs;

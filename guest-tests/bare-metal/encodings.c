@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * When the five instructions exist, and when they are #UD; their flags; and that what shares
- * their opcodes still works. On a CPU without user interrupts they are #UD, always.
+ * When the five instructions exist and when they are #UD, their flags, and the instructions that
+ * share their opcodes. On a CPU without user interrupts they are always #UD.
  */
 #include "uintr.h"
 
@@ -28,7 +28,7 @@ static const struct code locked[] = {
 	{ "lock senduipi", { 0xf0, 0xf3, 0x0f, 0xc7, 0xf0 }, 5 },
 };
 
-/* Never instructions: no prefix, or another one, before the bytes of UIRET and TESTUI. */
+/* Undefined: the bytes of UIRET and TESTUI with no prefix or another one. */
 static const struct code neighbours[] = {
 	{ "0f 01 ec", { 0x0f, 0x01, 0xec }, 3 },
 	{ "0f 01 ed", { 0x0f, 0x01, 0xed }, 3 },
@@ -100,7 +100,7 @@ static void exist_at_supervisor_level(void)
 	ui_off();
 }
 
-/* Without the CPUID bit, this is how it always is: the kernel's emulation rests on it. */
+/* Without the CPUID bit they are always #UD; the kernel's emulation depends on that. */
 static void are_ud_without_cr4_uintr(void)
 {
 	if (cpu_has_uintr())

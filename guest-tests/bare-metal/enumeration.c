@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What CPUID, CR4 and the MSRs say of user interrupts, on a CPU with and without them. */
+/* CPUID, CR4 and the MSRs of user interrupts, on a CPU with and without them. */
 #include "uintr.h"
 
 static bool can_tell(void)
@@ -9,7 +9,7 @@ static bool can_tell(void)
 	return !over();
 }
 
-/* What the first case finds is what reset has left. */
+/* Runs first, to see the state after reset. */
 static void all_is_0_after_reset(void)
 {
 	u32 msr;
@@ -116,7 +116,7 @@ static void tt_must_be_aligned_and_canonical(void)
 	check_values(MSR_UINTR_TT, 0xe, true);
 }
 
-/* The widest address that the CPU supports counts, not the paging mode that is on (4 levels). */
+/* Canonical means the widest address of the CPU, not of the current paging mode (4 levels). */
 static void canonical_is_what_the_cpu_can(void)
 {
 	u64 value = 0x0000800000000000;

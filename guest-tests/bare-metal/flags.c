@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The arithmetic flags in front of, in and behind each instruction of user interrupts. An emulator
- * may keep flags as the operands of what set them, and work them out when somebody looks. So each
- * instruction stands behind each kind of arithmetic, and each way of looking stands behind it.
+ * The arithmetic flags before, in and after each instruction of user interrupts. An emulator may
+ * store the operands of the instruction that set the flags, and compute the flags when they are
+ * read. So each instruction is run after each kind of arithmetic, and before each way to read
+ * flags.
  *
- * A case puts pieces of code together: arithmetic, one instruction, a look. What the arithmetic
- * leaves is found by the same pieces with NOPs in the instruction's place.
+ * A case combines pieces of code: arithmetic, one instruction, a look at the flags. The flags of
+ * the arithmetic are found by the same pieces with NOPs in place of the instruction.
  */
 #include "uintr.h"
 
@@ -85,7 +86,7 @@ PIECE(scas, "cld; leaq -64(%rsp), %rdi; movb $0x80, %al; scasb");
 PIECE(adcx64, "stc; movq %rbx, %rax; adcxq %rbx, %rax");
 PIECE(adox64, "movb $0x7f, %al; addb $1, %al; movq %rbx, %rax; adoxq %rbx, %rax");
 PIECE(adcx_adox, "xorl %eax, %eax; adcxq %rbx, %rax; adoxq %rbx, %rax");
-/* Set on two ways that meet: the block behind them does not know how. */
+/* Flags set in two branches that join: the next block does not know which. */
 PIECE(join, "testq %r8, %r8; jz 1f; cmpl $2, %r8d; jmp 2f; 1: incl %eax; 2: movl %eax, %eax");
 
 static const struct piece arithmetic[] = {
@@ -113,8 +114,8 @@ PIECE(uiret_, ".byte 0xf3, 0x0f, 0x01, 0xec");
 PIECE(two_testui, ".byte 0xf3, 0x0f, 0x01, 0xed, 0xf3, 0x0f, 0x01, 0xed");
 PIECE(toggle, ".byte 0xf3, 0x0f, 0x01, 0xef, 0xf3, 0x0f, 0x01, 0xee");
 /*
- * Behind a far jump, 64-bit code begins where a user interrupt may come. By bytes, because Clang's
- * assembler has no word for "rex.w ljmp *(%r11)".
+ * After a far jump, a user interrupt may come at the first instruction. Encoded in bytes, because
+ * Clang's assembler has no syntax for "rex.w ljmp *(%r11)".
  */
 PIECE(far_jump, "leaq 1f(%rip), %rax; movq %rax, (%r11); .byte 0x49, 0xff, 0x2b; 1:");
 PIECE(xsavec_, "movl $0x201, %eax; movl $0, %edx; xsavec64 (%rsi)");
@@ -204,7 +205,7 @@ asm(".pushsection .text\n"
     "flags_syscall:	int $0x80\n"
     ".popsection");
 
-/* The trap of a step: the flags at the look, and on to the end. */
+/* Trap of a single step: record the flags and go on to the end. */
 static bool at_trap(struct regs *regs)
 {
 	if (regs->vector != TRAP_DB)
@@ -235,16 +236,16 @@ static u64 size_of(const struct piece *piece)
 struct setting {
 	u64 cs;
 	bool uif;
-	/* The instruction ends where a page does. */
+	/* The instruction ends at the end of a page. */
 	bool page_end;
 	/* The instructions do not exist. */
 	bool without_cr4_uintr;
 };
 
-/* What UIRET loads: RFLAGS with all status flags turned round. */
+/* RFLAGS that UIRET loads: all status flags inverted. */
 #define LOADED (0x602UL | 0x891)
 
-/* Flags that a look has found behind an instruction. */
+/* Return the flags that a look finds after an instruction. */
 static u64 seen(const struct piece *first, const struct piece *instruction,
 		const struct look *look, const struct setting *setting)
 {
@@ -316,7 +317,7 @@ static u64 seen(const struct piece *first, const struct piece *instruction,
 	}
 }
 
-/* What SETBE, SETL and SETLE make of flags. */
+/* Return the results of SETBE, SETL and SETLE for some flags. */
 static u64 compared(u64 flags)
 {
 	bool cf = flags & 1, zf = flags & 0x40, sf = flags & 0x80, of = flags & 0x800;
@@ -392,7 +393,7 @@ static bool applies(const struct instruction *instruction, const struct look *lo
 	return true;
 }
 
-/* Every arithmetic with every look behind the instructions from first to last. */
+/* Check each arithmetic with each look, for the instructions from first to last. */
 static void check_instructions(int first, int last, u64 cs)
 {
 	unsigned int a, l, n = has_adx ? ARRAY_SIZE(arithmetic) : WITHOUT_ADX;

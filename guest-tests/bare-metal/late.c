@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * No delivery is late. One, two or three senders notify a receiver that is on its way to user
- * code or runs there. The code computes: it makes no system call and executes no PAUSE, and no
- * timer interrupts it, so that nothing but the notifications themselves brings an interrupt to it.
- * Once all have sent, all has to arrive within a few instructions.
+ * No delivery is late. One, two or three senders notify a receiver that returns to user code or
+ * runs there. The code only computes: it makes no system call and executes no PAUSE, and no timer
+ * interrupts it, so that only the notifications themselves can cause a delivery. After the last
+ * send, all interrupts must arrive within a few instructions.
  *
- * "rounds=100000" on the command line is for a long run; the default is a short one.
+ * "rounds=100000" on the command line is a long run; the default is a short one.
  */
 #include "uintr.h"
 
@@ -33,7 +33,7 @@ void user_interrupt(struct ui_frame *frame)
 	got[frame->vector] = true;
 }
 
-/* Each waits for a length of its own that changes, and sends its own vector. */
+/* Each waits for a varying time, and sends its own vector. */
 static void send_each_round(void *unused)
 {
 	u64 id = this_cpu()->id, last = 0, length = id * 100, spin;
@@ -78,7 +78,7 @@ static bool all_sent(void)
 	return true;
 }
 
-/* At CPL 3. What has been sent and does not arrive while the loop goes round is late. */
+/* At CPL 3. An interrupt that was sent and does not arrive during the loop is late. */
 static void compute(void *unused)
 {
 	u64 n = 0;

@@ -20,7 +20,7 @@ static const struct code instructions[] = {
 	{ "senduipi", { 0xf3, 0x0f, 0xc7, 0xf0 }, 4 },
 };
 
-/* No instruction of 64-bit mode, one of protected mode alone, and never one. */
+/* Instructions that do not exist in 64-bit mode, exist in protected mode only, and never exist. */
 static const struct code daa = { "daa", { 0x27 }, 1 };
 static const struct code sldt = { "sldt", { 0x0f, 0x00, 0xc0 }, 3 };
 static const struct code ud2 = { "ud2", { 0x0f, 0x0b }, 2 };

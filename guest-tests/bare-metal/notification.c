@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which interrupts are notifications, what a notification does, and what it leaves alone. UIF is
- * 0, so that nothing is delivered.
+ * Which interrupts are notifications, what a notification changes, and what it does not. UIF is 0,
+ * so that nothing is delivered.
  */
 #include "uintr.h"
 
@@ -22,7 +22,7 @@ static void nothing(void *unused)
 	asm volatile("nop; nop; nop");
 }
 
-/* Ask for one at CPL 0 with IF=0, then let it in. */
+/* Request one at CPL 0 with IF=0, then enable interrupts. */
 static void notify(int vector)
 {
 	send_ipi(cpus[0].apic_id, vector);
@@ -316,7 +316,7 @@ static void take_irqs_with_ac(void *unused)
 		     :: "i"(RFLAGS_AC) : "memory", "cc");
 }
 
-/* The access is an implicit one: SMAP keeps it off user pages, whatever RFLAGS.AC is. */
+/* The access is implicit: with SMAP it faults on user pages, whatever RFLAGS.AC is. */
 static void smap_holds_with_ac(void)
 {
 	struct upid *upid = window_memory(0);
@@ -339,12 +339,12 @@ static void smap_holds_with_ac(void)
 	EXPECT_EQ(trap.cr2 & ~0xfUL, window(0));
 	check_taken(0);
 	EXPECT_EQ(upid->pir, BIT(7));
-	/* Without SMAP there is nothing wrong with it. */
+	/* Without SMAP it is valid. */
 	notify(UINV);
 	check_taken(BIT(7));
 }
 
-/* The interrupt is over before the descriptor is accessed: it is gone after the fault. */
+/* The interrupt is acknowledged before the descriptor is accessed, so a fault loses it. */
 static void fault_loses_the_interrupt(void)
 {
 	struct upid *upid = window_memory(0);
@@ -390,7 +390,7 @@ static void is_taken_in_hlt(void)
 	check_taken(BIT(4));
 }
 
-/* The local APIC's timer ends HLT, long after the notification: what is behind HLT runs then. */
+/* Only the local APIC's timer ends HLT, long after the notification. */
 static void does_not_end_hlt(void)
 {
 	own->upid.pir = BIT(4);
@@ -403,7 +403,7 @@ static void does_not_end_hlt(void)
 	check_taken(BIT(4));
 }
 
-/* A fault of the processing ends HLT. Its handler returns to what is behind it. */
+/* A fault during the processing ends HLT. Its handler returns to the next instruction. */
 extern u8 code_hlt[], code_behind_hlt[];
 asm(".pushsection .text\n"
     "code_hlt:		sti\n"
@@ -439,7 +439,7 @@ static void send_then_wake(void *unused)
 	while ((READ_ONCE(own->upid.low) & UPID_ON) && !expired(until))
 		cpu_relax();
 	heard = !(READ_ONCE(own->upid.low) & UPID_ON);
-	/* Time for what is behind HLT, if it were to run. */
+	/* Time for the code after HLT to run, which it must not. */
 	for (pause = deadline_ms(2); !expired(pause);)
 		cpu_relax();
 	send_ipi(cpus[0].apic_id, 0x41);
@@ -457,7 +457,7 @@ static void from_another_cpu_does_not_end_hlt(void)
 	check_taken(BIT(6));
 }
 
-/* The same all the time, so that a notification meets each step of going to sleep. */
+/* The same repeatedly, so that notifications come at each step of entering HLT. */
 static volatile bool stop;
 
 static void send_all_the_time(void *unused)
@@ -526,7 +526,7 @@ static void ends_mwait(void)
 	apic_write(0x380, 0);
 	take_irqs();
 	check_taken(BIT(4));
-	/* HLT behind it is HLT again. */
+	/* A later HLT waits again. */
 	memset(cpus[0].irqs, 0, sizeof(cpus[0].irqs));
 	wrmsr(MSR_UINTR_RR, 0);
 	does_not_end_hlt();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How the five instructions are decoded: prefixes, every register, places in memory; and which of
- * two faults wins. The address-size prefix (67) is left out: nothing that we have read says what
+ * Decoding of the five instructions: prefixes, every register, places in memory; and the priority
+ * of faults. The address-size prefix (67) is left out, because no document that we know says what
  * it does here.
  */
 #include "uintr.h"
@@ -27,7 +27,7 @@ void test_setup(void)
 	ui[0].upid.low |= UPID_SN;
 }
 
-/* What follows the instruction, and what UIRET finds on the stack: INT. */
+/* Put INT after the instruction, and its address on the stack for UIRET. */
 static void prepare(struct regs *regs, const u8 *at, const u8 *code, int size)
 {
 	u8 *to = (u8 *)at;
@@ -52,7 +52,7 @@ static int run(const u8 *code, int size, struct trap *trap)
 	return try_regs(trap, &regs);
 }
 
-/* The opcode from F3 on, behind some prefixes and with or without a REX prefix. Gives the size. */
+/* Write the opcode from F3 on, after prefixes, with or without a REX prefix. Returns the size. */
 static int put(u8 *to, int insn, const u8 *prefixes, int count, int rex)
 {
 	int n = 0;
@@ -70,7 +70,7 @@ static int put(u8 *to, int insn, const u8 *prefixes, int count, int rex)
 	return n;
 }
 
-/* Run it where it has to do something that is seen: a no-op would pass otherwise. */
+/* Run it where it has a visible effect; otherwise a no-op would pass. */
 static void check_effect(const char *what, int insn, const u8 *code, int size)
 {
 	struct trap trap;
@@ -235,7 +235,7 @@ static void an_instruction_has_15_bytes_at_most(void)
 	}
 }
 
-/* Two bytes on a page, two on the next, which comes only when it is asked for. */
+/* Two bytes on a page, two on the next one, which is mapped at the fault. */
 static bool map_second(struct regs *regs)
 {
 	if (regs->vector != TRAP_PF || read_cr2() != window(1))
@@ -334,8 +334,8 @@ static void forms_beside_clui_are_ud(void)
 }
 
 /*
- * Where CPUID shows them. Without RDSEED's bit some emulators run it all the same, if they have
- * RDRAND; that is none of our business.
+ * If CPUID shows them. Without RDSEED's bit some emulators still execute it if they have RDRAND,
+ * which is not tested.
  */
 static void rdseed_and_serialize_still_work(void)
 {
@@ -353,7 +353,7 @@ static void rdseed_and_serialize_still_work(void)
 		EXPECT_EQ(run(serialize, 3, NULL), VECTOR_DONE);
 }
 
-/* What is #UD is so before anything else is looked at. */
+/* #UD has priority over all other checks. */
 static void ud_wins_against_gp_and_pf(void)
 {
 	static const u8 senduipi_rax[] = { 0xf3, 0x0f, 0xc7, 0xf0 };
@@ -378,7 +378,7 @@ static void ud_wins_against_gp_and_pf(void)
 	write_cr4(read_cr4() | CR4_UINTR);
 }
 
-/* An index beyond the table is refused without a look at the table. */
+/* An index beyond the table faults without an access to the table. */
 static void index_is_checked_before_the_table(void)
 {
 	static const u8 code[] = { 0xf3, 0x0f, 0xc7, 0xf0 };

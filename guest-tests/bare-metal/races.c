@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SENDUIPI against everything that changes a UPID at the same time on other CPUs. Each case counts
- * what was sent and what arrived; a wake-up that is lost ends it by a time-out, with the state of
- * the UPID. CPU 0 receives at CPL 3 unless a case says otherwise.
+ * SENDUIPI while other CPUs change the same UPID. Each case counts what was sent and what arrived.
+ * A lost wake-up ends it by a timeout, which prints the state of the UPID. CPU 0 receives at CPL 3
+ * unless a case says otherwise.
  */
 #include "uintr.h"
 
-/* A case ends after so many rounds, or so many cycles of the TSC (1 GHz in QEMU's TCG). */
+/* A case ends after this number of rounds, or of TSC cycles (1 GHz in QEMU's TCG). */
 #define ROUNDS 20000
 #define CYCLES 1000000000UL
-/* Of a wait for one wake-up; a round takes microseconds. */
+/* Timeout of one wake-up; a round takes microseconds. */
 #define WAKE_UP_MS 3000
 
 static struct ui_cpu *const own = &ui[0];
@@ -121,7 +121,7 @@ static void every_send_to_a_running_receiver_arrives(void)
 	ping("receiver spins at CPL 3");
 }
 
-/* The receiver goes in and out of the kernel, so that notifications hit both levels. */
+/* The receiver enters and leaves the kernel, so that notifications come at both levels. */
 static void enter_the_kernel(void *unused)
 {
 	(void)unused;
@@ -241,7 +241,7 @@ static void locked_instructions_lose_nothing(void)
 
 /*
  * SENDUIPI to a UPID that notifies nobody: SN is set, or there is no such APIC. Thousands of times
- * a millisecond, so that a gap of nanoseconds between reading and writing is met.
+ * per millisecond, to hit a gap of nanoseconds between reading and writing.
  */
 static volatile u64 missing;
 
@@ -283,7 +283,7 @@ static void send_to_nobody(void *unused)
 		senduipi(1);
 }
 
-/* Set SN and clear it, and each time see that it stays so. */
+/* Set SN and clear it, and check each time that it stays so. */
 static u64 toggle_sn(void (*meanwhile)(void))
 {
 	u64 n;
@@ -397,10 +397,10 @@ static void a_send_during_a_notification_is_heard(void)
 }
 
 /*
- * The order of the two steps, on either side. Nothing but ON tells the receiver to look, and the
- * sender sets it by itself before it posts: as if a notification were under way, which SENDUIPI
- * leaves alone. Either the receiver finds the request, or SENDUIPI has found ON clear and set it.
- * No APIC is in the way, so that there are many rounds, and waits of all lengths make them meet.
+ * The order of the two steps, on either side. The receiver looks only at ON, and the sender sets
+ * it before it posts, as if a notification were in progress; SENDUIPI then does not notify. Either
+ * the receiver finds the request, or SENDUIPI has found ON clear and set it. No APIC takes part,
+ * so that rounds are short and many, and waits of all lengths vary their timing.
  */
 static volatile u64 taken;
 
@@ -612,8 +612,8 @@ static void send_until_stopped(void *unused)
 }
 
 /*
- * A reserved bit makes senders fault, and the check is one access with the posting: once the bit is
- * set, what is in PIR is all that will be. A kernel that blocks a receiver depends on it.
+ * A reserved bit makes senders fault, and the check and the posting are one access: after the bit
+ * is set, PIR does not change. A kernel that blocks a receiver depends on it.
  */
 static void a_reserved_bit_ends_all_posting(void)
 {
@@ -627,7 +627,7 @@ static void a_reserved_bit_ends_all_posting(void)
 		until = deadline_ms(WAKE_UP_MS);
 		while (!READ_ONCE(own->upid.pir) && !expired(until))
 			cpu_relax();
-		/* Anywhere in what the sender does between two posts. */
+		/* At any time between two posts of the sender. */
 		for (spin = 0; spin < n * 37 % 4096; spin++)
 			barrier();
 		asm volatile("lock btsq $7, %0" : "+m"(own->upid.low) :: "memory");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SENDUIPI: what it refuses, what it writes, and whether it notifies. It runs at CPL 3 unless a
- * case says otherwise; interrupts are off, so that a notification stays in IRR.
+ * SENDUIPI: its faults, its writes, and when it notifies. It runs at CPL 3 unless a case says
+ * otherwise. Interrupts are off, so that a notification stays in IRR.
  */
 #include "uintr.h"
 
@@ -20,7 +20,7 @@ static void do_send(void *index)
 	senduipi((u64)index);
 }
 
-/* The vector that ends it; with IF=0, at CPL 3. */
+/* Run it at CPL 3 with IF=0, and return the vector that ends it. */
 static int send(u64 index, struct trap *trap)
 {
 	struct regs regs;
@@ -30,7 +30,7 @@ static int send(u64 index, struct trap *trap)
 	return try_regs(trap, &regs);
 }
 
-/* Whether a notification waits; takes it. */
+/* Return whether a notification is pending, and take it. */
 static bool notified(int vector)
 {
 	bool found = apic_bit(APIC_IRR, vector);
@@ -216,7 +216,7 @@ static void accesses_are_the_supervisors(void)
 	EXPECT(notified(UINV));
 }
 
-/* SMAP: a descriptor on a user page is out of reach, and at CPL 3 RFLAGS.AC does not open it. */
+/* With SMAP a descriptor on a user page faults; at CPL 3 RFLAGS.AC does not change that. */
 static void smap_holds_for_the_upid(void)
 {
 	/* senduipi %rax; int */
@@ -289,7 +289,7 @@ static void read_only_upid_faults(void)
 	EXPECT_EQ(send(0, &trap), TRAP_PF);
 	EXPECT_EQ(trap.regs.error, 3);
 	EXPECT_EQ(upid->pir, 0);
-	/* Nothing would change in it, and still it is written to. */
+	/* It is written to even if nothing changes. */
 	upid->pir = BIT(0);
 	upid->low |= UPID_ON;
 	EXPECT_EQ(send(0, &trap), TRAP_PF);

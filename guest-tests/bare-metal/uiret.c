@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* UIRET by itself: it needs no delivery before it. */
+/* UIRET by itself, without a delivery before it. */
 #include "uintr.h"
 
 /* CF PF AF ZF SF TF DF OF NT RF AC ID: what UIRET loads (SDM volume 2, "UIRET"). */
@@ -90,7 +90,7 @@ static void tf_traps_after_the_next_instruction(void)
 	EXPECT_EQ(trap.regs.rip, (u64)code + 1);
 }
 
-/* A breakpoint is held off by RF that is loaded, and by no other, whatever RF was before. */
+/* RF loaded by UIRET suppresses a breakpoint; the value of RF before has no effect. */
 static void rf_holds_a_breakpoint_off(void)
 {
 	struct trap trap;
@@ -106,7 +106,7 @@ static void rf_holds_a_breakpoint_off(void)
 	set_dr(0, DR7_OFF);
 }
 
-/* The same of IRET, which user code may execute, too. */
+/* The same for IRET, which user code may execute, too. */
 static void rf_of_iret_holds_a_breakpoint_off(void)
 {
 	static u8 code[] = { 0x48, 0xcf };
@@ -185,7 +185,7 @@ static void supervisor_stack_faults_at_user_level(void)
 	EXPECT_EQ(run(window(0), 2, SEL_KCODE, &trap), VECTOR_DONE);
 }
 
-/* What waits is delivered before the instruction that UIRET returns to. */
+/* A pending interrupt is delivered before the instruction that UIRET returns to. */
 static void lets_the_next_one_in(void)
 {
 	wrmsr(MSR_UINTR_RR, BIT(9));
@@ -197,7 +197,7 @@ static void lets_the_next_one_in(void)
 	EXPECT_EQ(ui_log.frames[0].rsp, frame.rsp);
 }
 
-/* At CPL 0 UIF is set all the same, but nothing is delivered. */
+/* At CPL 0 UIF is set, too, but nothing is delivered. */
 static void delivers_nothing_at_supervisor_level(void)
 {
 	wrmsr(MSR_UINTR_RR, BIT(9));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Data breakpoints (DR0 to DR3) on each word that an instruction, a notification or a delivery
- * accesses. They are traps: what was accessed is accessed, the step is complete, and #DB comes
- * behind it. Nothing may be lost, be it seen once or many times.
+ * accesses. They are traps: #DB comes after the access and the complete step. Nothing may be lost,
+ * whether a step is watched once or many times.
  */
 #include "uintr.h"
 
@@ -22,7 +22,7 @@ static int traps, early;
 static u64 trap_rip, trap_dr6, trap_cs;
 static int delivered_before;
 
-/* Count them, and go on. A trap that comes again and again ends the case. */
+/* Count the traps, and go on. Endless traps end the case. */
 static bool at_trap(struct regs *regs)
 {
 	u64 dr6;
@@ -166,8 +166,8 @@ static void a_notification_is_delivered_behind_the_trap(void)
 }
 
 /*
- * The trap, and then the breakpoint on the next instruction, with what notification left to be
- * delivered between them. And a step behind it has the bit of the step alone.
+ * The trap, then the delivery after the notification, then the breakpoint on the next instruction.
+ * DR6 of a later single step has only the bit of the step.
  */
 static u64 seen_dr6[4], seen_rip[4], seen_delivered[4];
 
@@ -238,7 +238,7 @@ static void a_step_behind_the_trap_is_a_step_alone(void)
 	EXPECT_EQ(seen_rip[1], (u64)watch_nop2);
 }
 
-/* The word beside is not accessed. */
+/* The adjacent word is not accessed. */
 static void other_words_are_not_watched(void)
 {
 	struct point point = { (u64)&own->upid.unused[0], ACCESS };
@@ -293,7 +293,7 @@ static void deliver_once(int word, u64 type, u64 requests)
 	watch(&point);
 	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
 	watch_nothing();
-	/* Once behind the delivery; with ACCESS, the handler and UIRET read the frame, too. */
+	/* Once after the delivery; with ACCESS, the handler and UIRET read the frame, too. */
 	if (!traps || (type == WRITE && requests == BIT(7) && traps != 1))
 		FAIL("word %d: %d traps", word, traps);
 	EXPECT_EQ(trap_rip, (u64)ui_entry);
@@ -320,7 +320,7 @@ static void deliveries_are_complete(void)
 	}
 }
 
-/* The delivery is not complete, and so there is no trap; when it is tried again, there is one. */
+/* The delivery is not complete, so there is no trap; after the retry there is one. */
 static bool map_stack(struct regs *regs)
 {
 	if (regs->vector == TRAP_PF) {

@@ -85,7 +85,7 @@ void test_setup(void)
 	memset(other, 0, sizeof(other));
 }
 
-/* Where the components of a compacted area are, by CPUID alone; the size for bit 63. */
+/* Offset of a component in a compacted area, computed from CPUID; the size for bit 63. */
 static u32 compacted(u64 components, int bit)
 {
 	u32 a, b, c, d, at = AREA;
@@ -248,7 +248,7 @@ static void xsaves_and_xrstors(void)
 		round_trip(xsaves, xrstors, true);
 }
 
-/* AVX is where the components before it leave it, and nothing behind is touched. */
+/* AVX follows the components before it, and nothing after it is written. */
 static void compacted_offsets_are_those_of_cpuid(void)
 {
 	u64 mask = 4 | (xcr0 & BIT(9));
@@ -654,7 +654,7 @@ static void loaded_requests_are_delivered(void)
 	EXPECT_EQ(ui_log.frames[0].vector, 11);
 }
 
-/* Supervisor state is none of XSAVE's, XSAVEC's and XRSTOR's business. */
+/* XSAVE, XSAVEC and XRSTOR do not access supervisor state. */
 static void user_forms_leave_it_alone(void)
 {
 	if (!start_uintr())
@@ -674,7 +674,7 @@ static void user_forms_leave_it_alone(void)
 	asm volatile("fninit");
 }
 
-/* Neither CR4.UINTR nor anything but IA32_XSS gates it. */
+/* It depends on IA32_XSS alone, not on CR4.UINTR. */
 static void works_without_cr4_uintr(void)
 {
 	if (!start_uintr())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Delivery to a thread that is blocked in a system call other than uintr_wait(): the interrupt is
- * served when the call returns, and the call does not notice it. It completes with its normal
+ * handled when the call returns, and does not affect the call: it completes with its normal
  * result, never with EINTR.
  */
 #include "ktap.h"

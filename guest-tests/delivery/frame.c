@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The frame that delivery builds and UIRET pops: contents, place, red zone, flags; stacks that
- * cannot take it. Statements of the architecture, not of any kernel.
+ * The frame that delivery builds and UIRET pops: contents, place, red zone, flags, and stacks
+ * without room for it. These are statements of the architecture, not of a kernel.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -67,7 +67,7 @@ static void is_aligned_below_the_red_zone(void)
 	}
 }
 
-/* Fill the 128 bytes below RSP, take an interrupt, look. Gives the words that changed. */
+/* Fill the 128 bytes below RSP and take an interrupt. Returns the words that changed. */
 uint64_t fill_red_zone_and_stui(void);
 extern char red_zone_rip[];
 
@@ -195,9 +195,9 @@ static void saves_and_restores_rflags(void)
 }
 
 /*
- * With TF set before STUI, both the debug trap and the interrupt wait at the same boundary, and
- * the trap's signal handler is in between: what it finds is for the kernel to say. But the
- * handler itself must never be entered with TF or RF.
+ * With TF set before STUI, both the debug trap and the interrupt are pending at the same boundary,
+ * and the trap's signal handler may run in between; what it sees is up to the kernel. But the
+ * interrupt's handler must never be entered with TF or RF set.
  */
 static volatile int traps;
 static volatile bool trap_stops;
@@ -233,7 +233,7 @@ static void handler_runs_without_tf(void)
 	ktap_check(traps > 0, "no single-step trap at all");
 }
 
-/* read() of a byte with TF set when it is called; gives its result. */
+/* read() of a byte with TF set when it is called; returns its result. */
 static long read_with_tf(int fd)
 {
 	char byte;
@@ -266,8 +266,8 @@ static void *sends_then_writes(void *arg)
 }
 
 /*
- * On the way out of a system call there is no debug trap that waits at the same boundary: TF is in
- * the frame, and not in the handler.
+ * At the end of a system call no debug trap is pending at the same boundary: TF is set in the
+ * frame, and clear in the handler.
  */
 static void saves_tf_and_clears_it(void)
 {
@@ -292,7 +292,7 @@ static void saves_tf_and_clears_it(void)
 	thread_join(thread);
 }
 
-/* Whatever the handler puts into the frame, UIRET takes the bits of its mask and no others. */
+/* Whatever the handler puts into the frame, UIRET loads only the bits of its mask. */
 static void uiret_sets_only_its_mask(void)
 {
 	uint64_t base = rflags_now() & ~SETTABLE, after;
@@ -431,7 +431,7 @@ static void uiret_from_a_stack_that_is_not_canonical_faults(void)
 	ktap_check(fault.uif == 0, "the faulting UIRET changed UIF");
 }
 
-/* The end of what Linux gives to programs, with memory before it; the page behind it never is. */
+/* The end of user space, with memory mapped before it; nothing can be mapped after it. */
 static char *end_of_user_space(bool *is_stack)
 {
 	static const unsigned int bits[] = { 56, 47 };
@@ -451,7 +451,7 @@ static char *end_of_user_space(bool *is_stack)
 	return NULL;
 }
 
-/* Only some of the frame is the user's; what is not even there comes first. */
+/* Only part of the frame is in user space; an unmapped word before its end faults first. */
 static void uiret_at_the_end_of_user_space_faults(void)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -466,7 +466,7 @@ static void uiret_at_the_end_of_user_space_faults(void)
 	uiret_faults_at(end - 16, end - 16);
 }
 
-/* Delivery with RSP at a place that cannot take the frame. */
+/* Delivery with RSP where the frame cannot be stored. */
 static void __attribute__((noreturn)) stui_on_stack(void *rsp)
 {
 	asm volatile("mov %0, %%rsp\n\tstui\n\t1: pause\n\tjmp 1b" : : "r"(rsp) : "memory");
@@ -501,8 +501,8 @@ static void delivery_to_non_canonical_stack_kills(void)
 }
 
 /*
- * A delivery that faults changes nothing: the interrupt comes as soon as there is a stack for it,
- * which is that of the fault's signal.
+ * A delivery that faults changes nothing: the interrupt is delivered as soon as there is a valid
+ * stack, which is that of the fault's signal.
  */
 static void delivery_to_a_bad_stack_is_made_up_for(void)
 {
@@ -571,7 +571,7 @@ static void bad_handler_child(void *handler)
 	spin_until(false);
 }
 
-/* A handler's address is the user's business until the interrupt comes. */
+/* A handler's address is not checked before an interrupt comes. */
 static void unmapped_handler_kills(void)
 {
 	void *hole = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

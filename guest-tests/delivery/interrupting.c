@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A receiver that registered with UINTR_HANDLER_FLAG_WAITING_ANY: a user interrupt ends the system
- * call that it is blocked in, with EINTR, after the handler has run. What a signal's handler would
- * not end is not ended here either.
+ * call that it is blocked in, with EINTR, after the handler has run. Calls that a signal's handler
+ * does not end are not ended either.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -71,7 +71,7 @@ static void in_read(void)
 	thread_join(thread);
 }
 
-/* The call is as good as never made: the same one can be made again. */
+/* The call has no effect, and can be made again. */
 static void in_read_that_is_made_again(void)
 {
 	struct scene scene = {};
@@ -116,7 +116,7 @@ static void in_futex(void)
 	thread_join(thread);
 }
 
-/* The rest of the time is told, as after a signal. */
+/* The remaining time is returned, as after a signal. */
 static void in_nanosleep(void)
 {
 	struct scene scene = {};
@@ -154,7 +154,7 @@ static void in_pause(void)
 	thread_join(thread);
 }
 
-/* Whose wait clears part of what an interruption is made of, and goes on. */
+/* Its wait clears part of the state of an interruption, and goes on. */
 static void in_io_uring_enter(void)
 {
 	struct scene scene = {};
@@ -187,7 +187,7 @@ static void *write_later(void *arg)
 	return NULL;
 }
 
-/* As with a blocked signal: nothing can be handled, so nothing is ended. */
+/* As with a blocked signal, no handler can run, so the call is not ended. */
 static void not_while_masked(void)
 {
 	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
@@ -245,7 +245,7 @@ static void not_what_a_signal_would_not_end(void)
 	thread_join(thread);
 }
 
-/* Without the flag the call goes on: the choice of the registration, not of the kernel. */
+/* Without the flag the call goes on: the registration decides, not the kernel. */
 static void not_without_the_flag(void)
 {
 	struct scene scene = { .fd = receiver(1), .receiver = task_tid() };
@@ -272,7 +272,7 @@ static void the_flag_ends_with_the_registration(void)
 
 enum { ROUNDS = 1000 };
 
-/* A call to block in, and what lets one go on. */
+/* A call to block in, and a function that lets it go on. */
 struct call {
 	long (*block)(struct scene *scene);	/* -1 if it failed */
 	void (*let_go_on)(struct scene *scene);
@@ -345,7 +345,7 @@ static void write_a_byte(struct scene *scene)
 	ktap_ok(write(scene->pipe[1], "x", 1));
 }
 
-/* Nothing is missed however the send and the way into the call meet. */
+/* No interrupt is missed, at whatever time of the call's entry it is sent. */
 static void none_is_missed(void)
 {
 	static const struct call call = { block_in_read, write_a_byte };
@@ -418,7 +418,7 @@ static void expect_restart(struct scene *scene)
 	thread_join(thread);
 }
 
-/* SA_RESTART means what it did: the flag is about user interrupts alone. */
+/* SA_RESTART keeps its meaning: the flag is about user interrupts only. */
 static void signals_restart_as_before(void)
 {
 	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
@@ -428,7 +428,7 @@ static void signals_restart_as_before(void)
 	expect_restart(&scene);
 }
 
-/* One call was ended; the next one has nothing to do with it. */
+/* An ended call does not affect the next one. */
 static void signals_restart_after_an_interruption(void)
 {
 	struct scene scene = {};
@@ -463,7 +463,7 @@ static void *send_and_signal(void *arg)
 	ktap_check(!shared_load(&hits) && !shared_load(&signalled),
 		   "one was handled before the other was sent");
 	ktap_ok(sched_setscheduler(0, SCHED_OTHER, &last));
-	/* For a call that goes on all the same. */
+	/* For a call that is not ended. */
 	yield_until(shared_load(&hits) && shared_load(&signalled));
 	ktap_ok(write(scene->pipe[1], "x", 1));
 	return NULL;
@@ -516,7 +516,7 @@ static void *holds_the_lock(void *arg)
 	return NULL;
 }
 
-/* Signals cut short the wait for such a lock, and it always goes on: here, too. */
+/* Signals interrupt the wait for such a lock, but it always goes on; so it does here. */
 static void not_in_a_call_that_signals_do_not_end(void)
 {
 	struct scene scene = { .fd = interruptible_receiver(1), .receiver = task_tid() };
@@ -534,7 +534,7 @@ static void not_in_a_call_that_signals_do_not_end(void)
 	ktap_check(hits == 1, "%lu interrupts", hits);
 }
 
-/* Outside of a system call RAX is no result, whatever it looks like. */
+/* Outside of a system call RAX is not a result, whatever its value. */
 static void registers_are_no_results(void)
 {
 	static const long restarts[] = { -512, -513, -514, -516 };

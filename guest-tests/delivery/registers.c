@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What delivery and UIRET must leave alone: general registers, SSE and AVX registers, MXCSR and
- * the x87 stack. The handler saves what it uses; all else is the processor's, or the kernel's
- * that stands in for it.
+ * Registers that delivery and UIRET must not change: general registers, SSE and AVX registers,
+ * MXCSR and the x87 stack. The handler saves what it uses; the processor, or the kernel that
+ * emulates it, must preserve all others.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -11,7 +11,7 @@
 #include "uintr.h"
 
 /*
- * uint64_t hold_general(mode): load every register but RSP with a pattern of its own; take an
+ * uint64_t hold_general(mode): load every register but RSP with a distinct pattern; take an
  * interrupt by STUI (mode 0) or wait for one (mode 1); store them all. held_ready tells the
  * sender when.
  */
@@ -113,8 +113,7 @@ static void general_registers_at_stui(void)
 }
 
 /*
- * A handler in C that needs every general register: what it saves is up to the compiler, which the
- * attribute tells that nobody else does.
+ * A handler in C that needs every general register. The attribute makes the compiler save them.
  */
 static UINTR_HANDLER void uses_all_registers(struct __uintr_frame *frame,
 					     unsigned long long vector)
@@ -132,7 +131,7 @@ static UINTR_HANDLER void uses_all_registers(struct __uintr_frame *frame,
 	raw_count++;
 }
 
-/* What a handler may call, says Clang: a function that saves what it uses. */
+/* By Clang's rules a handler may call this function, because it saves what it uses. */
 static __attribute__((noinline, no_caller_saved_registers, target("general-regs-only")))
 uint64_t mixes(uint64_t x)
 {

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
-/* So many, or as many as a slow machine makes in ENOUGH_MS. */
+/* Number of rounds; on a slow machine those within ENOUGH_MS. */
 #define ROUNDS		200
 #define ENOUGH_MS	3000
 
@@ -36,7 +36,7 @@ static void while_running_user_code(void)
 	_stui();
 	for (i = 1; !enough(i); i++) {
 		sender_ask(&s);
-		/* Not one system call here: the kernel must come to the thread by itself. */
+		/* No system call here: the kernel must interrupt the thread. */
 		ktap_assert(spin_until(hits >= (unsigned long)i), "interrupt %d is lost", i);
 	}
 	sender_stop(&s);
@@ -80,7 +80,7 @@ static void *thread_with_a_clear_flag(void *unused)
 	return NULL;
 }
 
-/* Whatever that of its parent is, and whether or not the parent has a handler. */
+/* UIF of the parent does not matter, nor whether the parent has a handler. */
 static void uif_is_not_inherited(void)
 {
 	_stui();
@@ -272,7 +272,7 @@ struct at_once {
 	pid_t receiver;
 	int event;			/* tied to the vector, or -1 */
 	int interrupts, signals;	/* that came without a tick */
-	int rounds;			/* that so many signals took */
+	int rounds;			/* in which the signals came */
 	bool done;
 };
 
@@ -328,11 +328,11 @@ static void *counts_ticks(void *arg)
 
 /*
  * A thread that computes on another CPU is interrupted at once, not when its CPU enters the kernel
- * for another reason, which is mostly the timer tick. So some interrupts must come in rounds where
- * that CPU had no tick. A few are a low bar; how long a round takes is not judged. A machine that
- * is busy with other things has ticks in most rounds: there, such interrupts may be four times as
- * rare as signals, which are known to arrive at once, before or after these. Where signals never
- * come without a tick either, the machine is too slow to tell.
+ * for another reason, mostly the timer tick. So some interrupts must come in rounds in which that
+ * CPU had no tick. A few are enough; the time of a round is not judged. A busy machine has ticks
+ * in most rounds: there, such interrupts may be up to four times as rare as signals, which are
+ * known to arrive at once. If signals never come without a tick either, the machine is too slow to
+ * tell.
  */
 static void at_once_from(bool kernel)
 {
@@ -380,7 +380,7 @@ static void at_once_and_not_with_the_tick(void)
 	at_once_from(false);
 }
 
-/* The same of what an eventfd's write has the kernel send. */
+/* The same for an interrupt that the kernel sends on a write to an eventfd. */
 static void at_once_when_the_kernel_sends(void)
 {
 	at_once_from(true);

@@ -158,7 +158,7 @@ static void handler_is_interrupted_by_a_signal(void)
 	ktap_check(_testui(), "UIF is clear after UIRET");
 }
 
-/* The handler is left without UIRET, and UIF stays as delivery made it. */
+/* The handler is left without UIRET, so UIF stays clear, as delivery left it. */
 static void siglongjmp_out_of_the_handler(void)
 {
 	escapes = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The 64 vectors of a receiver: each arrives with its own number, the higher first, the same one
- * only once; and handlers that let themselves be interrupted.
+ * The 64 vectors of a receiver: each arrives with its own number, the highest first, and a
+ * repeated one only once; and handlers that can be interrupted.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -21,7 +21,7 @@ static void all_vectors(const void *handler)
 		index_of[vector] = sender_to(ktap_ok(uintr_create_fd(vector, 0)));
 }
 
-/* Give what was sent with UIF clear the time to be pending, on a CPU where that is not at once. */
+/* Wait until what was sent with UIF clear is pending, which may take time on some CPUs. */
 static void settle(void)
 {
 	sleep_ms(5);

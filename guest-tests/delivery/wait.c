@@ -75,7 +75,7 @@ static void signal_wakes(void)
 	signal_wakes_with(0);
 }
 
-/* It always gives EINTR: there is nothing to restart. */
+/* The call always returns EINTR: it is never restarted. */
 static void restarting_signal_wakes(void)
 {
 	signal_wakes_with(SA_RESTART);
@@ -219,13 +219,13 @@ static void pending_before_the_call(void)
 		_clui();
 		_senduipi(index);
 		_stui();
-		/* The handler runs before the call, or the call gives EINTR; both move us on. */
+		/* The handler runs before the call, or the call returns EINTR; either ends it. */
 		wait_while(&arrived, i);
 		ktap_assert(spin_until(arrived == (unsigned long)i + 1), "round %d: not delivered", i);
 	}
 }
 
-/* With UIF clear it stays pending, and the call returns all the same. */
+/* With UIF clear it stays pending, and the call still returns. */
 static void pending_and_masked_returns_at_once(void)
 {
 	int index, i;

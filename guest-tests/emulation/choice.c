@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The choice between the processor's user interrupts, emulated ones and none: what the kernel's log
- * says, and that the command line has its way.
+ * The kernel's choice between the processor's user interrupts, emulated ones and none, as its log
+ * has it, and as the command line sets it.
  */
 #include "ktap.h"
 #include "task.h"

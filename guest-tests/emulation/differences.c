@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What an emulated delivery does otherwise than the processor's, because it goes through the
- * kernel: a debugger's step ends in the handler, and a restartable sequence is aborted.
+ * Differences of an emulated delivery from the processor's, because it goes through the kernel: a
+ * debugger's step ends in the handler, and a restartable sequence is aborted.
  */
 #include "debugger.h"
 #include "ktap.h"
@@ -78,7 +78,7 @@ static void a_debuggers_step_to_a_delivery(void)
 
 /*
  * Let in what is pending, in a restartable sequence; rseq_cs is the thread's field of this name.
- * Gives whether the sequence was aborted.
+ * Returns whether the sequence was aborted.
  */
 long in_sequence(volatile uint64_t *rseq_cs);
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * All the ways to write the five instructions: every register, redundant prefixes, any place in
- * memory. An emulation that decodes by comparing four bytes fails here.
+ * All encodings of the five instructions: every register, redundant prefixes, any place in memory.
+ * An emulation that decodes by comparing four bytes fails here.
  *
- * The address-size prefix (67) is left out: nothing that we have read says what it does here.
+ * The address-size prefix (67) is left out, because no document that we know says what it does
+ * here.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -122,7 +123,7 @@ static unsigned int put_opcode(uint8_t *at, enum insn insn)
 
 /*
  * uint64_t run_code(code, rax): call it with this rax, all arithmetic flags set and, for UIRET, a
- * frame on the stack that goes back to the caller. Gives RFLAGS after it.
+ * frame on the stack that goes back to the caller. Returns RFLAGS after it.
  */
 uint64_t run_code(void *at, uint64_t rax, bool uiret);
 
@@ -280,7 +281,7 @@ static void expect_fault(const char *what, uint8_t *at, enum insn insn, int inde
 			   insn_name[insn], (long)(fault.rip - (uintptr_t)at));
 }
 
-/* Of F2 and F3 the last one counts; with F2 two of them are nothing at all. */
+/* The last one of F2 and F3 counts; with F2 two of them are undefined. */
 static void f2_after_f3_is_undefined(void)
 {
 	static const struct prefixes last = { "F3 F2", {}, 0, { 0xf2 }, 1 };
@@ -293,7 +294,7 @@ static void f2_after_f3_is_undefined(void)
 	}
 }
 
-/* What is close in the opcode map, and nothing on a processor without shadow stacks. */
+/* Neighbours in the opcode map that are undefined on a processor without shadow stacks. */
 static void what_is_not_defined_stays_undefined(void)
 {
 	static const uint8_t others[][3] = {
@@ -365,7 +366,7 @@ static void sixteen_bytes_are_too_long(void)
 	}
 }
 
-/* Without F3 two of them are nothing at all; the other three are RDPKRU, WRPKRU and RDRAND. */
+/* Without F3 two of them are undefined; the other three are RDPKRU, WRPKRU and RDRAND. */
 static void no_f3_is_undefined(void)
 {
 	enum insn insn;
@@ -382,7 +383,7 @@ static void no_f3_is_undefined(void)
 	}
 }
 
-/* 06 and 0E differ from 0F in a bit or two, and are nothing at all in 64-bit mode. */
+/* 06 and 0E differ from 0F in one or two bits, and are undefined in 64-bit mode. */
 static void another_escape_byte_is_undefined(void)
 {
 	static const uint8_t escapes[] = { 0x06, 0x0e };
@@ -419,7 +420,7 @@ static void across_two_pages(void)
 	}
 }
 
-/* The last bytes before a page that is not there: only the next instruction may fault. */
+/* The last bytes before an unmapped page: only the next instruction may fault. */
 static void is_all_that_is_fetched(enum insn insn, unsigned int prefixes, int index)
 {
 	uint8_t *end = code + 2 * PAGE, *at = end - 4 - prefixes;

@@ -99,7 +99,7 @@ static void senduipi_without_table_is_undefined(void)
 {
 	expect(0, SIGILL, "no table");
 	expect(UINT64_MAX, SIGILL, "no table");
-	/* A handler is no table. */
+	/* Registering a handler does not create a table. */
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	expect(0, SIGILL, "handler, but no table");
 	ktap_ok(uintr_create_fd(0, 0));
@@ -444,7 +444,7 @@ static void *sends_to_32bit_read(void *arg)
 	return NULL;
 }
 
-/* What cannot be delivered yet ends no call: it would end the next one, too. */
+/* An interrupt that cannot be delivered yet ends no call: it would end the next one, too. */
 static void no_call_of_32bit_code_is_ended(void)
 {
 	struct blocked_in_32bit blocked = { .receiver = task_tid() };
@@ -468,7 +468,7 @@ static void no_call_of_32bit_code_is_ended(void)
 	thread_join(thread);
 }
 
-/* The sender has nothing to do with the receiver when its thread leaves 32-bit code. */
+/* The sender leaves 32-bit code, which must not affect the receiver. */
 static void *sends_and_leaves(void *arg)
 {
 	int fd = *(int *)arg, index;
@@ -483,7 +483,7 @@ static void *sends_and_leaves(void *arg)
 	return NULL;
 }
 
-/* Held back in 32-bit code, and then there is no handler any more: nothing may come of it. */
+/* Held back in 32-bit code until the handler is unregistered: it must not be delivered. */
 static void handler_goes_with_one_held_back(void)
 {
 	pthread_t thread;
@@ -528,7 +528,7 @@ static void strict_child(void *arg)
 	syscall(SYS_exit, hits == 1 && _testui() ? 0 : 1);
 }
 
-/* They are instructions, not system calls, and seccomp has no say. */
+/* They are instructions, not system calls, so seccomp does not affect them. */
 static void work_under_strict_seccomp(void)
 {
 	int status = child_wait(child_start(strict_child, NULL));

@@ -113,7 +113,7 @@ static void count_trap(int sig, siginfo_t *info, void *context)
 	trap_rips[n_traps++ % 8] = uc->uc_mcontext.gregs[REG_RIP];
 }
 
-/* Go on behind the four bytes that faulted, without TF. */
+/* Continue after the four bytes that faulted, without TF. */
 static void skip_fault(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -152,7 +152,7 @@ asm(
 "	.popsection\n"
 );
 
-/* What faults has not ended: the fault's signal is all there is. */
+/* An instruction that faults is not complete: there is the fault's signal, and no trap. */
 static void no_trap_after_a_fault(void)
 {
 	sender_to(receiver(0));

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Plays scripts of system calls and instructions, one step at a time over a few threads, and says
- * what each step gave: the same lines for the same script, wherever it is played.
+ * Plays scripts of system calls and instructions, one step at a time over a few threads, and
+ * prints the result of each step: the same lines for the same script, wherever it is played.
  *
  *	interpreter --scripts FILE
  *
- * In FILE, lines of "script NAME", "threads WAY…" (of waiting for a turn: blocked; far, which is
- * blocked on the second CPU; spin, which is in user mode there), steps "THREAD OP ARGUMENT…" and
- * "end"; "#" begins a comment. A line of output is a step's number, what was done, its result, and
- * after a bar for each thread its user interrupt flag (- while it is blocked) and what happened in
- * it since the step before: V a user interrupt, ( and ) the ends of
- * one that let itself be interrupted, X one whose handler is not there, L what unregistering in the
- * handler gave, S a signal, F a fault and where, H a fault in a handler, T a step, = the result of a
- * call that was blocked.
+ * FILE has lines of "script NAME", "threads WAY…", "THREAD OP ARGUMENT…" for each step, and "end";
+ * "#" begins a comment. A WAY is how a thread waits for its turn: blocked; far, which is blocked
+ * on the second CPU; or spin, which is in user mode on the second CPU. A line of output is a
+ * step's number, the step, its result, and after a bar for each thread its user interrupt flag (-
+ * while it is blocked) and its events since the step before: V a user interrupt, ( and ) begin and
+ * end of one that can be interrupted, X one without its handler, L the result of unregistering in
+ * the handler, S a signal, F a fault and its place, H a fault in a handler, T a step, = the result
+ * of a call that was blocked.
  *
- * Without arguments it plays some scripts whose lines are known.
+ * Without arguments it plays some scripts with known results.
  */
 #include "ktap.h"
 #include "ops.h"
@@ -49,7 +49,7 @@ static __attribute__((format(printf, 1, 2))) void say(const char *fmt, ...)
 		_exit(KTAP_EXIT_FAIL);
 }
 
-/* --- what happened in a thread ------------------------------------------------------------- */
+/* --- events of a thread -------------------------------------------------------------------- */
 
 static int by_what(const void *a, const void *b)
 {
@@ -59,7 +59,7 @@ static int by_what(const void *a, const void *b)
 }
 
 /*
- * Sorted where the order is not the thread's own: what others do to it meets it now or then.
+ * Sorted if other threads cause the events, because their order then depends on timing.
  */
 static void log_text(const struct log *log, bool sorted, char *text, size_t size)
 {
@@ -90,7 +90,7 @@ static unsigned int activity(void)
 	return sum;
 }
 
-/* Let each thread be in user mode until nothing happens any more. */
+/* Let each thread run in user mode until no more events happen. */
 static void settle(void)
 {
 	unsigned int i, before;
@@ -165,7 +165,7 @@ static bool fits_child(char **args)
 	return true;
 }
 
-/* Split a step into the worker's words. Gives the worker, or NULL if it is none. */
+/* Split a step into words. Returns its worker, or NULL if the step is not valid. */
 static struct worker *parse(const char *step)
 {
 	unsigned int who = number(step), words = 0;
@@ -207,7 +207,7 @@ static void play_step(unsigned int at, const char *step)
 	report(head, w, result, w->op->args < 0);
 }
 
-/* What is pending at the end comes out. */
+/* Deliver at the end what is still pending. */
 static void play_end(void)
 {
 	char step[16];
@@ -250,7 +250,7 @@ static void play(struct script *script)
 	play_end();
 }
 
-/* --- many scripts, each in a process of its own --------------------------------------------- */
+/* --- many scripts, each in a separate process ----------------------------------------------- */
 
 static void play_in_child(struct script *script, unsigned int seconds)
 {
@@ -287,7 +287,7 @@ static void play_in_child(struct script *script, unsigned int seconds)
 	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-/* Take one more line. Gives whether the script is whole. */
+/* Add a line. Returns true if the script is complete. */
 static bool take_line(struct script *script, char *line)
 {
 	line[strcspn(line, "#\n")] = '\0';

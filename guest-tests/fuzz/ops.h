@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a step can do. Each writes what came of it into the worker's result.
+ * The operations of steps. Each writes its result into the worker's.
  */
 #ifndef GUEST_TESTS_FUZZ_OPS_H
 #define GUEST_TESTS_FUZZ_OPS_H
@@ -30,7 +30,7 @@ static int *slot(const char *word)
 	return &slots[number(word + 1) % SLOTS];
 }
 
-/* A slot's descriptor, or the number that stands there. */
+/* The descriptor of a slot, or the number given instead. */
 static int descriptor(const char *word)
 {
 	return word[0] == 'f' ? *slot(word) : (int)number(word);
@@ -186,7 +186,7 @@ static void op_arm(struct worker *w, char **args)
 
 /* --- instructions ------------------------------------------------------------------------- */
 
-/* What a fault leaves of registers and flags is not asked: the signal says it all. */
+/* After a fault only the signal is reported, not registers and flags. */
 static void answer_trip(struct worker *w, uint64_t mask)
 {
 	answer(w, "flags %lx changed %u", trip_flags_after & mask, trip_changed());
@@ -282,7 +282,7 @@ static void child_runs(struct worker *w, char **args, char *said, size_t size)
 		snprintf(said + used, size - used, " uif %d%s", _testui(), text);
 }
 
-/* The rest of the line, in a process that was made by fork. */
+/* Run the rest of the line in a forked process. */
 static void op_child(struct worker *w, char **args)
 {
 	char *said = place(PAGE, PROT_READ | PROT_WRITE);
@@ -331,7 +331,7 @@ static const struct op ops[] = {
 	{ "stui_on", op_stui_on, 1, false },
 	{ "uiret", op_uiret, 2, false },
 	{ "child", op_child, -1, false },
-	{ "renew", NULL, 0, false },	/* by whoever gives the turns */
+	{ "renew", NULL, 0, false },	/* done by the main thread */
 };
 
 static const struct op *find_op(const char *name)

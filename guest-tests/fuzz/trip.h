@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One instruction, given as bytes, with chosen registers, flags and stack; and the signals that it
- * raises. What happens in a thread is in its log, in the order in which it happens there.
+ * Execution of one instruction, given as bytes, with chosen registers, flags and stack, and the
+ * signals that it raises. The events of a thread are in its log, in their order in that thread.
  */
 #ifndef GUEST_TESTS_FUZZ_TRIP_H
 #define GUEST_TESTS_FUZZ_TRIP_H
@@ -159,7 +159,7 @@ static void trip_prepare(uint64_t index, uint64_t flags)
 	trip_flags = flags;
 }
 
-/* How many registers are no longer what they were. */
+/* Return how many registers changed. */
 static unsigned int trip_changed(void)
 {
 	unsigned int i, changed = 0;
@@ -180,7 +180,7 @@ static UINTR_HANDLER void hand_log(struct __uintr_frame *frame, unsigned long lo
 	note_end();
 }
 
-/* Lets itself be interrupted. */
+/* A handler that can be interrupted. */
 static UINTR_HANDLER void hand_nest(struct __uintr_frame *frame, unsigned long long vector)
 {
 	(void)frame;
@@ -191,7 +191,7 @@ static UINTR_HANDLER void hand_nest(struct __uintr_frame *frame, unsigned long l
 	note_end();
 }
 
-/* Sends what was armed, once. */
+/* A handler that sends the armed index, once. */
 static UINTR_HANDLER void hand_sends(struct __uintr_frame *frame, unsigned long long vector)
 {
 	(void)frame;
@@ -204,7 +204,7 @@ static UINTR_HANDLER void hand_sends(struct __uintr_frame *frame, unsigned long 
 	note_end();
 }
 
-/* Unregisters itself. */
+/* A handler that unregisters itself. */
 static UINTR_HANDLER void hand_leave(struct __uintr_frame *frame, unsigned long long vector)
 {
 	long result = __NR_uintr_unregister_handler;

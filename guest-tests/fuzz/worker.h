@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The threads of a script. They do one step at a time, in the order of the script, and in between
- * wait for their turn: asleep in the kernel, or in user mode. Who gives the turns is on the first CPU:
- * from there to there a turn is a switch, and not the start of a CPU that sleeps.
+ * The threads of a script. They do one step at a time, in the order of the script, and wait for
+ * their turn in between: blocked in the kernel, or in user mode. The thread that gives the turns
+ * is on the first CPU, where a turn is a context switch and need not wake an idle CPU.
  */
 #ifndef GUEST_TESTS_FUZZ_WORKER_H
 #define GUEST_TESTS_FUZZ_WORKER_H
@@ -14,7 +14,7 @@
 #define THREADS_MAX	4
 #define WORDS_MAX	64
 #define RESULT_MAX	512
-/* Out of the way of the numbers that a script's descriptors get. */
+/* Beyond the numbers of a script's descriptors. */
 #define OWN_FDS		500
 
 enum task { TASK_TOUCH, TASK_RUN, TASK_END };
@@ -136,10 +136,10 @@ static void worker_start(struct worker *w)
 }
 
 /*
- * Whether the thread sleeps and has left its CPU. Its state letter says so a moment too early: what
- * is sent in that moment ends the sleep only when that CPU gets to it. The other file waits until the
- * CPU is left, and says "running" if the sleep has ended; but it takes a thread that is being woken
- * for one that sleeps.
+ * Return whether the thread sleeps and has left its CPU. Its state letter changes a moment too
+ * early: what is sent in that moment ends the sleep only when that CPU gets to it. Reading the
+ * other file waits until the CPU is left, and gives "running" if the sleep has ended; but there a
+ * thread that is being woken looks like one that sleeps.
  */
 static bool worker_sleeps(const struct worker *w)
 {
@@ -162,7 +162,7 @@ static void worker_ask(struct worker *w, enum task task)
 	futex_wake(&w->command);
 }
 
-/* Wait until it has done what it was asked for, or is blocked in it. Gives whether it has. */
+/* Wait until the worker has done its task, or is blocked in it. Returns true if it is done. */
 static bool worker_finishes(struct worker *w)
 {
 	bool may_block = w->task == TASK_RUN && w->op->blocks;
@@ -177,7 +177,7 @@ static bool worker_finishes(struct worker *w)
 	return true;
 }
 
-/* End the thread, and see that nothing is left of it. */
+/* End the thread, and wait until it is gone from the kernel. */
 static void worker_end(struct worker *w)
 {
 	worker_ask(w, TASK_END);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A debugger's side: a child that has stopped for it, and single steps.
+ * Tracing of a child process: start, single steps, end.
  */
 #ifndef GUEST_TESTS_DEBUGGER_H
 #define GUEST_TESTS_DEBUGGER_H

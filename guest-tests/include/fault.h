@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Which signal an instruction raises, and where: for faults that a case wants to survive.
+ * The signal that an instruction raises, and its place: for cases that must survive a fault.
  */
 #ifndef GUEST_TESTS_FAULT_H
 #define GUEST_TESTS_FAULT_H
@@ -40,9 +40,9 @@ static const int fault_signals[] = { SIGSEGV, SIGILL, SIGBUS, SIGTRAP };
 #define FAULT_SIGNALS (sizeof(fault_signals) / sizeof(fault_signals[0]))
 
 /*
- * Call fn(arg) and give the fault that ended it, if one did. Signals are taken on a stack of
- * their own, so fn may leave RSP anywhere. The signal actions are those of the whole process:
- * one thread at a time.
+ * Call fn(arg) and return the fault that ended it, if any. Signals are handled on a separate
+ * stack, so fn may leave RSP anywhere. Signal actions belong to the whole process, so only one
+ * thread may use this at a time.
  */
 static __attribute__((noinline, unused)) struct fault fault_of(void (*fn)(void *), void *arg)
 {
@@ -71,7 +71,7 @@ static inline void fault_senduipi(void *index)
 	_senduipi((uint64_t)index);
 }
 
-/* The signal that SENDUIPI with this index raises in this thread, or 0. */
+/* Return the signal that SENDUIPI with this index raises in this thread, or 0. */
 static inline int senduipi_signal(uint64_t index)
 {
 	return fault_of(fault_senduipi, (void *)index).sig;

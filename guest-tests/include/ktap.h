@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * KTAP output, and cases that cannot take their program down with them.
+ * KTAP output, with each case in a separate process.
  *
- * Each case runs in a process of its own: a crash or a hang is one failed case, the rest runs,
- * and nothing (handler, tables, fds, signal state) leaks from one case to the next. What a case
- * finds goes through shared memory, so that the case's own children can report too and the
- * report outlives a crash.
+ * A crash or a hang is one failed case, the rest still runs, and nothing (handler, tables, fds,
+ * signal state) leaks from one case to the next. Results are in shared memory, so that children
+ * of a case can report, too, and a report survives a crash.
  *
  *	static void adds(void)
  *	{
@@ -18,8 +17,9 @@
  *
  *	KTAP_MAIN(cases, NULL)
  *
- * What follows the function are the statements of CONTRACT.md that the case checks; the program
- * prints them before it runs the case. Arguments, if there are any, name the cases to run.
+ * The arguments after the function are the statements of CONTRACT.md that the case checks; the
+ * program prints them before it runs the case. The program's arguments, if any, name the cases
+ * to run.
  */
 #ifndef GUEST_TESTS_KTAP_H
 #define GUEST_TESTS_KTAP_H
@@ -118,7 +118,7 @@ ktap_report(int status, const char *file, int line, const char *fmt, ...)
 		snprintf(ktap_result->message, sizeof(ktap_result->message), "%s", text);
 }
 
-/* Fail the case unless the condition holds, and go on. Gives the condition. */
+/* Fail the case unless the condition holds, and go on. Returns the condition. */
 #define ktap_check(cond, ...) ({						\
 	bool ktap_ok = (cond);							\
 	if (!ktap_ok)								\
@@ -131,7 +131,7 @@ ktap_report(int status, const char *file, int line, const char *fmt, ...)
 		_exit(KTAP_EXIT_FAIL);						\
 } while (0)
 
-/* End the calling process; the case was not applicable, for a reason that the reader needs. */
+/* Skip the case for a reason, which is printed, and end the calling process. */
 #define ktap_skip(...) do {							\
 	ktap_report(KTAP_SKIP, __FILE__, __LINE__, __VA_ARGS__);		\
 	_exit(KTAP_EXIT_SKIP);							\
@@ -144,13 +144,13 @@ static inline const char *ktap_errno(int error)
 	return name ? name : "?";
 }
 
-/* The call must succeed: a result of -1 ends the case. Gives the result. */
+/* The call must succeed: a result of -1 ends the case. Returns the result. */
 #define ktap_ok(call) ({							\
 	long ktap_ret = (long)(call);						\
 	ktap_assert(ktap_ret != -1, "%s gave %s", #call, ktap_errno(errno));	\
 	ktap_ret; })
 
-/* The call must give -1 and this errno; the case goes on if it did not. */
+/* The call must return -1 with this errno; otherwise the case fails, and goes on. */
 #define ktap_fails(call, error) ({						\
 	long ktap_ret = (errno = 0, (long)(call));				\
 	int ktap_err = errno;							\
@@ -220,7 +220,7 @@ static void ktap_show_file(const char *task, const char *file)
 	ktap_diag("%s: %s", path, text);
 }
 
-/* Where every thread of a case hangs, for whoever has to find out why. */
+/* Print where each thread of a hanging case is, for diagnosis. */
 static void ktap_show_tasks(pid_t pid)
 {
 	char folder[64], task[300];
@@ -256,7 +256,7 @@ static const char *ktap_signal(int sig)
 	return name ? name : "?";
 }
 
-/* Run one case and set the verdict that its process could not give itself. */
+/* Run one case, and set the verdict if its process could not. */
 static void ktap_run_case(const struct ktap_case *c, unsigned int scale)
 {
 	unsigned int timeout = (c->timeout ? c->timeout : KTAP_TIMEOUT) * scale;
@@ -330,7 +330,7 @@ ktap_main(const struct ktap_case *cases, unsigned int count, const char *skip, i
 		printf("Bail out! no memory to share\n");
 		return KTAP_EXIT_FAIL;
 	}
-	/* What a case's own children leave behind is reaped here. */
+	/* Reap orphans of a case's children here. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (i = 0; i < count; i++)
 		wanted += ktap_wanted(cases[i].name, argc, argv);
@@ -338,7 +338,7 @@ ktap_main(const struct ktap_case *cases, unsigned int count, const char *skip, i
 	for (i = 0; i < count; i++) {
 		if (!ktap_wanted(cases[i].name, argc, argv))
 			continue;
-		/* Before it runs: should the case take the program down, it is known what it was. */
+		/* Printed before the case runs, in case it takes the program down. */
 		if (cases[i].checks && cases[i].checks[0])
 			printf("# checks: %s\n", cases[i].checks);
 		ktap_run_case(&cases[i], scale && atoi(scale) > 0 ? atoi(scale) : 1);
@@ -357,8 +357,7 @@ ktap_main(const struct ktap_case *cases, unsigned int count, const char *skip, i
 }
 
 /*
- * The program: its cases, and an expression that gives NULL or the reason why none of them can
- * run here.
+ * The program's main(). skip is an expression: the reason why no case can run here, or NULL.
  */
 #define KTAP_MAIN(cases, skip)							\
 int main(int argc, char **argv)							\

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every program in latency/ measures: one list, so that mechanisms compare.
+ * The cases of every program in latency/: one list, so that mechanisms can be compared.
  *
  * A case is named like the mode of its samples, with dashes: first what is measured, then -blocked
  * or -fair, -same-cpu, -N-senders, and last -busy, -processes, -self, -talk, -user, -kernel.
@@ -44,9 +44,9 @@ X(delivery_user,			DELIVERY,	FAIR,	 SPLIT_USER, 1)		\
 X(delivery_kernel,			DELIVERY,	FAIR,	 SPLIT_KERNEL, 1)
 
 /*
- * The set-up behind the figures of the talk, as far as it is told: no warm-up (here the tenth that
- * every case has), nobody is bound to a CPU, one ping-pong after the other, a byte or a count each.
- * What each mechanism did in it is said where its program defines it.
+ * The set-up of the figures in the talk, as far as it is described: no warm-up (here a tenth, as
+ * in every case), no thread bound to a CPU, one ping-pong after the other, a byte or a count each.
+ * Each program describes what its mechanism did in the talk.
  */
 #define LATENCY_TALK(mechanism, take, flags)						\
 static void latency_case_ping_pong_talk(void)						\
@@ -72,7 +72,7 @@ struct clock_pair {
 	uint64_t ticks, ns;
 };
 
-/* The same moment by both clocks: the pair of many that took least. */
+/* Read both clocks at the same moment: of many pairs, the one that took least. */
 static struct clock_pair clock_pair(void)
 {
 	struct clock_pair best = {};
@@ -100,7 +100,7 @@ static double clock_ns_per_tick(void)
 	return (double)(second.ns - first.ns) / (second.ticks - first.ticks);
 }
 
-/* Ticks of so many turns of a loop of two instructions, undisturbed. */
+/* Ticks of a number of turns of a loop of two instructions, undisturbed. */
 static int64_t clock_loop(uint64_t turns)
 {
 	uint64_t least = UINT64_MAX, start, took, left;
@@ -117,7 +117,7 @@ static int64_t clock_loop(uint64_t turns)
 	return least;
 }
 
-/* The least number of ticks between two looks at the counter. */
+/* The least number of ticks between two reads of the counter. */
 static unsigned long latency_between_looks(void)
 {
 	unsigned long least = ULONG_MAX, took;
@@ -134,8 +134,8 @@ static unsigned long latency_between_looks(void)
 }
 
 /*
- * The counter never goes back and keeps one rate against the system's clock; where it is said to
- * count instructions, it does.
+ * The counter never goes back and keeps its rate against the system's clock. If $UINTR_CLOCK says
+ * that it counts instructions, it does.
  */
 static void latency_case_clocks(void)
 {
@@ -173,8 +173,8 @@ static void latency_case_clocks(void)
 }
 
 /*
- * Choose how all cases spin, before the first of them. Where instructions are counted both sides
- * share a CPU, and nobody spins. Gives `missing`.
+ * Choose how all cases spin, before the first one. If instructions are counted, both sides share a
+ * CPU, and nobody spins. Returns `missing`.
  */
 static const char *latency_start(const char *missing)
 {
@@ -184,7 +184,8 @@ static const char *latency_start(const char *missing)
 }
 
 /*
- * The program of latency_mechanism: all cases and `more`, and why none can run (see KTAP_MAIN).
+ * main() of a program that defines latency_mechanism: all cases and `more`. missing is the reason
+ * why none can run, see KTAP_MAIN.
  */
 #define LATENCY_PROGRAM(more, missing)							\
 LATENCY_LIST(LATENCY_FUNCTION)								\

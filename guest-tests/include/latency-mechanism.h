@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What is measured: mechanisms, the variants of a measurement, and what its sides share.
+ * Mechanisms, the variants of a measurement, and the data that its sides share.
  */
 #ifndef GUEST_TESTS_LATENCY_MECHANISM_H
 #define GUEST_TESTS_LATENCY_MECHANISM_H
@@ -13,26 +13,26 @@
 #include <termios.h>
 
 /*
- * Rounds of a case, the first tenth of which warms up and gives no samples. A machine with fewer
- * cores than the guest has CPUs can be a thousand times slower than another: after LATENCY_MS a
- * case ends with the rounds it has, but not before LATENCY_MIN. Instructions vary little.
+ * Rounds of a case. The first tenth is a warm-up without samples. A machine with fewer cores than
+ * the guest has CPUs can be a thousand times slower than others: after LATENCY_MS a case ends with
+ * the rounds so far, but not before LATENCY_MIN. Counted instructions need few rounds.
  */
 #define LATENCY_ROUNDS		1100
 #define LATENCY_MIN		22
 #define LATENCY_MIN_CROWDED	4	/* with several senders */
 #define LATENCY_MS		50
 #define LATENCY_INSN_ROUNDS	330
-/* Notifications that a sender has under way in a burst. */
+/* Notifications of each sender in a burst. */
 #define LATENCY_BURST		16
-/* Steps of a multiplication and an addition between two looks of a receiver that computes. */
+/* Steps of a computing receiver (a multiplication and an addition) between two polls. */
 #define LATENCY_WORK		200
 
-/* The last three are of one thread alone. */
+/* The last three use a single thread. */
 enum latency_kind { PING_PONG, ONE_WAY, SENDER, THROUGHPUT, SENDER_SELF, DELIVERY, RETURN };
 enum latency_take { FAIR, BUSY, BLOCKED };
 
-#define SAME_CPU	1	/* both sides on one CPU, where whoever waits yields */
-#define PROCESSES	2	/* side 1 is a process of its own, not a thread */
+#define SAME_CPU	1	/* both sides on one CPU; the waiting one yields */
+#define PROCESSES	2	/* side 1 is a process, not a thread */
 #define UNPINNED	4	/* the scheduler decides where the sides run */
 #define SPLIT_USER	8	/* only the instructions in user mode */
 #define SPLIT_KERNEL	16	/* only the others */
@@ -46,25 +46,25 @@ struct variant {
 
 struct mechanism {
 	const char *name;
-	/* Before the sides start: what they share. May skip the case. */
+	/* Set up what the sides share, before they start. May skip the case. */
 	void (*setup)(void);
-	/* What this side receives by, and then how the calling thread sends to a side. */
+	/* Open this side's receiving end; connect the calling thread as a sender to a side. */
 	void (*open)(int side);
 	void (*connect)(int to);
 	void (*send)(int to);
-	/* How many notifications came for this side since the last call; never sleeps. */
+	/* Return the notifications for this side since the last call; never sleeps. */
 	unsigned long (*poll)(int side);
-	/* The same, but sleeps until there is one. NULL where there is no such thing. */
+	/* The same, but sleep until there is one. NULL if the mechanism cannot sleep. */
 	unsigned long (*wait)(int side);
-	/* Of what interrupts a thread: keep it pending, or let it come. */
+	/* If notifications interrupt a thread: keep them pending, or let them in. */
 	void (*mask)(bool on);
 	/* Several sends may arrive as one. */
 	bool merges;
-	/* The kernel has no part in sending and looking. */
+	/* Sending and polling do not enter the kernel. */
 	bool user_only;
 };
 
-/* What both sides see; side 1 may be a process. Each line has one writer at a time. */
+/* Shared by both sides; side 1 may be a process. Each cache line has one writer at a time. */
 struct latency_shared {
 	int opened, connected;
 	pid_t pid[2], tid[2];
@@ -88,7 +88,7 @@ static struct {
 	struct latency_shared *shared;
 } latency_run;
 
-/* What a handler leaves for its own thread. */
+/* Set by a handler for its own thread. */
 static __thread volatile struct {
 	unsigned long count;
 	uint64_t entered, left;
@@ -97,7 +97,7 @@ static __thread volatile struct {
 /* Whether the calling thread shares its CPU with one that it waits for. */
 static __thread bool latency_yields;
 
-/* The counter, after all that came before and before all that follows. */
+/* Read the counter, after all earlier and before all later instructions. */
 #define latency_stamp() ({							\
 	uint32_t latency_low, latency_high;					\
 	asm volatile("lfence\n\trdtsc\n\tlfence"				\
@@ -123,7 +123,7 @@ static inline void latency_work(void)
 	result = x;
 }
 
-/* Skip the case where the kernel lacks a call; any other error is a failure. Gives the result. */
+/* Skip the case if the kernel lacks a call; another error is a failure. Returns the result. */
 #define latency_has(call) ({							\
 	long latency_ret = (long)(call);					\
 	if (latency_ret == -1 && (errno == ENOSYS || errno == EAFNOSUPPORT))	\
@@ -136,7 +136,7 @@ static inline bool latency_blocks(void)
 	return latency_run.variant.take == BLOCKED;
 }
 
-/* Return how many notifications there are, at least one, in the way of the variant. */
+/* Receive as the variant does, and return the number of notifications, at least one. */
 static unsigned long latency_take(int side)
 {
 	const struct mechanism *m = latency_run.mechanism;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Measuring what one thread does when it notifies itself: the send, the taking and the return apart,
- * and of these the instructions in user mode and in the kernel.
+ * Measurements of a thread that notifies itself: send, delivery and return separately, and how many
+ * of their instructions are executed in user mode and in the kernel.
  */
 #ifndef GUEST_TESTS_LATENCY_SELF_H
 #define GUEST_TESTS_LATENCY_SELF_H
@@ -30,7 +30,7 @@ struct span {
 	uint64_t start, end;
 };
 
-/* Measure a function; the same instructions around whichever it is. */
+/* Measure a function, with the same instructions around each one. */
 static __attribute__((noinline)) struct span latency_span(void (*fn)(void))
 {
 	struct span span;
@@ -46,7 +46,7 @@ static uint64_t latency_ticks(struct span span)
 	return span.end - span.start;
 }
 
-/* Of a send to oneself that is kept pending, and then taken. */
+/* Measure a send to oneself that stays pending, and then is delivered. */
 static uint64_t latency_self(void)
 {
 	const struct mechanism *m = latency_run.mechanism;
@@ -71,7 +71,7 @@ static uint64_t latency_self(void)
 	}
 }
 
-/* Instructions in user mode of what latency_self() measures. */
+/* Count the user-mode instructions of what latency_self() measures. */
 static unsigned long latency_user_steps(void)
 {
 	const struct mechanism *m = latency_run.mechanism;
@@ -95,7 +95,7 @@ static uint64_t latency_nothing(void)
 	return latency_ticks(latency_span(steps_nothing));
 }
 
-/* The least of a few, since the kernel's tick may fall into one. */
+/* The least of a few measurements, because one may contain the kernel's tick. */
 static uint64_t latency_least(uint64_t (*measure)(void))
 {
 	uint64_t least = measure();
@@ -109,7 +109,7 @@ static uint64_t latency_least(uint64_t (*measure)(void))
 	return least;
 }
 
-/* Of a round of one thread: ticks, or instructions in the mode that is wanted. */
+/* A round of one thread, in ticks, or in instructions of the variant's mode. */
 static uint64_t latency_alone(void)
 {
 	int flags = latency_run.variant.flags;

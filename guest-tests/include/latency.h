@@ -1,34 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Measuring a way to notify another thread or process: the engine, the same for all ways.
+ * The engine that measures a mechanism to notify another thread or process.
  *
- * A mechanism says how to open, connect, send, look and wait; everything else is here, so that
- * what differs between two figures is the mechanism. Side 0 measures, side 1 is the other; each
- * is bound to a CPU and has its own end in each direction.
+ * A mechanism defines how to open, connect, send, poll and wait. Everything else is here, so that
+ * two figures differ only by the mechanism. Side 0 measures, side 1 is the other; each is bound to
+ * a CPU and has its own end in each direction.
  *
  * What a sample is:
  *	ping-pong	there and back, seen from side 0
- *	one-way		from before the send until the receiver knows, by two CPUs' counters
- *	sender		what one send takes its sender, with the receiver ready each time
- *	throughput	a burst's time until all of it is received, divided by its notifications
+ *	one-way		from before the send until the receiver has it, by two CPUs' counters
+ *	sender		the time of one send for its sender, with the receiver ready each time
+ *	throughput	the time until a burst is received, divided by its notifications
  *	sender-self	a send to oneself that stays pending
- *	delivery	taking what is pending: the call that fetches it, or, for what interrupts,
- *			from unmasking to the handler's first instruction
- *	return		from the handler's last instruction to what follows the unmasking
+ *	delivery	of a pending notification: the call that receives it, or, if it
+ *			interrupts, from unmasking to the handler's first instruction
+ *	return		from the handler's last instruction to the one after the unmasking
  *	sender-self-user, sender-self-kernel, delivery-user, delivery-kernel
- *			how many instructions of those are executed in user mode, counted by
- *			single steps, and the rest; only where instructions are counted
+ *			their instructions in user mode, counted by single steps, and the
+ *			rest; only where instructions are counted
  * What the receiver does meanwhile:
- *	-fair		it busy-waits in user mode and never sleeps, as the other side does: the
+ *	-fair		it busy-waits in user mode and never sleeps, as does the other side: the
  *			same conditions for every mechanism
- *	-busy		it computes, and looks after each LATENCY_WORK steps
+ *	-busy		it computes, and polls after each LATENCY_WORK steps
  *	-blocked	it sleeps, by the mechanism's own call
  *
- * Samples are ticks of the time stamp counter, scaled to nanoseconds. Where the counter counts
- * instructions ($UINTR_CLOCK=insn) they stay as they are, and time decides nothing. Reading the
- * counter is part of each sample; the case "clocks" says how much, and checks the counters.
+ * Samples are ticks of the time stamp counter, scaled to nanoseconds. If the counter counts
+ * instructions ($UINTR_CLOCK=insn) they are not scaled, and no time limit applies. Reading the
+ * counter is part of each sample; the case "clocks" measures it, and checks the counters.
  *
- * Whoever busy-waits does so with PAUSE or without, the same in the whole program: see spin.h.
+ * Busy-waiting uses PAUSE or not, the same in the whole program: see spin.h.
  */
 #ifndef GUEST_TESTS_LATENCY_H
 #define GUEST_TESTS_LATENCY_H
@@ -68,7 +68,7 @@ static void latency_prepare(int side)
 	latency_meet(&s->connected, 1 + latency_run.variant.senders);
 }
 
-/* Side 1: take until everything is there, and answer if it is to. */
+/* Side 1: receive all notifications, and answer them if the variant wants it. */
 static void *latency_other(void *arg)
 {
 	const struct mechanism *m = latency_run.mechanism;
@@ -92,7 +92,7 @@ static void *latency_other(void *arg)
 		n = latency_take(1);
 		if (kind == ONE_WAY)
 			s->arrived_at = latency_own.entered ? latency_own.entered : latency_stamp();
-		/* A sender publishes first: what it has published is, or will be, announced. */
+		/* A sender publishes first: all that is published is or will be notified. */
 		received = m->merges ? shared_load(&s->published) : received + n;
 		if (kind == PING_PONG)
 			m->send(0);
@@ -137,7 +137,7 @@ static void *latency_crowd(void *arg)
 
 /* --- the measuring side ------------------------------------------------------------------- */
 
-/* Wait until side 1 sleeps in the kernel; its state is asked outside of what is measured. */
+/* Wait until side 1 sleeps in the kernel; reading its state is not part of a sample. */
 static void latency_asleep(void)
 {
 	static int stat = -1;
@@ -154,14 +154,14 @@ static void latency_asleep(void)
 		text[n > 0 ? n : 0] = '\0';
 		end = strrchr(text, ')');
 		if (n <= 0)
-			sleep_ms(1);	/* no /proc: long enough for anybody to fall asleep */
+			sleep_ms(1);	/* no /proc: long enough for side 1 to sleep */
 		if (n <= 0 || (end && end[1] && end[2] == 'S'))
 			return;
 		latency_relax();
 	}
 }
 
-/* Let the receiver come to where the next notification is to find it. */
+/* Let the receiver get to the state in which the next notification must find it. */
 static void latency_settle(unsigned long sent)
 {
 	enum latency_kind kind = latency_run.variant.kind;
@@ -172,7 +172,7 @@ static void latency_settle(unsigned long sent)
 		latency_asleep();
 }
 
-/* Of a round: ticks. */
+/* Measure a round, in ticks. */
 static uint64_t latency_round(void)
 {
 	const struct mechanism *m = latency_run.mechanism;
@@ -195,7 +195,7 @@ static uint64_t latency_round(void)
 	return end - start;
 }
 
-/* Of a burst by all senders: ticks for each notification. */
+/* Measure a burst by all senders, in ticks per notification. */
 static uint64_t latency_burst(void)
 {
 	struct latency_shared *s = latency_run.shared;
@@ -215,7 +215,7 @@ static uint64_t latency_burst(void)
 	return (latency_stamp() - start) / each;
 }
 
-/* Skip unless the counters of both CPUs agree better than can be told. */
+/* Skip unless the counters of both CPUs agree within the precision of the comparison. */
 static void latency_agree(void)
 {
 	struct latency_shared *s = latency_run.shared;
@@ -261,7 +261,7 @@ static unsigned long latency_rounds(uint64_t *samples)
 	return rounds;
 }
 
-/* Skip what has no meaning here. */
+/* Skip a variant that is not possible here. */
 static void latency_possible(void)
 {
 	const struct mechanism *m = latency_run.mechanism;
@@ -307,7 +307,7 @@ static bool latency_counts_instructions(void)
 	return clock && !strcmp(clock, "insn");
 }
 
-/* Who works beside the measuring side. */
+/* The threads and the process beside the measuring side. */
 struct latency_others {
 	pthread_t thread, crowd[64];
 	pid_t child;

@@ -8,7 +8,7 @@
 #include "task.h"
 #include "uintr.h"
 
-/* What the counting handler saw; the handler is the only writer. */
+/* Written by the counting handler only. */
 static volatile unsigned long hits;
 static volatile unsigned long hits_of[UINTR_VECTORS];
 
@@ -19,7 +19,7 @@ static UINTR_HANDLER void count_hit(struct __uintr_frame *frame, unsigned long l
 	hits++;
 }
 
-/* For a case that asks for more than the RFC states. */
+/* Skip a case that needs more than the RFC states. */
 static inline void need_more_than_the_rfc(void)
 {
 	if (!UINTR_ABI_RFC)
@@ -28,7 +28,7 @@ static inline void need_more_than_the_rfc(void)
 		ktap_skip("the RFC does not say; the kernel's headers have no <asm/uintr.h>");
 }
 
-/* For a case that checks what the later ABI states otherwise, or not at all. */
+/* Skip a case for which the later ABI states something else, or nothing. */
 static inline void need_the_rfc(void)
 {
 	if (!UINTR_ABI_RFC)
@@ -47,7 +47,7 @@ static inline int receiver(unsigned int vector)
 	return receiver_with(vector, 0);
 }
 
-/* Make the calling thread a sender to itself; gives the index. */
+/* Make the calling thread a sender to itself; return the index. */
 static inline int sender_to(int fd)
 {
 	return ktap_ok(uintr_register_sender(fd, 0));
@@ -88,13 +88,13 @@ static inline void sender_start(struct sender *s, int fd)
 	ktap_assert(yield_until(shared_load(&s->index) >= 0), "the sender did not connect");
 }
 
-/* Have it send once more, without waiting for it: no system call is made. */
+/* Have it send once more, without waiting and without a system call. */
 static inline void sender_ask(struct sender *s)
 {
 	shared_add(&s->asked, 1);
 }
 
-/* Have it send, and wait until it did. */
+/* Have it send, and wait until it has. */
 static inline void sender_send(struct sender *s)
 {
 	sender_ask(s);

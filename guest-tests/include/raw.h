@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A handler in assembly that logs what delivery built, before any compiler's prologue touches it,
- * and can change what UIRET will pop.
+ * A handler in assembly that logs the frame of a delivery before a compiler's prologue can change
+ * it, and that can change what UIRET pops.
  */
 #ifndef GUEST_TESTS_RAW_H
 #define GUEST_TESTS_RAW_H
@@ -93,8 +93,8 @@ asm(
 );
 
 /*
- * uint64_t raw_stui(rflags, offset): load these RFLAGS, move RSP down by offset, STUI. What is
- * pending is delivered at raw_stui_rip with RSP raw_stui_rsp. Gives RFLAGS as they were after.
+ * uint64_t raw_stui(rflags, offset): load these RFLAGS, move RSP down by offset, STUI. Pending
+ * interrupts are delivered at raw_stui_rip with RSP raw_stui_rsp. Returns RFLAGS after that.
  */
 uint64_t raw_stui(uint64_t rflags, uint64_t offset);
 extern char raw_stui_rip[];
@@ -147,7 +147,7 @@ asm(
 #define FLAG_VIP	(1ULL << 20)
 #define FLAG_ID		(1ULL << 21)
 #define FLAG_ARITHMETIC	(FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
-/* What UIRET takes from the frame. */
+/* RFLAGS bits that UIRET loads from the frame. */
 #define UIRET_FLAGS	0x254dd5ULL
 
 static inline uint64_t rflags_now(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A ring of io_uring, by its system calls.
+ * A ring of io_uring, used by its system calls.
  */
 #ifndef GUEST_TESTS_RING_H
 #define GUEST_TESTS_RING_H
@@ -54,7 +54,7 @@ static inline void ring_nop(const struct ring *ring)
 	ktap_ok(syscall(SYS_io_uring_enter, ring->fd, 1, 0, 0, NULL, 0));
 }
 
-/* Let the ring have room again: what is completed has been seen. */
+/* Mark the completions as seen, which makes room in the ring. */
 static inline void ring_see(const struct ring *ring)
 {
 	uint32_t *head = (uint32_t *)(ring->queues + ring->params.cq_off.head);
@@ -63,7 +63,7 @@ static inline void ring_see(const struct ring *ring)
 	shared_store(head, shared_load(tail));
 }
 
-/* Wait for a completion, with these signals blocked unless NULL; gives what the call gave. */
+/* Wait for a completion, with these signals blocked unless NULL; return the call's result. */
 static inline int ring_wait(const struct ring *ring, const sigset_t *blocked)
 {
 	return syscall(SYS_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, blocked,

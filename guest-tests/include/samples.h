@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* Gives false if the folder is there but the file cannot be written in full. */
+/* Return false if the folder exists but the file cannot be written in full. */
 static inline bool samples_write(const char *mechanism, const char *mode, const char *unit,
 				 const uint64_t *samples, size_t count)
 {

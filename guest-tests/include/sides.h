@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Two threads that interrupt each other, sides 0 and 1: each has a handler that counts what came
- * for its side, and closes the gap before uintr_wait().
+ * Two threads that interrupt each other, sides 0 and 1. The handler of each counts the interrupts
+ * of its side, and closes the gap before uintr_wait(), see wait.h.
  */
 #ifndef GUEST_TESTS_SIDES_H
 #define GUEST_TESTS_SIDES_H

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How a thread spins until another one changes something: with PAUSE, or without where PAUSE is
- * expensive.
+ * Spin loops of a thread that waits for another one: with PAUSE, or without if PAUSE is expensive.
  *
  * On a processor PAUSE takes some tens of cycles, and the other hyperthread profits. QEMU's
  * translator leaves the translated code at each PAUSE and goes through its main loop and the lock
- * of that loop, which whatever notifies the thread needs, too. A spin loop with PAUSE then measures
- * the loop and not the notification.
+ * of that loop, which a notification of the thread needs, too. A spin loop with PAUSE then measures
+ * QEMU's main loop and not the notification.
  *
- * Which of the two it is, is measured once by spin_choose(). What PAUSE takes is compared with
- * CPUID: for an emulator CPUID is a call of a function from translated code; for a processor it
- * is microcode that waits for all earlier instructions, or even a trip to the hypervisor. So
- * PAUSE takes 6 to 16 times as long as CPUID where it leaves translated code, and at most twice
- * as long on a processor. Both scale with the speed of the machine, and each is the least of many
- * short runs, to which other load adds nothing.
+ * spin_choose() chooses once, by comparing the time of PAUSE with that of CPUID. In an emulator,
+ * CPUID is a function called from translated code; on a processor it is microcode that waits for
+ * all earlier instructions, or even an exit to the hypervisor. So PAUSE takes 6 to 16 times as long
+ * as CPUID if it leaves translated code, and at most twice as long on a processor. Both scale with
+ * the speed of the machine. The least of many short runs is used, so other load adds nothing.
  */
 #ifndef GUEST_TESTS_SPIN_H
 #define GUEST_TESTS_SPIN_H
@@ -27,7 +25,7 @@
 
 #define SPIN_RUNS	100
 #define SPIN_TURNS	8
-/* PAUSE is expensive if it takes longer than so many CPUID. */
+/* PAUSE is expensive if it takes longer than this number of CPUID. */
 #define SPIN_LIMIT	3
 
 static struct {
@@ -80,9 +78,9 @@ static inline void spin_choose(void)
 }
 
 /*
- * Leave the choice beside the samples, in $UINTR_SAMPLES/spin: two latencies compare only if both
- * were measured with the same spin. Gives false if the folder is there but the file cannot be
- * written.
+ * Write the choice beside the samples, to $UINTR_SAMPLES/spin: two latencies can be compared only
+ * if both were measured with the same spin. Return false if the folder exists but the file cannot
+ * be written.
  */
 static inline bool spin_write(void)
 {

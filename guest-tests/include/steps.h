@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How many instructions a function executes in user mode, by single-stepping it.
+ * Counts the instructions that a function executes in user mode, by single-stepping it.
  */
 #ifndef GUEST_TESTS_STEPS_H
 #define GUEST_TESTS_STEPS_H
@@ -14,8 +14,8 @@ static volatile struct {
 } steps;
 
 /*
- * Each trap is one instruction, but for SYSCALL: the trap that is due at its end comes an instruction
- * later, and so counts for two.
+ * Each trap is one instruction. Only the trap for SYSCALL comes one instruction late, and so counts
+ * for two.
  */
 static void steps_trap(int sig, siginfo_t *info, void *context)
 {

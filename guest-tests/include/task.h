@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Threads, processes, waiting: what more than one program needs to set its scene.
+ * Threads, processes and waiting, for several programs.
  */
 #ifndef GUEST_TESTS_TASK_H
 #define GUEST_TESTS_TASK_H
@@ -17,7 +17,7 @@
 
 /* Long enough for anything that must happen, on the slowest guest; a case fails after it. */
 #define SOON_MS		8000
-/* Long enough for what must not happen to have happened. */
+/* Time to wait for something that must not happen. */
 #define NEVER_MS	60
 
 static inline pid_t task_tid(void)
@@ -42,8 +42,8 @@ static inline void sleep_ms(unsigned int ms)
 }
 
 /*
- * Time stamp counter ticks in a millisecond; measured once. Whatever preempts the measurement makes
- * it too large, and a wait too long, never too short.
+ * Time stamp counter ticks in a millisecond, measured once. If the measurement is preempted, the
+ * figure is too large, and a wait too long, but never too short.
  */
 static inline uint64_t tsc_per_ms(void)
 {
@@ -62,8 +62,8 @@ static inline uint64_t tsc_per_ms(void)
 }
 
 /*
- * Wait in user mode alone, without any system call, until the condition holds or SOON_MS have
- * gone by. Gives whether it held.
+ * Wait in user mode, without any system call, until the condition holds or SOON_MS have passed.
+ * Returns true if it held.
  */
 #define spin_until(cond) ({							\
 	uint64_t spin_limit = tsc_per_ms() * SOON_MS, spin_start = __rdtsc();	\
@@ -72,7 +72,7 @@ static inline uint64_t tsc_per_ms(void)
 		__builtin_ia32_pause();						\
 	spin_ok; })
 
-/* The same, but let others run: system calls are made. */
+/* The same, but yield the CPU, by system calls. */
 #define yield_until(cond) ({							\
 	uint64_t yield_start = now_ns();					\
 	bool yield_ok;								\
@@ -85,7 +85,7 @@ static inline uint64_t tsc_per_ms(void)
 #define shared_store(p, v)	__atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define shared_add(p, v)	__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
 
-/* The CPUs that this program was started with; threads inherit what pin_to() leaves of them. */
+/* The CPUs that this program was started with, before pin_to() reduced them. */
 static inline const cpu_set_t *cpus(void)
 {
 	static cpu_set_t set;
@@ -104,7 +104,7 @@ static inline int cpu_count(void)
 	return CPU_COUNT(cpus());
 }
 
-/* Bind the calling thread to the n-th CPU of the program, counted round. */
+/* Bind the calling thread to the n-th CPU of the program, modulo their number. */
 static inline void pin_to(unsigned int n)
 {
 	cpu_set_t one;
@@ -140,7 +140,7 @@ static inline char task_state(pid_t pid, pid_t tid)
 }
 
 /*
- * Wait until a thread is in this state ('S' blocked, 'T' stopped, 'Z' dead). Where /proc is not
+ * Wait until a thread is in this state ('S' blocked, 'T' stopped, 'Z' dead). If /proc is not
  * mounted, wait a while instead.
  */
 static inline bool task_reaches(pid_t pid, pid_t tid, char state)
@@ -181,7 +181,7 @@ static inline void *thread_join(pthread_t thread)
 
 /*
  * Wait until a thread is gone from the kernel: pthread_join() returns a little before the kernel
- * has cleaned up behind the thread.
+ * has cleaned up after the thread.
  */
 static inline void thread_vanishes(pid_t tid)
 {
@@ -189,7 +189,7 @@ static inline void thread_vanishes(pid_t tid)
 		    "thread %d does not end", tid);
 }
 
-/* Run it in a thread of its own and wait for its end. */
+/* Run a function in a new thread and wait for its end. */
 static inline void *in_thread(void *(*fn)(void *), void *arg)
 {
 	return thread_join(thread_start(fn, arg));
@@ -225,7 +225,7 @@ static inline pid_t child_start(void (*fn)(void *), void *arg)
 	_exit(KTAP_EXIT_PASS);
 }
 
-/* Wait for a child's end; gives its wait status. */
+/* Wait for a child's end; return its wait status. */
 static inline int child_wait(pid_t pid)
 {
 	int status;
@@ -235,7 +235,7 @@ static inline int child_wait(pid_t pid)
 	return status;
 }
 
-/* Wait for a child that must have ended well by itself. */
+/* Wait for a child, which must exit with 0. */
 static inline void child_passes(pid_t pid)
 {
 	int status = child_wait(pid);
@@ -244,7 +244,7 @@ static inline void child_passes(pid_t pid)
 		   "child: wait status 0x%x", status);
 }
 
-/* Wait for a child that must have been killed by this signal. */
+/* Wait for a child, which must be killed by this signal. */
 static inline void child_dies(pid_t pid, int sig)
 {
 	int status = child_wait(pid);

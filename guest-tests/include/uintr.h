@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * User interrupts: system calls by the numbers of the kernel under test, handlers, instructions.
+ * User interrupts: system calls with the numbers of the kernel under test, handlers, instructions.
  *
  * In ordinary code use the compiler's _stui(), _clui(), _testui() and _senduipi(). In a handler use
- * the uintr_insn_*() macros: a handler must not call anything (the compiler does not save the SSE
- * registers that a callee may use), and Clang counts the intrinsics as calls.
+ * the uintr_insn_*() macros: a handler must not call functions (the compiler does not save the SSE
+ * registers that a callee may use), and Clang treats the intrinsics as calls.
  */
 #ifndef GUEST_TESTS_UINTR_H
 #define GUEST_TESTS_UINTR_H
@@ -20,8 +20,8 @@
 
 /*
  * Two generations of the ABI are known. The one of the 2021 RFC has uintr_create_fd; the later one
- * has uintr_vector_fd, a table of senders per process and other rules of life time. Calls that
- * the headers do not know get the number -1, which every kernel answers with ENOSYS.
+ * has uintr_vector_fd, a table of senders per process and other lifetime rules. Calls that the
+ * headers do not know get the number -1, for which every kernel returns ENOSYS.
  */
 #if defined(__NR_uintr_vector_fd) && !defined(__NR_uintr_create_fd)
 #define UINTR_ABI_RFC		0
@@ -47,7 +47,7 @@
 #include <asm/uintr.h>
 #endif
 
-/* To register_handler(): interrupts end system calls. 0 where no such thing can be asked for. */
+/* Flag of register_handler(): interrupts end system calls. 0 if the headers do not have it. */
 #ifndef UINTR_HANDLER_FLAG_WAITING_ANY
 #define UINTR_HANDLER_FLAG_WAITING_RECEIVER	0
 #define UINTR_HANDLER_FLAG_WAITING_SENDER	0
@@ -55,15 +55,15 @@
 #endif
 
 /*
- * What a handler is registered with for its interrupts to end uintr_wait(): in the RFC's ABI they
- * always do, in the later one they do for those that ask.
+ * Flags of a handler whose interrupts end uintr_wait(): in the RFC's ABI they always do, in the
+ * later one only with a flag.
  */
 #define UINTR_WAKES	(UINTR_ABI_RFC ? 0 : UINTR_HANDLER_FLAG_WAITING_ANY)
 
 /* The longest time that the later ABI's uintr_wait() takes, in microseconds. */
 #define UINTR_WAIT_LONGEST	1000000000
 
-/* What the RFC leaves open is stated by an ABI that has its calls and, beyond them, these flags. */
+/* An ABI with the RFC's calls and these flags also states what the RFC leaves open. */
 #define UINTR_ABI_STATES_MORE	(UINTR_ABI_RFC && UINTR_HANDLER_FLAG_WAITING_ANY)
 
 #define UINTR_VECTORS		64
@@ -72,7 +72,7 @@
 
 typedef void uintr_handler_t(struct __uintr_frame *frame, unsigned long long vector);
 
-/* GCC wants a handler free of SSE; "interrupt" makes both compilers return by UIRET. */
+/* GCC needs a handler without SSE; "interrupt" makes both compilers return by UIRET. */
 #define UINTR_HANDLER __attribute__((interrupt, target("general-regs-only"), used))
 
 #define uintr_insn_stui()	asm volatile("stui" : : : "memory")
@@ -110,13 +110,13 @@ static inline int uintr_unregister_sender(int fd_or_index, unsigned int flags)
 	return syscall(__NR_uintr_unregister_sender, fd_or_index, flags);
 }
 
-/* End the connection to this fd that has this index, whichever of the two the ABI wants. */
+/* End a connection, given by its fd and its index; the ABI uses one of them. */
 static inline int uintr_disconnect(int fd, int index)
 {
 	return uintr_unregister_sender(UINTR_ABI_RFC ? fd : index, 0);
 }
 
-/* Of the later ABI alone: the RFC's has no time. */
+/* The later ABI's call; the RFC's has no timeout. */
 static inline int uintr_wait_for(uint64_t usec, unsigned int flags)
 {
 	return syscall(__NR_uintr_wait, usec, flags);
@@ -131,7 +131,7 @@ static inline int uintr_wait(unsigned int flags)
 #endif
 }
 
-/* The last three calls are those that the later ABI adds. */
+/* The last three calls are added by the later ABI. */
 static inline int uintr_register_self(uint64_t vector, unsigned int flags)
 {
 	return syscall(__NR_uintr_register_self, vector, flags);
@@ -148,9 +148,9 @@ static inline int uintr_ipi_fd(unsigned int flags)
 }
 
 /*
- * Why no case can run, or NULL. A call that is wrong in two ways tells a kernel with the feature
- * (EINVAL) from one without (ENOSYS) and one where it is off (EOPNOTSUPP, or, in the later ABI,
- * ENOSYS as well), and changes nothing.
+ * Return why no case can run, or NULL. The call has two invalid arguments and changes nothing. Its
+ * error is EINVAL if the kernel has the feature, ENOSYS if not, and EOPNOTSUPP (in the later ABI
+ * ENOSYS) if the feature is off.
  */
 static inline const char *uintr_missing(void)
 {
@@ -182,7 +182,7 @@ static inline const char *uintr_later_missing(void)
 	return uintr_missing();
 }
 
-/* The same, for programs whose cases wait: the later ABI has that by an option of its own. */
+/* The same, for programs whose cases wait, for which the later ABI has a separate option. */
 static inline const char *uintr_wait_missing(void)
 {
 	const char *missing = uintr_missing();

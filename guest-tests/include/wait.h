@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * "Wait unless it has come already", without a gap.
+ * Wait for a user interrupt unless it has come already, without a race.
  *
- * Between looking at a counter and entering uintr_wait() a user interrupt may be handled, and the
- * call would then wait for the next one. The handler closes the gap: if it finds RIP between the
- * look and the SYSCALL instruction, it moves RIP behind that instruction.
+ * A user interrupt may be handled between reading a counter and entering uintr_wait(), and the call
+ * would then wait for the next one. The handler closes this gap: if RIP is between the read and
+ * the SYSCALL instruction, it moves RIP past that instruction.
  *
- * The later ABI may lose an interrupt that comes in the call, before it sleeps. There the call is
- * given a time, so that it costs this time and no hang; who waits looks at the counter again.
+ * The later ABI may lose an interrupt that comes during the call, before it sleeps. There the call
+ * has a timeout, so that this costs time but does not hang; the caller then checks the counter.
  */
 #ifndef GUEST_TESTS_WAIT_H
 #define GUEST_TESTS_WAIT_H
@@ -25,8 +25,8 @@
 #endif
 
 /*
- * Wait if *counter is still seen. Gives 0 without a system call, or what the call gave (-errno, and
- * 0 when the time is over).
+ * Wait if *counter is still seen. Returns 0 if no system call was made, else the call's result
+ * (-errno, or 0 after the timeout).
  */
 long wait_while(const volatile unsigned long *counter, unsigned long seen);
 extern char wait_look[], wait_call[], wait_out[];
@@ -48,7 +48,7 @@ WAIT_ARGUMENTS
 "	.popsection\n"
 );
 
-/* For the handler, after it changed the counter. */
+/* Called by the handler, after it changed the counter. */
 #define wait_fix(frame) do {							\
 	volatile struct __uintr_frame *wait_frame = (frame);			\
 	if (wait_frame->rip >= (uintptr_t)wait_look &&				\
@@ -56,7 +56,7 @@ WAIT_ARGUMENTS
 		wait_frame->rip = (uintptr_t)wait_out;				\
 } while (0)
 
-/* For a case in which a thread waits. */
+/* Skip a case that waits if the kernel has no uintr_wait(). */
 static inline void need_uintr_wait(void)
 {
 	const char *missing = uintr_wait_missing();

@@ -28,7 +28,7 @@ static void *waiter_waits(void *arg)
 	return NULL;
 }
 
-/* Start it, and see that it blocks; thread_join() takes its end. */
+/* Start it, and wait until it blocks; join it with thread_join(). */
 static inline void waiter_start(struct waiter *waiter)
 {
 	waiter->thread = thread_start(waiter_waits, waiter);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Whose the instructions are on this machine: the processor's or the kernel's. No call tells, since
- * a program need not know; the kernel's log does.
+ * Tells whether the processor executes the instructions or the kernel emulates them. No system call
+ * tells, because a program need not know; the kernel's log does.
  */
 #ifndef GUEST_TESTS_WHICH_H
 #define GUEST_TESTS_WHICH_H
@@ -27,7 +27,7 @@ static inline const char *which_log(void)
 	return log;
 }
 
-/* What follows the prefix in the log, the last time, and how often it is there. */
+/* Store what follows the last occurrence of a prefix in the log; return how often it occurs. */
 static inline unsigned int which_says(char *said, size_t size)
 {
 	const char *at = which_log();
@@ -40,7 +40,7 @@ static inline unsigned int which_says(char *said, size_t size)
 	return count;
 }
 
-/* Whether the kernel emulates them; the case is skipped where that cannot be told. */
+/* Return whether the kernel emulates them; skip the case if that cannot be told. */
 static inline bool which_emulated(void)
 {
 	char said[128] = "";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The kernel as the sender: an eventfd tied to a vector by UINTR_FD_ATTACH. Whoever signals the
- * eventfd, be it a write or the completion of an asynchronous read, interrupts the receiver.
+ * The kernel as the sender: an eventfd tied to a vector by UINTR_FD_ATTACH. Each signal of the
+ * eventfd, by a write or by the completion of an asynchronous read, interrupts the receiver.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -76,7 +76,7 @@ static void each_signal_interrupts_without_a_read(void)
 	}
 }
 
-/* What was signalled before counts as signalled now. */
+/* A signal before the attachment counts as one at the attachment. */
 static void what_is_there_already_interrupts_at_once(void)
 {
 	int fd = receiver(5), event = event_fd();
@@ -201,7 +201,7 @@ static void wrong_files(void)
 	ktap_fails(ioctl(fd, UINTR_FD_ATTACH + 1, tube[0]), ENOTTY);
 }
 
-/* Several vectors of a receiver, one eventfd: all are told. */
+/* One eventfd for several vectors of a receiver: all are interrupted. */
 static void one_eventfd_for_many_vectors(void)
 {
 	int fd[2] = { receiver(5), ktap_ok(uintr_create_fd(6, 0)) }, event = event_fd();
@@ -222,7 +222,7 @@ static void the_eventfd_goes_first(void)
 	_stui();
 	close(event);
 	expect_none();
-	/* Still attached, to what nobody can signal. */
+	/* Still attached, to an eventfd that cannot be signalled any more. */
 	ktap_fails(ioctl(fd, UINTR_FD_ATTACH, event_fd()), EBUSY);
 	ktap_ok(ioctl(fd, UINTR_FD_ATTACH, -1));
 	ktap_ok(ioctl(fd, UINTR_FD_ATTACH, event_fd()));

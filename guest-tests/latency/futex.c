@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A counter that its receiver polls, or sleeps on by FUTEX_WAIT. Its sender always calls
- * FUTEX_WAKE, as one must that knows nothing of the receiver; what a sender that does know saves,
- * "shm" tells.
+ * FUTEX_WAKE, because it does not know whether the receiver sleeps. "shm" is the same without that
+ * call.
  */
 #include "latency-cases.h"
 

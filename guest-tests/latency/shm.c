@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A counter in shared memory that its receiver polls: the floor, and nothing to sleep on.
+ * A counter in shared memory that its receiver polls: a lower bound, without a way to sleep.
  */
 #include "latency-cases.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * uintr_alt_stack(): frames on a stack of their own. Its address is the top of that stack: the series
- * and its selftest have it so, and its manual page, which says base, does not agree with them.
+ * uintr_alt_stack(): frames on an alternate stack. Its address is the top of that stack, as in the
+ * series and its selftest; its manual page says base, which does not match them.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -26,7 +26,7 @@ static int raw_receiver(void)
 	return sender_to(ktap_ok(uintr_create_fd(3, 0)));
 }
 
-/* Be interrupted, and give where the frame was stored. */
+/* Take an interrupt, and return the address of its frame. */
 static uint64_t frame_of(int index)
 {
 	uint64_t before = raw_count;

@@ -2,9 +2,9 @@
 /*
  * A ring of io_uring that notifies a vector of its completions.
  *
- * The operations are names of an enum in the later ABI's headers, which no preprocessor can ask for:
- * they stand here as numbers. A kernel that has others under these, or the ring without this, says
- * EINVAL.
+ * The operations are names of an enum in the later ABI's headers, which the preprocessor cannot
+ * test, so their numbers are used here. A kernel with other operations under these numbers, or
+ * without this one, returns EINVAL.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -29,7 +29,7 @@ static int ring_unregister(const struct ring *ring)
 	return syscall(SYS_io_uring_register, ring->fd, UNREGISTER_UINTR, NULL, 0);
 }
 
-/* The first thing to do with a ring: skips where it does not know user interrupts. */
+/* Attach a ring to a descriptor; skip the case if the ring does not know user interrupts. */
 static void ring_attach(const struct ring *ring, int fd)
 {
 	if (ring_register(ring, fd) == 0)

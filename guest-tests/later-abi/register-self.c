@@ -63,7 +63,7 @@ static void vector_out_of_range_is_nospc(void)
 {
 	ktap_ok(uintr_register_handler(count_hit, 0));
 	ktap_fails(uintr_register_self(UINTR_VECTORS, 0), ENOSPC);
-	/* The argument is 64 bits wide: none of these may be cut down to a small vector. */
+	/* The argument is 64 bits wide and must not be truncated to a small vector. */
 	ktap_fails(uintr_register_self(1ULL << 32, 0), ENOSPC);
 	ktap_fails(uintr_register_self(1ULL << 63, 0), ENOSPC);
 	ktap_fails(uintr_register_self(UINT64_MAX, 0), ENOSPC);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The later ABI's vectors: one can have several descriptors, and outlives them all.
+ * The later ABI's vectors: a vector can have several descriptors, and outlives them all.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -23,7 +23,7 @@ static void a_vector_has_several_descriptors(void)
 	ktap_check(hits == 2, "%lu hits", hits);
 }
 
-/* There is no other way to see that it stays than that its senders still send. */
+/* Its existence shows only in that its senders can still send. */
 static void a_vector_outlives_its_descriptors(void)
 {
 	int first = receiver(7), second = ktap_ok(uintr_create_fd(7, 0)), index = sender_to(first);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The end of either side, in every order: close, unregister and exit of the receiver and of the
- * sender, exec, and what is new afterwards owes nothing to what was there before.
+ * sender, and exec. New objects must not be affected by old ones.
  *
  * Sending to a receiver that has unregistered or exited while its fd is still open is harmless:
  * no signal, nothing delivered to anyone. Once the last reference to the fd is closed, the
@@ -162,8 +162,8 @@ static void vector_and_index_are_used_again_after_close(void)
 }
 
 /*
- * The entry of a closed fd belongs to nobody: a connection made later may get its index, and then
- * leads to the new receiver alone.
+ * The entry of a closed fd is free: a later connection may get its index, and then leads to the
+ * new receiver only.
  */
 static void index_leads_to_the_new_receiver(void)
 {
@@ -178,7 +178,7 @@ static void index_leads_to_the_new_receiver(void)
 	ktap_check(hits_of[2] == 1, "delivered with the old vector");
 }
 
-/* Whether or not the number goes on to another fd, what was sent to the old one does not. */
+/* What was sent to a closed fd is lost, even if another fd gets its number. */
 static void what_is_pending_ends_with_the_fd(void)
 {
 	int i, fd, next = -1;
@@ -416,7 +416,7 @@ static void *only_connects(void *arg)
 	return NULL;
 }
 
-/* What one sender leaves behind at its end is nothing that could harm the next one. */
+/* A sender that has ended must not affect the next one. */
 static void sender_that_ended_harms_no_other(void)
 {
 	int stays, goes, i;
@@ -585,7 +585,7 @@ static void receives_then_execs(void *arg)
 	ktap_assert(false, "exec: %s", ktap_errno(errno));
 }
 
-/* To a sender, a receiver that execs is one that is gone. */
+/* For a sender, a receiver that calls exec is gone. */
 static void exec_ends_the_receiver(void)
 {
 	struct exec_receiver e;

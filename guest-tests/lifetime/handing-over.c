@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every way in which a vector's fd gets to its sender: a thread, fork, SCM_RIGHTS, pidfd_getfd;
- * and that whoever has the fd may connect, and only the receiver's own thread is interrupted.
+ * Every way to pass a vector's fd to its sender: a thread, fork, SCM_RIGHTS, pidfd_getfd. Every
+ * process with the fd may connect, and only the receiver's own thread is interrupted.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -95,7 +95,7 @@ static void over_scm_rights(void)
 	child_passes(child);
 }
 
-/* In flight in a socket the fd is open, too, though nobody has a number for it. */
+/* An fd in flight in a socket is open, although no process has it. */
 static void in_flight_keeps_it_open(void)
 {
 	struct by_socket by;

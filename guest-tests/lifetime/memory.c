@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Nothing is kept when the last of receiver, fd and sender is gone. What the kernel holds and
- * cannot give back is looked at before and after many rounds: a few dozen bytes for each would show.
- * Caches of each CPU fill up at some time and look the same, but not again and again.
+ * No memory is kept after the last one of receiver, fd and sender is gone. The kernel's memory
+ * that cannot be reclaimed is compared before and after many rounds, so that a few dozen bytes per
+ * round show. Per-CPU caches fill up once and look the same, but not repeatedly.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -27,7 +27,7 @@ static long kernel_memory(void)
 	return size;
 }
 
-/* Whether the kernel keeps for a while what has been freed, to see whether it is used: KASAN. */
+/* Whether the kernel delays the reuse of freed memory, as KASAN does. */
 static bool keeps_what_is_freed(void)
 {
 	char line[256];
@@ -42,7 +42,7 @@ static bool keeps_what_is_freed(void)
 	return found;
 }
 
-/* What the kernel holds more of after so many rounds, in KiB; less than a limit if it may be. */
+/* Growth of the kernel's memory by a number of rounds, in KiB; waits until it is below a limit. */
 static long left_of(void (*round)(void), unsigned int rounds, long limit)
 {
 	long before = kernel_memory(), now = 0;
@@ -56,7 +56,7 @@ static long left_of(void (*round)(void), unsigned int rounds, long limit)
 	return now;
 }
 
-/* No round may leave so many bytes; what rounds have in common is there before. */
+/* Check that a round leaves fewer bytes; what rounds share is allocated before. */
 static void leaves_less_than(unsigned int bytes, void (*round)(void), unsigned int rounds)
 {
 	long limit = (long)rounds * bytes / 1024, left = limit;

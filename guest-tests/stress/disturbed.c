@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Two pairs of threads send to each other in turns: one receiver runs, the other waits. Meanwhile
- * something is done to them that a program cannot see coming. A send is answered before the next
- * one, so a single one that is lost stops its pair for ever.
+ * they are disturbed from outside. A send is answered before the next one, so a single lost one
+ * stops its pair forever.
  */
 #include "ktap.h"
 #include "task.h"
@@ -108,7 +108,7 @@ static bool all_go_on(const unsigned long *before)
 	return true;
 }
 
-/* Each pair has to get further. */
+/* Check that each pair makes progress. */
 static void check_progress(const char *when)
 {
 	unsigned long before[PAIRS];
@@ -135,7 +135,7 @@ static bool all_are_there(void)
 	return true;
 }
 
-/* Do something to the threads of a child again and again, then see that they still play. */
+/* Disturb the threads of a child repeatedly, then check that they still make progress. */
 static void disturb(void (*fn)(pid_t child, unsigned long round))
 {
 	unsigned long round = 0;
@@ -208,7 +208,7 @@ static void shot_at_with_signals(void)
 	disturb(signal_one);
 }
 
-/* Wait until a traced thread stops, and give the signal it stopped by; 0 if it does not. */
+/* Wait until a traced thread stops, and return the signal that stopped it; 0 if none does. */
 static int traced_stop(pid_t tid)
 {
 	int status;
@@ -372,7 +372,7 @@ static void of_the_thread_that_suspends(void)
 	}
 }
 
-/* Half of what is free, so that the kernel has to look for more, and nobody is killed. */
+/* Use half of the free memory, so that the kernel must reclaim, but kills no process. */
 static void take_memory(pid_t child, unsigned long round)
 {
 	struct sysinfo info;

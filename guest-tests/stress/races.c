@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Registering, closing and ending while others send: whatever a sender meets on the way, it is
- * one of the documented results, and the kernel survives. What a race leaves to chance is not
- * judged; what must hold afterwards is.
+ * Registering, closing and exiting while others send: a sender always gets one of the documented
+ * results, and the kernel survives. Results that depend on timing are not judged, only the state
+ * afterwards.
  */
 #include "fault.h"
 #include "ktap.h"
@@ -101,7 +101,7 @@ static void close_while_sending(void)
 	check_still_works();
 }
 
-/* What was sent to a closed fd until its last moment is not for the next fd of that vector. */
+/* What was sent to an fd before its close is not delivered for the next fd of that vector. */
 static void closed_while_sending_is_closed(void)
 {
 	uint64_t start = now_ns(), rounds = 0, before;

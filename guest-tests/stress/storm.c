@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Many senders at once. What must hold whatever the timing: no handler call without a send, and
- * none lost at the end, because a receiver whose handler started after the last send has that
- * one behind it.
+ * Many senders at once. Whatever the timing, there is no handler call without a send, and none is
+ * lost at the end: a handler that starts after the last send has received it.
  */
 #include "ktap.h"
 #include "peer.h"
@@ -156,8 +155,8 @@ static void *sends_what_was_answered(void *arg)
 }
 
 /*
- * A vector is sent again only after it was handled, while others are posted and taken all the time:
- * a single one that is lost stays away for ever, and one that is taken twice is one too many.
+ * A vector is sent again only after it was handled, while others are posted and delivered all the
+ * time. So a lost one never arrives again, and one delivered twice is counted twice.
  */
 static void each_vector_is_answered(void)
 {
@@ -172,7 +171,7 @@ static void each_vector_is_answered(void)
 		volley.fd[i] = ktap_ok(uintr_create_fd(i, 0));
 	_stui();
 	thread = thread_start(sends_what_was_answered, &volley);
-	/* Not in the kernel, on the way out of which it would find what it was not told of. */
+	/* Not in the kernel, at whose exit a missed notification would be found. */
 	while (!shared_load(&volley.over))
 		__builtin_ia32_pause();
 	thread_join(thread);
@@ -182,7 +181,7 @@ static void each_vector_is_answered(void)
 	ktap_diag("%lu sent", sent);
 }
 
-/* --- nobody waits in vain ---------------------------------------------------------------- */
+/* --- waiters ------------------------------------------------------------------------------ */
 
 struct player {
 	unsigned int self;
@@ -312,8 +311,8 @@ static void *answers_each_round(void *arg)
 }
 
 /*
- * What is sent while the receiver sets its flag is either there when the flag is set, or the flag
- * is when it is sent. Who is earlier changes.
+ * An interrupt sent while the receiver sets its flag: either it is pending when the flag is set,
+ * or the flag is set when it is sent. The order varies.
  */
 static void sent_while_the_flag_is_being_set(void)
 {

@@ -1,1 +1,1 @@
-"""Artefacts: kernel, emulator, image and programs, each found by the hash of what went into it."""
+"""Artefacts: kernel, emulator, image and programs, each found by the hash of its inputs."""

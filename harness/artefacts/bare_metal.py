@@ -1,8 +1,8 @@
 """The bare-metal programs: ``guest-tests/bare-metal/NAME.c``, each a kernel of its own.
 
 A program is compiled in one command together with the runtime in ``bare-metal/runtime``, whose file
-``flags`` has the options, one a line. Neither a kernel nor its headers count: these programs test
-the CPU model.
+``flags`` has the options, one per line. No kernel and no kernel headers are used: these programs
+test the CPU model.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from harness.lib.process import Captured, capture
 from harness.progress import Progress
 from harness.values import Compiler, Program
 
-#: The subject's folder, and what all its programs stand on.
+#: Folder of the subject, and of the runtime in it that all its programs share.
 SUBJECT = "bare-metal"
 _RUNTIME = "runtime"
-#: The programs that are tests, and the one that plays random sequences.
+#: Sources of the tests, and of the program that plays random sequences.
 TESTS, PLAYER = f"{SUBJECT}/*.c", f"{SUBJECT}/player/player.c"
 _COMPILE_S = 300.0
 
 
 def parse_flags(text: str) -> tuple[str, ...]:
-    """Return the compiler's options from a flags file: one a line, ``#`` starts a comment."""
+    """Return the compiler's options from a flags file: one per line, ``#`` starts a comment."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return tuple(line for line in lines if line)
 
@@ -40,7 +40,7 @@ def parse_flags(text: str) -> tuple[str, ...]:
 def compile_argv(
     cc: Compiler, flags: tuple[str, ...], source: Path, runtime: Path, out: Path
 ) -> list[str]:
-    """Return the command line that makes one program."""
+    """Return the command line that compiles one program."""
     return [
         cc,
         *flags,
@@ -61,10 +61,10 @@ def build_bare_metal(
     *,
     pattern: str = TESTS,
 ) -> tuple[Program, ...]:
-    """Return the bare-metal programs, compiled unless they are in the store; none may be there.
+    """Return the bare-metal programs, if any, compiled unless they are in the store.
 
     :param tests: the folder of all subjects.
-    :param pattern: of the sources; headers beside them count.
+    :param pattern: glob of the sources. Headers beside them are inputs, too.
     :raise UserError: a program's name, the settings or the flags are malformed.
     :raise BuildError: the compiler is missing, or a program does not compile.
     """

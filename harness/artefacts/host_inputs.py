@@ -1,14 +1,14 @@
-"""What a build takes from the host without being told: headers, libraries, pkg-config files.
+"""Implicit inputs of a build from the host: headers, libraries, pkg-config files.
 
-A program's Makefile includes ``<sys/capability.h>`` and links ``-lcap``; whether that works, and
-what comes out, is decided by the packages that are installed. :func:`fingerprint` stands for all of
-them in an artefact's key: install a library, remove it, upgrade it, put one into ``/usr/local`` or
-name another folder in ``PKG_CONFIG_PATH``, and what was built before is not found any more.
+A program includes ``<sys/capability.h>`` and is linked with ``-lcap``; whether that works, and with
+what result, depends on the installed packages. :func:`fingerprint` represents all of them in an
+artefact's key. After a library was installed, removed or upgraded, or ``PKG_CONFIG_PATH`` changed,
+earlier builds are not found any more.
 
-It takes in more than a build uses. That costs a build of some seconds after an installation of any
-development package, and asks nothing of the Makefiles: those of the kernel's selftests call the
-compiler, the linker and pkg-config as they like. For what takes ten minutes to build it is too
-coarse.
+The fingerprint covers more than a build uses: installing any development package costs a build of
+some seconds. In return nothing has to be known of the Makefiles; those of the kernel's selftests
+call the compiler, the linker and pkg-config in their own ways. It is too coarse for artefacts that
+take ten minutes to build.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pathlib import Path
 from harness.lib.process import Captured, capture
 from harness.values import Compiler
 
-#: Variables that make the compiler, the linker or pkg-config look elsewhere or do otherwise.
+#: Variables that change where the compiler, the linker or pkg-config look, or what they do.
 VARIABLES = (
     *("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
     *("PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"),
     *("CCC_OVERRIDE_OPTIONS", "SYSROOT"),
 )
-#: What a linker takes by ``-l`` or as start-up code. A shared library's versioned file counts
-#: through the link that names it.
+#: Files that a linker takes by ``-l`` or as start-up code. A shared library's versioned file is
+#: covered by the symbolic link to it.
 _LINKED = (".a", ".o", ".so")
 _PACKAGED = (".pc",)
 _INCLUDES_BEGIN, _INCLUDES_END = "#include <...> search starts here:", "End of search list."
@@ -54,8 +54,8 @@ def fingerprint(cc: Compiler) -> str:
 
 
 def _listing(cc: Compiler) -> Iterator[str]:
-    """Give a line for each file."""
-    # The compiler names only folders that exist, so it is asked each time.
+    """Yield a line for each file."""
+    # Folders may have appeared since, and the compiler lists only those that exist.
     for folder in include_folders(cc):
         yield from _tree(folder)
     for folder in library_folders(cc):
@@ -89,7 +89,7 @@ def library_folders(cc: Compiler) -> list[Path]:
 
 
 def pkg_config_folders() -> list[Path]:
-    """Return where pkg-config looks for its files; none without it."""
+    """Return where pkg-config looks for its files."""
     found = [os.environ.get("PKG_CONFIG_PATH", ""), os.environ.get("PKG_CONFIG_LIBDIR", "")]
     if shutil.which("pkg-config"):
         found.append(_ask("pkg-config", "--variable", "pc_path", "pkg-config").text)
@@ -97,7 +97,7 @@ def pkg_config_folders() -> list[Path]:
 
 
 def _ask(*argv: str) -> Captured:
-    """Run a tool whose answer is read, so in no language but C's."""
+    """Run a tool in the C locale, because its output is parsed."""
     return capture(argv, env={**os.environ, "LC_ALL": "C"}, timeout_s=_ASK_S)
 
 
@@ -108,7 +108,7 @@ def _folders(names: Iterable[str]) -> list[Path]:
 
 
 def _tree(folder: Path) -> Iterator[str]:
-    """Give a line for each file below a folder."""
+    """Yield a line for each file below a folder."""
     for place, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
@@ -116,14 +116,14 @@ def _tree(folder: Path) -> Iterator[str]:
 
 
 def _folder(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Give a line for each file of a folder that ends so."""
+    """Yield a line for each file of a folder whose name ends in a suffix."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.endswith(suffixes):
             yield _line(entry.path)
 
 
 def _line(path: str) -> str:
-    """Return path, size and time of change of what a path leads to."""
+    """Return a path with the size and time of change of the file that it leads to."""
     try:
         found = os.stat(path)  # noqa: PTH116  # tens of thousands of them
     except OSError as error:

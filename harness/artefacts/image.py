@@ -1,10 +1,10 @@
 """The guest's root file system: BusyBox, an SSH server with SFTP and an init, as an initramfs.
 
-The packages come from the host's own apt configuration by ``apt-get download`` and are unpacked
-by ``dpkg-deb``. Both are on every Debian, need neither root nor user namespaces (which
-``mmdebstrap`` does, and which hardened hosts and containers switch off) and take only the few
-packages that are named here. Of these only the files that something in the guest opens go into
-the archive: under emulation each megabyte to load and to unpack is paid at each boot.
+The packages are downloaded with ``apt-get download`` from the host's configured mirrors, and
+unpacked with ``dpkg-deb``. Every Debian has both. Unlike ``mmdebstrap`` they need neither root nor
+user namespaces, which hardened hosts and containers switch off, and they take only the packages
+named here. Only files that the guest opens go into the archive, because each megabyte slows each
+emulated boot.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from harness.lib import cpio
 from harness.progress import Progress
 from harness.values import ImageArtefact, Value
 
-#: Package → the program that the guest runs of it, by its path in the guest. Its folder in the
-#: package differs between releases (``bin``, ``usr/bin``), so it is searched for by name.
+#: Package → the path in the guest of the program taken from it. Its folder in the package differs
+#: between releases (``bin``, ``usr/bin``), so the program is searched for by name.
 PROGRAMS: Mapping[str, str] = {
     "busybox-static": "bin/busybox",
     "dropbear-bin": "usr/sbin/dropbear",
     "openssh-sftp-server": "usr/lib/openssh/sftp-server",
 }
-#: Where dropbear looks for SFTP: Debian's builds and upstream's default.
+#: Paths where dropbear looks for SFTP: that of Debian's builds, and upstream's default.
 SFTP_LINKS = ("usr/libexec/sftp-server", "usr/lib/sftp-server")
-#: Dependencies that hold shared libraries; others (openssh-client) are not for the guest.
+#: Names of dependencies with shared libraries; others (openssh-client) are left out.
 LIBRARY_PREFIXES = ("lib", "zlib1g")
-#: What ``images/`` holds of the guest's files.
+#: The guest's files in ``images/``.
 OWN_FILES = ("init", "fstab", "cpuid.c", "restored.c", "freestanding.h")
 #: Programs of the harness's own in the guest's ``/bin``; each is one C file.
 HELPERS = ("cpuid", "restored")
@@ -84,7 +84,7 @@ def helper_argv(compiler: str, source: Path, output: Path) -> list[str]:
 def build_image(store: Store, progress: Progress) -> ImageArtefact:
     """Return the image for the packages that apt offers now, building it if it is not there.
 
-    :raise BuildError: a package cannot be had, or lacks a file or library; no C compiler.
+    :raise BuildError: a package is not available, or lacks a file or library; no C compiler.
     """
     with progress.step("guest image") as step:
         packages = resolve_packages()
@@ -132,8 +132,8 @@ def resolve_packages() -> tuple[Package, ...]:
 def parse_apt_show(text: str) -> tuple[Package, ...]:
     """Return the packages of ``apt-cache show`` output, one paragraph each.
 
-    Of alternatives the first counts; a package that is shown twice (several architectures)
-    counts once.
+    The first of several alternatives is taken. A package that is shown twice (several
+    architectures) is returned once.
     """
     found: dict[str, Package] = {}
     for paragraph in text.split("\n\n"):
@@ -161,7 +161,7 @@ def _build_helpers(compiler: str, scratch: Path) -> dict[str, bytes]:
 
 
 def image_nodes(packages: Mapping[str, Path], helpers: Mapping[str, bytes]) -> Iterator[cpio.Node]:
-    """Yield what the guest needs of the unpacked packages, and the harness's own files.
+    """Yield the files that the guest needs: from the unpacked packages, and the harness's own.
 
     :param packages: package → the folder that it was unpacked into.
     :param helpers: name → binary of :data:`HELPERS`.
@@ -210,10 +210,10 @@ def needed_libraries(binary: bytes) -> tuple[list[str], str]:
 
 
 def _libraries(programs: Iterable[Path], packages: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the libraries that the guest's programs need, and theirs, by their paths in the guest.
+    """Return the libraries that programs need, also indirectly, by their paths in the guest.
 
-    The loader goes to the path that the programs name, another library to the path that its
-    package has it at, which is one that the package's own libc searches.
+    The loader is put at the path that the programs name. Other libraries keep the path that they
+    have in their package, which its libc searches.
     """
     found: dict[str, Path] = {}
     queue = list(programs)
@@ -244,7 +244,7 @@ def _unpack(packages: Sequence[Package], scratch: Path) -> dict[str, Path]:
         unpacked[name] = scratch / "unpacked" / name
         unpacked[name].mkdir(parents=True)
         _output(["dpkg-deb", "-x", str(archive), str(unpacked[name])])
-        for path in unpacked[name].rglob("*"):  # it may hold what its owner alone may read
+        for path in unpacked[name].rglob("*"):  # some files lack the permission to read them
             if path.is_file() and not path.is_symlink():
                 path.chmod(path.stat().st_mode | stat.S_IRUSR)
     return unpacked

@@ -1,9 +1,9 @@
 """Files of Debian packages, found by name.
 
-Where a package has a file changes from one release of Debian to the next: Debian 13 moved
+The path of a file in its package changes between releases of Debian: Debian 13 moved
 ``/bin/busybox`` to ``/usr/bin/busybox``, and libraries from ``/lib`` to ``/usr/lib``. So a file is
-searched for by its name in the package, installed or unpacked, and what is not there is an error
-that names package, file and remedy.
+searched for by its name in the installed or unpacked package. If it is missing, the error names the
+package, the file and a remedy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HINT = "this release of Debian has moved or renamed it: please report it with t
 
 
 def installed_files(*packages: str) -> list[Path]:
-    """Return the paths of all files of those packages that are installed; none off Debian."""
+    """Return the paths of all files of the installed ones of some packages; none without dpkg."""
     try:
         listing = capture(["dpkg-query", "-L", *packages], env=clean_environment())
     except BuildError:  # no dpkg here
@@ -33,7 +33,7 @@ def installed_files(*packages: str) -> list[Path]:
 def find_program(package: str, root: Path, name: str) -> Path:
     """Return the program ``name`` of a package that was unpacked into ``root``.
 
-    Of several the one with the fewest folders above it counts, then the first by name.
+    Of several, the one with the shortest path is returned, then the first by name.
 
     :raise BuildError: there is none.
     """
@@ -59,7 +59,7 @@ def find_library(packages: Mapping[str, Path], name: str, needed_by: str) -> tup
     """Return the folder of the unpacked package that has a shared library, and the library in it.
 
     :param packages: package → the folder that it was unpacked into.
-    :param needed_by: the program or library that asks for it.
+    :param needed_by: the program or library that needs it, for the error.
     :raise BuildError: no package has it.
     """
     for root in packages.values():
@@ -75,9 +75,9 @@ def find_library(packages: Mapping[str, Path], name: str, needed_by: str) -> tup
 
 
 def resolve_inside(root: Path, path: Path) -> Path:
-    """Return the regular file that ``path`` is or links to, with ``root`` as the file system's.
+    """Return the regular file that ``path`` is or links to; absolute links start at ``root``.
 
-    :raise BuildError: the link leads out of the folder, to nothing or around in circles.
+    :raise BuildError: the link leads out of ``root``, to a missing file, or in a circle.
     """
     top = root.resolve()
     current = path

@@ -1,7 +1,7 @@
 """The guest test programs: ``guest-tests/SUBJECT/NAME.c``, each compiled to one static binary.
 
-They are compiled against the headers of the kernel under test, which come before the host's, so
-that ``<asm/unistd.h>`` has the system calls of its series and ``<asm/uintr.h>`` is there.
+The headers of the kernel under test come before the host's, so that ``<asm/unistd.h>`` has the
+system calls of its series and ``<asm/uintr.h>`` exists.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _COMPILE_S = 300.0
 _FLAGS = ("-std=gnu11", "-O2", "-g", "-static", "-pthread", "-muintr", "-Wall", "-Wextra")
 _SHARED = "include"
 _LATENCY = "latency"
-#: Programs without a kernel, see :mod:`harness.artefacts.bare_metal`.
+#: Folder of programs without a kernel, see :mod:`harness.artefacts.bare_metal`.
 _BARE_METAL = "bare-metal"
 
 
 class Settings(NamedTuple):
-    """What a subject's ``settings`` file says, in the form of kselftest's."""
+    """Content of a subject's ``settings`` file, which has the format of kselftest's."""
 
     #: Seconds that a program may take on a fast machine.
     timeout_s: float = DEFAULT_TIMEOUT_S
-    #: Whether each of its programs wants a guest in which nothing has run before it.
+    #: Whether each program needs a guest in which no other program has run.
     isolate: bool = False
-    #: Bytes that a program may print.
+    #: Limit of a program's output, in bytes.
     output_limit: int = OUTPUT_LIMIT
 
 
@@ -58,7 +58,7 @@ class Unit(NamedTuple):
 
 
 def compile_argv(cc: Compiler, source: Path, tests: Path, headers: Path, out: Path) -> list[str]:
-    """Return the command line that makes one program.
+    """Return the command line that compiles one program.
 
     :param tests: the folder of all subjects.
     :param headers: the installed kernel headers.
@@ -86,7 +86,7 @@ def build_programs(
 ) -> ProgramsArtefact:
     """Return all guest programs, compiled unless they are in the store.
 
-    :param kernel: whose headers count.
+    :param kernel: the kernel whose headers are used.
     :param tests: the folder of the subjects.
     :raise UserError: there are no programs, or one's name or settings are malformed.
     :raise BuildError: the compiler is missing or too old, or a program does not compile.
@@ -124,7 +124,7 @@ def build_programs(
 
 
 def find_programs(tests: Path) -> Iterator[Unit]:
-    """Give every program for Linux of a folder of subjects, sorted by name.
+    """Yield all programs for Linux in a folder of subjects, sorted by name.
 
     :raise UserError: as :func:`find_units`.
     """
@@ -134,9 +134,9 @@ def find_programs(tests: Path) -> Iterator[Unit]:
 
 
 def find_units(tests: Path, pattern: str) -> Iterator[Unit]:
-    """Give the programs whose sources match a pattern, sorted by name.
+    """Yield the programs whose sources match a pattern, sorted by name.
 
-    :raise UserError: a file's name makes no program name, or a ``settings`` file is malformed.
+    :raise UserError: a file's name is no valid program name, or a ``settings`` file is malformed.
     """
     for source in sorted(tests.glob(pattern)):
         subject = source.parent
@@ -151,10 +151,10 @@ def find_units(tests: Path, pattern: str) -> Iterator[Unit]:
 
 
 def read_settings(settings: Path) -> Settings:
-    """Read a ``settings`` file; one that is not there says nothing.
+    """Read a ``settings`` file; a missing one means the defaults.
 
-    :raise UserError: a line of it is neither ``timeout=SECONDS``, ``isolate=yes|no`` nor
-        ``output-limit=BYTES``, which may end in K, M or G (of 1024).
+    :raise UserError: a line is neither ``timeout=SECONDS``, ``isolate=yes|no`` nor
+        ``output-limit=BYTES``, which may end in K, M or G (powers of 1024).
     """
     found = Settings()
     if not settings.is_file():
@@ -180,7 +180,7 @@ def read_settings(settings: Path) -> Settings:
 def _inputs(
     units: Sequence[Unit], kernel: KernelArtefact, cc: Compiler, tests: Path
 ) -> dict[str, JSON]:
-    """Return everything that decides what the programs are."""
+    """Return everything that determines the programs."""
     return {
         "sources": {unit.name: _digest(unit.source) for unit in units},
         "shared": digest_folder(tests / _SHARED),
@@ -190,7 +190,7 @@ def _inputs(
         "headers": digest_folder(kernel.headers),
         "compiler": require_uintr(cc).model_dump(),
         "flags": list(_FLAGS),
-        # They are linked statically: the host's C library is in them.
+        # The host's C library is linked into them statically.
         "host": fingerprint(cc),
         "recipe": recipe.digest(sys.modules[__name__]),
     }
@@ -217,7 +217,10 @@ def _compile(
 
 
 def judge(results: Sequence[tuple[Unit, Captured]], cc: Compiler, store: Store) -> None:
-    """Raise for the first program that did not compile."""
+    """Check that all programs compiled.
+
+    :raise BuildError: one did not; the error shows the first.
+    """
     bad = [(unit, result) for unit, result in results if result.returncode != 0]
     if not bad:
         return

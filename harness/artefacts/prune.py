@@ -1,7 +1,7 @@
-"""What the store holds, and taking away what was not asked for the longest time.
+"""The contents of the store, and the removal of what was not used for the longest time.
 
-Nothing that a run uses at the same moment is taken away: see :class:`harness.artefacts.store.Hold`.
-What is taken away is made again when it is needed.
+Nothing that a run is using is removed: see :class:`harness.artefacts.store.Hold`. A removed
+artefact is built again when it is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from harness.values import Value
 
 #: The kind of the folders that are kept between builds.
 WORK = "work"
-#: Another version would come in its place, and the emulator would change by itself.
+#: Kinds that are never removed: the next fetch could bring another version, and the emulator would
+#: change by itself.
 PINNED = frozenset({"debian-archive"})
 _KEY_DIGITS = 64
 
@@ -27,18 +28,18 @@ class Kept(Value):
 
     #: ``kernel``, ``emulator`` and so on, or ``work``.
     kind: str
-    #: What it is, for people: a profile, a package, a version.
+    #: Name for display: a profile, a package, a version.
     name: str
-    #: The hash of all that went into it; of a kept folder, its name.
+    #: Hash of an artefact's inputs; name of a kept folder.
     key: str
-    #: What it takes on the disk.
+    #: Bytes on the disk.
     size: int
     last_used: datetime
     path: Path
 
 
 def contents(store: Store) -> list[Kept]:
-    """Return what the store holds, what was asked for last first."""
+    """Return what the store holds, most recently used first."""
     found = [_look(path) for path in _paths(store.root)]
     return sorted((one for one in found if one), key=lambda one: one.last_used, reverse=True)
 
@@ -46,10 +47,10 @@ def contents(store: Store) -> list[Kept]:
 def choose(
     kept: Sequence[Kept], now: datetime, older_than: timedelta | None, keep_bytes: int | None
 ) -> list[Kept]:
-    """Return what is to be taken away, what was not asked for the longest time first.
+    """Return what is to be removed, least recently used first.
 
-    :param older_than: whatever was not asked for in that time.
-    :param keep_bytes: as much as it takes until no more than this is left.
+    :param older_than: choose everything that was not used for this time.
+    :param keep_bytes: choose until at most this many bytes are left.
     """
     chosen = []
     left = sum(one.size for one in kept)
@@ -63,9 +64,9 @@ def choose(
 
 
 def prune(store: Store, chosen: Iterable[Kept]) -> Iterator[tuple[Kept, bool]]:
-    """Take artefacts away; give each with whether it is gone, or in use.
+    """Remove artefacts; yield each, with whether it was removed. One in use is not.
 
-    :raise UserError: one may not be removed.
+    :raise UserError: the permission to remove one is missing.
     """
     for one in chosen:
         yield one, store.take_away(one.kind, one.key)
@@ -80,7 +81,7 @@ def _paths(root: Path) -> Iterator[Path]:
 
 
 def _look(path: Path) -> Kept | None:
-    """Return what one is; None if it is taken away at this moment."""
+    """Return what a folder holds; None if it is being removed."""
     try:
         used = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         name = path.name if path.parent.name == WORK else _name(path)
@@ -109,7 +110,7 @@ def _size(folder: Path) -> int:
 
 
 def _name(path: Path) -> str:
-    """Name an artefact by what is known of it."""
+    """Return an artefact's name from its inputs; empty if they cannot be read."""
     try:
         if path.parent.name == "kernel":
             profile = json.loads((path / "profile.json").read_text())["name"]

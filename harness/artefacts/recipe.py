@@ -1,19 +1,18 @@
-"""The recipe of an artefact: the code that makes it, as a part of its key.
+"""The recipe of an artefact: the code that makes it, as part of its key.
 
-The same inputs make another artefact when the code that makes it changes. There are two ways to
-put the code into a key.
+When the code that makes an artefact changes, the same inputs may give another artefact. There are
+two ways to put the code into a key.
 
-:func:`digest` is computed from the source of the modules. It is for what is made in seconds or a
-minute: the image, the programs, the selftests, a kernel's configuration. Such an artefact is made
-anew after any change of that code, and nobody has to think of it.
+:func:`digest` is computed from the source of the modules. It is for artefacts made in seconds or a
+minute: the image, the programs, the selftests, a kernel's configuration. They are made anew after
+any change of that code.
 
-A number, ``RECIPE`` in the module that makes the artefact, is for what costs ten minutes to build
-(kernel, emulator) or must be fetched (sources, series): most changes of that code do not change
-what it makes. A unit test knows the digest for which each number was last looked at. It fails after
-a change of the code, and whoever made the change decides whether to raise the number.
+A number, ``RECIPE`` in the module that makes the artefact, is for artefacts that take ten minutes
+to build (kernel, emulator) or must be fetched (sources, series), because most changes of that code
+do not change the artefact. A unit test holds the digest for which each number was last reviewed. It
+fails after a change of the code, and the author of the change decides whether to raise the number.
 
-Neither depends on where a module lies or on what it imports by which path, and neither on comments,
-docstrings or blank lines.
+Both ignore comments, docstrings, blank lines, the place of a module and the paths of its imports.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @cache
 def digest(*modules: ModuleType) -> str:
-    """Return a digest of what modules do: their source without comments and docstrings.
+    """Return a digest of modules: of their source without comments and docstrings.
 
     The modules are sorted by their source, not by name or path.
     """
@@ -48,7 +47,7 @@ def _digest(text: str) -> str:
 def bare(source: str) -> str:
     """Return Python source without comments, docstrings, blank lines and the package's imports.
 
-    The text that is left is the author's own, so the interpreter's version does not matter.
+    The rest is left as it is written, so the interpreter's version does not matter.
     """
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for line, start, end in sorted(_spans(source, lines), reverse=True):
@@ -58,7 +57,7 @@ def bare(source: str) -> str:
 
 
 def _spans(source: str, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Give what is left out: number of a line, and first and last byte in it."""
+    """Yield what is left out: the number of a line, and the first and last byte in it."""
     for node in _left_out(ast.parse(source)):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         for number in range(first, last + 1):
@@ -74,7 +73,7 @@ def _spans(source: str, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
 
 
 def _left_out(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Give the docstrings and the imports of the package's own modules."""
+    """Yield the docstrings, and the imports of the package's own modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             if all(_own(alias.name) for alias in node.names):

@@ -1,4 +1,4 @@
-"""Why a guest that has BusyBox and no shared libraries cannot run a selftest that was built."""
+"""Reasons why a guest with BusyBox and no shared libraries cannot run a built selftest."""
 
 from __future__ import annotations
 

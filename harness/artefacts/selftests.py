@@ -1,10 +1,9 @@
 """The kernel's own selftests: folders of ``tools/testing/selftests``, called targets there.
 
-They are built out of the tree under test, statically, against the headers of its kernel, by the
-tree's own Makefiles: these are asked which programs a target has, and they install them. Nearly
-every target lacks something on some host (a library, a 32-bit libc); a program that cannot be
-built so, or not run by a guest that has BusyBox and no shared libraries, is given back with the
-reason.
+They are built from the tree under test, statically, against the headers of its kernel. The tree's
+own Makefiles list the programs of a target, build and install them. Nearly every target lacks
+something on some host (a library, a 32-bit libc). A program that cannot be built, or that a guest
+with BusyBox and no shared libraries cannot run, is returned with the reason.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from harness.lib.process import Captured, capture, disk_full, require, says_disk
 from harness.progress import Progress
 from harness.values import Compiler, KernelArtefact, KernelProfile, Program
 
-#: What selftests include besides themselves.
+#: Folders that selftests include from, their own first.
 _PATHS = (
     SELFTESTS,
     "tools/arch/x86",
@@ -50,8 +49,8 @@ _PATHS = (
     "include/vdso",
 )
 
-#: Seconds that a target's programs may take, each: kselftest's own default, and what stands here
-#: for its "no limit".
+#: Seconds that each of a target's programs may take: kselftest's default, and the limit used for
+#: its "no limit".
 DEFAULT_TIMEOUT_S = 45.0
 _UNLIMITED_S = 1800.0
 
@@ -67,20 +66,20 @@ _NOT_BUILT = "not built: "
 
 
 class SelftestTree(NamedTuple):
-    """The part of a patched tree that selftests are made of."""
+    """The part of a patched tree that selftests are built from."""
 
     profile: KernelProfile
     #: The id of the patched tree.
     tree: str
-    #: Those of the folders in it that decide what selftests are.
+    #: Path → id of each folder in it that determines the selftests.
     parts: dict[str, str]
     #: The folders that hold a Makefile.
     targets: tuple[str, ...]
 
     def check(self, targets: Sequence[str]) -> None:
-        """See that there are such targets.
+        """Check that the tree has some targets.
 
-        :raise UserError: one is not there.
+        :raise UserError: it lacks one.
         """
         for target in targets:
             if target not in self.targets:
@@ -96,7 +95,7 @@ class SelftestTree(NamedTuple):
 
 
 def find_selftests(profile: KernelProfile, store: Store, progress: Progress) -> SelftestTree:
-    """Return what selftests a profile's patched tree has; nothing is built.
+    """Return the selftests of a profile's patched tree; nothing is built.
 
     :raise: as :func:`harness.artefacts.kernel.build.build_kernel`.
     """
@@ -135,8 +134,8 @@ def build_selftests(
 ) -> tuple[Program, ...]:
     """Return the programs of some targets, built unless they are in the store.
 
-    :param kernel: the one that is built from the tree; its headers count.
-    :return: also those that could not be built, which say why in ``missing``.
+    :param kernel: the kernel built from the tree; its headers are used.
+    :return: all programs; ``missing`` has the reason if one could not be built.
     :raise UserError: there is no such target, or it has no programs of its own.
     :raise BuildError: a tool is missing, or the tree cannot be read.
     """
@@ -166,11 +165,10 @@ def build_selftests(
 
 
 def _get(store: Store, inputs: Mapping[str, JSON], build: Callable[[Path], None]) -> Entry:
-    """Return the entry of a target; one with programs that did not build is not found again.
+    """Return the entry of a target; if programs failed to build, the next call builds again.
 
-    Whatever kept them from being built may be mended by the next time, in ways that no key knows.
-    Such an entry has a key with what failed in it: a build that fails in the same way again ends at
-    the same entry, and leaves nothing behind.
+    The cause may be gone by then, and no key shows that. The key of such an entry includes the
+    failures, so that a build with the same failures returns the same entry and leaves no other.
     """
     key = store.key(_KIND, inputs)
     if found := store.find(_KIND, inputs):
@@ -191,7 +189,7 @@ def _get(store: Store, inputs: Mapping[str, JSON], build: Callable[[Path], None]
 
 
 def _failed(made: Path) -> str:
-    """Return what stands for the programs that did not build, and why; empty for none."""
+    """Return a digest of the programs that failed to build and the reasons; empty for none."""
     said = json.loads((made / _PROGRAMS).read_text())
     failed = {name: why for name, why in said.items() if why.startswith(_NOT_BUILT)}
     return sha256(json.dumps(failed, sort_keys=True).encode()).hexdigest() if failed else ""
@@ -203,7 +201,7 @@ def _move(made: Path, folder: Path) -> None:
 
 
 def unpack_selftests(tree: SelftestTree, store: Store, progress: Progress, folder: Path) -> None:
-    """Put the part of a tree that selftests are made of into an empty folder.
+    """Unpack the part of a tree that selftests are built from into an empty folder.
 
     :raise BuildError: it cannot be read.
     """
@@ -217,12 +215,12 @@ def unpack_selftests(tree: SelftestTree, store: Store, progress: Progress, folde
 
 
 def subject_of(target: str) -> str:
-    """Return the subject that a target's programs are named by: ``kselftest-TARGET``."""
+    """Return the subject in the names of a target's programs: ``kselftest-TARGET``."""
     return "kselftest-" + re.sub(r"[^A-Za-z0-9_-]", "-", target)
 
 
 def read_timeout(settings: Path) -> float:
-    """Return the seconds that a target's ``settings`` file gives each of its programs."""
+    """Return the timeout of a target's ``settings`` file for each program, in seconds."""
     if not settings.is_file():
         return DEFAULT_TIMEOUT_S
     text = settings.read_text(encoding="utf-8", errors="replace")
@@ -247,9 +245,9 @@ class _Make:
 
 
 def _make_argv(tree: Path, target: str, out: Path, headers: Path, cc: Compiler) -> list[str]:
-    """Return the command line that every make of a target starts with.
+    """Return the beginning of each make command line for a target.
 
-    The compiler is the one variable that all Makefiles honour: some set their flags anew.
+    The flags are in ``CC``, the only variable that all Makefiles use: some set their own flags.
     """
     return [
         "make",
@@ -272,7 +270,7 @@ def _build(
     progress: Progress,
     folder: Path,
 ) -> None:
-    """Fill an empty folder with a target's programs, and what is known of them."""
+    """Fill an empty folder with a target's programs, and the reasons for missing ones."""
     require(*_TOOLS, needed_for="the kernel's selftests")
     scratch, out = folder / "scratch", folder / "out"
     installed = folder / subject_of(target)
@@ -287,7 +285,7 @@ def _build(
         lacking = wanted.startswith("/") and not Path(wanted).is_file()
         reason = _why_not_built(make(wanted)) if lacking else ""
         found[Path(wanted).name] = reason.replace(f"{out}/", "").replace(f"{scratch}/", "")
-    # What did not build must not keep the rest from being installed.
+    # A program that failed to build must not keep the rest from being installed.
     done = make("--ignore-errors", "--old-file=all", f"INSTALL_PATH={installed}", "install")
     log = f"{built.text}\n{built.complaint}\n{done.text}\n{done.complaint}\n"
     if says_disk_full(log):
@@ -310,7 +308,7 @@ def _listed(make: _Make, target: str) -> list[str]:
     :raise UserError: it has none.
     """
     lists = " ".join(f"$({name})" for name in _LISTS)
-    # x86 would not even list its 32-bit programs where they cannot be built.
+    # Without CAN_BUILD_I386, x86 does not list its 32-bit programs where they cannot be built.
     done = make(f"--eval={_ASKED}: ; @printf '%s\\n' {lists}", "CAN_BUILD_I386=1", _ASKED)
     if done.returncode:
         raise BuildError(
@@ -329,7 +327,7 @@ def _listed(make: _Make, target: str) -> list[str]:
 
 
 def _why_not_built(said: Captured) -> str:
-    """Return, as a line and all of it after that, why make did not build a program."""
+    """Return why make did not build a program: a summary line, then the whole output."""
     lines = [line.strip() for line in f"{said.complaint}\n{said.text}".splitlines() if line.strip()]
     if not lines:
         return ""
@@ -339,7 +337,7 @@ def _why_not_built(said: Captured) -> str:
 def _programs(
     path: Path, target: str, needs: Needs, config: Mapping[str, str]
 ) -> Iterator[Program]:
-    """Give the programs of a finished entry; the kernel's configuration decides which can run."""
+    """Yield the programs of a finished entry; the kernel's configuration decides which can run."""
     subject = subject_of(target)
     timeout_s = read_timeout(path / subject / "settings")
     for name, missing in json.loads((path / _PROGRAMS).read_text()).items():

@@ -1,4 +1,4 @@
-"""The artefact store: a folder per artefact, found by the hash of everything that went into it.
+"""The artefact store: a folder per artefact, found by the hash of the artefact's inputs.
 
 ::
 
@@ -9,14 +9,14 @@
     ROOT/work/NAME/           kept build folders: a speed-up, never an input
     ROOT/logs/                build logs of the last attempts, failed ones included
 
-A reader never waits: an artefact is there whole or not at all. Builders of one key exclude one
-another, and the lock is the kernel's (``flock``), so it goes away with its holder. A builder
-that was killed leaves a ``.new-`` folder; the next process that opens the store or builds
-that key removes it.
+Readers never wait: an artefact exists completely or not at all. Builders of one key exclude each
+other by ``flock``, so that a lock ends with its holder. A killed builder leaves a ``.new-`` folder;
+the next process that opens the store or builds that key removes it.
 
-Whoever found an artefact holds it as long as its store lives, by a shared lock on the artefact's
-folder; what nobody holds can be taken away (:mod:`harness.artefacts.prune`). The time of change of
-that folder, and of a kept one, is when it was last asked for.
+A process that found an artefact holds it as long as its ``Store`` object lives, by a shared lock on
+the artefact's folder. Artefacts that no process holds can be removed
+(:mod:`harness.artefacts.prune`). The time of change of an artefact's folder, or of a kept one, is
+the time of its last use.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from harness.errors import GuestError
 from harness.lib.process import host_error
 from harness.progress import Progress, Silent
 
-#: What ``inputs`` may hold: anything that JSON can say. (mypy has recursive aliases, pydantic
-#: does not need them here.)
+#: Type of a value in ``inputs``: anything that JSON can represent.
 JSON = object
 
 #: Seconds after which waiting for another builder is announced, and given up.
@@ -69,15 +68,15 @@ def canonical(value: JSON) -> bytes:
 
 
 class Hold:
-    """Keeps an artefact from being taken away, as long as this object lives."""
+    """A lock that keeps an artefact from being removed, as long as this object lives."""
 
     def __init__(self, path: Path) -> None:
-        """Hold an artefact's folder, and remember that it was asked for now.
+        """Hold an artefact's folder, and record that it is used now.
 
-        :raise FileNotFoundError: it is not there, or was taken away meanwhile.
+        :raise FileNotFoundError: it does not exist, or was removed meanwhile.
         """
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        # Some network file systems lock no folders; there, nothing is taken away either.
+        # Some network file systems cannot lock folders; there, nothing is removed either.
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         if not self._is(path):
@@ -97,7 +96,7 @@ class Hold:
 
 
 def hold_all(paths: Iterable[Path]) -> list[Hold]:
-    """Hold the artefacts that these paths are in; what is in none is left out."""
+    """Hold the artefacts that contain these paths; other paths are ignored."""
     folders = {
         folder for path in paths for folder in (path, *path.parents) if (folder / _INPUTS).is_file()
     }
@@ -130,17 +129,17 @@ class Store:
 
     @staticmethod
     def key(kind: str, inputs: Mapping[str, JSON]) -> str:
-        """Return the SHA-256, in hex, of the kind and everything that goes into the artefact."""
+        """Return the SHA-256, in hex, of an artefact's kind and inputs."""
         return hashlib.sha256(canonical({"kind": kind, "inputs": dict(inputs)})).hexdigest()
 
     def find(self, kind: str, inputs: Mapping[str, JSON]) -> Entry | None:
-        """Return the finished artefact, held from now on, or None; builds nothing."""
+        """Return the finished artefact and hold it, or None. Nothing is built."""
         key = self.key(kind, inputs)
         path = self.root / kind / key
         return Entry(key, path, hit=True) if self._hold(path) else None
 
     def _hold(self, path: Path) -> bool:
-        """Hold an artefact as long as this store lives; tell whether it is there."""
+        """Hold an artefact as long as this store lives, and tell whether it exists."""
         if path in self._holds and path.is_dir():
             return True
         try:
@@ -153,9 +152,9 @@ class Store:
         """Return the artefact, building it first if it is not there.
 
         :param kind: its folder in the store, for example ``kernel``.
-        :param inputs: everything that decides its content; written beside it as ``inputs.json``.
-        :param build: fills the empty folder that it is given. It runs in at most one process at
-            a time for the same key, and what it left is dropped if it raises.
+        :param inputs: everything that determines its content; stored in it as ``inputs.json``.
+        :param build: fills an empty folder. It runs in at most one process at a time for the same
+            key; the folder is removed if it raises.
         :raise GuestError: the disk is full, or another builder holds the key for hours.
         :raise UserError: the store cannot be written to.
         """
@@ -164,7 +163,7 @@ class Store:
             return found
         key = self.key(kind, inputs)
         with self.locked(f"{kind}-{key}", f"the same {kind}"):
-            found = self.find(kind, inputs)  # somebody else may have built it meanwhile
+            found = self.find(kind, inputs)  # another process may have built it meanwhile
             if found:
                 return found
             final = self.root / kind / key
@@ -196,7 +195,7 @@ class Store:
 
     @contextmanager
     def workspace(self, name: str) -> Iterator[Path]:
-        """Hold a kept build folder; its content is whatever the last holder left.
+        """Hold a kept build folder, with the content that its last holder left.
 
         :raise GuestError: another process holds it for hours.
         """
@@ -223,9 +222,9 @@ class Store:
 
     @contextmanager
     def locked(self, name: str, doing: str) -> Iterator[None]:
-        """Hold a lock of the store; say so when that means waiting for somebody.
+        """Hold a lock of the store; print a note if another process holds it.
 
-        :param doing: what the other holder is building, for the message.
+        :param doing: what the other process is building, for the note and the error.
         :raise GuestError: it was not free within ``GIVE_UP_WAIT_S`` seconds.
         """
         path = self.root / "locks" / f"{name}.lock"
@@ -251,7 +250,7 @@ class Store:
             lock.release()
 
     def take_away(self, kind: str, name: str) -> bool:
-        """Remove an artefact or a kept folder, unless somebody builds, works in or holds it.
+        """Remove an artefact or a kept folder, unless a process builds, uses or holds it.
 
         :param kind: the artefact's kind, or ``work``.
         :param name: its key, or the kept folder's name.
@@ -276,7 +275,7 @@ class Store:
         return True
 
     def sweep(self) -> None:
-        """Remove what killed builders left, except where somebody builds right now."""
+        """Remove what killed builders left. Folders of live builders are locked, and stay."""
         for old in self.root.glob(f"*/{_OLD}*"):
             shutil.rmtree(old, ignore_errors=True)
         for new in self.root.glob(f"*/{_NEW}*"):
@@ -290,15 +289,15 @@ class Store:
 
 
 def _remove_leftovers(folder: Path, key: str) -> None:
-    """Remove unfinished builds of a key; its lock must be held, so that none is alive."""
+    """Remove unfinished builds of a key. The caller holds its lock, so no builder is alive."""
     for leftover in folder.glob(f"{_NEW}{key}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:
-    """Bring a folder and everything under it to the disk (``syncfs``), before it is renamed.
+    """Flush the folder's file system to the disk (``syncfs``).
 
-    Without it a power cut can leave a finished name with empty files behind it.
+    Without it, a power cut can leave a finished artefact with empty files.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

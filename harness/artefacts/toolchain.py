@@ -1,6 +1,6 @@
-"""Which compiler there is: its identity for keys, and whether it knows user interrupts.
+"""Compilers and linkers: their identity for keys, and whether they know user interrupts.
 
-``-muintr`` came with GCC 11 and Clang 12; the compiler is asked by compiling, not by version.
+``-muintr`` came with GCC 11 and Clang 12. Support is found by compiling, not by the version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.errors import BuildError
 from harness.lib.process import capture
 from harness.values import Compiler, Value
 
-#: Only the tests need Clang, so that its packages are not among those of a run.
+#: Only the harness's own tests need Clang, so `ci/bootstrap run` does not install it.
 _HINT = "`ci/bootstrap run` installs GCC; for Clang: apt-get install clang lld llvm"
 
 _PROBE = b"""#include <x86gprintrin.h>
@@ -24,20 +24,20 @@ void probe(void) { _senduipi(0); }
 
 
 class CompilerIdentity(Value):
-    """What must be the same for two builds to be the same."""
+    """Identity of a tool; builds with equal identities are equal."""
 
     name: str
     #: The whole text of ``--version``.
     version: str
-    #: Of the driver's binary, symbolic links followed.
+    #: Digest of the driver's binary, symbolic links followed.
     sha256: str
 
 
 @cache
 def identify(program: str) -> CompilerIdentity:
-    """Ask a compiler or linker on the PATH who it is.
+    """Return the identity of a compiler or linker on the PATH.
 
-    :raise BuildError: it is not installed or does not answer.
+    :raise BuildError: it is not installed, or ``--version`` fails.
     """
     found = shutil.which(program)
     if found is None:
@@ -54,7 +54,7 @@ def identify(program: str) -> CompilerIdentity:
 
 
 def kernel_tools(cc: Compiler) -> tuple[CompilerIdentity, ...]:
-    """Identify what a kernel's bits depend on: compiler and linker.
+    """Return the identities of a kernel's compiler and linker.
 
     :raise BuildError: one of them is not installed.
     """
@@ -73,7 +73,7 @@ def knows_uintr(cc: Compiler) -> bool:
 
 
 def require_uintr(cc: Compiler) -> CompilerIdentity:
-    """Identify a compiler for the guest programs.
+    """Return the identity of a compiler for the guest programs.
 
     :raise BuildError: it is not installed, or too old for ``-muintr``.
     """

@@ -1,9 +1,9 @@
-"""The first bad commit of a tree, or the first bad patch of a series, without anybody watching.
+"""Unattended search for the first bad commit of a tree, or the first bad patch of a series.
 
-Each step is a run of its own (``uintr-harness run``) with a profile for just that commit, or just
-those patches; its exit code and what it recorded are the verdict. The profile has the name of the
-kernel that it is made of, so that its kept build folder is used and each step rebuilds only what
-differs. Both ends are run first: a search between two ends that are not as was said finds nothing.
+Each step is a run (``uintr-harness run``) with a profile for that commit, or for the patches up to
+that one. The verdict comes from the run's exit code and records. The profile has the name of the
+request's kernel, so that its kept build folder is used and a step rebuilds only what differs. Both
+ends are run first, because a search between wrong ends finds nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from harness.results.bisection import BISECT_FILE, Bisection, Cause, Point, Step
 from harness.results.folder import make_results_folder
 from harness.values import Value
 
-#: How a guest is lost that the kernel under test is to blame for.
+#: Guest failures that the kernel under test causes.
 _KERNELS_FAULT = {"panic", "hang"}
-#: Further ways in which a guest does not come up.
+#: Further failures of a guest to boot.
 _NO_BOOT = {"silent", "panic-before-init", "hang-in-init", "no-ssh"}
 #: Suspects that ``bisect.json`` names while the search goes on.
 _MAX_SUSPECTS = 64
@@ -42,16 +42,16 @@ _RUN, _LOG = "run", "run.log"
 
 
 class BisectOptions(Value):
-    """How a search goes about its steps; what is run in which cells is the request's."""
+    """Options of a search; cells and programs are in the request."""
 
     out: Path | None = None
-    #: What a kernel is that does not boot.
+    #: Verdict on a kernel that does not boot.
     boot_failure: Literal["skip", "bad"] = "skip"
     #: Guests at a time.
     jobs: int = 1
-    #: Times that each program runs, in a row: for a failure that does not show each time.
+    #: Runs of each program in a row, for failures that do not happen each time.
     repeat: int = 1
-    #: Runs, or files kept of some, that each step is compared with: worse is bad.
+    #: Runs or baseline files that each step is compared with; a step that is worse is bad.
     baseline: tuple[Path, ...] = ()
 
 
@@ -64,12 +64,13 @@ def bisect(
     on_step: Callable[[Step], None],
     start: Start,
 ) -> tuple[Bisection, Path]:
-    """Search for the first bad point; ``bisect.json`` has each step once it is known.
+    """Search for the first bad point; ``bisect.json`` is written after each step.
 
     :param ends: the ids of a good point and a bad one.
+    :param on_step: called with each finished step.
     :param start: runs a command.
-    :return: what was found, and the folder with everything that each step said.
-    :raise UserError: an end is not what it is said to be, or a step's command is wrong.
+    :return: the result, and the folder with the runs and logs of the steps.
+    :raise UserError: the good end is bad or the other way round, or a step's command is wrong.
     :raise BuildError: an end does not build.
     :raise GuestError: an end does not boot, or the host fails.
     """
@@ -81,7 +82,7 @@ def bisect(
 
 @dataclass
 class _Search:
-    """What one search knows."""
+    """State of one search."""
 
     request: Request
     options: BisectOptions
@@ -105,12 +106,12 @@ class _Search:
         )
 
     def search(self, also_good: Sequence[str]) -> Bisection:
-        """Run the ends, then halve what is between them until one is left, or none can be run."""
+        """Run both ends, then halve the range until one suspect is left or none can be run."""
         good, bad = self.found.good.id, self.found.bad.id
         self._expect(bad, "bad", "--bad")
         self._expect(good, "good", "--good")
         for base in also_good:
-            self.progress.note(f"{base[:12]} is where good and bad went apart")
+            self.progress.note(f"{base[:12]} is a merge base of good and bad")
             self._expect(base, "good", "the merge base of --good and --bad")
         goods, skipped, in_a_row = [good, *also_good], set[str](), 0
         while True:
@@ -134,7 +135,10 @@ class _Search:
                     skipped.add(id_)
 
     def _expect(self, id_: str, verdict: StepVerdict, what: str) -> None:
-        """Run an end, and refuse to go on if it is not what it was said to be."""
+        """Run an end.
+
+        :raise HarnessError: its verdict is another one.
+        """
         step = self._step(id_)
         if step.verdict == verdict:
             return
@@ -149,9 +153,9 @@ class _Search:
         hints = {
             "bad": "choose programs with -k that pass there; see what failed with "
             f"uintr-harness report {self.folder / step.folder / _RUN}",
-            "good": "choose programs with -k that fail there; a failure that does not show each "
+            "good": "choose programs with -k that fail there; a failure that does not happen each "
             "time needs --repeat",
-            "skip": "--boot-failure bad looks for the first that does not boot"
+            "skip": "--boot-failure bad searches for the first kernel that does not boot"
             if step.cause == "boot"
             else f"its log is {self.folder / step.folder / _LOG}",
         }
@@ -190,7 +194,7 @@ class _Search:
             raise host_error(error, folder) from error
         profile = self.span.profile(id_, folder)
         if id_ != self.ends[1]:
-            # What a fragment asks for may come with a later commit; at the end it has to be there.
+            # A fragment's option may come with a later commit; the bad end must have it.
             profile = profile.model_copy(update={"unknown_options": "drop"})
         argv = run_argv(self.request, self.options, write_profile(profile, folder), folder / _RUN)
         with self.progress.step(f"step {number}: {point.id[:12]} {point.subject}") as step:
@@ -209,10 +213,10 @@ class _Search:
 
 
 def _away(skips: int, count: int) -> int:
-    """Return which of the points, the best first, to test after some that could not be judged.
+    """Return the index of the point to test after some skips in a row; the best point is first.
 
-    What breaks a build is rarely one commit: its neighbours, which are next best, would likely be
-    broken, too. So each skip in a row goes further away.
+    A broken build usually spans several commits, and the next best points are neighbours of the
+    last one. So each further skip goes further away.
     """
     return count * skips // (skips + 3)
 
@@ -238,16 +242,16 @@ def run_argv(request: Request, options: BisectOptions, profile: Path, out: Path)
         *(sys.executable, "-m", "harness", "run", "-x"),
         *(part for flag, value in values.items() if value for part in (flag, value)),
         *(part for path in options.baseline for part in ("--baseline", str(path))),
-        # The baseline may be of a run of all programs; this one stops at the first failure.
+        # The baseline may have all programs; this run stops at the first failure.
         *(("--allow-missing",) if options.baseline else ()),
     ]
 
 
 def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dict[str, object]:
-    """Return what a run says of its kernel, as fields of a step.
+    """Return a run's verdict on its kernel, as fields of a step.
 
-    A guest that was lost by a panic or a hang while a program ran makes its kernel bad. One that
-    was lost in another way says nothing, and neither does what failed in that program with it.
+    A kernel is bad if a guest panics or hangs while a program runs. A guest lost in another way
+    tells nothing about the kernel, and neither do failures of the program that ran in it.
 
     :param run: the run's folder.
     :raise UserError: the run's command is wrong.
@@ -259,7 +263,7 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     if ran.exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if ran.exit_code == ExitCode.USAGE:
-        raise UserError("the run of a step is refused", where=run, detail="\n".join(ran.said[-8:]))
+        raise UserError("the run of a step was refused", where=run, detail="\n".join(ran.said[-8:]))
     found = list(failures(run))
     lost = [one for one in found if one.kind == "guest"]
     for failure in found:
@@ -280,7 +284,7 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
 
 
 def _counts(failure: Failure, lost: Sequence[Failure]) -> bool:
-    """Tell whether a failure is the kernel's."""
+    """Tell whether the kernel caused a failure."""
     if failure.kind == "guest":
         return bool(failure.program) and failure.verdict in _KERNELS_FAULT
     return not any(

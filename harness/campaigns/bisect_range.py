@@ -1,4 +1,4 @@
-"""What a bisection goes along, from good to bad: a checkout's commits, or a series' patches."""
+"""Ranges to bisect, from good to bad: a checkout's commits, or a series' patches."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from harness.values import FolderSeries, KernelProfile, TreeSource
 
 
 class SearchRange(Protocol):
-    """What is searched, from good to bad. Points are known by their ids."""
+    """A range from good to bad. Points are identified by their ids."""
 
     of: Literal["commits", "patches"]
     tree: str
 
     def subject(self, id_: str) -> str:
-        """Return what a point does, in one line."""
+        """Return the subject of a point's commit or patch."""
 
     def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
-        """Return who may be the first bad one, ``bad`` included, in the order they came in."""
+        """Return the points that may be the first bad one, ``bad`` included, oldest first."""
 
     def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
-        """Return the suspects but ``bad``, the best to test next first."""
+        """Return the suspects without ``bad``, the best one to test next first."""
 
     def also_good(self, good: str, bad: str) -> list[str]:
-        """Return what has to be good besides ``good``, for the search to mean anything.
+        """Return further points that must be good for the search to be valid.
 
-        :raise UserError: there is no way from good to bad.
+        :raise UserError: ``good`` does not come before ``bad``.
         """
 
     def profile(self, id_: str, folder: Path) -> KernelProfile:
-        """Return the kernel of a point; what it takes is written to its folder."""
+        """Return the kernel of a point; its series, if any, is written to ``folder``."""
 
     def place(self, id_: str) -> str:
         """Return the name of a point's folder."""
@@ -95,7 +95,7 @@ class CommitRange(SearchRange):
 
 
 class PatchRange(SearchRange):
-    """The patches of a series; each point is that many of them on the base."""
+    """The patches of a series; a point is a number of them, applied to the base."""
 
     of: Literal["commits", "patches"] = "patches"
 

@@ -1,7 +1,7 @@
-"""Runs that follow one another by themselves: each is a process of its own, with a changed profile.
+"""Runs as child processes, each with a profile of its own.
 
-Shared by :mod:`harness.campaigns.mutants` and :mod:`harness.campaigns.bisect`: how a profile is
-written, how its run is started, and what that run recorded as failed.
+Shared by :mod:`harness.campaigns.mutants` and :mod:`harness.campaigns.bisect`: writing a profile,
+starting a run with it, and reading the failures that the run recorded.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord,
 from harness.results.summary import case_id
 from harness.values import EmulatorProfile, KernelProfile
 
-#: Runs a command, gives each line of its output to a function, and returns its exit code.
+#: Function that runs a command, passes each line of its output to a function, and returns its exit
+#: code.
 Start = Callable[[Sequence[str], Path, Callable[[str], None]], int]
 
-#: Lines of a command's output that are remembered; its log has all.
+#: Last lines of a command's output that are kept; its log has all.
 _REMEMBERED = 200
 
 
 class ChildRun(NamedTuple):
-    """A run that was started here and is over, as its folder tells."""
+    """A finished run, as recorded in its folder."""
 
     exit_code: ExitCode
-    #: The error that it ended with, in one line; empty if it ended without one.
+    #: The error that ended it, in one line, or empty.
     error: str
-    #: The last lines of its output that are not empty.
+    #: The last non-empty lines of its output.
     said: tuple[str, ...]
     seconds: float
 
 
 class Failure(NamedTuple):
-    """One thing that a run recorded as failed."""
+    """A failure that a run recorded."""
 
     kind: Literal["case", "splat", "guest"]
-    #: ``SUBJECT/PROGRAM::CASE``, or what stands for a complaint of the kernel or a lost guest.
+    #: ``SUBJECT/PROGRAM::CASE``, ``(kernel log)``, or the way in which a guest was lost.
     by: str
     cell: str
     message: str
     #: The program that ran, if any.
     program: str | None
-    #: The word for how a guest was lost (:mod:`harness.guest.verdict.failure`).
+    #: The way in which a guest was lost (:mod:`harness.guest.verdict.failure`).
     verdict: str = ""
 
 
@@ -62,11 +63,11 @@ def run_child(
 ) -> ChildRun:
     """Start a run, wait for its end, and read from its folder how it ended.
 
-    A run that did not note its end counts as interrupted or refused if its process says so, and
-    otherwise as failed by the host.
+    If the run did not record its end, an exit code of 2 or 130 is returned, and any other as a
+    failure of the host.
 
     :param run: the folder that ``argv`` names with ``--out``; it is made here.
-    :raise HarnessError: the host cannot make it.
+    :raise HarnessError: the folder cannot be made.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def run_child(
 
 
 def failures(run: Path) -> Iterator[Failure]:
-    """Give what failed in a run, in the order in which it was recorded."""
+    """Yield the failures of a run, in the order in which they were recorded."""
     for record in read_records(RunFolder(run).results).records:
         match record:
             case CaseRecord(status="fail"):
@@ -113,9 +114,9 @@ def failures(run: Path) -> Iterator[Failure]:
 
 
 def write_profile(profile: EmulatorProfile | KernelProfile, folder: Path) -> Path:
-    """Write a profile as the TOML file that is named by its path, and return that.
+    """Write a profile as a TOML file into a folder, and return the file's path.
 
-    :raise HarnessError: the host cannot keep it.
+    :raise HarnessError: the file cannot be written.
     """
     path = folder / f"{profile.name}.toml"
     table = profile.model_dump(mode="json", exclude={"name"}, exclude_none=True)

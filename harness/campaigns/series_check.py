@@ -1,9 +1,8 @@
-"""A series patch by patch: each is applied, built, looked through, booted and tested by itself.
+"""Check of a series patch by patch: each is applied, built, linted, booted and tested.
 
-The kernel of each patch is built as any other is
-(:func:`harness.artefacts.kernel.build.build_kernel`), in a kept folder of its own, so that each is
-a small step from the one before. The series' first patches are a series, too: a folder that
-``--series`` takes, beside what came out of its run.
+The kernels are built as usual (:func:`harness.artefacts.kernel.build.build_kernel`), in one
+separate kept folder, so that each build is a small step from the last. The patches up to each one
+are written as a series, in a folder for ``--series`` beside the results of its run.
 """
 
 from __future__ import annotations
@@ -50,30 +49,30 @@ from harness.run.suite import (
 )
 from harness.values import FolderSeries, KernelProfile, Plan, Value
 
-#: Names the kept folder: a developer's next build must not begin at somebody's third patch.
+#: Suffix of the kept folder: a developer's next build must not start from the third patch.
 APART = "series"
 
 
 class CheckOptions(Value):
-    """How a series is checked; which, and in which cells, is the request's."""
+    """Options of a check; series and cells are in the request."""
 
     out: Path | None = None
-    #: Boot each patch's kernel in each cell; with a selection of programs, run them.
+    #: Boot each patch's kernel in each cell; if programs are selected, run them.
     boot: bool = True
-    #: Have sparse read the files that the series touches, if it is installed.
+    #: Run sparse, if it is installed, on the files that the series touches.
     sparse: bool = True
 
 
 def check_series(
     request: Request, options: CheckOptions, progress: Progress
 ) -> tuple[SeriesResult, Path]:
-    """Check each patch of the request's series; return what was found and the results' folder.
+    """Check each patch of the request's series, and return the result and its folder.
 
-    A patch that does not build or boot does not stop the check; one that does not apply does,
-    because those after it count on it.
+    A patch that does not build or boot does not stop the check. One that does not apply does,
+    because later patches depend on it.
 
-    :raise UserError: not just one kernel, no series, or something that is named does not exist.
-    :raise BuildError: the tree without the series does not build, or QEMU.
+    :raise UserError: not exactly one kernel, no series, or something named does not exist.
+    :raise BuildError: the tree without the series, or QEMU, does not build.
     :raise GuestError: the host fails.
     """
     profile = request.kernel_profile("a series is checked on one kernel")
@@ -93,7 +92,7 @@ def check_series(
 
 @dataclass
 class _Checker:
-    """What one check knows; ``check`` goes from patch to patch."""
+    """State of one check."""
 
     request: Request
     options: CheckOptions
@@ -103,7 +102,7 @@ class _Checker:
     qemu: ChosenQemu | None
     store: Store
     progress: Progress
-    #: What compiler and sparse complained of up to the patch before.
+    #: Complaints of compiler and sparse after the patch before.
     before: tuple[lint.Findings, lint.Findings | None] = (lint.Findings(), None)
 
     def __post_init__(self) -> None:
@@ -111,7 +110,7 @@ class _Checker:
         self.sparse = self.options.sparse and lint.has_sparse()
 
     def check(self) -> SeriesResult:
-        """Check the tree without the series, then every patch; what is known is kept at once."""
+        """Check the tree without the series, then each patch; write the result after each."""
         if self.options.sparse and not self.sparse:
             self.progress.note("sparse is not installed: left out (apt-get install sparse)")
         bare = self.profile.model_copy(update={"series": None, "unknown_options": "drop"})
@@ -158,22 +157,22 @@ class _Checker:
                 changes = {"cells": cells, "tested": bool(self.request.select)}
                 step = step.model_copy(update=changes)
         except BuildError as error:
-            if str(error) != step.error:  # a configuration that fails does so twice
+            if str(error) != step.error:  # a configuration that fails is reported twice
                 said = "\n".join(filter(None, (step.error, str(error))))
                 step = step.model_copy(update={"error": said})
         return step
 
     def _profile(self, number: int, series: Path) -> KernelProfile:
-        """Return the profile of the first patches; options may come with a later one."""
+        """Return the profile of the first patches; the tree may lack options of later ones."""
         unknown = "refuse" if number == len(self.patches) else "drop"
         return self.profile.model_copy(
             update={"series": FolderSeries(path=series), "unknown_options": unknown}
         )
 
-    # --- what the tools say ------------------------------------------------------------------
+    # --- lint --------------------------------------------------------------------------------
 
     def _looked_through(self, step: StepResult, profile: KernelProfile, folder: Path) -> StepResult:
-        """Add what checkpatch says of a patch, and what is new to the compiler and sparse."""
+        """Add checkpatch's findings in a patch, and new complaints of the compiler and sparse."""
         newest = max((folder / "series").glob("*.patch"))
         patch = self.patches[step.number - 1 : step.number]
         added = () if removed_files(patch) else added_files(patch)
@@ -193,11 +192,11 @@ class _Checker:
     def _look(
         self, profile: KernelProfile, folder: Path
     ) -> tuple[lint.Findings, lint.Findings | None]:
-        """Return all that compiler and sparse say of the files that the series touches."""
+        """Return all complaints of compiler and sparse about the files that the series touches."""
         jobs = os.cpu_count() or 1
         with laid_out(profile, self.store, self.progress, apart=APART) as place:
             objects = lint.objects_of(self.files, place)
-            with self.progress.step(f"look through {len(objects)} files"):
+            with self.progress.step(f"lint {len(objects)} files"):
                 log = folder / "warnings.log"
                 found = lint.find(place, objects, profile.toolchain, jobs, log)
                 read = None
@@ -210,7 +209,7 @@ class _Checker:
     # --- guests ------------------------------------------------------------------------------
 
     def _run(self, profile: KernelProfile, folder: Path, qemu: ChosenQemu) -> tuple[StepCell, ...]:
-        """Boot the patch's kernel in each cell, in a run's folder; run programs if asked to."""
+        """Boot the patch's kernel in each cell, in a run's folder; run the selected programs."""
         overrides = self.request.overrides.model_copy(update={"series": str(folder / "series")})
         request = self.request.model_copy(update={"overrides": overrides})
         named = request.plan()
@@ -226,20 +225,20 @@ class _Checker:
         ).folder
         with errors_noted(run):
             failed = self._pytest(run, request)
-        # Its verdict is that of its records, unless pytest saw more.
+        # The verdict is that of the records, but pytest may have seen further failures.
         code = ExitCode.TESTS_FAILED if failed else ExitCode.PASSED
         run.end(code, reason="a test failed" if failed else "")
         return step_cells(render_run(run))
 
     def _pytest(self, run: RunFolder, request: Request) -> bool:
-        """Run pytest in a process of its own: it is not made to run many times in one.
+        """Run pytest in a child process, because it cannot run many times in one.
 
         :return: whether a test failed.
         """
         options = RunOptions(
             verbose=1,
             tests=() if request.select else (str(BOOT_TEST),),
-            # What failed here is not what `run --lf` should run next.
+            # `run --lf` must not repeat failures of this check.
             pytest_args=("-p", "no:cacheprovider"),
         )
         argv = [sys.executable, "-m", "pytest", *pytest_argv(run, request, options)]

@@ -1,7 +1,7 @@
-"""``uintr-harness run --watch``: the run again, each time that something it is made of changes.
+"""``uintr-harness run --watch``: run again each time that one of the sources changes.
 
-Each run is a process of its own, so that it reads everything anew, and one that fails, or dies, is
-no reason to stop watching. What changes while a run goes on begins the next one.
+Each run is a child process, so that it reads everything anew, and watching continues if it fails or
+dies. A change during a run starts the next one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from harness.errors import ExitCode
 from harness.request.request import Request
 from harness.values import FolderSeries, MboxSeries, TreeSource
 
-#: What a build in a tree leaves there; a run builds elsewhere, its user may not.
+#: Suffixes of files that the user's own build leaves in a tree; a run builds elsewhere.
 BUILT = (".o", ".a", ".ko", ".mod", ".cmd", ".d", ".order", ".symvers")
-#: Changes that follow each other closer than this are one (milliseconds).
+#: Changes closer together than this count as one, in milliseconds.
 TOGETHER_MS = 400
 
 
 class Sources(DefaultFilter):
-    """Changes that could make another run end otherwise."""
+    """A filter for changes that can change the result of a run."""
 
     def __call__(self, change: Change, path: str) -> bool:
-        """Take a change, or leave it."""
+        """Return true if a change counts."""
         name = Path(path).name
         return (
             not name.endswith(BUILT)
@@ -40,7 +40,7 @@ class Sources(DefaultFilter):
 
 
 def watched(request: Request, tests: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files and folders that a run is made of.
+    """Return the files and folders that determine a run.
 
     :raise UserError: a profile names something that does not exist.
     """
@@ -85,7 +85,7 @@ def run_and_watch(
 
 
 def _changes(places: Sequence[Path], stop: threading.Event) -> Iterator[list[str]]:
-    """Yield once when the watch stands, and then the names of what changed."""
+    """Yield an empty list when watching has begun, then the names of changed files each time."""
     waiting = watch(
         *places,
         watch_filter=Sources(),
@@ -103,12 +103,12 @@ def _changes(places: Sequence[Path], stop: threading.Event) -> Iterator[list[str
 
 
 def run_once(argv: Sequence[str]) -> int:
-    """Start a command of its own for a run: this one's, without ``--watch``; return its exit code.
+    """Run this command line without ``--watch`` as a child process, and return its exit code.
 
-    ^C goes to both, and it is the run that ends by it, in its own time.
+    ^C reaches both processes. Only the run reacts to it, and ends in its own time.
     """
     words = [word for word in argv[1:] if word != "--watch"]
-    # A handler that does nothing, and not SIG_IGN, which the run would inherit.
+    # An empty handler instead of SIG_IGN, which the run would inherit.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         return subprocess.Popen([sys.executable, "-m", "harness", *words]).wait()

@@ -1,4 +1,4 @@
-"""The command line: one module per command, and the one place where errors become exit codes."""
+"""The command line: one module per command, and the mapping from errors to exit codes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from harness.lib.stdio import Output
 from harness.lib.text import clean
 
 PROGRAM = "uintr-harness"
-#: By what a shell's completion asks: click's own mechanism, and its name for this program.
+#: Environment variable by which a shell asks click for completions of this program.
 COMPLETE_VARIABLE = "_UINTR_HARNESS_COMPLETE"
 
-#: Command → module of this package that has it under the same name. They are imported when
-#: called: ``plan`` need not wait for what only ``run`` uses.
+#: Commands; each is in the module of its name, imported when called, so that ``plan`` does not
+#: wait for modules that only ``run`` uses.
 COMMANDS = (
     *("run", "plan", "build", "report", "compare", "history", "contract", "bisect", "shell"),
     *("mutants", "fuzz", "cache", "doctor", "completion"),
@@ -37,10 +37,10 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when used."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command.
+        """Run a command, and turn a broken pipe into an error of the host.
 
-        click would take any broken pipe for that of standard output, which cannot break here, and
-        end the process with the exit code of failed tests.
+        click would take it for that of standard output, which cannot break here, and exit with the
+        code of failed tests.
         """
         try:
             return super().invoke(ctx)
@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of use, not of the alphabet."""
+        """Return the commands in the order of use."""
         return list(COMMANDS)
 
     @override
@@ -72,7 +72,7 @@ def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None
 
 
 def debug_option() -> click.Option:
-    """Return the option that each command has besides the group."""
+    """Return the option that shows an error's traceback."""
     return click.Option(
         ["--debug"],
         is_flag=True,
@@ -99,7 +99,7 @@ def quiet_option() -> click.Option:
 
 
 class Command(click.Command):
-    """A command that takes the group's options itself too, where users look for them first."""
+    """A command that also accepts the group's options, so that they may follow its name."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ app.params += [quiet_option(), debug_option()]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end the process with the contract's exit code."""
+    """Run the command line and end the process with its exit code."""
     output = Output()
     try:
         code = invoke(list(sys.argv[1:] if argv is None else argv))
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def invoke(argv: list[str]) -> int:
-    """Run one command and return its exit code; whatever goes wrong is told on stderr."""
+    """Run one command and return its exit code; errors are printed on stderr."""
     state: dict[str, bool] = {}
     try:
         with _terminated_as_interrupted():
@@ -152,15 +152,15 @@ def invoke(argv: list[str]) -> int:
     return code if isinstance(code, int) else ExitCode.PASSED
 
 
-#: What ends a command besides SIGINT.
+#: Signals that end a command in the same way as SIGINT.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let a CI system that cancels, or a terminal that is closed, end a command like Ctrl-C.
+    """Treat a cancelled CI job and a closed terminal like Ctrl-C.
 
-    Nothing is left running, and what was recorded is rendered.
+    Nothing is left running, and the results recorded so far are rendered.
     """
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
@@ -169,10 +169,10 @@ def _terminated_as_interrupted() -> Iterator[None]:
     try:
         before = {number: signal.getsignal(number) for number in _ENDING}
         for number, handler in before.items():
-            # One that is ignored stays so: that is how nohup keeps a command running.
+            # An ignored signal stays ignored: nohup depends on that.
             if handler != signal.SIG_IGN:
                 signal.signal(number, interrupt)
-    except ValueError:  # not the main thread: whoever owns it decides
+    except ValueError:  # not in the main thread, which alone can set handlers
         yield
         return
     try:
@@ -183,14 +183,14 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _explain(error: BaseException) -> int:
-    """Tell the user about an error, and return the exit code of its family."""
+    """Print an error, and return the exit code of its family."""
     match error:
         case HarnessError():
             _say(str(error))
             return error.exit_code
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else PROGRAM
-            _say(f"{error.format_message()}\n  hint: {where} --help lists what it takes")
+            _say(f"{error.format_message()}\n  hint: {where} --help lists the options")
             return ExitCode.USAGE
         case click.ClickException():
             _say(error.format_message())
@@ -212,7 +212,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _room(name: object) -> str:
-    """Return how to make room for a file: only the artefact store can be moved by a variable."""
+    """Return a hint on a full disk; only the artefact store can be moved by a variable."""
     store = paths.cache_place().absolute()
     if isinstance(name, str | bytes) and Path(os.fsdecode(name)).absolute().is_relative_to(store):
         return f"free some space, or move the artefact store with {paths.CACHE_ENV}"
@@ -220,9 +220,9 @@ def _room(name: object) -> str:
 
 
 def _say(text: str, *, label: str = "error: ") -> None:
-    """Write to stderr, in red where a person looks at it.
+    """Write to stderr, in red on a terminal.
 
-    An error may quote a mail, a tree or a guest: what would steer the terminal is shown instead.
+    Control characters are escaped, because an error may quote a mail, a tree or a guest.
     """
     first, _, rest = clean(text).partition("\n")
     click.secho(f"{label}{first}", err=True, fg="red", bold=True)

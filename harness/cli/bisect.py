@@ -1,4 +1,4 @@
-"""``uintr-harness bisect``: which commit, or which patch, broke it?"""
+"""``uintr-harness bisect``: find the first bad commit or patch."""
 
 from __future__ import annotations
 
@@ -35,37 +35,38 @@ _SHOWN = 100
 @click.option(
     "--good",
     metavar="REV|NUMBER",
-    help="A commit of --tree that passes; or how many patches do  [default: no patch]",
+    help="A commit of --tree, or a number of patches, that passes  [default: no patch]",
 )
 @click.option(
     "--bad",
     metavar="REV|NUMBER",
-    help="A commit of --tree that fails; or how many patches do  [default: HEAD; all patches]",
+    help="A commit of --tree, or a number of patches, that fails  [default: HEAD; all patches]",
 )
 @click.option(
     "--first-parent",
     is_flag=True,
-    help="Follow only the first parent of merges: find the merge that brought it.",
+    help="Follow only the first parent of merges, to find the first bad merge.",
 )
 @click.option(
     "--boot-failure",
     type=click.Choice(["skip", "bad"]),
     default="skip",
     show_default=True,
-    help="What a kernel is that does not boot.",
+    help="Verdict on a kernel that does not boot.",
 )
 @GUESTS_AT_A_TIME
-@repeat_option("Run each program N times in a row, for a failure that does not show each time.")
-@baseline_option("As for run: a step is bad, too, if a latency is worse than there.")
+@repeat_option("Run each program N times in a row, for failures that do not happen each time.")
+@baseline_option("As for run: a step is also bad if a latency is worse than in the baseline.")
 @out_option("Folder for bisect.json and each run  [default: runs/bisect-TIME-RANDOM]")
 def command(
     request: Request, good: str | None, bad: str | None, first_parent: bool, **options: Any
 ) -> int:
-    """Find the first bad commit of a --tree, or the first bad patch of the series, unattended.
+    """Find the first bad commit of a tree, or patch of a series.
 
-    Bad is what fails a program that -k chooses, or has a complaint of the kernel. What does not
-    build or boot is skipped. With --tree alone commits are searched, else the series' patches. The
-    exit code is 0 if it was found, 3 or 4 if skips hide it among others.
+    The search runs unattended. A kernel is bad if a program that -k chooses fails, or if the kernel
+    prints a splat. One that does not build or boot is skipped. Commits are searched with --tree and
+    no --series, else the patches of the series. The exit code is 0 if the first bad one was found,
+    3 or 4 if it cannot be told from skipped ones.
     """
     from harness.campaigns.bisect import BisectOptions, bisect  # with the engine, after --help
     from harness.campaigns.child_runs import start_command
@@ -145,7 +146,7 @@ def _show_verdict(found: Bisection, folder: Path) -> None:
             click.echo(f"it fails by {first.by}, the bad end by {end.by}")
         click.echo(f"its run: uintr-harness report {folder / first.folder / 'run'}")
     else:
-        click.secho(f"the first bad {noun} is one of these, which skips hide:", bold=True)
+        click.secho(f"skipped {found.of} hide the first bad one, which is one of these:", bold=True)
         for point in found.suspects:
             click.echo(f"  {point.id} {clean_line(point.subject)}")
     click.echo(f"results: {folder / BISECT_FILE}")

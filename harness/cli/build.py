@@ -1,4 +1,4 @@
-"""``uintr-harness build``: artefacts by themselves, and a series patch by patch."""
+"""``uintr-harness build``: build artefacts, or check a series patch by patch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.request.request import Request
     from harness.values import Compiler
 
-#: Options that mean something for an artefact; all others are about what `--check-series` does.
+#: Options for building an artefact; all others are for `--check-series`.
 _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "cc", "emulator"}
 
 
@@ -36,8 +36,8 @@ _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "c
 @click.option(
     "--check-series",
     is_flag=True,
-    help="Apply, build, look through and boot each patch of the kernel's series by itself. The "
-    "options for cells, and those below, are for this; with -k programs are run.",
+    help="Apply, build, lint and boot the patches of the kernel's series one by one. The options "
+    "for cells and those below belong to this; -k adds programs to run.",
 )
 @click.option(
     "--boot/--no-boot", default=True, show_default=True, help="Boot the kernel of each patch."
@@ -46,7 +46,7 @@ _OF_ARTEFACTS = {"what", "kernel", "tree", "series", "fragment", "toolchain", "c
     "--sparse/--no-sparse",
     default=True,
     show_default=True,
-    help="Have sparse read the files that the series touches, if it is installed.",
+    help="Run sparse, if it is installed, on the files that the series touches.",
 )
 @out_option("Folder for the results  [default: runs/series-TIME-RANDOM]")
 @click.pass_context
@@ -60,13 +60,13 @@ def command(
     sparse: bool,
     out: Path | None,
 ) -> int:
-    """Build an artefact, or find it built; its path is the last line on stdout.
+    """Build an artefact, unless it is in the cache. Its path is the last line on stdout.
 
     `emulator` is the QEMU whose CPU models have user interrupts.
     """
     if check_series:
         if what not in {None, "kernel"} or emulator:
-            raise click.UsageError("--check-series is about a kernel")
+            raise click.UsageError("--check-series takes a kernel only")
         if request.select and not boot:
             raise click.UsageError("-k runs programs, which --no-boot leaves out")
         return _check_series(request, out, boot=boot, sparse=sparse)
@@ -99,7 +99,7 @@ def _build(what: str, request: Request, emulator: str | None) -> None:
     from harness.artefacts.programs import build_programs
     from harness.artefacts.store import Store
 
-    # Asked for first: what is wrong in a profile is told before anything is built.
+    # Loaded first, so that an error in a profile is reported before anything is built.
     with_kernel = what in {"kernel", "programs", "all"}
     profiles = request.kernel_profiles() if with_kernel else []
     compilers: tuple[Compiler, ...] = request.compilers

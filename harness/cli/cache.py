@@ -1,4 +1,4 @@
-"""``uintr-harness cache``: what the artefact store holds, and less of it."""
+"""``uintr-harness cache``: show and prune the artefact store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 
 
 class Age(click.ParamType[timedelta]):
-    """A time: ``12h``, ``30d``, ``2w``."""
+    """An age: ``12h``, ``30d``, ``2w``."""
 
     name = "age"
 
@@ -31,7 +31,7 @@ class Age(click.ParamType[timedelta]):
             return value
         match = re.fullmatch(r"(\d+)([hdw])", str(value))
         if match is None:
-            self.fail(f"{value!r} is no age like 12h, 30d or 2w", param, ctx)
+            self.fail(f"{value!r} is not an age such as 12h, 30d or 2w", param, ctx)
         return timedelta(hours=int(match[1]) * _HOURS[match[2]])
 
 
@@ -49,21 +49,24 @@ class Size(click.ParamType[int]):
         try:
             return int(TypeAdapter(ByteSize).validate_python(value))
         except ValidationError:
-            self.fail(f"{value!r} is no size like 500M, 5G or 5GiB", param, ctx)
+            self.fail(f"{value!r} is not a size such as 500M, 5G or 5GiB", param, ctx)
 
 
 @click.group("cache")
 def command() -> None:
-    """Show and prune the artefact cache ($UINTR_HARNESS_CACHE, or ~/.cache/uintr-harness)."""
+    """Show and prune the artefact cache.
+
+    It is in $UINTR_HARNESS_CACHE, or in ~/.cache/uintr-harness.
+    """
 
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @command.command("list", cls=Command)
 @_JSON
 def list_command(as_json: bool) -> None:
-    """Show what the cache holds, what was used last first."""
+    """List the contents of the cache, most recently used first."""
     from harness.artefacts.prune import contents
     from harness.artefacts.store import Store
     from harness.report.cache import print_contents
@@ -80,22 +83,24 @@ def list_command(as_json: bool) -> None:
 
 
 @command.command("prune", cls=Command)
-@click.option("--older-than", type=Age(), metavar="AGE", help="What was not used for 12h, 30d, 2w.")
+@click.option(
+    "--older-than", type=Age(), metavar="AGE", help="Remove what was not used for 12h, 30d, 2w."
+)
 @click.option(
     "--keep-bytes",
     type=Size(),
     metavar="SIZE",
-    help="What was not used the longest, until 500M, 5G, 5GiB are left.",
+    help="Remove the least recently used until 500M, 5G, 5GiB are left.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_JSON
 def prune_command(
     older_than: timedelta | None, keep_bytes: int | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Remove artefacts and kept build folders that were not used for long.
+    """Remove artefacts and build folders that were not used for long.
 
-    Nothing that a run uses at the moment is removed, and neither are fetched source packages of
-    QEMU, in whose place another version would come.
+    Nothing that a run is using is removed. Fetched source packages of QEMU are kept too: the next
+    fetch could bring another version.
     """
     from harness.artefacts.prune import choose, contents, prune
     from harness.artefacts.store import Store

@@ -12,19 +12,19 @@ from harness.errors import UserError
 
 
 class Percent(click.ParamType[float]):
-    """A share in percent, with or without the sign."""
+    """A percentage, with or without the sign."""
 
     name = "percent"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the share of 1."""
+        """Return the percentage as a fraction of 1."""
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", str(value))
         if not found:
-            self.fail(f"{value!r} is no percentage, such as 15%", param, ctx)
+            self.fail(f"{value!r} is not a percentage such as 15%", param, ctx)
         return float(found[1]) / 100
 
 
@@ -36,22 +36,23 @@ class Percent(click.ParamType[float]):
     "--floor",
     type=Percent(),
     metavar="PERCENT",
-    help="Difference of medians up to which a latency is the same.  [default: 15%; 30% under TCG]",
+    help="Difference of medians that still counts as the same.  [default: 15%; 30% under TCG]",
 )
 @click.option(
     "--allow-missing",
     is_flag=True,
-    help="Do not count cases and cells that RUN lacks: for a run of fewer programs or cells.",
+    help="Do not count cases and cells that RUN lacks; for a run of fewer programs or cells.",
 )
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
-@click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a comment.")
 def command(
     runs: tuple[Path, ...], floor: float | None, allow_missing: bool, form: str | None
 ) -> int:
-    """Compare RUN with BASE: a verdict for each latency, and cases that came out otherwise.
+    """Compare RUN with one or more earlier runs, BASE.
 
-    Each is a run's folder, or the baseline.json of one. Several bases of the same kind tell how
-    much a latency differs from run to run.
+    Each latency gets a verdict, and the cases whose result changed are listed. RUN and BASE are a
+    run's folder or its baseline.json. Several bases of the same kind show how much a latency varies
+    from run to run.
 
     Exit codes: 0 nothing got worse; 1 a latency is worse, something newly fails, or cases or cells
     are gone; 2 wrong usage; 4 one of the runs is incomplete, or nothing ran in it.

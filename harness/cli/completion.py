@@ -1,4 +1,4 @@
-"""``uintr-harness completion``: the shell completes commands, options and names."""
+"""``uintr-harness completion``: completion of commands, options and names in a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.cli import COMPLETE_VARIABLE, PROGRAM, Command, app
 @click.command("completion", cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: Literal["bash", "zsh", "fish"]) -> None:
-    """Print the script that makes SHELL complete this command.
+    """Print the completion script for SHELL.
 
     In ~/.bashrc or ~/.zshrc: eval "$(uintr-harness completion bash)", or zsh. For fish:
     uintr-harness completion fish > ~/.config/fish/completions/uintr-harness.fish

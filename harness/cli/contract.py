@@ -1,4 +1,4 @@
-"""``uintr-harness contract``: the statements, who checks them, and how they came out."""
+"""``uintr-harness contract``: the statements, the cases that check them, and their results."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from harness.errors import ExitCode
 
 @click.command("contract", cls=Command)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--holes", is_flag=True, help="Only the statements that no case checks.")
+@click.option("--holes", is_flag=True, help="Show only the statements that no case checks.")
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
-@click.option("--markdown", "form", flag_value="markdown", help="For a merge request's comment.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a comment.")
 def command(run: Path | None, holes: bool, form: str | None) -> int:
-    """Show the statements of guest-tests/CONTRACT.md and the cases that check them.
+    """Show the contract's statements and the cases that check them.
 
-    With RUN, a run's folder: how each statement came out in each cell. A statement fails with any
-    case that names it, and passes if one passed. What a case names counts only if it ran. The exit
-    code is 4 for a run that did not come to its end, because statements may be checked later in it.
+    The contract is guest-tests/CONTRACT.md.
+    With RUN, a run's folder, show the result of each statement in each cell. A statement fails if a
+    case that names it fails, else passes if one passes; only cases that ran count. The exit code is
+    4 for a run that did not end, because its later cases may check further statements.
     """
     from harness.report import contract as report
     from harness.results.contract import check_contract, read_claims, read_contract

@@ -17,11 +17,11 @@ _MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "r
 
 
 @click.command("doctor", cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> int:
-    """Say what this host can do, each finding with its remedy.
+    """Show what this host can do, and how to remedy each problem.
 
-    The exit code is 4 if something keeps the default run from working, else 0.
+    The exit code is 4 if a problem keeps the default run from working, else 0.
     """
     from harness.run.doctor import examine
 

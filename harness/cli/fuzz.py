@@ -1,4 +1,4 @@
-"""``uintr-harness fuzz``: do random programs see the same on each CPU?"""
+"""``uintr-harness fuzz``: compare the results of random programs between cells."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 @click.option(
     "--bare-metal",
     is_flag=True,
-    help="Instruction sequences without a kernel, compared with a model of the architecture.",
+    help="Play instruction sequences without a kernel, and compare with a model of the CPU.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="What the scripts are made of  [default: by chance]"
+    "--seed", type=click.IntRange(0), help="Seed of the random scripts  [default: random]"
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     default=5.0,
     show_default=True,
-    help="How long new scripts are tried; boots count, what is built before does not.",
+    help="Time for trying new scripts, boots included; builds before it do not count.",
 )
-@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try no more than N.")
+@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try at most N scripts.")
 @click.option(
     "--replay",
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Play what was kept, and make nothing.",
+    help="Play kept findings instead of new scripts.",
 )
 @out_option("Folder for fuzz.json and the findings  [default: runs/fuzz-TIME-RANDOM]")
 def command(
@@ -59,14 +59,15 @@ def command(
     replay: tuple[Path, ...],
     out: Path | None,
 ) -> int:
-    """Play random programs of system calls and instructions in each cell, and compare.
+    """Play random scripts in each cell, and compare the results.
 
-    Each step says its result, and of each thread the signals, the user interrupts and the flag.
-    What differs, what crashes and what a kernel complains of is shrunk and kept for --replay. The
-    exit code is 1 if there was anything.
+    The steps of a script are system calls and instructions. Each reports its result and, for each
+    thread, the signals, the user interrupts and the user interrupt flag. Scripts that differ
+    between cells, crash or cause a splat are shrunk and kept for --replay. The exit code is 1 if
+    there are any.
 
     With --bare-metal: play instruction sequences without a kernel, in each way that QEMU runs code,
-    and compare with what the manual says.
+    and compare with a model of the manual.
     """
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     if bare_metal:
@@ -87,7 +88,7 @@ def command(
 def _campaign(
     request: Request, progress: Progress, out: Path | None
 ) -> Iterator[tuple[Campaign, RunFolder]]:
-    """Build everything, and give a search whose guests end with the context."""
+    """Build everything, and yield the search and its folder; guests end with the context."""
     from harness.campaigns.fuzz.campaign import FUZZ_FILE, Campaign
     from harness.campaigns.fuzz.cell import CellPlayer
     from harness.guest.verdict.known_splats import load_known_splats
@@ -99,9 +100,9 @@ def _campaign(
     plan = request.plan()
     if len(plan.cells) == 1:
         raise UserError(
-            "a cell has nothing to be compared with",
+            "one cell cannot be compared with itself",
             where=plan.cells[0].name,
-            hint="name two of something: --cpu exposed,hidden",
+            hint="choose at least two cells, as with --cpu exposed,hidden",
         )
     known = load_known_splats()
 

@@ -1,4 +1,4 @@
-"""``uintr-harness fuzz --bare-metal``: does the processor do what the manual says?"""
+"""``uintr-harness fuzz --bare-metal``: compare random instruction sequences with a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fuzz_bare_metal(
 ) -> int:
     """Play random sequences in each way that QEMU runs code, and compare with the model.
 
-    :param limit: of sequences.
+    :param limit: largest number of sequences.
     :return: the exit code.
     """
     from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, Campaign, read_finding
@@ -53,9 +53,9 @@ def fuzz_bare_metal(
 
 
 def _machine(request: Request, progress: Progress) -> Machine:
-    """Build what plays, on the one CPU that the request exposes user interrupts with.
+    """Build the player and its QEMU for the request's only CPU with user interrupts.
 
-    :raise UserError: there is not just one.
+    :raise UserError: there is none, or more than one.
     """
     from harness.artefacts.bare_metal import PLAYER, build_bare_metal
     from harness.artefacts.store import Store
@@ -66,7 +66,7 @@ def _machine(request: Request, progress: Progress) -> Machine:
     cpus = list(dict.fromkeys(cell.cpu for cell in plan.cells if cell.cpu.exposes_uintr))
     if len(cpus) != 1:
         raise UserError(
-            "the model is of one CPU that has user interrupts",
+            "sequences are played on exactly one CPU with user interrupts",
             where=", ".join(cpu.name for cpu in cpus) or "--cpu",
             hint="name one: --cpu exposed",
         )

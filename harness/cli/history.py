@@ -16,17 +16,18 @@ from harness.errors import UserError
 @click.option(
     "--last", type=click.IntRange(0), default=10, show_default=True, help="Runs to show; 0: all."
 )
-@click.option("--cell", metavar="TEXT", default="", help="Only cells whose name has this in it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--cell", metavar="TEXT", default="", help="Only cells whose name contains TEXT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
-    "--failures", is_flag=True, help="Instead: how often each program failed in these runs."
+    "--failures", is_flag=True, help="Show how often each program failed in these runs instead."
 )
 def command(
     mechanism: tuple[str, ...], last: int, cell: str, as_json: bool, failures: bool
 ) -> None:
-    """Show how latencies went from run to run on this machine, of all MECHANISMs or of those named.
+    """Show the latencies of past runs on this machine.
 
-    Each run adds its own when it ends; the file is history.sqlite3 in the cache folder.
+    By default, all mechanisms are shown. Each run adds its latencies when it ends; the file is
+    history.sqlite3 in the cache folder.
     """
     from harness.report.console import make_console
     from harness.report.history import failures_sheet, history_sheet
@@ -34,16 +35,16 @@ def command(
     from harness.results.history import HISTORY_FILE, HistoryRow, ProgramRow, read, read_programs
 
     if failures and mechanism:
-        raise UserError("failures are of programs, not of mechanisms", where=mechanism[0])
+        raise UserError("--failures counts by program and takes no mechanism", where=mechanism[0])
     path = paths.cache_place() / HISTORY_FILE
     found = read_programs(path, last) if failures else read(path, mechanism, last)
     rows: list[HistoryRow | ProgramRow] = [row for row in found if cell in row.cell]
     if not rows:
-        what, more = ("ran", "") if failures else ("measured", " -k latency")
+        what, more = ("results", "") if failures else ("latencies", " -k latency")
         raise UserError(
-            f"no run on this machine {what} that",
+            f"there are no such {what} of runs on this machine",
             where=path,
-            hint=f"uintr-harness run{more} adds to it",
+            hint=f"uintr-harness run{more} adds some",
         )
     if as_json:
         for row in rows:

@@ -32,8 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Named(click.ParamType[str]):
     """A name that a shell can complete, or the path of a file.
 
-    :param names: gives the names that there are.
-    :param files: whether it may be a path instead; that is completed once it has a slash.
+    :param names: returns the known names.
+    :param files: whether a path is accepted, too; it is completed if it begins like one.
     """
 
     def __init__(self, name: str, names: Callable[[], list[str]], *, files: bool = False) -> None:
@@ -45,21 +45,21 @@ class Named(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """Take any text: whether there is such a thing is said by who looks for it."""
+        """Accept any text; existence is checked by the caller."""
         return str(value)
 
     @override
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the names that begin like this."""
+        """Return the names that begin with the incomplete word."""
         if self._files and incomplete.startswith(("/", "./", "../", "~")):
             return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
 class List(click.ParamType[tuple[Any, ...]]):
-    """Comma-separated values: ``--smp 1,2``. The option can be given several times too."""
+    """Comma-separated values: ``--smp 1,2``. The option can also be given several times."""
 
     def __init__(self, item: click.ParamType[Any], name: str) -> None:
         self.item = item
@@ -85,7 +85,7 @@ class List(click.ParamType[tuple[Any, ...]]):
         return [CompletionItem(f"{done}{comma}{item.value}", item.type) for item in items]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        """Show what one value is."""
+        """Return the metavar of one value, marked as the first of several."""
         inner = self.item.get_metavar(param, ctx) or self.name.upper()
         return f"{inner}[,…]"
 
@@ -130,7 +130,7 @@ def repeat_option(text: str) -> Callable[[F], F]:
 
 
 def baseline_option(text: str) -> Callable[[F], F]:
-    """Return the option that names what latencies are compared with."""
+    """Return the option that names the runs to compare with."""
     return click.option(
         "--baseline",
         multiple=True,
@@ -169,10 +169,11 @@ KERNEL_OPTIONS = (
         FRAGMENT,
         "name",
         None,
-        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti.",
+        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti, "
+        "virtme-ng.",
     ),
     click.option(
-        "--toolchain", type=click.Choice(["gcc", "clang"]), help="The kernel's own compiler."
+        "--toolchain", type=click.Choice(["gcc", "clang"]), help="Compiler of the kernel."
     ),
 )
 
@@ -196,14 +197,14 @@ MACHINE_OPTIONS = (
         type=click.Choice(["auto", "tcg", "kvm"]),
         default="auto",
         show_default=True,
-        help="auto takes KVM where a probe guest runs with it.",
+        help="auto uses KVM if a probe guest runs with it.",
     ),
     click.option(
         "--qemu",
         type=QEMU,
         metavar="auto|system|bundled|PATH",
-        help="The QEMU to use. auto: the host's, or ours if a CPU exposes user interrupts. "
-        "A path is a binary's, or a TOML file's: an emulator profile, which is built.",
+        help="The QEMU to use. auto: system, or bundled if a CPU exposes user interrupts. PATH: a "
+        "binary, or the TOML file of an emulator profile, which is built.",
     ),
     click.option(
         "--cmdline",
@@ -228,7 +229,7 @@ PROGRAM_OPTIONS = (
         type=PROGRAMS,
         metavar="EXPR",
         default="",
-        help="Only the programs that match (pytest's -k).",
+        help="Run only the programs that match (pytest's -k).",
     ),
 )
 
@@ -237,13 +238,8 @@ SELFTESTS = _list(
     click.STRING,
     "target",
     None,
-    "The kernel's own selftests, too: folders of the tree's tools/testing/selftests.",
+    "Also run the kernel's selftests in these folders of its tools/testing/selftests.",
 )
-
-
-def kernel_options(function: F) -> F:
-    """Add the options that choose kernels; the command gets ``request``."""
-    return _with_request(function, KERNEL_OPTIONS, {})
 
 
 def cell_options(function: F) -> F:
@@ -258,7 +254,7 @@ def run_options(function: F) -> F:
 
 
 def compared_cells_options(function: F) -> F:
-    """Add the options that choose cells for the same work in each; the command gets ``request``."""
+    """Add the options that choose cells to compare; the command gets ``request``."""
     return _with_cells(function, COMPARED_CPUS, (), ())
 
 
@@ -276,7 +272,10 @@ def _with_cells(
 
 
 def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]) -> F:
-    """Decorate with options; ``more`` has, by option, the request's field beyond the kernel's."""
+    """Add options, and pass their values on as one ``request``.
+
+    :param more: by option, the request's field for it; the kernel's options need none.
+    """
 
     @wraps(function)
     def command(
@@ -288,7 +287,7 @@ def _with_request(function: F, options: tuple[Any, ...], more: Mapping[str, str]
         **rest: Any,
     ) -> Any:
         from harness.request.profiles import (
-            KernelOverrides,  # pydantic, which --help can do without
+            KernelOverrides,  # imports pydantic, which --help does not need
         )
         from harness.request.request import Request
 

@@ -1,4 +1,4 @@
-"""``uintr-harness plan``: what a run would do, without doing any of it."""
+"""``uintr-harness plan``: show the cells of a run without running them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``uintr-harness report``: a run's folder rendered again."""
+"""``uintr-harness report``: render a run's folder again."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from harness.errors import GuestError
 
 @click.command("report", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--markdown", is_flag=True, help="For a job's summary or a comment.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a job's summary or a comment.")
 @click.option(
     "--kcidb",
     metavar="ORIGIN",
-    help="As JSON for KCIDB, the common database of kernel test results; ORIGIN is the name that "
-    "it knows you by.",
+    help="Print JSON for KCIDB, the common database of kernel test results; ORIGIN is your name "
+    "there.",
 )
 def command(run: Path, markdown: bool, kcidb: str | None) -> int:
-    """Show RUN's results, and write its summary, JUnit file and reproducers again.
+    """Show a run's results, and write its reports again.
 
-    In a folder that cannot be written to, these files are left as they are.
+    RUN is a run's folder. The reports are the summary, the JUnit file and the reproducers. In a
+    folder that cannot be written to, they are left as they are.
 
-    The exit code is what the run came to: 0, 1, 3 or 4, and 4 for a run that did not end.
+    The exit code is the run's own: 0, 1, 3 or 4. It is 4 for a run that did not end.
     """
     from harness.report.render import show_run, write_reports
     from harness.results.folder import RunFolder

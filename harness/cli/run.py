@@ -1,4 +1,4 @@
-"""``uintr-harness run``: the main job."""
+"""``uintr-harness run``: build, boot, test and report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Jobs(click.ParamType[int | None]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | None:
-        """Take a number from 1 to 64, or the word."""
+        """Accept a number from 1 to 64, or ``auto``."""
         if value == "auto":
             return None
         number: int = click.IntRange(1, 64).convert(value, param, ctx)
@@ -40,7 +40,7 @@ class Jobs(click.ParamType[int | None]):
     type=Jobs(),
     default="1",
     show_default=True,
-    help="Guests at a time; auto: as many as there are CPUs and memory for.",
+    help="Guests at a time; auto: as many as CPUs and memory allow.",
 )
 @out_option("Folder for the results  [default: runs/TIME-RANDOM, with a link runs/latest]")
 @repeat_option("Run each program N times in a row.")
@@ -50,14 +50,14 @@ class Jobs(click.ParamType[int | None]):
     default=1,
     show_default=True,
     metavar="N",
-    help="Run a program that failed again, in a fresh guest, to tell whether it is flaky. Not with"
-    " -x or --repeat.",
+    help="Run a failed program up to N times again, in a fresh guest, to tell whether it is flaky. "
+    "Without effect with -x or --repeat.",
 )
 @click.option(
     "--isolate", is_flag=True, help="Run each program in a fresh guest, restored from a saved one."
 )
 @baseline_option(
-    "Compare with that run, or its baseline.json: exit 1 if a latency is worse, or "
+    "Compare with a run, by its folder or its baseline.json: exit 1 if a latency is worse, or "
     "something newly fails or is gone."
 )
 @click.option(
@@ -67,7 +67,7 @@ class Jobs(click.ParamType[int | None]):
 )
 @click.option("-x", "--exitfirst", "exit_first", is_flag=True, help="Stop at the first failure.")
 @click.option(
-    "--lf", "--last-failed", "last_failed", is_flag=True, help="Only what failed the last time."
+    "--lf", "--last-failed", "last_failed", is_flag=True, help="Run only what failed last time."
 )
 @click.option(
     "--keep-going/--no-keep-going",
@@ -79,17 +79,17 @@ class Jobs(click.ParamType[int | None]):
     "--tests",
     multiple=True,
     metavar="PATH",
-    help="Your own pytest files with a `guest` instead of the guest programs.",
+    help="Run your own pytest files, which use `guest`, instead of the guest programs.",
 )
 @click.option(
     "--watch", is_flag=True, help="Run again when the tree, the series or a program changes."
 )
-@click.option("-v", "--verbose", count=True, help="pytest's own output instead of the display.")
+@click.option("-v", "--verbose", count=True, help="Show pytest's output instead of the display.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def command(request: Request, watch: bool, **options: Any) -> int:
-    """Build what is missing, boot each cell, run the guest programs, show the results.
+    """Build, boot and test each cell, and show the results.
 
-    Arguments after -- go to pytest as they are.
+    Only missing artefacts are built. Arguments after -- are passed to pytest unchanged.
     """
     from harness.run.suite import RunOptions, run  # the engine, after --help
 

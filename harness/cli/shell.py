@@ -45,8 +45,8 @@ def ssh_argv(port: int, key: Path, known_hosts: Path) -> list[str]:
 def gdb_argv(kernel: KernelArtefact, socket: Path) -> list[str]:
     """Return the command that debugs a guest's kernel through QEMU's stub on ``socket``.
 
-    Its commands for gdb (``lx-dmesg`` and so on) are beside a vmlinux that was built with the
-    fragment ``debug-info``; gdb loads them of itself where it is told that the folder is safe.
+    The kernel's gdb commands (``lx-dmesg`` and others) are beside a vmlinux that was built with the
+    fragment ``debug-info``. gdb loads them by itself from a folder that is declared safe.
     """
     return [
         *("gdb", "-q"),
@@ -62,35 +62,35 @@ def gdb_argv(kernel: KernelArtefact, socket: Path) -> list[str]:
 @click.option(
     "--console",
     is_flag=True,
-    help="A shell on the serial console, from the first line of the boot: no SSH is needed.",
+    help="Open a shell on the serial console, which shows the boot too. Needs no SSH.",
 )
 def command(request: Request, gdb: bool, console: bool) -> int:
-    """Boot the guest of one cell and open a shell in it; the programs are in /tests.
+    """Open a shell in the guest of one cell. The programs are in /tests.
 
-    The guest ends with the shell, whose exit code is returned. Scripts for more shells into the
-    same guest, and for gdb, are there as long as it runs: their paths are printed first.
+    The guest ends with the shell, and the exit code is the shell's. While the guest runs, scripts
+    open more shells in it, or gdb; their paths are printed first.
     """
     from harness.results.folder import RunFolder
     from harness.run.engine import begin_run, errors_noted
 
     if gdb and console:
-        raise UserError("gdb and the console need a terminal each", where="--gdb --console")
+        raise UserError("gdb and the console each need a terminal", where="--gdb --console")
     tool, package = ("gdb", "gdb") if gdb else ("ssh", "openssh-client")
     if not console and not shutil.which(tool):
-        raise UserError(f"there is no {tool}", hint=f"apt-get install {package}")
+        raise UserError(f"{tool} is not installed", hint=f"apt-get install {package}")
     if gdb:
-        # Addresses in vmlinux are those in the guest.
+        # Without it, addresses in the guest differ from those in vmlinux.
         request = request.model_copy(update={"cmdline": f"{request.cmdline} nokaslr".strip()})
     if request.clock != "host":
         raise UserError(
-            "a guest that counts instructions has no way in or out",
+            "a shell cannot reach a guest that counts instructions",
             where=f"--clock {request.clock}",
             hint="leave --clock out",
         )
     plan = request.plan()
     if len(plan.cells) != 1:
         names = ", ".join(cell.name for cell in plan.cells)
-        raise UserError("a shell is in one guest", where=names, hint="name one of each")
+        raise UserError("a shell needs exactly one cell", where=names, hint="name one of each")
     with shown() as progress, tempfile.TemporaryDirectory(prefix="uintr-harness-shell-") as scratch:
         run = begin_run(request, progress, lambda: RunFolder(Path(scratch)), sys.argv, plan=plan)
         with errors_noted(run.folder):
@@ -103,7 +103,7 @@ def command(request: Request, gdb: bool, console: bool) -> int:
 
 
 def _work_at_console(setup: CellSetup, folder: Path, progress: RichProgress) -> int:
-    """Boot with the programs in the root file system, because nothing else may get in."""
+    """Boot with the programs in the root file system, because nothing can be copied later."""
     from harness.guest.argv import console_argv
     from harness.guest.cpu import knows_property
     from harness.guest.process import death_argv
@@ -124,7 +124,7 @@ def _work_at_console(setup: CellSetup, folder: Path, progress: RichProgress) -> 
 
 
 def _work_in(setup: CellSetup, folder: Path, progress: RichProgress, *, gdb: bool) -> int:
-    from harness.guest.vm import start_guest  # SSH is loaded once everything is built
+    from harness.guest.vm import start_guest  # imports paramiko, only once everything is built
 
     with ExitStack() as lifetime:
         with progress.step(f"boot {setup.cell.name}"):
@@ -134,7 +134,7 @@ def _work_in(setup: CellSetup, folder: Path, progress: RichProgress, *, gdb: boo
         stub = folder / "gdb.socket"
         said = guest.monitor.human(f"gdbserver unix:{stub},server=on,wait=off")
         if gdb and not stub.exists():
-            raise GuestError("QEMU has no stub for a debugger", where=stub, detail=said)
+            raise GuestError("QEMU did not open its gdb stub", where=stub, detail=said)
         scripts = {"ssh": _ssh(guest, folder), "gdb": gdb_argv(setup.kernel, stub)}
         for name, argv in scripts.items():
             _write_script(folder / name, argv)

@@ -1,1 +1,1 @@
-"""Ground that knows nothing of kernels, guests or runs: processes, files, archives, text."""
+"""Helpers independent of kernels, guests and runs: processes, files, archives, text."""

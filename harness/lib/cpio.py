@@ -1,11 +1,11 @@
-"""Archives for the kernel's initramfs: cpio in the ``newc`` form, the same bytes every time.
+"""Reproducible archives for the kernel's initramfs: cpio in the ``newc`` format.
 
-Owner and group are root and times are 0, whoever packs: a rootless build cannot give anything
-else, and a reproducible one must not.
+Owner and group are always root and times are 0, so that neither the user who packs an archive nor
+the time shows in it.
 
-Written here and not by libarchive, whose Python binding cannot write symbolic links with the
-library of Debian 12 (it makes them hard links), and which would be one more library to install.
-The form is described in the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
+libarchive is not used: with the library of Debian 12, its Python binding writes symbolic links as
+hard links, and it would be one more library to install. The format is described in the kernel's
+Documentation/driver-api/early-userspace/buffer-format.rst.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Node:
-    """One thing in an archive.
+    """An entry of an archive.
 
     :param path: without a leading slash.
     :param mode: type and permission bits, as in ``st_mode``.
@@ -47,12 +47,12 @@ def link(path: str, target: str) -> Node:
 
 
 def character_device(path: str, major: int, minor: int, permissions: int = 0o600) -> Node:
-    """Return a character device; writing one into an archive needs no rights."""
+    """Return a character device; writing one into an archive needs no privileges."""
     return Node(path, stat.S_IFCHR | permissions, device=(major, minor))
 
 
 def pack(nodes: Iterable[Node]) -> bytes:
-    """Return the archive of ``nodes`` and of the folders that lead to them, sorted by path.
+    """Return the archive of ``nodes`` and of their parent folders, sorted by path.
 
     A path that is given twice keeps its last node. The length is a multiple of 512, so that
     archives can be joined: the kernel unpacks one after the other.
@@ -84,7 +84,7 @@ def _entry(inode: int, node: Node) -> bytes:
         0,
         *node.device,
         len(name),
-        0,  # checksum, of another form
+        0,  # checksum, which only the ``crc`` format has
     )
     header = b"070701" + b"".join(b"%08X" % field for field in fields)
     return _padded(header + name, 4) + _padded(node.data, 4)
@@ -95,5 +95,5 @@ def _padded(data: bytes, alignment: int) -> bytes:
 
 
 def joined(first: bytes, second: bytes) -> bytes:
-    """Join two archives, packed or not, as the kernel expects them: at multiples of four."""
+    """Join two archives, compressed or not, each aligned to 4 bytes as the kernel expects."""
     return first + b"\0" * (-len(first) % 4) + second

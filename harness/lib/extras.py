@@ -11,14 +11,14 @@ from harness.errors import UserError
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra into the Python that runs this."""
+    """Return the command that installs an extra for the Python that runs now."""
     return shlex.join(
         [sys.executable, "-m", "pip", "install", "--editable", f"{paths.ROOT}[{extra}]"]
     )
 
 
 def require_extra(extra: str, *modules: str, needed_for: str) -> None:
-    """Check that the modules of an extra can be imported; none is imported.
+    """Check that the modules of an extra can be imported, without importing them.
 
     :raise UserError: one cannot.
     """

@@ -1,4 +1,4 @@
-"""Files that a reader sees whole: the old one or the new one."""
+"""Atomic replacement of files: a reader sees either the old content or the new."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import GuestError
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file by rename.
 
-    :raise GuestError: the host cannot keep it; the old file is untouched.
+    :raise GuestError: the file cannot be written; the old one is untouched.
     """
     temporary = None
     try:
@@ -29,7 +29,7 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        # Not every command has an --out.
+        # The hint names no option, because not every command has --out.
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise GuestError(
             f"the file cannot be written: {error.strerror}",

@@ -1,20 +1,20 @@
-"""Text of which only the first and the last part are kept, however much of it comes."""
+"""Text of any length of which only the first and the last part are kept."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-#: Characters of a record's diagnostics: of the first lines, and as many of the last ones.
+#: Characters kept of the first lines of a record's diagnostics, and of the last ones.
 HALF = 8 << 10
-#: Characters of a line, and of a message.
+#: Characters kept of a line, and of a message.
 MAX_LINE, MAX_MESSAGE = 4 << 10, 2 << 10
 
 
 class Lines:
     """Lines of text, the first and the last of which are kept.
 
-    :param half: characters of the first lines that are kept, and of the last ones.
+    :param half: characters kept of the first lines, and of the last ones.
     """
 
     def __init__(self, half: int = HALF) -> None:
@@ -55,14 +55,14 @@ class Lines:
 
 
 def cut(text: str, most: int) -> str:
-    """Return the text, or its start and how much is missing."""
+    """Return the text, or its first ``most`` characters and how many were left out."""
     if len(text) <= most:
         return text
     return f"{text[:most]} [ {len(text) - most} characters left out ]"
 
 
 class LineCutter:
-    """Splits bytes into lines and cuts long ones, so that no line is ever held whole.
+    """A splitter of bytes into lines that cuts long lines, so that memory stays bounded.
 
     :param most: bytes of a line that are kept.
     """
@@ -73,7 +73,7 @@ class LineCutter:
         self._dropped = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give the lines that ``data`` completes, without their ends."""
+        """Yield the lines that ``data`` completes, without their ends."""
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             self._add(data[start:end])
@@ -82,7 +82,7 @@ class LineCutter:
         self._add(data[start:])
 
     def rest(self) -> bytes:
-        """Take what there is of an unfinished line."""
+        """Return the unfinished line, and start a new one."""
         line = bytes(self._partial)
         if self._dropped:
             line += b" [ %d bytes left out ]" % self._dropped

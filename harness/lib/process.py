@@ -25,7 +25,7 @@ GRACE_S = 5.0
 
 
 class Captured(NamedTuple):
-    """What a finished command said."""
+    """The exit code and the output of a finished command."""
 
     returncode: int
     stdout: bytes
@@ -50,7 +50,7 @@ def bound(argv: Sequence[str]) -> list[str]:
 def require(*tools: str, needed_for: str) -> None:
     """Check that programs are on the PATH.
 
-    :raise BuildError: one is not; all that are missing are named.
+    :raise BuildError: one is not; the error names all that are missing.
     """
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
@@ -62,10 +62,10 @@ def require(*tools: str, needed_for: str) -> None:
 
 
 def host_error(error: OSError, where: Path | str) -> HarnessError:
-    """Turn an operating system's refusal into one of the three families.
+    """Turn an error of the operating system into one of the three families.
 
-    A full disk is the host's failure (exit code 4), a folder that may not be written to is the
-    user's to mend (2), anything else failed the build (3).
+    A full disk is the host's failure (exit code 4), a missing permission is the user's (2), and
+    anything else is a failed build (3).
     """
     place = error.filename or where
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -80,7 +80,7 @@ def host_error(error: OSError, where: Path | str) -> HarnessError:
 
 
 def disk_full(where: Path | str) -> GuestError:
-    """Return the error for a full disk, wherever it was noticed."""
+    """Return the error for a full disk."""
     return GuestError(
         "the disk is full",
         where=where,
@@ -101,7 +101,7 @@ def capture(
     stdin: bytes | None = None,
     timeout_s: float = 600.0,
 ) -> Captured:
-    """Run a command and return what it said; a non-zero exit is data.
+    """Run a command and return its exit code and output; no exit code is an error.
 
     :param env: the whole environment, or None for the harness's own.
     :raise BuildError: it is not installed, or did not end in ``timeout_s`` seconds.
@@ -124,9 +124,9 @@ def stream(
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> int:
-    """Run a command, give every line of its output to a log and a function; return its exit code.
+    """Run a command, pass each line of its output to a log and a function, return its exit code.
 
-    There is no deadline: a build takes what it takes, and its lines show that it lives.
+    There is no deadline: how long a build takes is unknown, and its output shows progress.
 
     :raise BuildError: it is not installed.
     """

@@ -32,7 +32,7 @@ class Entry:
 
     #: Path below the folder, as the file system spells it.
     name: str
-    #: Leading folders to take off the file names in the patch.
+    #: Leading folders to strip from the file names in the patch.
     strip: int = 1
     #: Guards in front of the name (``+x`` or ``-x``), as ``guards(1)`` reads them.
     guards: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """The name for people: bytes that are not UTF-8 are replaced."""
+        """The name for display: bytes that are not UTF-8 are replaced."""
         return os.fsencode(self.name).decode(errors="replace")
 
 
@@ -92,7 +92,7 @@ def _text(content: bytes) -> str:
 
 
 def _strip(options: list[str], where: str) -> int:
-    """Return the leading folders that a line's options take off; one by default."""
+    """Return how many leading folders a line's options strip; one by default."""
     joined = " ".join(options)
     if not joined or re.fullmatch(r"-p ?ab", joined):  # -pab only names the folders a/ and b/
         return 1
@@ -107,9 +107,9 @@ def _strip(options: list[str], where: str) -> int:
 
 
 def read_patch(path: Path) -> bytes:
-    """Return a patch's text; one that gzip, bzip2 or xz packed is unpacked.
+    """Return a patch's text, decompressed if it is a gzip, bzip2 or xz file.
 
-    :raise UserError: it cannot be read or unpacked, or is larger than :data:`MAX_PATCH`.
+    :raise UserError: it cannot be read or decompressed, or is larger than :data:`MAX_PATCH`.
     """
     try:
         with path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""The standard streams of a command, made such that losing them loses nothing else.
+"""Standard streams whose loss does not end a command.
 
-A reader that goes away (``| head -1``), a stream that was closed (``>&-``) or a device that is
-full must not end a run in the middle, nor change its verdict. What cannot be written is dropped;
-:meth:`Output.settle` says at the end what that means for the exit code.
+A reader that goes away (``| head -1``), a closed stream (``>&-``) or a full device must not end a
+run in the middle, nor change its verdict. Output that cannot be written is dropped;
+:meth:`Output.settle` decides at the end what that means for the exit code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TextIO
 
 from harness.errors import ExitCode
 
-#: How the other end of a pipe or of a terminal shows that it has gone.
+#: Errors of a pipe or a terminal whose other end is closed.
 _GONE = frozenset({errno.EPIPE, errno.EIO, errno.ECONNRESET})
 
 
@@ -58,10 +58,10 @@ class Output:
         sys.stderr = _stream(_Dropping(2), sys.stderr)
 
     def settle(self, code: int) -> int:
-        """Write out what is left, and return the exit code of a command that ended with `code`.
+        """Flush the output, and return the final exit code of a command that ended with `code`.
 
-        A reader that went away wanted no more; an answer that could not be written is a failure
-        of the host.
+        A reader that went away changes nothing. Any other output that could not be written is a
+        failure of the host.
         """
         sys.stdout.flush()
         error = self._out.error
@@ -76,9 +76,9 @@ class Output:
 
 
 def _open_if_closed(number: int) -> None:
-    """Give a standard stream that is closed something to read from or to write to.
+    """Open /dev/null in place of a standard stream that is closed.
 
-    Otherwise the next file to be opened would get its number, and everything that is printed.
+    Otherwise the next opened file would get its number, and with it everything that is printed.
     """
     try:
         os.fstat(number)
@@ -91,12 +91,12 @@ def _open_if_closed(number: int) -> None:
 
 
 def _stream(raw: _Dropping, before: TextIO | None) -> io.TextIOWrapper:
-    """Return a text stream like the one that was there before."""
+    """Return a text stream with the settings of the one that it replaces."""
     text = before if isinstance(before, io.TextIOWrapper) else None
     if text is not None:
         text.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),  # type: ignore[type-var]  # RawIOBase is what it takes
+        io.BufferedWriter(raw),  # type: ignore[type-var]  # it takes any RawIOBase
         encoding=text.encoding if text else "utf-8",
         errors=text.errors if text else "backslashreplace",
         line_buffering=text.line_buffering if text else False,

@@ -1,4 +1,4 @@
-"""What a guest printed, made safe to show: a guest must not drive the terminal of its tester."""
+"""Escaping of a guest's output, which must not control the user's terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def _shown(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-#: Escape sequences begin with a C0 or C1 control; direction marks let a line read as another.
+#: Escape sequences begin with a C0 or C1 control; direction marks reorder a line on display.
 _UNSAFE = {
     code: _shown(code)
     for code in [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
@@ -21,7 +21,7 @@ _ONE_LINE = {**_UNSAFE, 0x0A: "\\n", 0x09: " "}
 
 
 def clean(text: str) -> str:
-    r"""Return text of several lines with every control character shown as ``\x1b`` and the like.
+    r"""Return a text with its control characters escaped, as in ``\x1b``.
 
     Line ends stay, tabs become blanks.
     """
@@ -29,14 +29,14 @@ def clean(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    r"""Return text that stays on one line; a line end is shown as ``\n``."""
+    r"""Return a text on one line: control characters are escaped, line ends as ``\n``."""
     return text.translate(_ONE_LINE)
 
 
 def excerpt(text: str, lines: int, *, width: int = 200) -> list[str]:
-    """Return at most `lines` lines of a text, cleaned and cut to `width`, from both its ends.
+    """Return the first and last lines of a text, at most `lines`, cleaned and cut to `width`.
 
-    What a case says first tells what it did, what it says last tells why it failed.
+    A case's first lines tell what it did, its last ones why it failed.
     """
     every = [clean(line) for line in text.rstrip("\n").split("\n")] if text.strip() else []
     if len(every) > lines:

@@ -1,1 +1,1 @@
-"""What a user asks for, and the plan of cells that it comes to. Pure."""
+"""The user's request, and the plan of cells made from it. Pure."""

@@ -1,4 +1,4 @@
-"""From what the user asked for to the cells of one run: pure, and the same every time."""
+"""The plan: the cells of one run, made from the user's request. Pure and deterministic."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def make_plan(
     select: str = "",
     selftests: Sequence[str] = (),
 ) -> Plan:
-    """Return every combination once, in the order asked for, kernels slowest.
+    """Return each combination once, in the order given.
 
-    Kernels vary slowest because each new one is a build; what is asked for twice is done once.
+    Kernels vary slowest, because each new one is a build.
 
     :raise UserError: two different profiles have the same name, or instructions cannot be counted
-        with such cells.
+        in these cells.
     """
     if clock == "icount":
         _check_countable(smp, accel, selftests)
@@ -44,12 +44,12 @@ def make_plan(
             if names.count(name) > 1:
                 raise UserError(
                     f"two different {what} profiles are named {name!r}",
-                    hint="rename one's file: cells, folders and results go by these names",
+                    hint="rename the file of one: cells, folders and results have these names",
                 )
     targets = tuple(_once(selftests))
     cells = tuple(
         Cell(
-            # What the tests need of the kernel is a part of its configuration.
+            # The options that the selftests need are part of the kernel's configuration.
             kernel=kernel.model_copy(update={"selftests": targets}) if targets else kernel,
             cpu=cpu,
             smp=count,
@@ -67,33 +67,33 @@ def make_plan(
 
 
 def _check_countable(smp: Sequence[int], accel: str, selftests: Sequence[str]) -> None:
-    """Refuse cells in which QEMU does not count, or more than one CPU would share the count."""
+    """Refuse cells in which QEMU does not count, or in which several CPUs share the count."""
     if accel == "kvm":
         raise UserError(
             "KVM does not count instructions",
             where="--clock icount --accel kvm",
-            hint="leave --accel out: TCG is taken",
+            hint="leave --accel out: TCG is used",
         )
     if selftests:
         raise UserError(
-            "where instructions are counted, only what measures is run",
+            "only latency programs can run with counted instructions",
             where=f"--clock icount --kselftest {','.join(selftests)}",
             hint="leave one of them out",
         )
     if any(count != 1 for count in smp):
         raise UserError(
-            "instructions are counted with one CPU: with more, who runs when is not fixed",
+            "instructions can be counted on one CPU only: with more, the counts are not fixed",
             where=f"--clock icount --smp {','.join(map(str, smp))}",
             hint="leave --smp out, or give --smp 1",
         )
 
 
 def render(plan: Plan, form: Format, options: Mapping[str, Sequence[str]]) -> str:
-    """Write a plan for a reader, a program or GitHub Actions.
+    """Return a plan as text, as JSON, or for GitHub Actions.
 
-    ``github`` is one line for ``$GITHUB_OUTPUT``: a matrix whose ``args`` give one job its cell.
+    ``github`` is one line for ``$GITHUB_OUTPUT``: a matrix with ``args`` that select a job's cell.
 
-    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
+    :param options: by a cell's name, the options of ``uintr-harness run`` that select it alone.
     """
     if form == "json":
         return plan.model_dump_json(indent=2)
@@ -140,7 +140,7 @@ def _text(plan: Plan) -> Iterable[str]:
 
 
 def _cmdline(cell: Cell) -> str:
-    """Return what profiles and run add to the kernel's command line, in the order it gets it."""
+    """Return the words that profiles and run add to the kernel's command line, in order."""
     return " ".join(filter(None, (cell.cpu.cmdline, cell.kernel.cmdline, cell.cmdline)))
 
 

@@ -1,7 +1,7 @@
 """Kernel and cpu profiles: TOML files, found by name or by path, read into values.
 
-A profile is known by its file's name without ``.toml``. What is wrong in one is told with the
-file and the field, because profiles are what users write by hand.
+A profile's name is its file's name without ``.toml``. Errors name the file and the field, because
+users write profiles by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from harness.values import (
 Json = dict[str, object]
 Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 
-#: How a mail or a diff begins, of which one is in each file of patches.
+#: Beginning of a mail or a diff; each file of patches has at least one.
 _MAIL_OR_DIFF = re.compile(
     rb"^(?:From |From:|Subject:|diff |--- |Index: )", re.MULTILINE | re.IGNORECASE
 )
@@ -50,10 +50,10 @@ _MESSAGE_ID = re.compile(r"[^<>\s/-][^<>\s/]*@[^<>\s/]+")
 
 
 class KernelOverrides(Value):
-    """What the command line changes in a kernel profile; empty changes nothing."""
+    """Changes that the command line makes to a kernel profile; none by default."""
 
-    #: A folder that replaces the source. The profile's series is then left out too, unless
-    #: ``series`` says otherwise: a developer's tree is tested as it stands.
+    #: A folder that replaces the source, and the profile's series with it: a developer's tree is
+    #: tested as it is, unless ``series`` names patches.
     tree: Path | None = None
     #: Path of a folder or an mbox, a message-id, or :data:`NO_SERIES`.
     series: str | None = None
@@ -65,7 +65,7 @@ class KernelOverrides(Value):
 def expand_cpus(names: Sequence[str]) -> tuple[str, ...]:
     """Replace a pattern (``hidden*``) by the names in ``kernel-config/cpus`` that match.
 
-    Each name comes once; ``all`` is every one. A name or a path stays as it is.
+    ``all`` matches every one. Names and paths stay as they are; repeated names are dropped.
 
     :raise UserError: a pattern matches nothing.
     """
@@ -131,9 +131,9 @@ def load_emulator(name: str) -> EmulatorProfile:
 
 
 def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
-    """Tell what ``--series`` names: a folder, an mbox, a message-id, or nothing.
+    """Return the series that ``--series`` names, or None for :data:`NO_SERIES`.
 
-    :raise UserError: it is none of these.
+    :raise UserError: it is no folder, mbox or message-id.
     """
     if text == NO_SERIES:
         return None
@@ -175,7 +175,7 @@ def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfi
 
 
 def _check_inputs(profile: KernelProfile, where: Path) -> None:
-    """Refuse paths that lead nowhere now, not after ten minutes of building."""
+    """Check that a profile's paths exist, before anything is built."""
     source = profile.source
     if (
         isinstance(source, TreeSource)
@@ -215,14 +215,14 @@ def _check_folder_series(folder: Path, where: Path) -> None:
             raise UserError(
                 f"the patch {entry.shown} is missing",
                 where=f"{listing}, which lists it",
-                hint="put the patch there, or take its line out of the series file",
+                hint="put the patch there, or remove its line from the series file",
             )
 
 
 def _check_mbox(path: Path, where: Path) -> None:
     if not path.is_file():
         raise UserError("the series does not exist", where=f"{path} (named by {where})")
-    # Which of its mails are patches is git's business, and asked for when they are applied.
+    # git decides which of its mails are patches when they are applied.
     if not _MAIL_OR_DIFF.search(read_patch(path)):
         raise UserError(
             "this file is not an mbox (no line starts with 'From ')",
@@ -268,7 +268,7 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
         raise UserError(
             "a profile's name is its file's name",
             where=f"{path}: name",
-            hint="take the line out, or rename the file",
+            hint="remove the line, or rename the file",
         )
     try:
         return kind.model_validate({"name": path.stem, **data})
@@ -284,6 +284,6 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
 
 
 def _anchor(table: object, folder: Path, key: str = "path") -> None:
-    """Make a path in a table absolute, in place; whatever else is in it is left alone."""
+    """Make the path under ``key`` absolute, in place; a table without one is left unchanged."""
     if isinstance(table, dict) and isinstance(table.get(key), str):
         table[key] = str((folder / Path(table[key]).expanduser()).resolve())

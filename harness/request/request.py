@@ -1,4 +1,4 @@
-"""What a user asks for, in one value, whether on the command line or in pytest's options."""
+"""The user's request in one value, from the command line or from pytest's options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.values import Clock, Compiler, KernelProfile, Plan, Value
 
 
 class Request(Value):
-    """A matrix by names, and how to make it. The defaults are those of ``uintr-harness run``."""
+    """The names that make up a matrix. The defaults are those of ``uintr-harness run``."""
 
     kernels: tuple[str, ...] = (DEFAULT_KERNEL,)
     overrides: KernelOverrides = KernelOverrides()
@@ -21,16 +21,16 @@ class Request(Value):
     smp: tuple[int, ...] = (DEFAULT_SMP,)
     compilers: tuple[Compiler, ...] = (DEFAULT_COMPILER,)
     accel: Literal["auto", "tcg", "kvm"] = "auto"
-    #: Added to each guest's kernel command line, after what the profiles have.
+    #: Added to each guest's kernel command line, after the profiles' words.
     cmdline: str = ""
-    #: ``icount`` measures by counted instructions, with one CPU.
+    #: ``icount`` counts executed instructions, on one CPU.
     clock: Clock = "host"
-    #: Folders of the tree's ``tools/testing/selftests`` whose programs run, too.
+    #: Folders of the tree's ``tools/testing/selftests`` whose programs run as well.
     selftests: tuple[str, ...] = ()
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     #: The QEMU to use: ``auto``, ``system``, ``bundled``, a binary's path, or that of an emulator
-    #: profile's TOML file; None for the environment's.
+    #: profile's TOML file; None for the one that the environment names.
     qemu: str | None = None
 
     def kernel_profiles(self) -> list[KernelProfile]:
@@ -41,10 +41,10 @@ class Request(Value):
         return [load_kernel(name, self.overrides) for name in self.kernels]
 
     def kernel_profile(self, why: str) -> KernelProfile:
-        """Load the only kernel.
+        """Load the kernel of a request for just one.
 
-        :param why: what the error says of a request with several.
-        :raise UserError: as :meth:`kernel_profiles`, or there is not just one.
+        :param why: the error's text for a request for several.
+        :raise UserError: as :meth:`kernel_profiles`, or there are several.
         """
         profiles = self.kernel_profiles()
         if len(profiles) != 1:
@@ -70,14 +70,14 @@ class Request(Value):
         )
 
     def _smp(self) -> tuple[int, ...]:
-        """Return the numbers of CPUs: one, where nobody said and instructions are counted."""
+        """Return the numbers of CPUs; the default is one if instructions are counted."""
         said = "smp" in self.model_fields_set
         return self.smp if said or self.clock == "host" else (1,)
 
     def cell_options(self, plan: Plan) -> dict[str, tuple[str, ...]]:
-        """Return, by a cell's name, the options of ``uintr-harness run`` that make just this one.
+        """Return, by a cell's name, the options of ``uintr-harness run`` that select it alone.
 
-        A profile that was given by path, or changed, is not found by its name.
+        Profiles appear as the user gave them: one given by path, or changed, has no name to find.
         """
         kernels = dict(
             zip((kernel.name for kernel in self.kernel_profiles()), self.kernels, strict=True)

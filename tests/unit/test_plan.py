@@ -39,9 +39,9 @@ def test_instructions_are_counted_by_tcg_on_one_cpu_and_the_name_says_so() -> No
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"smp": (2,)}, "counted with one CPU"),
+        ({"smp": (2,)}, "counted on one CPU"),
         ({"accel": "kvm"}, "KVM does not count"),
-        ({"selftests": ("x86",)}, "only what measures is run"),
+        ({"selftests": ("x86",)}, "only latency programs can run"),
     ],
 )
 def test_where_instructions_cannot_be_counted(fields: dict[str, Any], said: str) -> None:

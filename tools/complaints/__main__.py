@@ -2,9 +2,9 @@
 
 The kernel is one with ``complain.c`` in it: copy that file into ``lib/`` of a tree, add
 ``obj-y += complain.o`` to ``lib/Makefile``, and build with the checks whose reports are wanted
-(KASAN, lockdep, SLUB_DEBUG, KFENCE, UBSAN, LKDTM). Each way gets a boot of its own, as many reports
-appear once in a kernel's life. ``lkdtm:NAME`` names a crash type of LKDTM. The head of each log is
-what the scanner finds: read it against the log before it becomes an expectation.
+(KASAN, lockdep, SLUB_DEBUG, KFENCE, UBSAN, LKDTM). Each way is provoked in a separate boot, because
+many reports appear only once per boot. ``lkdtm:NAME`` is a crash type of LKDTM. The head of each
+log is what the scanner finds: check it against the log before using it as an expectation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEGIN, END = b"complaint: begin", b"complaint: end"
 
 
 def make_initrd(folder: Path) -> Path:
-    """Return an initial RAM disk that holds the compiled ``init.c``."""
+    """Return the path of an initial RAM disk with the compiled ``init.c``."""
     program = folder / "init"
     subprocess.run(["cc", "-static", "-O1", "-o", program, INIT], check=True)
     nodes = [
@@ -41,7 +41,7 @@ def make_initrd(folder: Path) -> Path:
 
 
 def boot(emulator: Emulator, kernel: Path, initrd: Path, words: str, timeout_s: int) -> bytes:
-    """Return the console of a guest from where it was told to complain."""
+    """Return a guest's console output from the begin mark to the end mark."""
     console = initrd.with_name("console.log")
     argv = [
         *base_argv(emulator),

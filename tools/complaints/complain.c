@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A kernel that complains in the way that is written to /sys/module/complain/parameters/now.
+ * Provokes the kernel report whose name is written to /sys/module/complain/parameters/now.
  *
- * For the golden logs of tools which read kernel reports. complaints/__main__.py copies this file
- * into lib/ of a tree and builds it in. Each way is a function of its own, so that the report names
- * it. Most ways need an option: KASAN, lockdep, SLUB's debugging, a lockup detector.
+ * Used to make golden logs for tools that read kernel reports. Copy this file into lib/ of a tree
+ * and build it in, see complaints/__main__.py. Each way is a separate function, so that the report
+ * names it. Most ways need an option: KASAN, lockdep, SLUB's debugging, a lockup detector.
  */
 #include <linux/atomic.h>
 #include <linux/completion.h>
@@ -1018,7 +1018,7 @@ WAY smashed_stack(void)
 		*(volatile char *)(buffer + i) = 'x';
 }
 
-/* --- what is no complaint ------------------------------------------------------------------ */
+/* --- benign messages ------------------------------------------------------------------------ */
 
 WAY benign_notes(void)
 {

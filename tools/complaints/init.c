@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The first program of a guest that is to complain: "way=NAME" or "lkdtm=NAME", "wait=SECONDS". */
+/* Init that provokes a kernel report: "way=NAME" or "lkdtm=NAME", and "wait=SECONDS". */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Plays random sequences: each has a state of the processor, what some pages hold, and code. It
- * runs until INT 80h or a fault. Debug traps and interrupts are noted, and it goes on.
+ * Plays random sequences. Each has a state of the processor, the content of some pages, and code,
+ * which runs until INT 80h or a fault. Debug traps and interrupts are recorded, and it goes on.
  */
 #include "player.h"
 #include "uintr.h"
@@ -31,8 +31,8 @@ static void log_event(const struct regs *regs, u64 dr6)
 }
 
 /*
- * A breakpoint on an instruction is a fault: RF lets the instruction execute. Whether DR6 names it
- * already in the trap before, where its condition is met, too, is left open.
+ * A breakpoint on an instruction is a fault: RF lets the instruction execute. Whether DR6 of the
+ * trap before already reports it, because its condition is met there, too, is left open.
  */
 static bool at_trap(struct regs *regs)
 {
@@ -77,7 +77,7 @@ static void set_keys(bool on, u32 pkru)
 		write_cr4(read_cr4() & ~(u64)CR4_PKE);
 }
 
-/* All vectors on a stack of their own: that of a sequence is looked at afterwards. */
+/* Use a separate stack for all vectors, because the stack of a sequence is part of its result. */
 static void use_own_stack(void)
 {
 	struct { u16 limit; u64 base; } __attribute__((packed)) idtr;
@@ -158,7 +158,7 @@ static void look(const struct trap *trap)
 	copy(result->area, end_of(PAGE_AREA, AREA_WORDS), AREA_WORDS);
 }
 
-/* What is left over is no part of the next one. */
+/* Remove the state that a sequence leaves, before the next one. */
 static void clean_up(void)
 {
 	int i;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * How random sequences come and what goes back, in words of 64 bits. A file of the host is the
- * machine's memory; harness/campaigns/bare_fuzz/case.py has the same layout.
+ * Layout of random sequences and their results, in words of 64 bits. The machine's memory is a file
+ * of the host; harness/campaigns/bare_fuzz/case.py has the same layout.
  */
 #ifndef PLAYER_H
 #define PLAYER_H
@@ -13,7 +13,7 @@
 #define PLAYER_MAGIC	0x72657961
 #define MAX_EVENTS	16
 
-/* Pages of the window. What is not named is not mapped. */
+/* Pages of the window; the others are not mapped. */
 #define PAGE_CODE	2
 #define PAGE_HANDLER	5
 #define PAGE_STACK	8	/* and the next one */

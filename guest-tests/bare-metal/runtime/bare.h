@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a bare-metal program stands on. It has the machine to itself: 64-bit mode, identity map,
- * interrupts off at CPL 0. CPU 0 runs the cases; the others wait for run_on().
+ * Runtime of bare-metal programs. They run in 64-bit mode at CPL 0, with an identity map and
+ * interrupts off. CPU 0 runs the cases; the others wait for run_on().
  */
 #ifndef BARE_H
 #define BARE_H
@@ -28,9 +28,9 @@ typedef _Bool bool;
 struct test {
 	const char *name;
 	void (*run)(void);
-	/* For both kinds of CPU; others are skipped where there are no user interrupts. */
+	/* Runs on every CPU; other cases are skipped on CPUs without user interrupts. */
 	bool anywhere;
-	/* Needs that many CPUs. */
+	/* Number of CPUs that the case needs. */
 	int cpus;
 	/* Statements of CONTRACT.md, separated by commas; printed before the case runs. */
 	const char *checks;
@@ -61,7 +61,7 @@ void skip(const char *reason);
 /* Whether the running case has failed or was skipped. */
 bool over(void);
 
-/* The first failure decides; the case goes on to its end unless it is told to return. */
+/* Record a failure; the first one is reported. The case goes on unless it returns. */
 #define FAIL(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
 #define EXPECT(condition) \
 	do { \
@@ -81,21 +81,21 @@ extern int cpu_count;		/* smp= */
 extern u64 time_scale;		/* scale= */
 extern u64 rounds;		/* rounds=, 0 for as many as are quick */
 /*
- * modelled=1: the emulator knows the feature, whether this CPU has it or not. Others may treat MSRs
- * and bits of CR4 that they do not know as they like; QEMU ignores the former and dies of the latter.
+ * modelled=1: the emulator knows the feature, whether this CPU has it or not. Other emulators may
+ * do anything on unknown MSRs and bits of CR4; QEMU ignores the former and exits on the latter.
  */
 extern bool modelled;
 extern bool on_bochs;		/* bochs=1 */
 extern bool x2apic;		/* the mode that all CPUs are in */
 
-/* End of a wait of so many milliseconds on a fast machine. */
+/* Return the end of a wait, given in milliseconds on a fast machine. */
 u64 deadline_ms(u64 ms);
 bool expired(u64 deadline);
 
 #define DR7_OFF BIT(10)
 #define DR7_EXECUTE_0 (BIT(10) | BIT(1))
 
-/* Sets DR0, DR7 and a DR6 without a hit. */
+/* Set DR0 and DR7, and clear the hits in DR6. */
 static inline void set_dr(u64 address, u64 control)
 {
 	asm volatile("movq %0, %%dr0; movq %1, %%dr7; movq %2, %%dr6"
@@ -112,7 +112,7 @@ struct context {
 	u64 words[8];
 };
 
-/* What ended a piece of code; vector is VECTOR_DONE if nothing did. */
+/* The exception that ended a piece of code; vector is VECTOR_DONE if none did. */
 struct trap {
 	struct regs regs;
 	u64 cr2;
@@ -130,7 +130,7 @@ struct trap {
  */
 int try_kernel(struct trap *trap, void (*function)(void *), void *argument);
 int try_user(struct trap *trap, void (*function)(void *), void *argument);
-/* Continue with any registers, and catch what ends it. */
+/* Continue with any registers, and catch the exception that ends the code. */
 int try_regs(struct trap *trap, const struct regs *regs);
 /* Registers with which try_user() would start. */
 void user_regs(struct regs *regs, void (*function)(void *), void *argument);
@@ -144,7 +144,7 @@ struct cpu {
 	bool trying;
 	struct context context;
 	struct trap trap;
-	/* Mends an exception: true to go on with the registers. */
+	/* Handle an exception; return true to continue with the registers. */
 	bool (*mend)(struct regs *regs);
 	/* Called for an external interrupt, after EOI. */
 	void (*on_irq)(struct regs *regs);
@@ -165,7 +165,7 @@ bool run_done(int cpu, u64 deadline);
 #define PTE_NX BIT(63)
 #define PTE_PKEY(key) ((u64)(key) << 59)
 
-/* Page n of the window, and the memory behind it in the identity map. */
+/* Page n of the window, and its memory in the identity map. */
 static inline u64 window(int n)
 {
 	return WINDOW + n * PAGE_SIZE;
@@ -173,7 +173,7 @@ static inline u64 window(int n)
 void *window_memory(int n);
 /* Map it with these flags, 0 for not present; on this CPU only. */
 void map(int n, u64 flags);
-/* Not mapped, zeroed: all of them. */
+/* Unmap and zero all pages of the window. */
 void unmap_all(void);
 /*
  * CR4.SMAP on this CPU; while it is on, the identity map is the supervisor's and user code has
@@ -225,7 +225,7 @@ static inline void wrmsr(u32 msr, u64 value)
 	asm volatile("wrmsr" :: "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
-/* The vector that a read or write faults with, or VECTOR_DONE. */
+/* Return the vector of the fault by a read or write, or VECTOR_DONE. */
 int try_rdmsr(u32 msr, u64 *value);
 int try_wrmsr(u32 msr, u64 value);
 int try_write_cr4(u64 value);
@@ -292,7 +292,7 @@ static inline void cpu_relax(void)
 	asm volatile("pause" ::: "memory");
 }
 
-/* Take what is pending at CPL 0, in one instruction. */
+/* Take pending interrupts at CPL 0, during one instruction. */
 static inline void take_irqs(void)
 {
 	asm volatile("sti; nop; nop; cli" ::: "memory");

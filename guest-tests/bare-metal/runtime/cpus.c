@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* CPUs: how each comes up, and how one has another do something, see bare.h. */
+/* Start of the CPUs, and jobs of one CPU for another, see bare.h. */
 #include "bare.h"
 
 #define VECTOR_WAKE 0x40

@@ -154,7 +154,7 @@ static void run_test(const struct test *test)
 		test->run();
 }
 
-/* Before the case: should it take the machine down, it is known what it was. */
+/* Printed before the case runs, in case it takes the machine down. */
 static void print_checks(const struct test *test)
 {
 	if (test->checks[0])

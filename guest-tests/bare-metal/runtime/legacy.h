@@ -20,7 +20,7 @@ struct legacy_frame {
 	u32 esp, ss, es, ds, fs, gs;
 };
 
-/* What ended the code, and the control registers as they were there. */
+/* The exception that ended the code, and the control registers at that time. */
 struct legacy_trap {
 	u32 vector, eip, cs, eflags, cr0, cr4;
 	u64 efer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Traps, and code that is run to see what ends it, see bare.h. */
+/* Traps, and code that is run until an exception, see bare.h. */
 #include "bare.h"
 
 extern u8 user_done[];

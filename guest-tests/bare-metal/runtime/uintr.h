@@ -36,7 +36,7 @@ struct uitte {
 #define UITTE_V			BIT(0)
 #define UITTE(uv)		(UITTE_V | (u64)(uv) << 8)
 
-/* What delivery leaves on the stack. */
+/* The frame that delivery pushes. */
 struct ui_frame {
 	u64 vector, rip, rflags, rsp;
 };
@@ -60,7 +60,7 @@ static inline bool cpu_has_uintr(void)
 extern char ui_entry[];
 void user_interrupt(struct ui_frame *frame);
 
-/* Encodings by bytes, so that any assembler and any CPU takes the file. */
+/* Encoded in bytes, so that any assembler accepts the file. */
 static inline void clui(void)
 {
 	asm volatile(".byte 0xf3, 0x0f, 0x01, 0xee" ::: "memory");

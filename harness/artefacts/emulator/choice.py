@@ -1,10 +1,9 @@
-"""Which QEMU starts the guests: one that is there, or ours, built like a kernel.
+"""The choice of QEMU: an installed one, or the bundled one, which is built like a kernel.
 
-Ours is the profile ``kernel-config/emulators/qemu-10.0.toml``: QEMU's source, the series in
-``patches/qemu-10.0`` that models user interrupts in TCG, and few devices. It is one entry of the
-store, keyed by what decides its bits and by the firmware that goes with it, so that it runs with
-nothing but itself. A miss works in a kept folder, where a changed patch rebuilds what depends on
-it.
+The bundled one is the profile ``kernel-config/emulators/qemu-10.0.toml``: QEMU's source, the series
+in ``patches/qemu-10.0`` that models user interrupts in TCG, and few devices. It is an entry of the
+store, with its firmware in it, and needs nothing else to run. A build works in a kept folder, where
+a changed patch rebuilds only what depends on it.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from harness.request.profiles import load_emulator
 from harness.values import Emulator, EmulatorProfile
 
 EMULATOR_ENV = "UINTR_HARNESS_QEMU"
-#: What ``--qemu`` and the variable take besides the path of a binary or a profile.
+#: Values of ``--qemu`` and of the variable, besides the path of a binary or a profile.
 AUTO, SYSTEM, BUNDLED = "auto", "system", "bundled"
 #: The profile that ``bundled`` means.
 OURS = "qemu-10.0"
 
-#: Number of the way to build an emulator, see :mod:`harness.artefacts.recipe`. Raise it when the
-#: same inputs make another artefact than before; a build costs more than ten minutes.
+#: Recipe number of an emulator, see :mod:`harness.artefacts.recipe`. Raise it when the same inputs
+#: give another artefact than before; a build takes more than ten minutes.
 RECIPE = 1
 
 _SYSTEM_BINARY = "qemu-system-x86_64"
 _TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
-#: Libraries that the binary is linked with, by their names in pkg-config.
+#: Libraries that the binary is linked with, by their pkg-config names.
 _LIBRARIES = ("glib-2.0", "slirp")
 _REPORT_EVERY_S = 0.2
 
@@ -52,12 +51,12 @@ _HINT = f"install qemu-system-x86, or name a binary with {EMULATOR_ENV}"
 
 
 def wanted_emulator(option: str | None) -> str:
-    """Return what the user wants: the option, else ``$UINTR_HARNESS_QEMU``, else ``auto``."""
+    """Return the user's choice: the option, else ``$UINTR_HARNESS_QEMU``, else ``auto``."""
     return option or os.environ.get(EMULATOR_ENV) or AUTO
 
 
 def find_emulator(named: str | None = None) -> Emulator:
-    """Return a QEMU that is there, by its path or its name on the PATH; the host's by default.
+    """Return an installed QEMU by its path or its name on the PATH; the host's by default.
 
     :raise UserError: there is none, or it does not answer ``--version``.
     """
@@ -90,7 +89,7 @@ def _version(binary: str) -> str:
 def build_emulator(store: Store, progress: Progress, name: str = OURS) -> Emulator:
     """Return a profile's QEMU, building it if it is not in the store.
 
-    :raise UserError: the profile, or what it names, is not there.
+    :raise UserError: the profile, or a file that it names, does not exist.
     :raise BuildError: a patch does not apply, or the build fails.
     :raise GuestError: the disk is full.
     """
@@ -110,7 +109,7 @@ def build_emulator(store: Store, progress: Progress, name: str = OURS) -> Emulat
 def is_built(store: Store, name: str = OURS) -> bool:
     """Tell whether a profile's QEMU is in the store, without fetching or building anything.
 
-    :raise UserError: the profile, or what it names, is not there.
+    :raise UserError: the profile, or a file that it names, does not exist.
     """
     source = load_emulator(name).source
     if source.kind == "debian-archive" and not store.find(
@@ -125,7 +124,7 @@ def is_built(store: Store, name: str = OURS) -> bool:
 
 
 class _Builder:
-    """What one call of :func:`build_emulator` knows."""
+    """State of one call of :func:`build_emulator`."""
 
     def __init__(self, profile: EmulatorProfile, store: Store, progress: Progress) -> None:
         self.profile = profile
@@ -142,7 +141,7 @@ class _Builder:
         self.devices = profile.devices.read_bytes()
 
     def inputs(self) -> dict[str, JSON]:
-        """Return everything that decides the artefact."""
+        """Return everything that determines the artefact."""
         return {
             "recipe": RECIPE,
             "source": identify_source(self.profile.source, self.store, QEMU_TREE),
@@ -172,7 +171,7 @@ class _Builder:
             self._collect(tree, out, log, folder)
 
     def _lay_out(self, kept: Path, tree: Path) -> None:
-        """Put source, series and our own files into the kept work tree."""
+        """Put the source, the series and the harness's files into the kept work tree."""
         base = fetch_source(self.profile.source, self.store, self.progress, QEMU_TREE)
         name = describe_source(self.profile.source)
         tree.mkdir(exist_ok=True)
@@ -193,7 +192,7 @@ class _Builder:
             repository.check_out(qemu_build.add_files(bare, commit, files, index))
 
     def _check_devices(self, tree: Path) -> None:
-        """Refuse options that this QEMU does not know, before its build does so at length."""
+        """Check that this QEMU knows the options; its build would report them less clearly."""
         if unknown := qemu_build.unknown_devices(self.devices.decode(), tree):
             raise UserError(
                 f"this QEMU has no such option: {', '.join(unknown)}",

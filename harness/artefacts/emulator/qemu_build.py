@@ -1,4 +1,4 @@
-"""How QEMU's own build is called, and what has to be put into its tree first."""
+"""Command lines of QEMU's build, and the files to put into its tree first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET = "qemu-system-x86_64"
 #: Name of the list of devices in QEMU's tree, see ``--with-devices-ARCH`` of its configure.
 _DEVICES = "uintr-harness"
 
-#: All that is not said to be in is out. Slirp is the guests' network.
+#: Everything not enabled here is left out. Slirp is the guests' network.
 _FEATURES = (
     "--without-default-features",
     "--without-default-devices",
@@ -34,7 +34,7 @@ _FEATURES = (
     "--enable-trace-backends=log,simple",
 )
 
-#: Firmware that guests load: BIOS, its APIC helper, and what boots a kernel of each kind.
+#: Firmware that guests load: the BIOS, its APIC helper, and the loaders for each kind of kernel.
 FIRMWARE = (
     "bios-256k.bin",
     "kvmvapic.bin",
@@ -49,9 +49,9 @@ _STEERING = {
     *("MESON", "NINJA", "NINJA_STATUS", "PYTHON"),
 }
 
-#: Debian's packages that have them, for a tree without.
+#: Debian's packages with the firmware, for a tree without it.
 FIRMWARE_PACKAGES = ("qemu-system-data", "qemu-system-common", "seabios")
-#: Where other distributions have them.
+#: Folders of the firmware in other distributions.
 HOST_FIRMWARE = (Path("/usr/share/qemu"), Path("/usr/share/seabios"))
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
@@ -64,14 +64,14 @@ _CONTEXT_LINES = 3
 
 
 def settings() -> dict[str, object]:
-    """Return what goes into an emulator's key besides tree, tools and firmware."""
+    """Return the part of an emulator's key that is not tree, tools or firmware."""
     return {"features": list(_FEATURES), "target": TARGET}
 
 
 def configure_argv(tree: Path, python: Path) -> list[str]:
     """Return the command line of ``configure``, to be run in the build folder.
 
-    :param python: the interpreter that has meson and what QEMU's build asks for besides.
+    :param python: an interpreter with meson and the other modules that QEMU's build needs.
     """
     return [
         str(tree / "configure"),
@@ -88,16 +88,16 @@ def ninja_argv(jobs: int) -> list[str]:
 
 
 def environment(kept: Path) -> dict[str, str]:
-    """Return the environment of a build, with ccache before the compilers where there is one.
+    """Return the environment of a build, which uses ccache if it is installed.
 
-    :param kept: the folder of tree and build. Paths in it count from the build folder for ccache,
-        so that another profile's build finds the same objects.
+    :param kept: the folder of tree and build. ccache makes paths in it relative, so that another
+        profile's build finds the same objects.
     """
     env = {name: value for name, value in clean_environment().items() if name not in _STEERING}
     if shutil.which("ccache"):
         env["CC"] = "ccache cc"
-        # By the compiler's own list of headers: preprocessing each file once more to know whether
-        # it is cached made a first build half as long again.
+        # Use the compiler's list of headers: preprocessing each file once more, to look it up in
+        # the cache, made a first build take 50 % longer.
         env["CCACHE_DEPEND"] = "true"
         env["CCACHE_BASEDIR"] = str(kept)
     return env
@@ -106,8 +106,8 @@ def environment(kept: Path) -> dict[str, str]:
 def overlay(devices: bytes, has: Callable[[str], bool], meson_build: str) -> dict[str, bytes]:
     """Return files to add to a tree, by path.
 
-    They are our list of devices, and an empty archive for each EFI image that a repacked tarball
-    lacks: meson wants to see the files of ``pc-bios/meson.build``, which nothing here unpacks.
+    They are the list of devices, and an empty archive for each EFI image that a repacked tarball
+    lacks: meson checks that the files in ``pc-bios/meson.build`` exist, and none is unpacked here.
 
     :param devices: the list, in QEMU's Kconfig form.
     :param has: tells whether the tree has a path.
@@ -135,7 +135,7 @@ def unknown_devices(devices: str, tree: Path) -> list[str]:
 def add_files(repository: Repository, commit: str, files: Mapping[str, bytes], index: Path) -> str:
     """Return a commit with files added.
 
-    :param index: a path for git's index, where nothing is.
+    :param index: a path for git's index; no file is there yet.
     """
     env = {"GIT_INDEX_FILE": str(index)}
     repository.run("read-tree", commit, env=env)
@@ -149,7 +149,7 @@ def add_files(repository: Repository, commit: str, files: Mapping[str, bytes], i
 def host_firmware(folders: tuple[Path, ...] = HOST_FIRMWARE) -> dict[str, Path]:
     """Return the firmware files of the host, by name.
 
-    :param folders: looked into first; what they lack may be elsewhere in Debian's packages.
+    :param folders: searched first; the installed packages of Debian are searched for the rest.
     """
     found = {
         name: path for name in FIRMWARE for folder in folders if (path := folder / name).is_file()

@@ -1,8 +1,8 @@
-"""What QEMU's build takes from other projects, put into a tree that has only their addresses.
+"""Subprojects of QEMU, added to a tree that has only wrap files for them.
 
-A release's tarball holds them; a git repository, or a checkout of it, has a wrap file for each
-instead (Meson's manual, "Wrap dependency system manual"), by which meson would download them into
-the tree. Here they are git sources like any other: fetched once, found by their revision.
+A release's tarball contains them. A git repository or checkout has a wrap file for each instead
+(Meson's manual, "Wrap dependency system manual"), with which meson would download them into the
+tree. Here they are git sources like any other: fetched once, and found by their revision.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from harness.errors import BuildError
 from harness.progress import Progress
 from harness.values import GitSource
 
-#: What the build wants whatever is switched off: key names, and the tests of floating point, which
-#: it configures without building them.
+#: Subprojects that every build needs: key names, and the floating-point tests, which are configured
+#: but not built.
 NEEDED = ("keycodemapdb", "berkeley-softfloat-3", "berkeley-testfloat-3")
 
 _FOLDER = "subprojects"
@@ -29,12 +29,12 @@ _FOLDER = "subprojects"
 def add_subprojects(
     repository: Repository, commit: str, index: Path, store: Store, progress: Progress
 ) -> str:
-    """Return a commit with the needed subprojects in it; the same one if it has them all.
+    """Return a commit with the needed subprojects added; ``commit`` itself if it has them all.
 
-    One without a wrap file is left to the build, which knows better what it needs.
+    One without a wrap file is left to the build, which reports it if it is needed.
 
-    :param index: a path for git's index, where nothing is.
-    :raise BuildError: a wrap file is of another kind than git's, or what it names is not there.
+    :param index: a path for git's index; no file is there yet.
+    :raise BuildError: a wrap file does not name a git revision, or the revision cannot be fetched.
     """
     for name in NEEDED:
         place = f"{_FOLDER}/{name}"
@@ -57,7 +57,7 @@ def add_subprojects(
 
 
 def parse_wrap(text: str, where: str) -> tuple[GitSource, str | None]:
-    """Return what a wrap file names: a revision, and the folder of files that go over it, if any.
+    """Return a wrap file's source, and the name of the folder with files to add to it, if any.
 
     :raise BuildError: it does not name a git revision.
     """
@@ -82,6 +82,6 @@ def _has(repository: Repository, name: str) -> bool:
 
 
 def _entries(repository: Repository, tree: str, place: str) -> bytes:
-    """Return a tree's files as ``git update-index --index-info`` takes them, below a folder."""
+    """Return a tree's files, moved below a folder, for ``git update-index --index-info``."""
     lines = repository.run("ls-tree", "-r", "-z", tree).split("\0")
     return "".join(line.replace("\t", f"\t{place}/", 1) + "\0" for line in lines if line).encode()

@@ -1,1 +1,1 @@
-"""Building a kernel: configuration, compiler, checks of each patch, coverage."""
+"""Builds of a kernel: configuration, compilation, checks of each patch, coverage."""

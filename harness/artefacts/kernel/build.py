@@ -1,10 +1,10 @@
 """A kernel: source, series, fragments and compiler in; image, symbols and headers out.
 
-Two entries of the store per kernel. ``kernel-config`` has its configuration
-(:mod:`harness.artefacts.kernel.configure`); ``kernel`` holds the build, keyed by what decides its
-bits: patched tree, final ``.config``, compiler, settings. So a kernel that is there costs two
-look-ups, and a change that does not change the bits (a patch's message, a fragment's comment)
-builds nothing. A miss builds in the profile's kept folder, where ``make`` builds only what differs.
+A kernel has two entries in the store. ``kernel-config`` has its configuration
+(:mod:`harness.artefacts.kernel.configure`); ``kernel`` has the build, keyed by its inputs: patched
+tree, final ``.config``, compiler, settings. So a built kernel costs two look-ups, and a change that
+does not affect the build (a patch's message, a fragment's comment) builds nothing. Builds run in
+the profile's kept folder, where ``make`` builds only what differs.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from harness.lib.process import capture, disk_full, require, says_disk_full, str
 from harness.progress import Progress
 from harness.values import KernelArtefact, KernelProfile
 
-#: Number of the way to build a kernel, see :mod:`harness.artefacts.recipe`. Raise it when the same
-#: tree, configuration and tools make another artefact than before. A digest in its place would
-#: cost ten minutes for each change of these modules, and next to none changes a kernel.
+#: Recipe number of a kernel, see :mod:`harness.artefacts.recipe`. Raise it when the same tree,
+#: configuration and tools give another artefact than before. A digest instead would cost ten
+#: minutes for each change of these modules, and hardly any of them changes a kernel.
 RECIPE = 1
 
-#: Things made for each ``=y`` option, for the first build's estimate. Measured with Linux 6.12 and
-#: the base configuration: 584 options, 1659 lines that name something made, host tools and
-#: generated headers included. Later builds use the count of the last one.
+#: Build steps per ``=y`` option, to estimate the first build. Measured with Linux 6.12 and the base
+#: configuration: 584 options, 1659 steps, host tools and generated headers included. Later builds
+#: use the count of the last one.
 _STEPS_PER_OPTION = 2.8
 
 
 def build_kernel(
     profile: KernelProfile, store: Store, progress: Progress, *, apart: str = ""
 ) -> KernelArtefact:
-    """Return a profile's kernel, building what of it is not in the store.
+    """Return a profile's kernel, built unless it is in the store.
 
-    :param apart: a word that names a kept folder of its own, for a caller that moves the tree to
-        and fro and must not spoil the next build of somebody at work.
+    :param apart: suffix for a separate kept folder, for a caller that switches between many trees
+        and must not slow down the next ordinary build.
     :raise UserError: the profile names a tree, series, patch or fragment that is not there.
     :raise BuildError: a patch does not apply, an option is dropped, or the compiler fails.
     :raise GuestError: the disk is full.
@@ -60,7 +60,7 @@ def build_kernel(
 
 
 class _Builder(Configurator):
-    """What one call of :func:`build_kernel` knows."""
+    """State of one call of :func:`build_kernel`."""
 
     def built(self, configured: Entry) -> Entry:
         """Return the entry with the built kernel."""
@@ -87,7 +87,7 @@ class _Builder(Configurator):
         return self.store.get("kernel", inputs, build)
 
     def _instrumented(self, config: str) -> list[str]:
-        """Return what make is told of the files to instrument; nothing unless asked for."""
+        """Return make's variables for the files to instrument; none if gcov is off."""
         if not gcov.asked_for(config):
             return []
         return gcov.make_variables(gcov.objects(touched_files(self.patches)))
@@ -116,7 +116,7 @@ class _Builder(Configurator):
         )
         with self.progress.step(f"build kernel {self.profile.name}") as step:
             counter = kbuild.StepCounter(step, steps)
-            # tuxmake prints make's lines by Python, which keeps 8 KiB of them back from a pipe.
+            # tuxmake prints make's lines by Python, which buffers 8 KiB before writing to a pipe.
             unbuffered = {**env, "PYTHONUNBUFFERED": "1"}
             code = stream(argv, env=unbuffered, log=log, on_line=counter.line)
         lines = log.read_text(errors="replace").splitlines()
@@ -134,7 +134,7 @@ class _Builder(Configurator):
 
     @staticmethod
     def _estimate(kept: KeptFolder, config: str) -> float:
-        """Guess how many things a build from nothing will make."""
+        """Return the estimated number of steps of a build from scratch."""
         if kept.steps.exists():
             return float(kept.steps.read_text())
         return config.count("=y\n") * _STEPS_PER_OPTION
@@ -150,7 +150,7 @@ class _Builder(Configurator):
         )
 
     def _collect(self, kept: KeptFolder, folder: Path, log: Path) -> None:
-        """Copy what a finished build is asked for into its entry."""
+        """Copy the results of a finished build into its entry."""
         release = capture(
             kbuild.release_argv(kept.tree, kept.out, self.cc),
             env=kbuild.environment(kept.tree, kept.out),
@@ -181,7 +181,7 @@ class _Builder(Configurator):
         )
 
     def _collect_gdb_scripts(self, kept: KeptFolder, folder: Path) -> None:
-        """Copy the kernel's commands for gdb beside its vmlinux, where gdb looks for them."""
+        """Copy the kernel's gdb commands beside its vmlinux, where gdb looks for them."""
         made = capture(
             kbuild.config_argv(kept.tree, kept.out, self.cc, "scripts_gdb"),
             env=kbuild.environment(kept.tree, kept.out),

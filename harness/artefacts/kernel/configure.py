@@ -1,10 +1,10 @@
 """A kernel's configuration: source, series, fragments and compiler in; ``.config`` and tree out.
 
-It is the store's entry ``kernel-config``: the final ``.config`` and the patched tree's id. Its key
-is computed without unpacking anything. Trees that differ in other files than those that decide the
-``.config`` share it, as a ``dot-config``.
+The store's entry ``kernel-config`` has the final ``.config`` and the patched tree's id. Its key is
+computed without unpacking anything. Trees that differ only in files without influence on the
+``.config`` share an entry ``dot-config``.
 
-A miss works in a kept folder per profile. Its work tree is moved from one commit to another, which
+The work is done in a kept folder per profile. Switching its work tree from one commit to another
 touches only files that differ.
 """
 
@@ -40,7 +40,7 @@ from harness.values import Compiler, KernelProfile
 
 TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 
-#: What ``make olddefconfig`` reads of a tree or runs: Kconfig asks the compiler by scripts.
+#: Files that ``make olddefconfig`` reads or runs: Kconfig tests the compiler with scripts.
 _DECIDES_CONFIG = re.compile(r"(?:^|/)(?:Kconfig|Kbuild|Makefile)[^/]*$|^scripts/|/configs/|\.sh$")
 
 
@@ -73,16 +73,16 @@ def laid_out(
 
 
 class LaidOut(NamedTuple):
-    """A patched tree, for as long as its folder is held."""
+    """A patched tree, valid while its folder is held."""
 
     tree: Path
-    #: Where the kernel is built; whatever the last build left.
+    #: The build folder, as the last build left it.
     built: Path
     #: The kept folder around both.
     folder: Path
     #: The text of the final ``.config``.
     config: str
-    #: What the tree is checked out of.
+    #: The repository that the tree is checked out of.
     repository: Repository
 
 
@@ -94,7 +94,7 @@ class KeptFolder:
         self.out = folder / "out"
         self.config = folder / "config"
         self.report = folder / "report"
-        #: How many things the last build from nothing made.
+        #: File with the number of steps of the last build from scratch.
         self.steps = folder / "steps"
         self.repository = Repository(folder / "repository.git", self.tree)
 
@@ -119,7 +119,7 @@ class Configurator:
 
     @property
     def folder(self) -> str:
-        """Name of the kept folder: another compiler would rebuild everything in it."""
+        """Name of the kept folder; each compiler has one, because it would rebuild everything."""
         return f"kernel-{self.profile.name}{self.apart}-{self.cc}"
 
     def configured(self) -> Entry:
@@ -140,7 +140,7 @@ class Configurator:
                 target: self.needs[target].options if target in self.needs else ()
                 for target in self.profile.selftests
             }
-            # Which fragment asks for an option decides whether it gives way to a wish.
+            # Whether an option gives way to a wish depends on the fragment that sets it.
             inputs["orders"] = [f"{option.place}: {option.text}" for option in options.values()]
 
         def build(folder: Path) -> None:
@@ -184,9 +184,9 @@ class Configurator:
         options: dict[str, kconfig.Option],
         inputs: Mapping[str, JSON],
     ) -> Entry:
-        """Return the entry of the ``.config``, found by what decides it; hardly a patch does.
+        """Return the entry of the ``.config``, keyed by its inputs, which few patches change.
 
-        Beside it is the list of what selftests want and the kernel cannot have.
+        It also has the list of the wishes of selftests that are not granted.
         """
         wishes = self._wishes(kept, commit)
         files = kept.repository.files_of(commit)
@@ -206,7 +206,7 @@ class Configurator:
         return self.store.get("dot-config", asked, build)
 
     def _wishes(self, kept: KeptFolder, commit: str) -> dict[str, Wish]:
-        """Return what the selftests want of the configuration: by the tree, and by our list."""
+        """Return the wishes of the selftests, from the tree and from ``selftests.toml``."""
 
         def read(path: str) -> str | None:
             said = kept.repository.try_("cat-file", "blob", f"{commit}:{path}")
@@ -219,7 +219,7 @@ class Configurator:
     ) -> tuple[str, list[str]]:
         """Return the final ``.config``, checked, and a line for each wish that is not granted.
 
-        It is tinyconfig with the fragments over it.
+        It is tinyconfig with the fragments merged into it.
         """
         kept.config.mkdir(exist_ok=True)
         if self.profile.unknown_options == "drop":
@@ -248,7 +248,7 @@ class Configurator:
     def _known(
         self, kept: KeptFolder, options: dict[str, kconfig.Option]
     ) -> dict[str, kconfig.Option]:
-        """Return the options that the tree defines; the others are noted."""
+        """Return the options that the tree defines; print a note for each other one."""
         defined = KconfigReader(kept.tree).definitions
         for option in options.values():
             if option.name not in defined:
@@ -271,14 +271,14 @@ class Configurator:
         )
 
     def lay_out(self, kept: KeptFolder, configured: Entry) -> None:
-        """Bring the kept work tree to the patched tree that was configured."""
+        """Check out the patched tree that was configured into the kept work tree."""
         tree = (configured.path / "tree").read_text().strip()
         if not self._has_tree(kept, tree):
             self._patched(kept)
 
     @staticmethod
     def _has_tree(kept: KeptFolder, tree: str) -> bool:
-        """Tell whether the kept work tree is the one to build, with no file changed in it."""
+        """Tell whether the kept work tree is that tree, with no file changed."""
         repository = kept.repository
         if not kept.tree.is_dir() or repository.try_("write-tree").text != tree:
             return False

@@ -1,8 +1,8 @@
-"""Kernels that count which lines of a series ran: what is instrumented, and what reads it later.
+"""Kernels that count executed lines of a series: the instrumented objects, and the files to keep.
 
 Kbuild instruments an object if ``$(GCOV_PROFILE_name.o)$(GCOV_PROFILE)`` is set and does not
-start with ``n`` (scripts/Makefile.lib). It expands both for each object, and what make's command
-line says of a variable wins over every Makefile, so one expression there names single files.
+start with ``n`` (scripts/Makefile.lib). It expands both for each object, and a variable on make's
+command line overrides every Makefile, so an expression there can select single files.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from harness.errors import BuildError
 FOLDER = "gcov"
 
 _OPTION = "CONFIG_GCOV_KERNEL=y"
-#: The names of the files that the series adds, in that folder.
+#: File in that folder with the names of the files that the series adds.
 ADDED = "added.json"
 
 
 def asked_for(config: str) -> bool:
-    """Tell by the text of its final ``.config`` whether a kernel counts what ran."""
+    """Tell from the text of a kernel's final ``.config`` whether it counts executed lines."""
     return _OPTION in config.splitlines()
 
 
 def objects(files: Iterable[str]) -> tuple[str, ...]:
-    """Return the objects that are made of a series' files, sorted; a header makes none."""
+    """Return the objects that are compiled from a series' files, sorted; headers have none."""
     sources = (PurePosixPath(file) for file in files)
     return tuple(sorted({str(s.with_suffix(".o")) for s in sources if s.suffix == ".c"}))
 
 
 def make_variables(instrumented: Sequence[str]) -> list[str]:
-    """Return what make is told, so that these objects are instrumented and no others.
+    """Return the variables for make that instrument these objects and no others.
 
-    What does not become part of the kernel itself (boot code, vDSO) has no counters to write to,
-    and is left out even if it is named.
+    Objects that are not part of the kernel itself (boot code, vDSO) have no counters to write to,
+    and are left out even if they are named.
     """
     named = f"$(filter {' '.join(instrumented)},$(basename $@).o)"
     return [f"GCOV_PROFILE=$(if $(and $(is-kernel-object),{named}),y,n)"]
@@ -48,11 +48,11 @@ def collect(
 ) -> None:
     """Copy a build's notes and the series' C files and headers into its artefact.
 
-    The next build overwrites both where they are. ``FOLDER`` then has ``PATH.gcno`` and
-    ``PATH.c`` side by side, with paths as in the tree. An object that the configuration
-    leaves out has no notes.
+    The next build overwrites the originals. ``FOLDER`` then has ``PATH.gcno`` and ``PATH.c`` side
+    by side, with paths as in the tree. An object that the configuration leaves out has no notes.
 
-    :param files: those that the series changes or adds; ``added`` are only the latter.
+    :param files: files that the series changes or adds.
+    :param added: files that it adds.
     :raise BuildError: no object has notes.
     """
     kept = folder / FOLDER

@@ -1,7 +1,7 @@
-"""How the kernel's own build is called: make's and tuxmake's command lines, pinned.
+"""Command lines of the kernel's build, by make and tuxmake, with a pinned environment.
 
-``make`` itself configures: tuxmake would merge the fragments with a script that hides which one
-lost, and its own checks cost more than the configuration. tuxmake compiles: it brings the
+``make`` configures: tuxmake would merge the fragments with a script that hides which one was
+overridden, and its checks take longer than the configuration. tuxmake compiles: it provides the
 wrapper for ccache, ``metadata.json``, and a reproducer that a kernel developer can run.
 """
 
@@ -17,7 +17,7 @@ from harness.artefacts.source.git import clean_environment
 from harness.progress import Step
 from harness.values import Compiler
 
-#: Nothing of when, where and by whom goes into a kernel. The date is that of the RFC's posting.
+#: Keeps date, host and user of a build out of the kernel. The date is that of the RFC's posting.
 PINNED = {
     "KBUILD_BUILD_TIMESTAMP": "2021-09-13 00:00:00 UTC",
     "KBUILD_BUILD_USER": "uintr",
@@ -27,8 +27,8 @@ PINNED = {
     "LOCALVERSION": "",
 }
 
-#: Paths of this machine that are mapped away: the compiler's working folder, which debug
-#: information names without a final slash, and files; of several that fit, the last one counts.
+#: Prefixes of local paths to map: first of the compiler's working folder, which has no final slash
+#: in debug information, then of files. If several match, the compiler uses the last one.
 _PREFIX_MAPS = ("{tree}=.", "{out}=.", "{tree}/=", "{out}/=")
 
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]+)(?: \[M\])?\s+\S")
@@ -38,19 +38,19 @@ _ERROR = re.compile(
     r"Segmentation fault|internal compiler error|command not found|Killed|"
     r"No package '|was not found in the pkg-config search path"
 )
-#: Lines that only say that a line before them is an error.
+#: Lines that only repeat that an earlier line is an error.
 _FOLLOWS = re.compile(r"^collect2: error:|linker command failed|ld returned \d+ exit status")
 
-#: Lines of a log that an error shows at most, and how many follow the first of each complaint.
+#: Most lines of a log in an error, and how many lines after each complaint.
 _SHOWN_LINES = 24
 _CONTEXT_LINES = 3
 
-#: Shortest time between two reports of how far a build is, in seconds.
+#: Shortest time between two progress reports of a build, in seconds.
 _REPORT_EVERY_S = 0.2
 
 
 def build_settings(cc: Compiler) -> dict[str, object]:
-    """Return what goes into a kernel's key besides tree, configuration and compiler."""
+    """Return the part of a kernel's key that is not tree, configuration or compiler."""
     return {"make": make_variables(cc), "environment": PINNED, "prefix-maps": list(_PREFIX_MAPS)}
 
 
@@ -62,8 +62,8 @@ def make_variables(cc: Compiler) -> list[str]:
 def environment(tree: Path, out: Path) -> dict[str, str]:
     """Return the environment of a kernel build.
 
-    Paths of this machine are mapped away, so that the same inputs give the same bytes in any
-    cache folder. ``KBUILD_`` and make variables of the user's shell do not count.
+    Local paths are mapped, so that the same inputs give the same bytes in any cache folder.
+    ``KBUILD_`` and make variables of the user's shell are left out.
     """
     kept = {
         name: value
@@ -91,7 +91,7 @@ def config_argv(tree: Path, out: Path, cc: Compiler, target: str) -> list[str]:
 
 
 def release_argv(tree: Path, out: Path, cc: Compiler) -> list[str]:
-    """Return the command line that prints what ``uname -r`` will say."""
+    """Return the command line that prints the release, as ``uname -r`` will."""
     return ["make", "--silent", *config_argv(tree, out, cc, "kernelrelease")[1:]]
 
 
@@ -111,9 +111,9 @@ def tuxmake_argv(
     :param python: the interpreter that has tuxmake.
     :param report: folder for tuxmake's log, metadata and reproducer.
     :param headers: folder that ``headers_install`` fills.
-    :param env: what :func:`environment` gave; what is pinned in it is said again for the
-        reproducer.
-    :param variables: more of make's variables, ``NAME=VALUE``.
+    :param env: the result of :func:`environment`; its pinned variables are also given as options,
+        for the reproducer.
+    :param variables: further variables for make, ``NAME=VALUE``.
     """
     said = [*PINNED, "KCFLAGS", "KAFLAGS"]
     return [
@@ -136,12 +136,12 @@ def tuxmake_argv(
         *make_variables(cc),
         *variables,
         f"INSTALL_HDR_PATH={headers}",
-        "config",  # and not tuxmake's default targets, modules and archives among them
+        "config",  # instead of tuxmake's default targets, which include modules and archives
     ]
 
 
 def is_step(line: str) -> bool:
-    """Tell whether a line of make's output announces a thing built (``  CC   kernel/fork.o``)."""
+    """Tell whether a line of make's output is a build step (``  CC   kernel/fork.o``)."""
     match = _STEP.match(line)
     return match is not None and match[1] not in {"HDRINST", "INSTALL", "SYNC"}
 
@@ -149,7 +149,7 @@ def is_step(line: str) -> bool:
 def first_errors(lines: Sequence[str]) -> str:
     """Return the first complaints of a build log, each with the lines after it.
 
-    What the compiler says of the linker's end counts where nothing else is said.
+    The compiler's line on a failed linker is used only if there is no other complaint.
     """
     real = any(_is_complaint(line) for line in lines)
     shown: list[str] = []
@@ -169,7 +169,7 @@ def _is_complaint(line: str) -> bool:
 
 
 class StepCounter:
-    """Counts what a build makes and tells a step, a few times a second at most."""
+    """A counter of build steps that reports to the display a few times per second at most."""
 
     def __init__(self, step: Step, total: float | None) -> None:
         self.count = 0

@@ -1,7 +1,7 @@
-"""Configuration fragments as values: read, merged, and checked against what came out.
+"""Configuration fragments as values: read, merged, and compared with the final ``.config``.
 
-Kconfig drops an option with unmet dependencies without a word. Here every option that a fragment
-asks for is looked up in the final ``.config``; one that differs is an error.
+Kconfig silently drops an option with unmet dependencies. Here every option of a fragment is looked
+up in the final ``.config``; one that differs is an error.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness.values import Value
 _SET = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
 
-#: How a ``.config`` says that an option is off.
+#: Value here of an option that is off, "not set" in a ``.config``.
 OFF = "n"
 
 
 class Option(Value):
-    """One line of a fragment: what is asked for, and where."""
+    """One line of a fragment: an option, its value and its place."""
 
     name: str
     #: As in ``.config``: ``y``, ``m``, a number, or a string in its quotes; ``n`` for "not set".
@@ -49,7 +49,7 @@ class Fragment(Value):
 
 
 class Conflict(Value):
-    """Two fragments that ask for different values of one option; the later one wins."""
+    """Two fragments that set one option to different values; the later one wins."""
 
     earlier: Option
     later: Option
@@ -125,7 +125,7 @@ def load_fragments(names: Sequence[str], folder: Path) -> tuple[Fragment, ...]:
 
 
 def merge(fragments: Iterable[Fragment]) -> tuple[dict[str, Option], tuple[Conflict, ...]]:
-    """Put fragments on one another, the later over the earlier; conflicts are told, not refused."""
+    """Merge fragments, later ones over earlier ones, and return the options and the conflicts."""
     merged: dict[str, Option] = {}
     conflicts = []
     for fragment in fragments:
@@ -143,10 +143,10 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def write_config(base: Mapping[str, str], options: Mapping[str, Option]) -> str:
-    """Return the text of a ``.config``: a base with options put over it.
+    """Return the text of a ``.config``: a base with options merged into it.
 
-    What was asked for comes last: of two members of a choice that are both y, Kconfig takes
-    the one that it reads last.
+    The options come last, because Kconfig takes the last one of two members of a choice that are
+    both y.
     """
     values = {name: value for name, value in base.items() if name not in options}
     values |= {name: option.value for name, option in options.items()}
@@ -154,17 +154,18 @@ def write_config(base: Mapping[str, str], options: Mapping[str, Option]) -> str:
 
 
 def dropped(options: Mapping[str, Option], config: Mapping[str, str]) -> tuple[Option, ...]:
-    """Return the options that are not in the configuration as they were asked for."""
+    """Return the options that have another value in the configuration."""
     return tuple(
         option for option in options.values() if config.get(option.name, OFF) != option.value
     )
 
 
 def verify(options: Mapping[str, Option], config: Mapping[str, str], tree: Path) -> None:
-    """Check that everything asked for is in the final configuration.
+    """Check that all options have their value in the final configuration.
 
     :param tree: the kernel tree, whose Kconfig files tell why an option was dropped.
-    :raise BuildError: an option is not; option, asked, got, fragment and what is in its way.
+    :raise BuildError: one has not; the error names the option, both values, the fragment's line and
+        the reasons.
     """
     lost = dropped(options, config)
     if not lost:

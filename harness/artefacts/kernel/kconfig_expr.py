@@ -1,8 +1,8 @@
-"""Kconfig's dependency expressions: parsed, evaluated against a ``.config``, and told apart.
+"""Kconfig's dependency expressions: parsed, evaluated in a ``.config``, and split into parts.
 
 The language is in the kernel's Documentation/kbuild/kconfig-language.rst, "Menu dependencies".
-A macro (``$(cc-option,-mfoo)``) is decided by tools that are not run here: its value is unknown,
-and unknown is never reported as the reason for anything.
+The value of a macro (``$(cc-option,-mfoo)``) depends on tools that are not run here. It is unknown,
+and an unknown value is never reported as a reason.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Not:
 
 @dataclass(frozen=True)
 class Compare:
-    """``a = b`` and its like."""
+    """``a = b``, or another comparison."""
 
     left: Symbol
     operator: str
@@ -67,7 +67,7 @@ Expression = Symbol | Not | Compare | Every | Either
 
 
 def parse(text: str) -> Expression | None:
-    """Parse an expression; None for one that this reader does not understand."""
+    """Parse an expression; return None if it cannot be parsed."""
     tokens = []
     position = 0
     text = text.strip()

@@ -1,8 +1,8 @@
-"""Why an option is not what it was asked to be, read from a tree's Kconfig files.
+"""Reasons why an option did not get its value, read from a tree's Kconfig files.
 
-A reader of its own, for diagnosis only: it runs no macro, knows no default, and passes over what
-it does not know, so that a newer Kconfig language costs an explanation at most. What the
-configuration *is*, the kernel's own ``make olddefconfig`` says.
+This reader serves diagnosis only; the configuration itself comes from the kernel's own
+``make olddefconfig``. It runs no macros, ignores defaults, and skips statements that it does not
+know, so that a newer Kconfig language can at most hide a reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ARCH = "x86"
 
 @dataclass
 class Clause:
-    """A condition with the place that states it."""
+    """A condition and its place, ``FILE:LINE``."""
 
     text: str
     place: str
@@ -31,7 +31,7 @@ class Definition:
 
     name: str
     place: str
-    #: Of the block itself and of every menu, choice and ``if`` around it.
+    #: Dependencies of the block itself and of every menu, choice and ``if`` around it.
     depends: list[Clause] = field(default_factory=list)
     #: The condition under which the prompt shows; None if there is no prompt at all.
     prompt: Clause | None = None
@@ -50,12 +50,12 @@ class _Block:
 
 
 class KconfigReader:
-    """All definitions of a tree for x86."""
+    """All option definitions of a tree for x86."""
 
     def __init__(self, tree: Path) -> None:
         self._tree = tree
         self._open: list[_Block] = []
-        #: Where `depends on` belongs: the config block or menu read last.
+        #: The block that a `depends on` belongs to: the config block or menu read last.
         self._current: Definition | _Block | None = None
         self.definitions: dict[str, list[Definition]] = {}
         self._seen: set[str] = set()
@@ -125,7 +125,7 @@ class KconfigReader:
     # --- explaining --------------------------------------------------------------------------
 
     def selectors(self, name: str, config: Mapping[str, str]) -> list[str]:
-        """Return what selects an option in a configuration, each with its place."""
+        """Return the options that select an option in a configuration, each with its place."""
         found = []
         for definitions in self.definitions.values():
             for definition in definitions:
@@ -141,7 +141,7 @@ class KconfigReader:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Give every statement of a Kconfig file with its line number; no comments, no help texts."""
+    """Yield each statement of a Kconfig file with its line number, without comments and help."""
     pending, start = "", 0
     help_indent: int | None = None
     in_help = False
@@ -191,9 +191,9 @@ def _string_end(text: str) -> int:
 
 
 def explain(tree: Path, name: str, asked: str, config: Mapping[str, str]) -> tuple[str, ...]:
-    """Say what Kconfig has against an option's value; never raises, may have nothing to say.
+    """Return the reasons why an option did not get its value; empty if none is found. Never raises.
 
-    :param asked: the value that was asked for, ``n`` for off.
+    :param asked: the value that the option should have, ``n`` for off.
     :param config: the final configuration.
     """
     try:
@@ -206,7 +206,7 @@ def explain(tree: Path, name: str, asked: str, config: Mapping[str, str]) -> tup
 def reasons(
     reader: KconfigReader, name: str, asked: str, config: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Say what :func:`explain` says, by a tree's definitions that are read already."""
+    """Return what :func:`explain` returns, from a reader that has read the tree already."""
     definitions = reader.definitions.get(name)
     if not definitions:
         return ("no Kconfig file of the tree defines this option",)
@@ -227,7 +227,7 @@ def _why_on(
 
 
 def _hidden(definitions: list[Definition], config: Mapping[str, str]) -> str:
-    """Say why no prompt of an option can be answered; empty if one can."""
+    """Return why no prompt of an option is visible; empty if one is."""
     reason = ""
     for definition in definitions:
         if definition.prompt is None:

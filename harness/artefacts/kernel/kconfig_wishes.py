@@ -1,9 +1,9 @@
 """Wishes for a kernel's configuration: granted as far as the tree and the fragments allow.
 
-A selftest target's ``config`` file was written for a distribution's configuration, under which
-most of what its options depend on is on. On this project's small kernels it is not, so what a
-wish depends on is asked for, too. A wish that cannot be granted is told with the reason; a
-fragment's option is an order, and one that cannot be granted is an error
+A selftest target's ``config`` file assumes a distribution's configuration, in which most
+dependencies of its options are on. In this project's small kernels they are not, so the
+dependencies of a wish become wishes, too. A wish that cannot be granted is reported with the
+reason. A fragment's option is an order; one that cannot be granted is an error
 (:func:`harness.artefacts.kernel.kconfig.verify`).
 """
 
@@ -23,24 +23,24 @@ from harness.artefacts.kernel.kconfig_reader import KconfigReader, reasons
 from harness.errors import UserError
 from harness.values import Value
 
-#: Where a tree has its selftests.
+#: Folder of a tree's selftests.
 SELFTESTS = "tools/testing/selftests"
 
-#: How often the dependencies of the options are looked up that the round before asked for.
+#: Rounds in which the dependencies of the last round's wishes become wishes.
 _ROUNDS = 6
 _ON = {"y", "m"}
 _NAME = re.compile(r"[A-Z0-9_a-z]+")
 
 
 class Wish(Value):
-    """An option that is wanted, and who wants it."""
+    """A wanted option, and the file that asks for it."""
 
     name: str
     value: str
     place: str
 
     def __str__(self) -> str:
-        """The option's line and who wants it."""
+        """The option's line, and the file that asks for it."""
         return f"{kconfig.spell(self.name, self.value)} ({self.place})"
 
 
@@ -53,7 +53,7 @@ class Needs(Value):
 
 
 def load_needs(path: Path) -> dict[str, Needs]:
-    """Read what selftest targets need besides their ``config`` files.
+    """Read the options that selftest targets need besides their ``config`` files.
 
     :raise UserError: the file is malformed.
     """
@@ -67,9 +67,9 @@ def load_needs(path: Path) -> dict[str, Needs]:
 
 
 def read_wishes(text: str, place: str) -> list[Wish]:
-    """Read a target's ``config`` file; a line that is no option is passed over.
+    """Read a target's ``config`` file; lines without an option are skipped.
 
-    A module is wanted built in: no guest loads one.
+    Modules become built-in, because guests load none.
     """
     wishes = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -83,9 +83,9 @@ def read_wishes(text: str, place: str) -> list[Wish]:
 def gather(
     targets: Iterable[str], needs: Mapping[str, Needs], read: Callable[[str], str | None]
 ) -> dict[str, Wish]:
-    """Return what selftest targets want: by the tree's ``config`` files, and by our own list.
+    """Return the wishes of selftest targets, from the tree's ``config`` files and from ``needs``.
 
-    The files of the folders around a target count as well, as in ``make kselftest-merge``.
+    The files of the folders around a target are read as well, as in ``make kselftest-merge``.
 
     :param read: returns the text of a file of the tree, by its path, or None if it has none.
     """
@@ -111,9 +111,9 @@ def merge(wishes: Iterable[Wish]) -> dict[str, Wish]:
 
 
 def _gives_way(option: kconfig.Option, base: str) -> bool:
-    """Tell whether an option of a fragment is one that the first leaves out to be small.
+    """Tell whether a wish overrides a fragment's option: one that the base fragment switches off.
 
-    Whatever else a fragment says holds.
+    The base fragment does so to keep the kernel small. No other option of a fragment gives way.
     """
     return option.value == kconfig.OFF and option.fragment == base
 
@@ -121,7 +121,7 @@ def _gives_way(option: kconfig.Option, base: str) -> bool:
 def over_base(
     wishes: Mapping[str, Wish], options: Mapping[str, kconfig.Option], base: str
 ) -> dict[str, kconfig.Option]:
-    """Return the fragments' options without those that a wish takes the place of."""
+    """Return the fragments' options without those that a wish overrides."""
     on = {name for name, wish in wishes.items() if wish.value != kconfig.OFF}
     return {
         name: option
@@ -131,7 +131,7 @@ def over_base(
 
 
 def granted(wish: Wish, config: Mapping[str, str]) -> bool:
-    """Tell whether a configuration holds what is wanted."""
+    """Tell whether a configuration fulfils a wish."""
     got = config.get(wish.name, kconfig.OFF)
     return got == wish.value or (wish.value in _ON and got in _ON)
 
@@ -145,10 +145,10 @@ def grant(
 ) -> tuple[dict[str, kconfig.Option], list[str]]:
     """Find the options that grant as many wishes as the tree and the fragments allow.
 
-    :param options: what the fragments ask for.
+    :param options: the options of the fragments.
     :param base: name of the fragment whose "off" gives way to a wish.
-    :param configure: returns the whole configuration that some options lead to.
-    :return: all options to ask for, and a line for each wish that is not granted.
+    :param configure: returns the whole configuration that results from some options.
+    :return: all options to set, and a line for each wish that is not granted.
     """
     reader = KconfigReader(tree)
     wanted = {name: wish for name, wish in wishes.items() if name in reader.definitions}
@@ -167,7 +167,7 @@ def grant(
         if not more:
             break
         wanted |= more
-    # What a wish selects gives way, too.
+    # A wish may also select an option that the base fragment switches off.
     spoiled = kconfig.dropped(orders, config)
     if held := [option for option in spoiled if not _gives_way(option, base)]:
         lines = [f"{wish}: would take {held[0].text} away" for wish in wishes.values()]
@@ -182,7 +182,7 @@ def _missing(
     config: Mapping[str, str],
     reader: KconfigReader,
 ) -> dict[str, Wish]:
-    """Return what the wishes that were not granted depend on, as far as it can be switched on."""
+    """Return wishes for the unmet dependencies of wishes, as far as an option can meet them."""
     more: dict[str, Wish] = {}
     for wish in wanted.values():
         if wish.value == kconfig.OFF or granted(wish, config):
@@ -199,7 +199,7 @@ def _missing(
 
 
 def _switch(part: Expression, reader: KconfigReader) -> str | None:
-    """Return an option that makes an unmet dependency true, if switching one on does."""
+    """Return an option that meets an unmet dependency when it is on; None if there is none."""
     candidates: Sequence[Expression] = part.parts if isinstance(part, Either) else (part,)
     for one in candidates:
         if isinstance(one, Symbol) and _NAME.fullmatch(one.text) and one.text in reader.definitions:
@@ -213,7 +213,7 @@ def _why(
     orders: Mapping[str, kconfig.Option],
     config: Mapping[str, str],
 ) -> str:
-    """Say why a wish is not granted, in a line."""
+    """Return in one line why a wish is not granted."""
     if order := orders.get(wish.name):
         return f"{order.place} asks for {order.text}"
     return "; ".join(reasons(reader, wish.name, wish.value, config)) or "Kconfig drops it"

@@ -1,8 +1,8 @@
-"""What the kernel's own tools say of a patch: ``checkpatch.pl``, ``make W=1``, sparse.
+"""Checks of a patch with the kernel's own tools: ``checkpatch.pl``, ``make W=1``, sparse.
 
-Compiler and sparse run in a build folder of their own, because other flags would make the next
-build compile the same files again. Only files that a series touches are compiled. What the tree
-said before the series is not the series' fault: callers compare with :func:`fresh`.
+The compiler and sparse run in a separate build folder, because their flags would make the next
+build compile the same files again. Only files that a series touches are compiled. Complaints about
+the tree before the series do not count: callers compare with :func:`fresh`.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from harness.errors import BuildError
 from harness.lib.process import capture, stream
 from harness.values import Compiler, Value
 
-#: Of the kernel tree. Its exit status says the same as its last line.
+#: Path in the kernel tree. Its exit status agrees with the last line that it prints.
 CHECKPATCH = "scripts/checkpatch.pl"
-#: Of the kernel tree: who is to be told of a change, by MAINTAINERS.
+#: Path in the kernel tree of the script that looks files up in MAINTAINERS.
 GET_MAINTAINER = "scripts/get_maintainer.pl"
 #: The section of MAINTAINERS that matches every file.
 _THE_REST = "THE REST"
-#: What checkpatch asks of every patch that adds, moves or deletes a file.
+#: checkpatch's question about every patch that adds, moves or deletes a file.
 _MAINTAINERS_QUESTION = "WARNING:FILE_PATH_CHANGES:"
 
-#: The file that a complaint is about, its line and column if they are known, and the text.
+#: A complaint: its file, line and column if they are known, and text.
 _FINDING = re.compile(r"^(?P<file>[^\s:]+)(?::\d+){0,2}: (?P<text>(?:warning|error): .*)$")
-#: A place in a function, as objtool names it; it moves with the code.
+#: An offset in a function, as objtool prints it; it changes with the code.
 _OFFSET = re.compile(r"\+0x[0-9a-f]+")
 _TOTAL = re.compile(
     r"^total: (?P<errors>\d+) errors?, (?P<warnings>\d+) warnings?,(?: (?P<checks>\d+) checks?,)? "
 )
 _TERSE = re.compile(r"^[^\s:]*:(?P<line>\d*):? (?P<what>(?:ERROR|WARNING|CHECK):.*)$")
 
-#: What compilers and sparse found: (file, text) → how often. Lines move with each patch, so the
-#: line is not part of it.
+#: Complaints of compilers and sparse: (file, text) → count. The line is left out, because lines
+#: move with each patch.
 Findings = Counter[tuple[str, str]]
 
 
 class Checkpatch(Value):
-    """What ``checkpatch.pl --strict`` found in one patch."""
+    """Findings of ``checkpatch.pl --strict`` in one patch."""
 
     errors: int
     warnings: int
@@ -67,7 +67,7 @@ def checkpatch_argv(tree: Path, patch: Path) -> list[str]:
 
 
 def parse_checkpatch(text: str) -> Checkpatch | None:
-    """Read checkpatch's terse output; None if it lacks the totals that end it."""
+    """Parse checkpatch's terse output; return None if the totals at its end are missing."""
     lines = []
     total = None
     for line in text.splitlines():
@@ -85,13 +85,13 @@ def parse_checkpatch(text: str) -> Checkpatch | None:
 
 
 def maintainer_argv(tree: Path, name: str) -> list[str]:
-    """Return the command line that prints those who maintain a file, and MAINTAINERS' sections."""
+    """Return the command line that prints a file's maintainers and its sections of MAINTAINERS."""
     options = ("--no-git", "--no-git-fallback", "--no-rolestats", "--no-l", "--subsystem")
     return ["perl", str(tree / GET_MAINTAINER), *options, "-f", name]
 
 
 def is_maintained(tree: Path, name: str) -> bool:
-    """Tell whether a section of the tree's MAINTAINERS is about a file in it."""
+    """Tell whether a section of the tree's MAINTAINERS covers a file."""
     if not (tree / GET_MAINTAINER).is_file():
         return False
     done = capture(maintainer_argv(tree, name), cwd=tree)
@@ -102,12 +102,12 @@ def is_maintained(tree: Path, name: str) -> bool:
 def check_patch(tree: Path, patch: Path, added: Sequence[str] = ()) -> Checkpatch | None:
     """Run the tree's checkpatch on a patch; None if the tree has none.
 
-    checkpatch asks whether MAINTAINERS needs updating and does not look. If it has a section for
-    each new file already, the question is answered and left out.
+    checkpatch asks whether MAINTAINERS needs updating, without reading it. The question is left out
+    if MAINTAINERS has a section for each new file.
 
-    :param tree: with the patch applied.
+    :param tree: the tree with the patch applied.
     :param added: the patch's new files, relative to the tree; none if it moves or deletes files.
-    :raise BuildError: it does not run.
+    :raise BuildError: checkpatch does not run.
     """
     if not (tree / CHECKPATCH).is_file():
         return None
@@ -129,9 +129,9 @@ def check_patch(tree: Path, patch: Path, added: Sequence[str] = ()) -> Checkpatc
 
 
 def objects_of(files: Iterable[str], laid_out: LaidOut) -> tuple[str, ...]:
-    """Return the objects of those source files that are in the tree and in the last kernel.
+    """Return the objects of the source files that are in the tree and in the last kernel built.
 
-    Without a last build in the folder nothing can be left out.
+    If the folder has no build yet, the objects of all files in the tree are returned.
     """
     built = (laid_out.built / "vmlinux").exists()
     found = []
@@ -152,7 +152,7 @@ def has_sparse() -> bool:
 def lint_argv(
     tree: Path, out: Path, cc: Compiler, jobs: int, objects: Sequence[str], *, sparse: bool
 ) -> list[str]:
-    """Return the command line that compiles objects with ``W=1``, or has sparse read them."""
+    """Return the command line that compiles objects with ``W=1``, or checks them with sparse."""
     wrapped = [f"CC=ccache {cc}"] if shutil.which("ccache") else []
     return [
         *kbuild.config_argv(tree, out, cc, "W=1"),
@@ -175,17 +175,17 @@ def parse_findings(lines: Iterable[str], tree: Path) -> Findings:
 
 
 def within(found: Findings, files: Iterable[str]) -> Findings:
-    """Return the complaints that are about those files.
+    """Return the complaints about some files.
 
-    Sparse reads an inline function of a header by itself, whoever calls it, but complains of it
-    only where it is called: a complaint of a header that a series leaves alone is the tree's.
+    Sparse reports a header's inline function only where it is called, so that a new caller can
+    bring up an old complaint. One about a header that a series does not touch belongs to the tree.
     """
     names = frozenset(files)
     return Counter({key: count for key, count in found.items() if key[0] in names})
 
 
 def fresh(now: Findings, before: Findings) -> tuple[str, ...]:
-    """Return ``FILE: text`` for each complaint that there were fewer of before."""
+    """Return ``FILE: text`` for each complaint that is new, or more frequent than before."""
     return tuple(f"{name}: {text}" for name, text in sorted((now - before).elements()))
 
 
@@ -198,10 +198,10 @@ def find(
     *,
     sparse: bool = False,
 ) -> Findings:
-    """Compile ``objects`` with ``W=1`` (or give them to sparse) and return what was complained of.
+    """Compile ``objects`` with ``W=1``, or check them with sparse, and return the complaints.
 
-    :param log: gets the whole output.
-    :raise BuildError: it failed without an error in a file that could be counted.
+    :param log: file for the whole output.
+    :raise BuildError: make failed without an error that could be counted.
     """
     if not objects:
         return Counter()
@@ -211,7 +211,7 @@ def find(
     if not config.exists() or config.read_text() != laid_out.config:
         config.write_text(laid_out.config)
     if not sparse:
-        for name in objects:  # one that is up to date says nothing
+        for name in objects:  # make would not compile one that is up to date
             (out / name).unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     lines: list[str] = []

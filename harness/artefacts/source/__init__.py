@@ -1,1 +1,1 @@
-"""Base trees and the series that are put on them."""
+"""Base trees, and the series that are applied to them."""

@@ -1,8 +1,8 @@
-"""The history of a git checkout, for a search in it. The checkout is read and never written to.
+"""The history of a git checkout, for a bisection. The checkout is read and never written to.
 
-Which commit halves what is left is git's own answer (``git rev-list --bisect-all``, with which
-``git bisect`` works too), so that merges are treated as its users expect; but what was found good
-or bad is not kept in the checkout, which somebody may be working in.
+The next commit to test comes from ``git rev-list --bisect-all``, as in ``git bisect``, so that
+merges are treated as users expect. Unlike with ``git bisect``, the state of the search is not kept
+in the checkout, which somebody may be working in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.lib.process import Captured, capture
 
 
 class Commits:
-    """Questions to a checkout's history.
+    """Queries of a checkout's history.
 
     :param tree: the top folder of the checkout.
     :param first_parent: follow only the first parent of a merge.
@@ -32,9 +32,9 @@ class Commits:
     def resolve(self, revision: str) -> str:
         """Return the commit that a revision names in this checkout.
 
-        :raise UserError: none, or not just one.
+        :raise UserError: it names none, or more than one.
         """
-        # HEAD is that of the checkout, which may be a linked one.
+        # Asked in the checkout, because a linked work tree has a HEAD of its own.
         found = capture(
             [
                 *("git", "-C", str(self.tree), "rev-parse", "--verify"),
@@ -56,11 +56,11 @@ class Commits:
         return self._ask("show", "--no-patch", "--format=%s", commit)
 
     def suspects(self, goods: Sequence[str], bad: str) -> list[str]:
-        """Return ``bad`` and its ancestors that no commit of ``goods`` has, the oldest first."""
+        """Return ``bad`` and its ancestors that are in no history of ``goods``, oldest first."""
         return self._listed("--topo-order", "--reverse", goods=goods, bad=bad)
 
     def next_best(self, goods: Sequence[str], bad: str) -> list[str]:
-        """Return the suspects but ``bad``; those come first whose test tells most."""
+        """Return the suspects without ``bad``, those first whose test halves the rest best."""
         return [one for one in self._listed("--bisect-all", goods=goods, bad=bad) if one != bad]
 
     def _listed(self, *options: str, goods: Sequence[str], bad: str) -> list[str]:
@@ -70,11 +70,11 @@ class Commits:
         return [line.split(" ", 1)[0] for line in said.splitlines()]
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Tell whether a commit is in another's history, or is that commit."""
+        """Tell whether ``old`` is ``new``, or in its history."""
         return self._try("merge-base", "--is-ancestor", old, new).returncode == 0
 
     def merge_bases(self, one: str, other: str) -> list[str]:
-        """Return the best common ancestors of two commits; none of unrelated ones."""
+        """Return the best common ancestors of two commits; empty if they are unrelated."""
         return self._try("merge-base", "--all", one, other).text.split()
 
     def _ask(self, *args: str) -> str:

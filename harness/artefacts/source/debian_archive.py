@@ -1,13 +1,12 @@
 """Source packages of any Debian suite, through a private apt configuration.
 
-Mirror, keys and the way there (proxies, certificates, credentials) are the host's own; suite,
-lists and downloads are in a folder of ours, so that nothing of the host's configuration is changed
-and no root rights are needed. apt checks the archive's signature and, by it, the digest of each
-file.
+Mirror, keys, proxies, certificates and credentials are the host's. Suite, lists and downloads are
+in a separate folder, so that the host's configuration is not changed and root is not needed. apt
+checks the archive's signature, and with it the digest of each file.
 
-A package is fetched once and then stays: a suite gets new versions now and then, and a bench
-whose emulator changes by itself is no bench. To take the present version, remove the entries in
-the store's ``debian-archive`` folder.
+A package is fetched once and then kept. A suite gets new versions now and then, and the emulator
+must not change by itself. To use the present version, remove the entries in the store's
+``debian-archive`` folder.
 """
 
 from __future__ import annotations
@@ -23,14 +22,13 @@ from harness.errors import BuildError
 from harness.lib.process import Captured, capture
 from harness.values import DebianArchiveSource
 
-#: Debian's keys for all suites, in the package debian-archive-keyring: Debian 13 renames the file.
+#: Debian's keys for all suites, in the package debian-archive-keyring. Debian 13 renamed the file.
 KEYRINGS = tuple(
     Path(f"/usr/share/keyrings/debian-archive-keyring.{suffix}") for suffix in ("gpg", "pgp")
 )
 
-#: Settings of the host that are about its own suite and its own caches. A default release that is
-#: not the suite asked for hides every package of it; hooks refresh caches of root's, and fail a
-#: download that went well.
+#: Settings of the host to clear. Its default release would hide the packages of another suite. Its
+#: update hooks refresh root's caches, and would make a good download fail.
 _FORGET = """#clear APT::Default-Release;
 #clear APT::Update;
 """
@@ -45,7 +43,7 @@ _HINT = (
 
 
 class AptFolder(NamedTuple):
-    """A folder with all that apt would keep under ``/etc`` and ``/var``."""
+    """A folder for the files that apt keeps under ``/etc`` and ``/var``."""
 
     path: Path
 
@@ -65,10 +63,10 @@ class AptFolder(NamedTuple):
             "Dir::Etc::SourceParts": self.path / "parts",
             "Dir::State::Lists": self.path / "lists",
             "Dir::Cache": self.path / "cache",
-            # The folder is the user's own, where apt's own user may not look into.
+            # The folder is the user's; apt's sandbox user may not read it.
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
-            # What the host lets pass is not let pass here.
+            # Stricter than the host may be.
             "Acquire::AllowInsecureRepositories": "false",
             "Acquire::AllowWeakRepositories": "false",
             "APT::Get::AllowUnauthenticated": "false",
@@ -78,14 +76,14 @@ class AptFolder(NamedTuple):
 
 
 def find_keyring() -> Path | None:
-    """Return Debian's keyring, or None where its package is not installed."""
+    """Return Debian's keyring, or None if its package is not installed."""
     return next((path for path in KEYRINGS if path.exists()), None)
 
 
 def parse_mirror(targets: str) -> str | None:
     """Return the URI of the first Debian mirror in ``apt-get indextargets``' output, or None.
 
-    :param targets: a line ``origin|label|URI|component`` for each of the host's indexes.
+    :param targets: a line ``origin|label|URI|component`` per index of the host.
     """
     for line in targets.splitlines():
         origin, label, uri, component = (*line.split("|"), "", "", "")[:4]
@@ -97,24 +95,24 @@ def parse_mirror(targets: str) -> str | None:
 def sources_list(mirror: str, suite: str, keyring: Path | None) -> str:
     """Return the ``sources.list`` for a suite's source packages.
 
-    :param keyring: None for what apt trusts anyway.
+    :param keyring: None for the keys that apt trusts by default.
     """
     signed = f"[signed-by={keyring}] " if keyring else ""
     return f"deb-src {signed}{mirror} {suite} main\n"
 
 
 def archive_version(source: DebianArchiveSource, store: Store) -> str:
-    """Return the version of the fetched package, fetching it if need be.
+    """Return the version of the package, fetching it if it is not in the store.
 
-    :raise BuildError: apt cannot bring it.
+    :raise BuildError: apt cannot fetch it.
     """
     return (_fetched(source, store).path / "version").read_text().strip()
 
 
 def archive_tarball(source: DebianArchiveSource, store: Store) -> Path:
-    """Return the upstream tarball of the package, fetching it if need be.
+    """Return the upstream tarball of the package, fetching it if it is not in the store.
 
-    :raise BuildError: apt cannot bring it, or it has none.
+    :raise BuildError: apt cannot fetch it, or it has none, or several.
     """
     found = sorted(_fetched(source, store).path.glob("*.orig.tar.*"))
     tarballs = [path for path in found if path.suffix not in {".asc", ".sig"}]
@@ -133,7 +131,7 @@ def _fetched(source: DebianArchiveSource, store: Store) -> Entry:
 
 def _fetch(source: DebianArchiveSource, folder: Path) -> None:
     """Download a source package into a folder, with a file ``version`` beside it."""
-    targets = _apt(["indextargets", "--format", _TARGET_FORMAT], source, "tell its mirrors")
+    targets = _apt(["indextargets", "--format", _TARGET_FORMAT], source, "list its mirrors")
     mirror = parse_mirror(targets.text)
     if mirror is None:
         raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
@@ -157,7 +155,7 @@ def _version(source: DebianArchiveSource, folder: Path) -> str:
     found = re.search(r"^Version: (\S+)$", text, re.MULTILINE)
     if found is None:
         raise BuildError(
-            "the source package has no description with a version",
+            "the source package has no .dsc file with a version",
             where=f"{source.package} in {source.suite}",
         )
     return found[1]

@@ -1,10 +1,10 @@
 """Git as a store of trees: every base tree and every patched tree is a commit.
 
-One form for all sources makes the rest simple: a tree's identity is its git tree id, patches are
-applied to an index without touching a file, and moving a kept work tree to another commit
-touches only the files that differ, so that ``make`` rebuilds no more than it must.
+A tree's identity is its git tree id. Patches are applied to an index without touching a file.
+Switching a kept work tree to another commit touches only the files that differ, so that ``make``
+rebuilds no more than necessary.
 
-Commits carry fixed names and dates: the same content always has the same id.
+Commits have fixed names and dates, so that the same content always has the same id.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from harness.lib.process import Captured, capture, disk_full, says_disk_full
 _WHO = "uintr-harness"
 _WHEN = "2021-09-13T00:00:00Z"
 
-#: The same as one line, in the form that ``git fast-import`` takes.
+#: Name and date as a line for ``git fast-import``.
 COMMITTER = f"{_WHO} <{_WHO}@localhost> 1631491200 +0000"
 
-#: Settings that keep content exact and the repository as we made it, whatever the user's own
-#: configuration says. Large files go into one pack right away instead of ninety thousand files.
+#: Settings that keep content exact and the repository unchanged by git's maintenance, whatever the
+#: user's configuration is. All files go into one pack at once, instead of ninety thousand objects.
 _SETTINGS = {
     "core.autocrlf": "false",
     "core.safecrlf": "false",
@@ -41,7 +41,7 @@ _SETTINGS = {
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without anything that steers git elsewhere."""
+    """Return the environment without variables that redirect git, and in the C locale."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env["LC_ALL"] = "C"
     env["GIT_TERMINAL_PROMPT"] = "0"
@@ -49,7 +49,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def own_environment() -> dict[str, str]:
-    """Return an environment in which only our settings count, not the user's or the host's."""
+    """Return an environment in which git ignores the user's and the host's configuration."""
     env = clean_environment()
     env["GIT_CONFIG_NOSYSTEM"] = "1"
     env["GIT_CONFIG_GLOBAL"] = os.devnull
@@ -61,7 +61,7 @@ def own_environment() -> dict[str, str]:
 
 
 def quoted_path(path: Path) -> bytes:
-    """Return a path as git reads it in a list of object folders: any byte may be in it.
+    """Return a path quoted for git's list of object folders.
 
     Unquoted, a colon or a line end would end the path.
     """
@@ -71,7 +71,7 @@ def quoted_path(path: Path) -> bytes:
 
 
 def _unquoted(entry: bytes) -> Path:
-    """Return the path that :func:`quoted_path` wrote, or that stands there without quotes."""
+    """Return the path of an entry, quoted as by :func:`quoted_path` or not."""
     if not entry.startswith(b'"'):
         return Path(os.fsdecode(entry))
     special = {b"n": b"\n"}
@@ -81,14 +81,14 @@ def _unquoted(entry: bytes) -> Path:
 
 
 class Repository:
-    """A bare repository of ours, with an optional work tree elsewhere."""
+    """A bare repository of the harness, with an optional work tree elsewhere."""
 
     def __init__(self, git_dir: Path, work_tree: Path | None = None) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
 
     def init(self) -> Repository:
-        """Make the repository, if it is not there yet."""
+        """Create the repository, if it does not exist yet."""
         if not (self.git_dir / "HEAD").exists():
             self.git_dir.mkdir(parents=True, exist_ok=True)
             _checked(
@@ -109,7 +109,7 @@ class Repository:
     def try_(
         self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None
     ) -> Captured:
-        """Run a git command; a non-zero exit is data."""
+        """Run a git command; no exit code is an error."""
         return capture(
             self.argv(*args),
             cwd=self.work_tree,
@@ -130,7 +130,7 @@ class Repository:
     # --- objects -----------------------------------------------------------------------------
 
     def has(self, commit: str) -> bool:
-        """Tell whether a commit is there with its tree."""
+        """Tell whether a commit and its tree exist here."""
         return self.try_("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}").returncode == 0
 
     def tree_of(self, commit: str) -> str:
@@ -144,7 +144,7 @@ class Repository:
         return {path: entry.split()[2] for entry, _, path in entries}
 
     def commit(self, tree: str, message: str, parent: str | None = None) -> str:
-        """Make a commit of a tree with our fixed name and date, and return its id."""
+        """Commit a tree with the fixed name and date, and return the commit's id."""
         parents = ["-p", parent] if parent else []
         return self.run("commit-tree", *parents, "-F", "-", tree, stdin=message.encode() + b"\n")
 
@@ -153,7 +153,7 @@ class Repository:
         alternates = self.git_dir / "objects" / "info" / "alternates"
         line = quoted_path(other / "objects")
         known = alternates.read_bytes() if alternates.exists() else b""
-        # One that was cleaned away would make git complain with every command.
+        # With an entry whose folder was removed, git would complain in every command.
         kept = [entry for entry in known.split(b"\n") if entry and _unquoted(entry).is_dir()]
         if line not in kept:
             kept.append(line)
@@ -162,10 +162,10 @@ class Repository:
     # --- the work tree -----------------------------------------------------------------------
 
     def check_out(self, commit: str) -> None:
-        """Make the work tree equal to a commit; a file that is right already is not touched.
+        """Make the work tree equal to a commit, without touching files that are equal already.
 
-        Whatever else lies in the work tree is removed. The caller holds the folder's lock, so an
-        index lock that is there belongs to a git that was killed.
+        All other files in the work tree are removed. The caller holds the folder's lock, so that a
+        lock file of the index is one that a killed git left.
         """
         assert self.work_tree is not None
         self.work_tree.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """A kernel tree on this machine: identified and copied, never written to.
 
-In a git checkout the identity is the tree id of what ``git add --all`` would record: HEAD, changes
-and new files, without what its .gitignore hides (build products). The objects that this makes go
-elsewhere, and the checkout's index is copied first, so nothing is written into the checkout.
-Any other folder is identified by every file's name, size, mode and time of change.
+The identity of a git checkout is the id of the tree that ``git add --all`` would record: HEAD,
+changes and new files, without the files that .gitignore hides (build products). New objects are
+written elsewhere, and a copy of the checkout's index is used, so the checkout is not written to.
+Any other folder is identified by the name, size, mode and time of change of each file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from harness.artefacts.source.tree_kind import KERNEL_TREE, TreeKind
 from harness.errors import BuildError, UserError
 from harness.lib.process import capture
 
-#: What an in-tree build or an editor leaves: not part of a tree, and what stops ``make O=``.
+#: Files that an in-tree build or an editor leaves. They are not part of a tree, and some make
+#: ``make O=`` fail.
 _BUILD_PRODUCTS = (
     ".config",
     ".config.old",
@@ -45,9 +46,9 @@ _BUILD_PRODUCTS = (
 
 
 def identify(tree: Path, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
-    """Return what decides the content of a local tree.
+    """Return what identifies the content of a local tree.
 
-    :raise UserError: it is not there, or is of another kind.
+    :raise UserError: it does not exist, or is of another kind.
     """
     _check(tree, kind)
     git_dir = _git_dir(tree)
@@ -58,7 +59,7 @@ def identify(tree: Path, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
 
 
 def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) -> str:
-    """Commit a local tree's content to a repository of ours, and return the commit.
+    """Commit a local tree's content to a repository of the harness, and return the commit.
 
     :raise BuildError: the tree changed since it was identified.
     """
@@ -74,7 +75,7 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
         alternates.write_bytes(quoted_path(_objects_of(git_dir)) + b"\n")
         commit = repository.commit(found, str(tree))
         repository.run("update-ref", "refs/heads/base", commit)
-        # Everything into one pack of our own: the checkout may go away, its objects with it.
+        # Copy all objects into one pack here, because the checkout may be removed.
         repository.run("repack", "-a", "-d", "-q", "--window=0")
         alternates.unlink()
     if changed:
@@ -87,7 +88,7 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
 
 
 def identify_commit(tree: Path, commit: str, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
-    """Return what decides the content of a commit; the same as of a checkout of just that.
+    """Return what identifies the content of a commit; equal to that of an unchanged checkout.
 
     :raise UserError: there is no such commit in the checkout, or it holds another kind of tree.
     """
@@ -105,7 +106,7 @@ def identify_commit(tree: Path, commit: str, kind: TreeKind = KERNEL_TREE) -> di
 
 
 def git_dir_of(tree: Path) -> Path:
-    """Return the git folder of a checkout; of a linked one, that of the main checkout.
+    """Return the git folder of a checkout; for a linked work tree, that of the main checkout.
 
     :raise UserError: this is no git checkout.
     """
@@ -137,7 +138,7 @@ def _git_dir(tree: Path) -> Path | None:
 
 
 def _objects_of(git_dir: Path) -> Path:
-    """Return a git folder's objects; a linked work tree has them in the main checkout."""
+    """Return the folder of a checkout's objects; a linked work tree uses the main checkout's."""
     common = git_dir / "commondir"
     main = (git_dir / common.read_text().strip()).resolve() if common.exists() else git_dir
     return main / "objects"
@@ -148,7 +149,7 @@ def _record(tree: Path, git_dir: Path, objects: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
         index = Path(scratch) / "index"
         if (git_dir / "index").exists():
-            shutil.copyfile(git_dir / "index", index)  # with it, unchanged files are not read
+            shutil.copyfile(git_dir / "index", index)  # lets git skip unchanged files
         env = {
             **own_environment(),
             "GIT_DIR": str(git_dir),
@@ -170,7 +171,7 @@ def _record(tree: Path, git_dir: Path, objects: Path) -> str:
 
 
 def _files(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Give every file below a folder with its status, in a fixed order."""
+    """Yield each file below a folder with its status, in a fixed order."""
     for folder, names, files in os.walk(tree):
         names[:] = sorted(name for name in names if name != ".git")
         for name in sorted(files):
@@ -187,7 +188,7 @@ def _listing(tree: Path) -> str:
 
 
 def _copy(tree: Path, repository: Repository) -> str:
-    """Commit a plain folder, without what a build in it left."""
+    """Commit a plain folder without the products of a build in it."""
 
     reader = Repository(repository.git_dir, tree)
     env = {"GIT_INDEX_FILE": str(repository.git_dir / "import.index")}

@@ -1,15 +1,14 @@
 """Mailboxes: which of their mails are the patches of a series.
 
-Git splits the mailbox and takes the mails apart (``git mailsplit``, ``git mailinfo``), so that a
-mail is read here as ``git am`` reads it. What git does not know is what a mail is in its thread.
-For that the rules are those of b4:
+Git splits the mailbox and parses the mails (``git mailsplit``, ``git mailinfo``), so that a mail is
+read as ``git am`` reads it. The role of a mail in its thread is decided here, by the rules of b4:
 
-- a mail whose subject begins with ``Re:`` or the like is an answer, whatever is in it;
-- one numbered 0 is a cover letter;
-- another mail with a diff is a patch, but one that answers a mail of the mailbox must be numbered,
-  unless nothing in that thread is and its author goes on with a thread of their own;
+- a mail whose subject begins with ``Re:`` or the like is a reply, whatever its content;
+- a mail numbered 0 is a cover letter;
+- any other mail with a diff is a patch. If it answers a mail of the mailbox, it must be numbered;
+  or, in a thread without numbers, be marked ``[PATCH]`` and answer a mail of its own author;
 - of several versions of a series the highest is used;
-- a mail that is there twice counts once.
+- a duplicate is ignored.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from harness.progress import Progress
 
 Kind = Literal["patch", "cover letter", "reply", "older version", "duplicate", "other"]
 
-#: What one and several mails of a kind are called.
+#: Singular and plural of each kind of mail, for notes.
 _WORDS: dict[Kind, tuple[str, str]] = {
     "patch": ("patch", "patches"),
     "cover letter": ("cover letter", "cover letters"),
@@ -58,14 +57,14 @@ _COUNT = re.compile(r"(\d{1,4})/(\d{1,4})")
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail's place in a thread and in a series, from its headers."""
+    """A mail with its place in a thread and in a series, from its headers."""
 
     patch: Patch
     subject: str
     author: str
     message_id: str
     answers: tuple[str, ...]
-    #: The subject without what is in brackets at its start.
+    #: The subject without the brackets at its start.
     bare: str
     is_reply: bool
     says_patch: bool
@@ -77,23 +76,23 @@ class Mail:
 
     @property
     def title(self) -> str:
-        """The mail for people: its number in the mailbox and its subject."""
+        """The mail's name for display: its number in the mailbox and its subject."""
         return f"{self.patch.name} ({self.subject})" if self.subject else self.patch.name
 
 
 def read_mailbox(path: Path, progress: Progress) -> tuple[Patch, ...]:
-    """Return the patches of a mailbox in their order, and say what each other mail is.
+    """Return the patches of a mailbox in order, and print a note on each other mail.
 
-    A gzipped mailbox is unpacked. A file with one diff and no mail is a patch, too.
+    A gzipped mailbox is decompressed. A file with one diff and no mail is a patch, too.
 
-    :raise UserError: there is no such file, no patch in it, or a patch that git cannot read.
+    :raise UserError: the file does not exist, has no patch, or has one that git cannot read.
     """
     if not path.is_file():
         raise UserError("no such mbox", where=path, hint="give the path of an mbox of patches")
     contents = _split(path)
     patches = [Patch(f"mail {number:04}", one) for number, one in enumerate(contents, 1)]
     if len(patches) == 1 and has_diff(open_patch(patches[0]).diff):
-        return tuple(patches)  # there is no thread, and whoever gave it meant it
+        return tuple(patches)  # a single mail is in no thread
     mails = sort_out([_read(patch) for patch in patches])
     _report(mails, path, progress)
     found = tuple(mail.patch for mail in mails if mail.kind == "patch")
@@ -129,7 +128,7 @@ def _split(path: Path) -> list[bytes]:
 def _read(patch: Patch) -> Mail:
     """Read a mail's headers and look for a diff in it.
 
-    :raise UserError: it is to be a patch, and git cannot read it.
+    :raise UserError: it says that it is a patch, and git cannot read its diff.
     """
     headers = _headers(patch.content)
     subject = _decoded(headers.get("Subject"))
@@ -159,7 +158,7 @@ def _read(patch: Patch) -> Mail:
         raise UserError(
             f"{mail.title} has no diff that git can read",
             where=patch.name,
-            hint="`git am` would refuse it, too: save the mail again, or take it out of the mbox",
+            hint="`git am` would refuse it, too: save the mail again, or remove it from the mbox",
         )
     return mail
 
@@ -170,7 +169,7 @@ def _headers(content: bytes) -> Message:
 
 
 def _decoded(value: object) -> str:
-    """Return a header as text on one line; what cannot be decoded stays as it is."""
+    """Return a header as text on one line; one that cannot be decoded is left unchanged."""
     text = str(value or "")
     with contextlib.suppress(LookupError, UnicodeError, ValueError, email.errors.MessageError):
         text = str(email.header.make_header(email.header.decode_header(text)))
@@ -201,7 +200,7 @@ def _split_subject(subject: str) -> tuple[str, list[str]]:
 
 
 def sort_out(mails: Sequence[Mail]) -> list[Mail]:
-    """Return the mails with what each of them is, the patches of a series in their order."""
+    """Return the mails with their kinds, the patches of a series in order."""
     kinds: list[Kind] = []
     groups = _groups(mails)
     seen: set[tuple[str, str]] = set()
@@ -237,10 +236,10 @@ def _kind(mail: Mail, mails: Sequence[Mail], groups: Sequence[int]) -> Kind:
 
 
 def _groups(mails: Sequence[Mail]) -> list[int]:
-    """Return for each mail the number of its group: a thread, and versions of the same series.
+    """Return for each mail the number of its group: a thread with all versions of its series.
 
-    Without thread headers, versions are known by a subject that they share, and a version's mails
-    by their numbers, which follow one another.
+    Without thread headers, versions are recognised by a common subject, and the mails of a version
+    by consecutive numbers.
     """
     groups = list(range(len(mails)))
 
@@ -269,7 +268,7 @@ def _follows(one: Mail, other: Mail) -> bool:
 
 
 def _choose_version(mails: list[Mail], members: Sequence[int]) -> None:
-    """Keep the highest version of a group's patches, and sort its numbered patches; in place."""
+    """Mark a group's patches of older versions, and sort its numbered patches; in place."""
     highest = max((mails[at].version for at in members), default=1)
     for at in members:
         if mails[at].version < highest:
@@ -284,7 +283,7 @@ def _choose_version(mails: list[Mail], members: Sequence[int]) -> None:
 
 
 def _report(mails: Sequence[Mail], path: Path, progress: Progress) -> None:
-    """Say how many mails are what, and name those with a diff that is not applied."""
+    """Print notes: the number of mails of each kind, each mail not applied, and missing patches."""
     counts = Counter(mail.kind for mail in mails)
     said = ", ".join(
         f"{counts[kind]} {words[counts[kind] > 1]}"

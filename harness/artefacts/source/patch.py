@@ -1,4 +1,4 @@
-"""One patch, taken apart by ``git mailinfo``, as ``git am`` does it."""
+"""A patch, parsed by ``git mailinfo`` as in ``git am``."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from harness.artefacts.source.git import own_environment
 from harness.errors import BuildError
 from harness.lib.process import capture
 
-#: What ``git apply`` says of a text without a diff, since 2.35 and before.
+#: Messages of ``git apply`` on a text without a diff, since git 2.35 and before.
 _NO_DIFF = re.compile(r"^error: (?:No valid patches in input|unrecognized input)", re.MULTILINE)
-#: Lines that only a diff has, or what was once one.
+#: Lines that occur only in a diff, intact or damaged.
 _DIFF_LINE = re.compile(rb"^(?:diff --git |@@ -\d|GIT binary patch|\+\+\+ \S)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch as it was given: a mail, or a bare diff with or without a description."""
+    """A patch as it was given: a mail, or a bare diff with or without a description."""
 
     #: The file's name, or the mail's number in its mbox.
     name: str
     content: bytes
-    #: Leading folders to take off the file names (``-p``).
+    #: Leading folders to strip from the file names (``-p``).
     strip: int = 1
 
     @property
     def identity(self) -> dict[str, object]:
-        """What goes into an artefact's key for this patch."""
+        """The patch's part of an artefact's key."""
         return {"sha256": sha256(self.content).hexdigest(), "strip": self.strip}
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A patch's parts; a bare diff has neither subject nor message."""
+    """The parts of a patch; a bare diff has no subject and no message."""
 
     subject: str
     message: str
@@ -45,9 +45,11 @@ class Opened:
 
 
 def split_mails(content: bytes, *, keep_cr: bool = False) -> tuple[list[bytes], str]:
-    """Return the mails of a mailbox, or a text without a mail as it is, and git's complaint.
+    """Return the mails of a mailbox, and git's error message if it cannot be split.
 
-    :param keep_cr: keep the CR of a CRLF; by default it is taken off, as ``git am`` does.
+    A text that is no mail is returned as the only one.
+
+    :param keep_cr: keep the CR of a CRLF; by default it is removed, as in ``git am``.
     """
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
         folder, box = Path(scratch) / "mails", Path(scratch) / "mbox"
@@ -73,7 +75,7 @@ def open_patch(patch: Patch) -> Opened:
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
         message, diff = Path(scratch) / "message", Path(scratch) / "diff"
         result = capture(
-            # Without --encoding: with it, git 2.39 takes a charset that it does not know.
+            # Without --encoding: with it, git 2.39 accepts a charset that it does not know.
             ["git", "mailinfo", "-b", str(message), str(diff)],
             cwd=Path(scratch),
             env=own_environment(),
@@ -98,7 +100,7 @@ def open_patch(patch: Patch) -> Opened:
 
 
 def is_mail(content: bytes) -> bool:
-    """Tell whether a text is a mail with a sender; a patch with a description is none."""
+    """Tell whether a text is a mail with a sender, not a patch with a description."""
     head = re.split(rb"\r?\n\r?\n", content.lstrip(b"\r\n"), maxsplit=1)[0]
     if head.startswith(b"From "):
         return True
@@ -108,7 +110,7 @@ def is_mail(content: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def has_diff(diff: bytes) -> bool:
-    """Tell whether ``git apply`` finds a diff in a text; a damaged one is one, too."""
+    """Tell whether ``git apply`` finds a diff in a text, even a damaged one."""
     if not diff.strip():
         return False
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
@@ -122,7 +124,7 @@ def has_diff(diff: bytes) -> bool:
 
 
 def has_remains_of_diff(diff: bytes) -> bool:
-    """Tell whether a text has lines that only a diff has, such as ``@@ -1,2 +1,3 @@``."""
+    """Tell whether a text has lines that occur only in a diff, as ``@@ -1,2 +1,3 @@``."""
     return _DIFF_LINE.search(diff) is not None
 
 
@@ -132,6 +134,6 @@ def without_carriage_returns(content: bytes) -> bytes:
 
 
 def has_crlf_throughout(content: bytes) -> bool:
-    """Tell whether each line of a text ends in CRLF: that is how it was saved, not what it says."""
+    """Tell whether each line of a text ends in CRLF, so that the CRs come from how it was saved."""
     ends = content.count(b"\n")
     return ends > 0 and content.count(b"\r\n") == ends

@@ -1,7 +1,7 @@
-"""Patch series: from a quilt folder, an mbox or lore, and put on a tree.
+"""Patch series: read from a quilt folder, an mbox or lore, and applied to a tree.
 
-Patches are applied to a git index, not to files: nothing is half-patched when one does not fit,
-and no ``.rej`` or ``.orig`` is left anywhere.
+Patches are applied to a git index, not to files, so that a patch that fails leaves neither a
+half-patched tree nor ``.rej`` and ``.orig`` files.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from harness.lib.quilt import Entry, read_patch, read_series
 from harness.progress import Progress
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
-#: Number of the way to fetch a series from lore, see :mod:`harness.artefacts.recipe`. Raise it when
-#: the same message-id brings other mails than before.
+#: Recipe number of a series from lore, see :mod:`harness.artefacts.recipe`. Raise it when the same
+#: message-id gives other mails than before.
 RECIPE = 1
 
 #: Longest hunk that an error shows, in lines.
@@ -47,14 +47,14 @@ _HUNK_LINES = 60
 
 
 class DoesNotApplyError(BuildError):
-    """A patch of a series does not fit the tree that the patches before it made."""
+    """A patch of a series does not apply to the tree with the patches before it."""
 
 
 def fetch_series(series: Series | None, store: Store, progress: Progress) -> tuple[Patch, ...]:
-    """Return a series' patches in order; none for no series.
+    """Return a series' patches in order; none if ``series`` is None.
 
     :raise UserError: a folder, its ``series`` file, a patch or an mbox is missing or malformed.
-    :raise BuildError: b4 did not bring the series from lore.
+    :raise BuildError: b4 could not fetch the series from lore.
     """
     if series is None:
         return ()
@@ -95,9 +95,9 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
 
 
 def _from_file(entry: Entry, content: bytes) -> list[Patch]:
-    """Return the patch in a file; several if it holds several mails.
+    """Return the patch in a file, or several if it holds several mails.
 
-    CRs are kept, as quilt keeps them, but for a file that has them at the end of each line.
+    CRs are kept, as in quilt, unless each line of the file ends in one.
     """
     if not is_mail(content):
         plain = without_carriage_returns(content) if has_crlf_throughout(content) else content
@@ -111,7 +111,7 @@ def _from_file(entry: Entry, content: bytes) -> list[Patch]:
 
 
 def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
-    """Fetch a series by b4, once: what a message-id names never changes."""
+    """Fetch a series with b4, once, because the mails of a message-id never change."""
 
     def build(folder: Path) -> None:
         with progress.step(f"fetch series {series.message_id}"):
@@ -143,7 +143,7 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
 
 
 def _b4() -> str:
-    """Return the b4 to use: the user's, else the one beside this Python."""
+    """Return the path of b4: the user's, else the one beside this Python."""
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join((os.environ.get("PATH", ""), beside))
     found = shutil.which("b4", path=path)
@@ -161,7 +161,7 @@ def subject_of(patch: Patch) -> str:
 
 
 def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
-    """Return the files that patches change or add, each once; none of a patch that is no diff."""
+    """Return the files that patches change or add, each once; patches without a diff have none."""
     return tuple(dict.fromkeys(f.path for f in _files(patches) if not f.is_removed_file))
 
 
@@ -171,7 +171,7 @@ def added_files(patches: Iterable[Patch]) -> tuple[str, ...]:
 
 
 def removed_files(patches: Iterable[Patch]) -> tuple[str, ...]:
-    """Return the files that are no more at their place after the patches, each once."""
+    """Return the files that patches delete or rename, by their old paths, each once."""
     found = [
         file.source_file.removeprefix("a/")
         for file in _files(patches)
@@ -189,14 +189,14 @@ def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
 
 
 def slug(subject: str) -> str:
-    """Return a subject as git names a patch's file."""
+    """Return a subject as it appears in the names of git's patch files."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", subject).strip("-.")[:52] or "patch"
 
 
 def write_series(folder: Path, patches: Sequence[Patch]) -> Path:
-    """Write patches as a new folder that ``--series`` takes, and return it.
+    """Write patches into a new folder for ``--series``, and return it.
 
-    :raise HarnessError: the host cannot keep it.
+    :raise HarnessError: the folder cannot be written.
     """
     names = []
     try:
@@ -211,7 +211,7 @@ def write_series(folder: Path, patches: Sequence[Patch]) -> Path:
     return folder
 
 
-# --- putting them on a tree ----------------------------------------------------------------
+# --- applying patches to a tree ------------------------------------------------------------
 
 
 def apply_series(
@@ -221,13 +221,13 @@ def apply_series(
     tree_name: str,
     progress: Progress,
 ) -> str:
-    """Put patches on a commit and return the resulting commit; one commit a patch.
+    """Apply patches to a commit, each as a commit, and return the last one.
 
-    A patch that does not fit as it is gets a three-way merge where the repository has what it
-    was made for; that is noted.
+    A patch that does not apply is tried again without its carriage returns, then by a three-way
+    merge, which needs the blobs that it was made for. Either is noted.
 
-    :param tree_name: names the base tree in an error.
-    :raise BuildError: a patch does not apply; patch, hunk and tree are named.
+    :param tree_name: name of the base tree, for an error.
+    :raise BuildError: a patch does not apply; the error names patch, hunk and tree.
     """
     commit = base
     if not patches:
@@ -275,7 +275,7 @@ def _apply(
 
 
 def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str, str]) -> bool:
-    """Try a three-way merge on a copy of the index; the copy replaces it only if it is clean."""
+    """Try a three-way merge on a copy of the index, which replaces the index if it succeeds."""
     index = Path(env["GIT_INDEX_FILE"])
     scratch = index.with_name("scratch")
     shutil.copyfile(index, scratch)
@@ -294,7 +294,7 @@ def _refusal(
     env: dict[str, str],
     tree_name: str,
 ) -> BuildError:
-    """Make the error for a patch that does not apply."""
+    """Return the error for a patch that does not apply."""
     place = re.search(r"^error: patch failed: (.+):(\d+)$", result.complaint, re.MULTILINE)
     hunk = _hunk(opened.diff, place[1], int(place[2])) if place else ""
     title = f"{patch.name} ({opened.subject})" if opened.subject else patch.name

@@ -1,7 +1,7 @@
-"""A tarball into git without unpacking it: streamed member by member to ``git fast-import``.
+"""Import of a tarball into git: streamed member by member to ``git fast-import``.
 
-A kernel tree is ninety thousand files. Writing them out, only to read them back for git and to
-delete them again, took minutes where this takes half of one.
+A kernel tree has ninety thousand files. Unpacking them, adding them to git and deleting them took
+minutes; this takes half a minute.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from harness.errors import BuildError
 from harness.lib.process import bound, disk_full, says_disk_full
 from harness.progress import Step
 
-#: Members between two reports of how far it is.
+#: Members between two progress reports.
 _REPORT_EVERY = 500
 
 
 def import_tar(archive: Path, repository: Repository, message: str, step: Step) -> str:
     """Commit a tarball's content to a repository, and return the commit.
 
-    The one folder at a tarball's top, as kernel tarballs have it, is left out of the paths.
+    If the tarball has a single folder at its top, as kernel tarballs have, paths begin below it.
 
     :raise BuildError: the archive is damaged, or git refuses its content.
     """
@@ -66,7 +66,7 @@ def import_tar(archive: Path, repository: Repository, message: str, step: Step) 
 
 
 def _commands(raw: IO[bytes], message: str) -> Iterator[bytes]:
-    """Give fast-import's commands for a tarball; the language is in git-fast-import(1)."""
+    """Yield fast-import's commands for a tarball; the format is in git-fast-import(1)."""
     text = message.encode()
     yield b"commit refs/heads/tar\ncommitter %s\n" % COMMITTER.encode()
     yield b"data %d\n%s\n" % (len(text), text)
@@ -94,7 +94,7 @@ def _quoted(name: str) -> bytes:
 
 
 def _without_top(repository: Repository, message: str) -> str:
-    """Return a commit of the tarball's one top folder, or of all of it if it has more."""
+    """Return a commit of the tarball's single top folder, or of all of it if there is none."""
     entries = repository.run("ls-tree", "refs/heads/tar").splitlines()
     tree = repository.tree_of("refs/heads/tar")
     if len(entries) == 1 and entries[0].split()[1] == "tree":

@@ -1,4 +1,4 @@
-"""What a source has to hold to be a tree that something can be built from."""
+"""Kinds of source trees, and the files by which they are recognised."""
 
 from __future__ import annotations
 

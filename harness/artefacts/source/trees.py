@@ -1,8 +1,8 @@
 """Base trees: from a Debian package, a tarball, a git repository or a folder on this machine.
 
-Each becomes a ``source`` entry of the store: a bare git repository with one commit. What
-identifies a source (``identify_source``) is found without unpacking or downloading anything, so
-that a kernel that is built already costs no more than a look.
+Each becomes a ``source`` entry of the store: a bare git repository with one commit. The identity of
+a source (``identify_source``) is found without unpacking anything, so that a kernel that is built
+already is found at once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from harness.values import (
     TreeSource,
 )
 
-#: Number of the way to import a tree, see :mod:`harness.artefacts.recipe`. Raise it when the same
-#: source makes another repository than before.
+#: Recipe number of an imported tree, see :mod:`harness.artefacts.recipe`. Raise it when the same
+#: source gives another repository than before.
 RECIPE = 1
 
 _BOOTSTRAP = "`ci/bootstrap run` installs what is missing"
@@ -44,14 +44,14 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class BaseTree(NamedTuple):
-    """A pristine tree: a commit in a repository that we never write to (again)."""
+    """An unpatched tree: a commit in a repository that is not written to any more."""
 
     repository: Path
     commit: str
 
 
 def describe_source(source: Source) -> str:
-    """Name a source in an error or a step."""
+    """Return a source's name for an error or a step."""
     if isinstance(source, DebianSource):
         return source.package
     if isinstance(source, DebianArchiveSource):
@@ -65,14 +65,14 @@ def describe_source(source: Source) -> str:
 
 
 def identify_source(source: Source, store: Store, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
-    """Return what decides the tree's content, without fetching it.
+    """Return what identifies the tree's content, without unpacking it.
 
-    A Debian package is known by its version (a source package is fetched to learn it), a tarball
+    A Debian package is identified by its version (a source package is fetched for that), a tarball
     by its digest, a git revision by its commit, a local tree by its content (see
     :mod:`harness.artefacts.source.local_tree`).
 
-    :raise UserError: there is no such tree, revision or package.
-    :raise BuildError: the repository cannot be asked.
+    :raise UserError: there is no such tree or revision.
+    :raise BuildError: apt does not know the package, or the repository cannot be read.
     """
     if isinstance(source, DebianSource):
         return {"kind": "debian", "package": source.package, "version": _debian_version(source)}
@@ -93,11 +93,11 @@ def fetch_source(
 ) -> BaseTree:
     """Bring a source's tree into the store, unless it is there.
 
-    A commit of a local checkout is used where it is: a search through a history asks for many, and
-    a copy of each would take as much space as a kernel's build.
+    A commit of a local checkout is used in place: a bisection needs many, and a copy of each would
+    take as much space as a kernel's build.
 
-    :param kind: what a tarball or a local tree is checked for.
-    :raise UserError: what the profile names does not exist.
+    :param kind: the kind of tree that the source must have.
+    :raise UserError: a source that the profile names does not exist.
     :raise BuildError: it could not be fetched, verified or unpacked.
     """
     identity = identify_source(source, store, kind)
@@ -165,7 +165,7 @@ def _debian_version(source: DebianSource) -> str:
 
 
 def _debian_archive(source: DebianSource, version: str, scratch: Path, step: Step) -> Path:
-    """Return the package's tarball: the installed one after a check, or a downloaded one."""
+    """Return the package's tarball: the installed one after verifying it, or a downloaded one."""
     listing = capture(["dpkg-query", "-L", source.package], env=clean_environment())
     for line in listing.text.splitlines() if listing.returncode == 0 else ():
         if re.search(rf"/{re.escape(source.package)}\.tar\.\w+$", line) and Path(line).exists():
@@ -214,7 +214,7 @@ def _debian_archive(source: DebianSource, version: str, scratch: Path, step: Ste
 def _download(source: TarballSource, to: Path, step: Step) -> None:
     """Stream a tarball to a file and check its digest.
 
-    :raise BuildError: it cannot be read, or is another one than the profile says.
+    :raise BuildError: it cannot be read, or its digest is not the profile's.
     """
     scheme = source.url.partition(":")[0]
     if scheme not in {"http", "https", "file"}:
@@ -252,7 +252,7 @@ def _download(source: TarballSource, to: Path, step: Step) -> None:
 
 
 def _check_tree(repository: Repository, commit: str, name: str, kind: TreeKind) -> None:
-    """Check that a commit holds what every tree of its kind has at its top."""
+    """Check that a commit has the files that identify its kind of tree."""
     top = set(repository.run("ls-tree", "--name-only", commit).splitlines())
     lacking = [part for part in kind.top if part not in top]
     if lacking:
@@ -269,8 +269,8 @@ def _check_tree(repository: Repository, commit: str, name: str, kind: TreeKind) 
 def _git_commit(source: GitSource, store: Store) -> str:
     """Return the commit that a revision names.
 
-    A full commit id is its own answer. A tag is asked for once and then remembered, so that a
-    kernel that is built needs no network; a branch moves and is asked for each time.
+    A full commit id is returned as it is. A tag is looked up once and stored, so that a built
+    kernel needs no network. A branch moves, and is looked up each time.
     """
     if _SHA1.fullmatch(source.revision):
         return source.revision
@@ -303,7 +303,7 @@ def _remember(store: Store, tag: dict[str, str], commit: str) -> None:
 
 
 def _remote_refs(source: GitSource) -> dict[str, str]:
-    """Ask a repository for its refs; the user's git configuration (proxies, keys) counts."""
+    """Return a repository's refs; the user's git configuration (proxies, keys) is used."""
     result = capture(
         ["git", "ls-remote", "--", source.url, source.revision, f"{source.revision}^{{}}"],
         env=clean_environment(),
@@ -321,7 +321,7 @@ def _remote_refs(source: GitSource) -> dict[str, str]:
 
 
 def _fetch_git(source: GitSource, commit: str, repository: Repository, step: Step) -> str:
-    """Fetch one commit, without history where the server gives single commits."""
+    """Fetch one commit, without history if the server allows that."""
     attempts = (
         ["--depth=1", "--", source.url, commit],
         ["--depth=1", "--", source.url, source.revision],

@@ -1,7 +1,7 @@
 """Random instruction sequences without a kernel: in QEMU, and in a model of the architecture.
 
-The model is the package ``oracle`` in ``guest-tests/bare-metal``. It belongs to the programs there,
-and is read from there as they are.
+The model is the package ``oracle`` in ``guest-tests/bare-metal``. It belongs to the programs there
+and is imported from there.
 """
 
 from __future__ import annotations

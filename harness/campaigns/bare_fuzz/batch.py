@@ -1,4 +1,4 @@
-"""Batches of cases with what must be left of them, made beside the machines that play them."""
+"""Batches of cases with their expected results, made while machines play earlier ones."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from harness.campaigns.bare_fuzz.case import Case
 from harness.campaigns.bare_fuzz.generate import generate
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 
-#: Cases that go to a machine at a time: in the beginning, and at most.
+#: Cases in the first batch, and in the largest.
 FIRST, BATCH = 250, 2000
-#: Cases of a number that are tried before it is given up: those that the model knows are most.
+#: Attempts to generate a case for a number that the model covers; it covers most.
 _ATTEMPTS = 100
 
 
 class Batch(NamedTuple):
-    """Some cases."""
+    """Some cases with their expected results."""
 
-    #: Of a seed; None for those from files.
+    #: Numbers of the cases with a seed; None for cases from files.
     numbers: tuple[int | None, ...]
     cases: tuple[Case, ...]
     expected: tuple[Expectation, ...]
 
 
-#: Gives the batches of a seed, up to a number of cases.
+#: Function that yields the batches of a seed, up to a number of cases.
 Makes = Callable[[int, Facts, int | None], AbstractContextManager[Iterator[Batch]]]
 
 
 def make_batch(seed: int, numbers: range, facts: Facts) -> Batch:
-    """Make the cases of some numbers, each one that the model says something about."""
+    """Return cases for some numbers; a number without a case that the model covers is left out."""
     made = [_case(seed, number, facts) for number in numbers]
     found = [(number, *one) for number, one in zip(numbers, made, strict=True) if one]
     return Batch(
@@ -55,7 +55,7 @@ def _case(seed: int, number: int, facts: Facts) -> tuple[Case, Expectation] | No
 
 @contextmanager
 def made_beside(seed: int, facts: Facts, limit: int | None = None) -> Iterator[Iterator[Batch]]:
-    """Give batches, of which the next one is made in another process meanwhile."""
+    """Yield batches; another process makes the next one meanwhile."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:
         yield _batches(seed, facts, limit, pool)
@@ -63,9 +63,9 @@ def made_beside(seed: int, facts: Facts, limit: int | None = None) -> Iterator[I
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the one that started it was killed.
+    """End this process when its parent dies.
 
-    It would wait for work for ever: it has the writing end of its own queue open, too.
+    Otherwise it would wait for work forever, because it also holds the writing end of its queue.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""The search: cases are made, played in each way, and compared; what fails is shrunk and kept."""
+"""The search: cases are generated, played in each way and compared; failures are shrunk."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from harness.values import Value
 
 FUZZ_FILE = "fuzz.json"
 KEPT = "finding-{}.json"
-#: Times that a case which failed is played again, by itself.
+#: Times that a failed case is played again, by itself.
 AGAIN = 3
-#: The search ends after so many: they are to be looked at first.
+#: Findings after which the search ends.
 MAX_FINDINGS = 10
-#: Seconds that one failure is shrunk for, at most.
+#: Most seconds to spend on shrinking one failure.
 SHRINK_S = 60.0
-#: Differences that are told of one way.
+#: Most differences per way in a finding.
 _TOLD = 8
 
 Kind = Literal["disagreement", "unsteady", "crash"]
 
 
 class Player(Protocol):
-    """Whoever plays cases."""
+    """A player of cases."""
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -49,18 +49,18 @@ class Player(Protocol):
         """Facts about its CPU."""
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
-        """Play them in a way, and return what came of each."""
+        """Play cases in a way, and return the result of each."""
 
 
 class Finding(Value):
-    """A case that failed; ``finding-N.json`` has the same."""
+    """A case that failed; also the content of ``finding-N.json``."""
 
-    #: ``disagreement``: the same every time; ``unsteady``: not when it is played again, alone;
-    #: ``crash``: QEMU hangs or ends in it.
+    #: ``disagreement``: the same every time; ``unsteady``: another result when it is played again,
+    #: alone; ``crash``: QEMU hangs or ends.
     kind: Kind
-    #: The case's number, of the report's seed; None if it came from a file.
+    #: The case's number with the report's seed; None if it came from a file.
     number: int | None
-    #: By the name of a way: what is not as it must be.
+    #: Way → its differences from the model.
     differences: dict[str, tuple[str, ...]]
     case: Case
     steps_before: int
@@ -73,12 +73,12 @@ class SequencesReport(Document):
     seed: int | None
     ways: tuple[str, ...]
     cases: int = 0
-    #: Cases that failed; more than there are findings if some fail alike, or time was over.
+    #: Cases that failed. There are fewer findings if some fail alike, or if time ran out.
     failed: int = 0
-    #: Instructions that the model has executed.
+    #: Instructions that the model executed.
     instructions: int = 0
     seconds: float = 0.0
-    #: Cases in which a statement of the contract has decided something.
+    #: Statement of the contract → cases in which it applied.
     reached: dict[str, int] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
@@ -91,13 +91,13 @@ class SequencesReport(Document):
 
 
 class _Failure(NamedTuple):
-    """The differences of one case, by the name of a way."""
+    """The differences of one case, by way."""
 
     by_way: dict[str, list[Difference] | str]
 
     @property
     def gist(self) -> tuple[str, ...]:
-        """A key that failures of the same cause roughly share."""
+        """A key that failures with the same cause mostly share."""
         said = next(iter(self.by_way.values()))
         places = (said,) if isinstance(said, str) else tuple(sorted({one.place for one in said}))
         return (*self.by_way, *places)
@@ -106,9 +106,10 @@ class _Failure(NamedTuple):
 class Campaign:
     """One search, or one replay.
 
-    :param folder: takes :data:`FUZZ_FILE` and a file per finding.
-    :param tell: hears of each finding.
-    :param clock: seconds, for tests.
+    :param deviations: known differences, which are no failures.
+    :param folder: folder for :data:`FUZZ_FILE` and a file per finding.
+    :param tell: called with each finding.
+    :param clock: returns the time in seconds; replaced in tests.
     """
 
     def __init__(
@@ -136,8 +137,10 @@ class Campaign:
     def search(
         self, seed: int, seconds: float, limit: int | None = None, make: Makes = made_beside
     ) -> SequencesReport:
-        """Play the cases of a seed for some time, or until there are enough.
+        """Play the cases of a seed until a limit of time, cases or findings is reached.
 
+        :param seconds: time for it; the batch that is being played is finished.
+        :param limit: largest number of cases.
         :raise GuestError: QEMU does not start.
         """
         self._report = self._report.model_copy(update={"seed": seed})
@@ -155,18 +158,18 @@ class Campaign:
         return self._report
 
     def replay(self, cases: Sequence[Case]) -> SequencesReport:
-        """Play what was kept, and keep it again if it fails.
+        """Play kept cases, and keep those that fail again.
 
-        :raise UserError: the model says nothing about one.
+        :raise UserError: the model does not cover one.
         :raise GuestError: QEMU does not start.
         """
         expected = [expect(case, self._player.facts) for case in cases]
         known = [one for one in expected if one is not None]
         if len(known) < len(cases):
             raise UserError(
-                "the model says nothing about this case",
+                "the model does not cover this case",
                 where=f"case {expected.index(None) + 1}",
-                hint="it must end, and leave the memory of the player alone",
+                hint="a case must end, and must not access the player's memory",
             )
         with self._progress.step("replay"):
             self._try(Batch(tuple(None for _ in cases), tuple(cases), tuple(known)))
@@ -181,7 +184,7 @@ class Campaign:
         return self._clock() < self._end and len(self._report.findings) < MAX_FINDINGS
 
     def _try(self, batch: Batch) -> None:
-        """Play a batch in each way, and judge what came of it."""
+        """Play a batch in each way, and judge the results."""
         failures = self._failures(batch.cases, batch.expected)
         for one in batch.expected:
             self._reached.update(one.reached)
@@ -195,7 +198,7 @@ class Campaign:
             }
         )
         for number, case, failure in zip(batch.numbers, batch.cases, failures, strict=True):
-            # The first is judged in any case: its batch may have taken all the time.
+            # The first failure is always judged, even if its batch took all the time.
             if failure.by_way and (self._goes_on or not self._report.findings):
                 self._judge(number, case, failure)
         self._write()
@@ -203,7 +206,7 @@ class Campaign:
     def _failures(
         self, cases: Sequence[Case], expected: Sequence[Expectation], ways: Sequence[str] = ()
     ) -> list[_Failure]:
-        """Return, for each case, what differs; in all ways, unless some are named."""
+        """Return the differences of each case, in all ways or in some."""
         ways = ways or self._player.ways
         with ThreadPoolExecutor(len(ways)) as pool:
             by_way = list(pool.map(lambda way: self._player.play(way, cases), ways))
@@ -213,10 +216,10 @@ class Campaign:
             found.append(_Failure({way: one for way, one in zip(ways, said, strict=True) if one}))
         return found
 
-    # --- what failed -------------------------------------------------------------------------
+    # --- failures ----------------------------------------------------------------------------
 
     def _judge(self, number: int | None, case: Case, failure: _Failure) -> None:
-        """Play again what failed, shrink it if it fails each time, and keep it."""
+        """Play a failed case again, shrink it if it fails each time, and keep it."""
         if failure.gist in self._known:
             return
         self._known.add(failure.gist)
@@ -225,7 +228,7 @@ class Campaign:
             self._keep("unsteady", number, case, case, failure)
             return
         end = self._clock() + SHRINK_S
-        # One way is enough to tell, and the others would take as long again.
+        # Shrink in one way only: each further way would take as long again.
         ways = tuple(failure.by_way)[:1]
         small = shrink(
             case,
@@ -240,7 +243,7 @@ class Campaign:
         self._keep("crash" if crash else "disagreement", number, case, small, final)
 
     def _alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
-        """Return what differs in a few cases; one that the model says nothing about is fine."""
+        """Return the differences of some cases; one that the model does not cover has none."""
         expected = [expect(case, self._player.facts) for case in cases]
         modelled = [
             (case, one) for case, one in zip(cases, expected, strict=True) if one is not None
@@ -279,7 +282,7 @@ class Campaign:
 def read_finding(path: Path) -> Case:
     """Read the case of a finding's file.
 
-    :raise UserError: it cannot be read, or is none.
+    :raise UserError: the file cannot be read, or is not a finding's.
     """
     try:
         return Finding.model_validate_json(path.read_bytes()).case

@@ -1,4 +1,4 @@
-"""A sequence with the state that it starts in, and the words of what is left when it has ended.
+"""A sequence with its initial state, and the layout of the words of its result.
 
 ``guest-tests/bare-metal/player/player.h`` has the same layout.
 """
@@ -15,18 +15,18 @@ from harness.values import Value
 
 MASK64 = (1 << 64) - 1
 PAGE_SIZE = 4096
-#: Where the window of pages is, and the pages in it that a case has.
+#: Address of the window of pages, and the numbers of a case's pages in it.
 WINDOW = 0x80_0000_0000
 CODE_PAGE, HANDLER_PAGE, STACK_PAGE, UPID_PAGE, UITT_PAGE, AREA_PAGE = 2, 5, 8, 12, 15, 18
 PAGES = (CODE_PAGE, HANDLER_PAGE, STACK_PAGE, STACK_PAGE + 1, UPID_PAGE, UITT_PAGE, AREA_PAGE)
 CODE_WORDS, HANDLER_WORDS, STACK_WORDS, UPID_WORDS, UITT_WORDS = 64, 16, 64, 16, 16
-#: Of the area of XSAVES: header and component 14, which begin behind 512 bytes of it.
+#: Words of the XSAVE area: its header, at offset 512, and component 14.
 AREA_WORDS = 16
 MAX_EVENTS = 16
 
-#: Ends the code and the handler: INT 80h.
+#: INT 80h, which ends the code and the handler.
 END = bytes.fromhex("cd80")
-#: Before it, so that no flag that it sees depends on the last step.
+#: Precedes END, so that the last step has no effect on the flags that END saves.
 NOP = b"\x90"
 FILL = b"\x0f\x0b"
 
@@ -37,7 +37,7 @@ def page(number: int) -> int:
 
 
 def known(number: int, words: int) -> int:
-    """Return where the known bytes at the end of a page begin."""
+    """Return the address of the last ``words`` words of a page, which are a case's."""
     return page(number + 1) - 8 * words
 
 
@@ -55,12 +55,12 @@ Hex = Annotated[
     PlainSerializer(hex, when_used="json"),
 ]
 Words = Annotated[tuple[Hex, ...], Field(max_length=STACK_WORDS)]
-#: Bytes in hexadecimal, a space, and what they are.
+#: Bytes in hexadecimal, a space, and their assembly.
 Step = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+( [\x20-\x7e]*)?$")]
 
 
 class Breakpoint(Value):
-    """One of DR0 and DR1, with its part of DR7; aligned to its size, which is 1 for code."""
+    """A breakpoint in DR0 or DR1 with its part of DR7, aligned to its size; for code that is 1."""
 
     address: Hex
     size: Literal[1, 2, 4, 8] = 1
@@ -68,7 +68,7 @@ class Breakpoint(Value):
 
 
 class Case(Value):
-    """One sequence and its state. The MSRs hold values that WRMSR takes."""
+    """A sequence and its initial state. The values of the MSRs are valid for WRMSR."""
 
     level: Literal[0, 3] = 3
     x2apic: bool = False
@@ -84,38 +84,35 @@ class Case(Value):
     #: Vectors that the local APIC has pending.
     pending: Annotated[tuple[int, ...], Field(max_length=2)] = ()
     rflags: Hex = 2
-    #: By their numbers in ModRM.
+    #: In the order of their numbers in ModRM.
     regs: Annotated[tuple[Hex, ...], Field(min_length=16, max_length=16)]
-    #: From IA32_UINTR_RR on.
+    #: In the order of their numbers, from IA32_UINTR_RR.
     msrs: Annotated[tuple[Hex, ...], Field(min_length=6, max_length=6)]
-    #: P, W and U of :data:`PAGES`.
+    #: Bits P, W and U of each of :data:`PAGES`.
     rights: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)]
     #: Protection keys of :data:`PAGES`; key 0 is the player's.
     keys: Annotated[tuple[int, ...], Field(min_length=7, max_length=7)] = (0,) * 7
-    #: Whether the code ends where its page does.
+    #: Whether the code ends at the end of its page.
     page_end: bool = False
     code: tuple[Step, ...] = ()
     handler: tuple[Step, ...] = ()
-    #: From their beginning; the rest is 0.
+    #: First words of stack, UPIDs and UITT; the rest is 0.
     stack: Words = ()
     upid: Words = ()
     uitt: Words = ()
-    #: From the header on.
+    #: First words of the XSAVE area, from its header; the rest is 0.
     area: Words = ()
 
 
 def assemble(steps: Sequence[str]) -> bytes:
-    """Return the bytes of steps, with what ends them.
-
-    :raise ValueError: they are too many.
-    """
+    """Return the bytes of steps, followed by :data:`NOP` and :data:`END`."""
     return b"".join(bytes.fromhex(step.split(" ", 1)[0]) for step in steps) + NOP + END
 
 
 def code_blocks(case: Case) -> tuple[int, bytes, bytes]:
-    """Return where a case begins, and the known bytes of the code's and the handler's page.
+    """Return the address at which a case begins, and its bytes in the code's and handler's pages.
 
-    :raise ValueError: its steps are too many.
+    :raise ValueError: there are too many steps.
     """
     code, handler = assemble(case.code), assemble(case.handler)
     size, room = 8 * CODE_WORDS, 8 * HANDLER_WORDS
@@ -150,7 +147,7 @@ CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
 
 def pack(case: Case) -> bytes:
-    """Return a case as the player reads it."""
+    """Return a case in the player's binary format."""
     rip, code, handler = code_blocks(case)
     head = _HEAD.pack(
         *(case.level, case.uif, case.cr4_uintr, case.cr4_smap, case.cr4_pke, case.pkru),
@@ -171,7 +168,7 @@ def pack(case: Case) -> bytes:
     return head + code + handler + tail
 
 
-# --- what is left ------------------------------------------------------------------------------
+# --- results -----------------------------------------------------------------------------------
 
 REGISTERS = (
     *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
@@ -179,7 +176,7 @@ REGISTERS = (
 )
 MSRS = ("RR", "HANDLER", "STACKADJUST", "MISC", "PD", "TT")
 _EVENT = ("vector", "rip", "rflags", "rsp", "dr6")
-#: What each word of a result is.
+#: Name of each word of a result.
 NAMES = (
     *("vector", "error", "rip", "cpl", "rflags", "cr2"),
     *REGISTERS,

@@ -1,4 +1,4 @@
-"""Chance, and values that both a state and its steps need."""
+"""Random values that both a state and its steps need."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
 _NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 UINV = 0xEC
 VECTORS = (UINV, UINV, UINV, UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
-#: Registers that steps write: all but RSP.
+#: Registers that steps write to, all but RSP.
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 
 
 class Chance:
-    """Values by chance, most of them such that what uses them works."""
+    """Random values, mostly valid ones."""
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         self._random = random
@@ -81,12 +81,12 @@ class Chance:
         return self._pick(0, 0, 0, 128, 64, 8, middle | 1, middle + 64 | 15, MASK64 - 127, 1 << 48)
 
     def _address(self, usual: int, align: int) -> int:
-        """Return an address that an MSR takes, and that mostly works."""
+        """Return an address that is valid for an MSR, mostly the usual one."""
         if self._chance(0.93):
             return usual
         return self._pick(*_NOT_CANONICAL, layout.page(1), layout.page(11), 0) & ~(align - 1)
 
     def _pkru(self) -> int:
-        """Return rights that mostly forbid one key little; key 0 is the player's."""
+        """Return PKRU, which mostly restricts one key slightly; key 0 is the player's."""
         forbidden = sum(self._pick(0, 0, 2, 2, 1) << 2 * key for key in (1, 2, 3, 15))
         return forbidden & 0xFFFFFFFC

@@ -1,4 +1,4 @@
-"""Differences between a machine and the model, less the known deviations."""
+"""Differences between a machine and the model, without the known deviations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEVIATIONS = paths.GUEST_TESTS / "bare-metal" / "player" / "deviations.toml"
 
 
 class Deviation(Value):
-    """An entry of ``deviations.toml``, whose head says what the fields are."""
+    """An entry of ``deviations.toml``; the head of that file explains the fields."""
 
     name: str
     manual: str
@@ -31,7 +31,7 @@ class Deviation(Value):
     unless: tuple[str, ...] = ()
 
     def excuses(self, difference: Difference, of: Expectation) -> bool:
-        """Return whether this explains a difference."""
+        """Return true if this deviation explains a difference."""
         if of.reached.intersection(self.unless):
             return False
         if self.expected is not None and self.expected != difference.expected:
@@ -44,7 +44,7 @@ class Deviation(Value):
 
 
 class Difference(NamedTuple):
-    """A word that is not what it must be."""
+    """A word that differs from the model's."""
 
     place: str
     expected: int
@@ -59,7 +59,7 @@ class _File(Value):
 
 
 def read_deviations(path: Path = DEVIATIONS) -> tuple[Deviation, ...]:
-    """Read the deviations that are understood.
+    """Read the known deviations.
 
     :raise UserError: the file cannot be read, or is malformed.
     """
@@ -67,14 +67,17 @@ def read_deviations(path: Path = DEVIATIONS) -> tuple[Deviation, ...]:
         return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).deviation
     except (OSError, ValueError) as error:
         raise UserError(
-            "the deviations cannot be read", where=path, detail=str(error), hint="see its head"
+            "the deviations cannot be read",
+            where=path,
+            detail=str(error),
+            hint="the head of the file explains the fields",
         ) from error
 
 
 def differences(
     of: Expectation, played: Played, deviations: Sequence[Deviation]
 ) -> list[Difference] | str:
-    """Return what is not as it must be and not understood, or how the machine ended."""
+    """Return the differences that no deviation explains, or how the machine ended early."""
     if isinstance(played, str):
         return played
     if played == of.words:
@@ -84,7 +87,7 @@ def differences(
         for place, (expected, actual) in enumerate(zip(of.words, played, strict=True))
         if expected != actual and place not in of.open_places
     ]
-    # CR2 means something only with the page fault that is expected; the vector says the rest.
+    # CR2 is compared only after the expected exception; a wrong vector is a difference itself.
     if played[PLACE["vector"]] != of.words[PLACE["vector"]]:
         found = [one for one in found if one.place != "cr2"]
     return [one for one in found if not any(known.excuses(one, of) for known in deviations)]

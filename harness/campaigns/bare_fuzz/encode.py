@@ -1,10 +1,13 @@
-"""Bytes of instructions, in hexadecimal."""
+"""Encoding of instructions, in hexadecimal."""
 
 from __future__ import annotations
 
 
 def sized(opcode: int, size: int, rm: int, reg: int) -> str:
-    """Return the code of a form with two registers: 8, 16, 32 or 64 bits."""
+    """Return the code of an instruction on two registers.
+
+    :param size: 0, 1, 2 or 3 for 8, 16, 32 or 64 bits.
+    """
     prefix = "66" if size == 1 else ""
     rex = 0x40 | (size == 3) << 3 | (reg > 7) << 2 | (rm > 7)
     middle = f"{rex:02x}" if size == 0 or rex != 0x40 else ""
@@ -12,12 +15,12 @@ def sized(opcode: int, size: int, rm: int, reg: int) -> str:
 
 
 def modrm(reg: int, rm: int) -> int:
-    """Return ModRM of a form with two registers."""
+    """Return the ModRM byte for two registers."""
     return 0xC0 | (reg & 7) << 3 | rm & 7
 
 
 def load(register: int, value: int) -> str:
-    """MOV of a constant: of 32 bits where that is enough."""
+    """MOV of a constant to a register, with 32 bits if they are enough."""
     if value >> 32:
         prefix = f"{0x48 | (register > 7):02x}{0xB8 | register & 7:02x}"
         return prefix + value.to_bytes(8, "little").hex()

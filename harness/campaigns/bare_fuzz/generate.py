@@ -1,4 +1,4 @@
-"""Cases by chance, the same for the same seed: a state that mostly works, and steps around it."""
+"""Generator of random cases: a mostly valid state and steps; the same seed gives the same cases."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
 _RIGHTS = 7
-#: Cases with the same mode of the local APIC and of paging.
+#: Consecutive cases with the same mode of the local APIC and of paging.
 _MODE = 1000
 
 
 def generate(seed: int, number: int, attempt: int = 0) -> Case:
-    """Return a case; another attempt is another case."""
+    """Return the case of a number; each attempt gives another one."""
     mode = number // _MODE
     random = Random(f"{seed}/{number}/{attempt}")  # noqa: S311 - no secret
     return _Generator(random, x2apic=bool(mode & 1), la57=bool(mode & 2)).case()
 
 
 class _Generator(Steps):
-    """A maker of one case."""
+    """A generator of one case."""
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         super().__init__(random, x2apic=x2apic, la57=la57)
@@ -61,7 +61,7 @@ class _Generator(Steps):
     # --- the state -----------------------------------------------------------------------------
 
     def case(self) -> Case:
-        """Return it."""
+        """Return the case."""
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
         return Case(
@@ -100,13 +100,13 @@ class _Generator(Steps):
         return tuple(self._pick(*legal) for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rights(self) -> tuple[int, ...]:
-        """Return what each page allows; code is never written."""
+        """Return the rights of each page; code is never writable."""
         data = [self._pick(0, 1, 3, 5) if self._chance(0.05) else _RIGHTS for _ in range(4)]
-        # Tables and UPIDs are the supervisor's as often as not.
+        # UPIDs and UITT are supervisor pages half of the time.
         data[2:] = [rights & self._pick(7, 3) for rights in data[2:]]
         area = _RIGHTS
         if self._smap:
-            # Else nothing but the first push would be seen at CPL 0.
+            # Otherwise most cases at CPL 0 would end at the first push.
             data[:2] = [rights & self._pick(7, 3) for rights in data[:2]]
             area = self._pick(3, 3, 7)
         return (5, 5, *data, area)
@@ -123,7 +123,7 @@ class _Generator(Steps):
 
     def _breakpoint(self) -> Breakpoint:
         if self._chance(0.35):
-            # Where an instruction begins, if it is lucky.
+            # Perhaps the beginning of an instruction.
             place = self._pick(layout.HANDLER, layout.CODE, layout.HANDLER + 4)
             return Breakpoint(address=place + self._random.randrange(24) * self._chance(0.7))
         kind, size = self._pick("write", "access"), self._pick(1, 2, 4, 8)
@@ -163,7 +163,7 @@ class _Generator(Steps):
         return tuple(words)
 
     def _area(self) -> tuple[int, ...]:
-        """Return header and component of an area that XRSTORS mostly takes."""
+        """Return header and component of an XSAVE area, mostly valid for XRSTORS."""
         handler, adjust, misc, pd, table = self._msrs()[1:]
         misc &= 0xFFFFFFFF | self._pick(0, 0xFF << 32)
         misc |= self._pick(0, 1 << 63)

@@ -11,17 +11,17 @@ from oracle.processor import PAGE, Apic, Breakpoint, Processor, Unmodelled
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MAX_EVENTS, NAMES, PAGES, PLACE, Case
 
-#: Instructions after which a sequence is taken for one that does not end.
+#: Instructions after which a sequence counts as endless.
 LIMIT = 300
 #: CS and SS of the player, and their CPL.
 _SELECTORS = {(0x08, 0x10): 0, (0x2B, 0x23): 3}
-#: Vectors that the player has another use for; below 32 are the exceptions.
+#: Vectors that the player uses itself; those below 32 are exceptions.
 _TAKEN = frozenset((*range(32), 0x40, 0x80, 0xFF))
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the CPU of the machine that the model depends on."""
+    """Properties of the machine's CPU that the model depends on."""
 
     linear_bits: int = 57
     uiret_uif: bool = False
@@ -32,15 +32,15 @@ class Expectation:
     """Expected result of a case."""
 
     words: tuple[int, ...]
-    #: Places in ``words`` of which the manual says nothing.
+    #: Indices of ``words`` that the manual does not specify.
     open_places: frozenset[int]
-    #: Statements of the contract that decided something.
+    #: Statements of the contract that applied.
     reached: frozenset[str]
     instructions: int
 
 
 def expect(case: Case, facts: Facts) -> Expectation | None:
-    """Return what must be left, or None for a case of which the model says nothing."""
+    """Return the expected result of a case, or None if the model does not cover it."""
     cpu = _processor(case, facts)
     try:
         outcome = run(cpu, LIMIT)
@@ -140,7 +140,7 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
 
 
 def _open_places(cpu: Processor, outcome: Outcome) -> frozenset[int]:
-    """Return the places of which nothing is said: CR2 without a page fault, and lost frames."""
+    """Return the places that are not specified: CR2 without a page fault, and lost frames."""
     told = outcome.vector == PAGE and not cpu.cr2_open
     places = set() if told else {PLACE["cr2"]}
     if cpu.component_open:

@@ -1,4 +1,4 @@
-"""Cases in QEMU, in each of its ways to run: many in one start of the machine."""
+"""Player of cases in QEMU, many in one start of the machine, in each way that QEMU runs code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.guest.argv import base_argv, cpu_argument
 from harness.guest.process import Process
 from harness.values import CpuProfile, Emulator
 
-#: QEMU's ways to run code, each of which ends blocks and looks at interrupts elsewhere.
+#: Ways in which QEMU runs code; each ends translation blocks and checks for interrupts elsewhere.
 WAYS: Mapping[str, tuple[str, ...]] = {
     "multi": ("-accel", "tcg,thread=multi"),
     "single": ("-accel", "tcg,thread=single"),
@@ -25,17 +25,17 @@ WAYS: Mapping[str, tuple[str, ...]] = {
 }
 _MIB = 1 << 20
 _MEMORY_MIB = 128
-#: As in ``player.h``.
+#: Addresses of input and output, as in ``player.h``.
 _IN, _OUT = 64 * _MIB, 96 * _MIB
 _MAGIC = 0x72657961
-#: Cases that there is room for.
+#: Largest number of cases in one start.
 MAX_CASES = (_OUT - _IN - PAGE_SIZE) // CASE_SIZE
 #: Seconds that a machine may take to start, and for each thousand cases.
 _START_S, _THOUSAND_S = 30.0, 30.0
-#: QEMU's status when the player has come to its end.
+#: QEMU's exit code when the player has finished.
 _ENDED = 1
 
-#: The words of a result, or how a machine ended in a case.
+#: The words of a result, or how the machine ended during the case.
 Played = tuple[int, ...] | str
 
 
@@ -68,7 +68,7 @@ class QemuPlayer:
     """A player in QEMU: each batch of cases is one start of the machine.
 
     :param ways: names of :data:`WAYS`.
-    :raise GuestError: it does not start.
+    :raise GuestError: QEMU does not start.
     """
 
     def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
@@ -80,9 +80,9 @@ class QemuPlayer:
         self.facts = Facts(linear_bits=57 if start.la57 else 48, uiret_uif=start.uiret_uif)
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
-        """Play cases in a way, and return what came of each.
+        """Play cases in a way, and return the result of each.
 
-        A case that ends the machine is one of many: the others go to another start.
+        After a case that ends the machine, the remaining ones are played in another start.
 
         :raise GuestError: QEMU does not start.
         """
@@ -128,11 +128,11 @@ class _Start(NamedTuple):
     """One start of the machine."""
 
     results: list[tuple[int, ...]]
-    #: Cases that were begun.
+    #: Number of cases that were begun.
     begun: int
     la57: bool
     uiret_uif: bool
-    #: How it ended before its end.
+    #: How the machine ended early, or empty.
     ending: str
 
 
@@ -146,7 +146,7 @@ def _write_memory(memory: Path, packed: Sequence[bytes], modes: _Modes) -> None:
 
 
 def _ending(process: Process, seconds: float) -> str:
-    """Wait for a player's end, and return how it ended before that."""
+    """Wait for a player's end, and return how it ended early, or an empty text."""
     if not process.wait(seconds):
         return "hangs"
     if process.returncode == _ENDED:

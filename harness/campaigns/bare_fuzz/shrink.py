@@ -1,4 +1,4 @@
-"""A smaller case that still fails: steps taken out, then the state made plain."""
+"""Shrinking of a failed case: steps are removed, then the state made plain."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import Case
 
-#: Tells of each case of a few whether it fails, in their order.
+#: Function that returns, for each of some cases, whether it fails.
 Fails = Callable[[Sequence[Case]], Sequence[bool]]
 
-#: UITT entries and UPIDs that work.
+#: A valid UPID, and valid UITT entries for it.
 _UPID = (0xEC << 16, 0)
 _UITT = tuple(word for vector in range(8) for word in (1 | vector << 8, layout.UPID))
 _PLAIN: dict[str, Any] = {
@@ -41,8 +41,8 @@ _RSP = layout.page(layout.STACK_PAGE + 1)
 def shrink(case: Case, fails: Fails, in_time: Callable[[], bool]) -> Case:
     """Return the smallest case that was found to fail.
 
-    :param case: one that fails.
-    :param in_time: whether there is time for more; what was found by its end is as good.
+    :param case: a case that fails.
+    :param in_time: returns whether there is time for more; if not, the smallest so far is returned.
     """
     for ways in (_without, _plainer, _without):
         while in_time():
@@ -58,7 +58,7 @@ def shrink(case: Case, fails: Fails, in_time: Callable[[], bool]) -> Case:
 
 
 def _without(case: Case) -> Iterator[Case]:
-    """Give the case without runs of steps, long ones first."""
+    """Yield the case without each group of consecutive steps, the largest groups first."""
     for field in ("code", "handler"):
         steps: tuple[str, ...] = getattr(case, field)
         size = len(steps)
@@ -69,7 +69,7 @@ def _without(case: Case) -> Iterator[Case]:
 
 
 def _plainer(case: Case) -> Iterator[Case]:
-    """Give the case with one thing in it that is plainer; none is ever made again."""
+    """Yield copies of the case with one part made plainer. No change can be undone by another."""
     for field, plain in _PLAIN.items():
         if getattr(case, field) != plain:
             yield _with(case, field, plain)

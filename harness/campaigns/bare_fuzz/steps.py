@@ -1,4 +1,4 @@
-"""Steps of a sequence, by chance: machine code in hexadecimal, and what it is."""
+"""Random steps of a sequence: machine code in hexadecimal, and a text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MSR = 0x985
 
 
 class Steps(Chance):
-    """Makers of steps, a method each."""
+    """Generators of steps, one method per kind."""
 
     def _arithmetic(self) -> str:
         kind, size = self._random.randrange(8), self._random.randrange(4)
@@ -77,7 +77,7 @@ class Steps(Chance):
         return self._pick("fa cli", "fb sti")
 
     def _memory(self) -> str:
-        """A load or store through a register; stores go nowhere but to the stack."""
+        """Return a load or store through a register; only the stack is stored to."""
         pointer, value = self._pick(3, 6, 7, 8, 9, 10, 11), self._register()
         store = self._chance(0.5)
         address = self._stack()
@@ -107,9 +107,9 @@ class Steps(Chance):
         return f"{load(register, index)}{code} = {index:#x}"
 
     def _uiret(self) -> str:
-        """Build a frame that returns behind the instruction, and return."""
+        """Build a frame that returns to the next instruction, and return by UIRET."""
         if self._chance(0.08):
-            # To the end of the stack's second page, or away from it, where nothing is read.
+            # At the end of the stack's second page, or outside of it, the frame cannot be read.
             stack = self._pick(*self._nowhere, layout.page(10) - 8, layout.page(1), layout.page(12))
             return f"{load(4, stack)}f30f01ec uiret from {stack:#x}"
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
@@ -124,7 +124,7 @@ class Steps(Chance):
             target = self._pick(*self._nowhere, layout.page(1))
             place, where = load(to, target), hex(target)
         else:
-            # Behind this LEA are a push of one byte and UIRET of four.
+            # This LEA is followed by a push of one byte and UIRET of four.
             place, where = f"488d{to << 3 | 5:02x}05000000", "behind"
         return f"{setup}{place}{push(to)}f30f01ec uiret to {where}, flags {flags:#x}, by {name}"
 
@@ -141,13 +141,13 @@ class Steps(Chance):
         return f"{select}b8{low}ba{high}0f30 wrmsr {name} = {value:#x}"
 
     def _self_ipi(self) -> str:
-        # QEMU delivers vectors below 16 and ignores reserved bits, which hides what comes after.
+        # QEMU delivers vectors below 16 and ignores reserved bits, which would hide later steps.
         vector = self._pick(*(vector for vector in VECTORS if vector >= 16))
         low = vector.to_bytes(4, "little").hex()
         return f"b93f080000b8{low}ba000000000f30 wrmsr SELF_IPI = {vector:#x}"
 
     def _iret(self) -> str:
-        """Build a frame that returns behind the instruction, to either level, and return."""
+        """Build a frame that returns to the next instruction, at either CPL, and return by IRET."""
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
         if not self._chance(0.1):
@@ -156,7 +156,7 @@ class Steps(Chance):
         name = _NAMES[to]
         code = f"4889{modrm(4, to):02x}6a{ss:02x}{push(to)}"
         code += f"{load(to, flags)}{push(to)}6a{cs:02x}"
-        # Behind this LEA are a push of one byte and IRETQ of two.
+        # This LEA is followed by a push of one byte and IRETQ of two.
         code += f"488d{to << 3 | 5:02x}03000000{push(to)}48cf"
         return f"{code} iret to CPL {cs & 3}, flags {flags:#x}, by {name}"
 
@@ -177,7 +177,7 @@ class Steps(Chance):
         return f"31c931d2b8{value.to_bytes(4, 'little').hex()}0f01ef wrpkru {value:#x}"
 
     def _prefixed(self, code: str, text: str, *, base: bool = False) -> str:
-        """Return an instruction behind F3, often with prefixes that change nothing, or LOCK."""
+        """Return an instruction with F3, often with prefixes that change nothing, rarely LOCK."""
         prefixes = ["f3"]
         if self._chance(0.2):
             prefixes += self._random.choices(("66", "2e", "3e", "64", "f3"), k=2)

@@ -1,1 +1,1 @@
-"""Random programs of system calls and instructions, whose traces must be the same in each cell."""
+"""Random scripts of system calls and instructions, whose traces must be the same in each cell."""

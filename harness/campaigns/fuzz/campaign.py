@@ -1,4 +1,4 @@
-"""The search: scripts are made, played in each cell and compared; what fails is shrunk and kept."""
+"""The search: scripts are generated, played in each cell and compared; failures are shrunk."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from harness.values import Value
 FUZZ_FILE = "fuzz.json"
 #: Scripts that go to a guest at a time.
 BATCH = 40
-#: Times that a script which failed is played again in each cell.
+#: Times that a failed script is played again in each cell.
 AGAIN = 3
-#: The search ends after so many: they are to be looked at first.
+#: Findings after which the search ends.
 MAX_FINDINGS = 10
-#: Seconds that one failure is shrunk for, at most.
+#: Most seconds to spend on shrinking one failure.
 SHRINK_S = 240.0
 
 FindingKind = Literal["disagreement", "unsteady", "crash", "splat"]
@@ -34,17 +34,17 @@ FindingKind = Literal["disagreement", "unsteady", "crash", "splat"]
 class Finding(Value):
     """A script that failed."""
 
-    #: ``disagreement``: the cells differ, each of them the same way every time; ``unsteady``: a
-    #: cell differs from itself; ``crash``: no cell got to its end; ``splat``: a kernel complained.
+    #: ``disagreement``: the cells differ in the same way every time; ``unsteady``: the result of a
+    #: cell varies; ``crash``: no cell reached the script's end; ``splat``: a kernel complained.
     kind: FindingKind
-    #: The script's number, of the report's seed; None if it came from a file.
+    #: The script's number with the report's seed; None if it came from a file.
     number: int | None
-    #: What differs first, or what the kernel said.
+    #: The first difference, or the kernel's complaint.
     what: str
     steps: int
-    #: Of the script as it was made.
+    #: Number of steps before shrinking.
     steps_before: int
-    #: The file that ``--replay`` takes.
+    #: Name of the file for ``--replay``.
     file: str
 
 
@@ -70,9 +70,9 @@ class Campaign:
     """One search, or one replay.
 
     :param players: one per cell.
-    :param folder: takes :data:`FUZZ_FILE` and a file per finding.
-    :param tell: hears of each finding, with the text of its file.
-    :param clock: seconds, for tests.
+    :param folder: folder for :data:`FUZZ_FILE` and a file per finding.
+    :param tell: called with each finding and the text of its file.
+    :param clock: returns the time in seconds; replaced in tests.
     """
 
     def __init__(
@@ -91,13 +91,15 @@ class Campaign:
         self._clock = clock
         self._began = clock()
         self._report = FuzzReport(seed=None, cells=tuple(player.name for player in players))
-        #: What differs first, of what was found already, as far as it says the same thing.
+        #: Keys of the findings so far; failures with the same key are one finding.
         self._known: set[str] = set()
 
     def search(self, seed: int, seconds: float, limit: int | None = None) -> FuzzReport:
-        """Play the scripts of a seed for some time, or until there are enough.
+        """Play the scripts of a seed until a limit of time, scripts or findings is reached.
 
-        :raise GuestFailure: a guest does not come up.
+        :param seconds: time for it; the batch that is being played is finished.
+        :param limit: largest number of scripts.
+        :raise GuestFailure: a guest does not boot.
         """
         self._report = self._report.model_copy(update={"seed": seed})
         number = 0
@@ -112,9 +114,9 @@ class Campaign:
         return self._report
 
     def replay(self, scripts: Sequence[Script]) -> FuzzReport:
-        """Play what was kept, and keep it again if it fails.
+        """Play kept scripts, and keep those that fail again.
 
-        :raise GuestFailure: a guest does not come up.
+        :raise GuestFailure: a guest does not boot.
         """
         with self._progress.step(f"replay in {len(self._players)} cells"):
             self._try(scripts, [None] * len(scripts))
@@ -128,7 +130,7 @@ class Campaign:
         return self._elapsed < seconds and len(self._report.findings) < MAX_FINDINGS
 
     def _try(self, scripts: Sequence[Script], numbers: Sequence[int | None]) -> None:
-        """Play some scripts in each cell, and judge what came of them."""
+        """Play some scripts in each cell, and judge the results."""
         plays = self._play(scripts)
         said = self._complaints()
         self._report = self._report.model_copy(
@@ -145,7 +147,7 @@ class Campaign:
         self._write()
 
     def _play(self, scripts: Sequence[Script]) -> list[tuple[Play, ...]]:
-        """Return, for each script, what each cell made of it."""
+        """Return the plays of each script, one per cell."""
         with ThreadPoolExecutor(len(self._players)) as pool:
             by_cell = list(pool.map(lambda player: player.play(scripts), self._players))
         return list(zip(*by_cell, strict=True))
@@ -155,10 +157,10 @@ class Campaign:
             f"{player.name}: {said}" for player in self._players for said in player.complaints()
         ]
 
-    # --- what failed -------------------------------------------------------------------------
+    # --- failures ----------------------------------------------------------------------------
 
     def _judge(self, script: Script, number: int | None, plays: tuple[Play, ...]) -> None:
-        """Play again what failed, shrink it if it fails each time, and keep it."""
+        """Play a failed script again, shrink it if it fails each time, and keep it."""
         again = self._play([script] * AGAIN)
         kind: FindingKind = "disagreement"
         if any(one != plays for one in again):
@@ -166,7 +168,7 @@ class Campaign:
         elif difference(plays) is None:
             kind = "crash"
         if kind == "unsteady":
-            # What differs is in one of the plays; the others are what it should be compared with.
+            # Show a play that fails, which need not be the last one.
             plays = next((one for one in (plays, *again) if _fails(one)), plays)
             self._keep(kind, script, script, number, plays)
             return
@@ -184,7 +186,7 @@ class Campaign:
     def _blame(
         self, scripts: Sequence[Script], numbers: Sequence[int | None], said: Sequence[str]
     ) -> None:
-        """Find the script of which a kernel complains, each time in a guest of its own."""
+        """Find the script that causes a kernel's complaint, by playing each in a fresh guest."""
         if set(said) <= self._known:
             return
         self._known.update(said)
@@ -197,7 +199,7 @@ class Campaign:
                 small = self._shrink(script, complains)
                 self._keep("splat", script, small, number, self._play([small])[0], found)
                 return
-        # None does it alone; the first one stands for all, and the console has the rest.
+        # No script causes it alone. The first one is kept for the batch; the console has the rest.
         self._keep("splat", scripts[0], scripts[0], numbers[0], self._play(scripts)[0], said)
 
     def _alone(self, script: Script) -> list[str]:
@@ -239,7 +241,7 @@ class Campaign:
     def _text(
         self, finding: Finding, script: Script, plays: tuple[Play, ...], said: Sequence[str]
     ) -> str:
-        """Return the file of a finding: the script, and as comments what is known of it."""
+        """Return the text of a finding's file: the script, with its results as comments."""
         origin = "a file" if finding.number is None else f"seed {self._report.seed}"
         steps = f"{finding.steps} of {finding.steps_before} steps"
         lines = [f"{finding.kind}; script {finding.number} of {origin}, {steps}", *said]
@@ -257,7 +259,7 @@ def _fails(plays: tuple[Play, ...]) -> bool:
 
 
 def _what(plays: tuple[Play, ...]) -> str:
-    """Return what the cells say where they first differ, or how all of them ended."""
+    """Return the cells' lines at the first difference, or the ending if there is none."""
     place = difference(plays)
     if place is None:
         return plays[0].ending
@@ -266,7 +268,7 @@ def _what(plays: tuple[Play, ...]) -> str:
 
 
 def _gist(plays: tuple[Play, ...]) -> str:
-    """Return the operation at which the cells differ, and their results without the threads'."""
+    """Return the operation at which the cells differ, and its results without thread states."""
     place = difference(plays)
     if place is None:
         return plays[0].ending

@@ -1,4 +1,4 @@
-"""The guest of a cell that plays scripts, and another one when it has died of a script."""
+"""Players of scripts: the guest of a cell, replaced by a fresh one when a script crashes it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from harness.guest.verdict.failure import GuestFailure
 from harness.run.cellguest import REMOTE_PROGRAMS, CellGuest
 
 INTERPRETER = "fuzz/interpreter"
-#: Seconds on a fast machine that a script may take with all that can go wrong in it.
+#: Seconds that a script may take on a fast machine, its own timeouts included.
 _SCRIPT_S = 30.0
-#: What ends a guest and is not the guest's doing.
+#: Failures of a guest that the host causes.
 _HOST = {"qemu-died", "connection-lost", "not-restored"}
 
 
 class Player(Protocol):
-    """Whoever plays scripts."""
+    """A player of scripts."""
 
     @property
     def name(self) -> str:
         """The name of its cell."""
 
     def play(self, scripts: Sequence[Script]) -> list[Play]:
-        """Play them, each on its own, and return what came of each."""
+        """Play scripts, each on its own, and return the play of each."""
 
     def complaints(self) -> list[str]:
-        """Return what the kernel has complained of since the last call."""
+        """Return the kernel's complaints since the last call."""
 
     def renew(self) -> None:
-        """See that the next script is played where none has been played."""
+        """Play the next script in a guest that has played none."""
 
 
 class CellPlayer:
-    """Plays in the guest of a cell, and in the next one."""
+    """A player in guests of a cell."""
 
     def __init__(self, guest: CellGuest) -> None:
         self._guest = guest
@@ -47,9 +47,9 @@ class CellPlayer:
         return self._guest.name
 
     def play(self, scripts: Sequence[Script]) -> list[Play]:
-        """Play them in as many guests as it takes.
+        """Play scripts, in as many guests as necessary.
 
-        :raise GuestFailure: a guest does not come up, or the host has failed.
+        :raise GuestFailure: a guest does not boot, or the host failed.
         """
         plays: list[Play] = []
         while len(plays) < len(scripts):
@@ -57,7 +57,7 @@ class CellPlayer:
         return plays
 
     def complaints(self) -> list[str]:
-        """Return the titles of what the console has had since the last call.
+        """Return the titles of the splats on the console since the last call.
 
         :raise GuestError: the console cannot be scanned.
         """
@@ -66,16 +66,16 @@ class CellPlayer:
         return [f"{splat.kind}: {splat.title}" for splat, _ in seen]
 
     def renew(self) -> None:
-        """Ask for a guest in which nothing has run."""
+        """Play the next script in a fresh guest."""
         self._fresh = True
 
     def _batch(self, scripts: Sequence[Script]) -> list[Play]:
-        """Play until the first one that the guest, or the interpreter, did not survive."""
+        """Play up to the first script that ends the guest or the interpreter."""
         guest = self._guest
         guest.ready(fresh=self._fresh)
         self._fresh = False
         program = guest.push_program(INTERPRETER)
-        # Beside the guest's console, where the last batch is found after a crash.
+        # Kept beside the guest's console, so that the last batch is found after a crash.
         file = guest.folder / "batch.fuzz"
         file.write_text(batch_text(scripts))
         remote = f"{REMOTE_PROGRAMS}/batch"

@@ -1,9 +1,10 @@
-"""Scripts by chance, the same ones for the same seed.
+"""Generator of random scripts; the same seed gives the same scripts.
 
-They are mostly sensible, so that something happens, with arguments at and beyond the limits in
-between. What the two kinds of CPU may do differently by ``Documentation/arch/x86/uintr.rst`` is
-not made: a debugger's steps, restartable sequences, 32-bit code. Neither is what the architecture
-leaves open: prefixes 67 and F2, a step over SENDUIPI to oneself, alignment checks.
+Most steps are valid, so that interrupts are delivered, with some arguments at and beyond the
+limits. Left out is what may differ between the two kinds of CPU by
+``Documentation/arch/x86/uintr.rst``: a debugger's steps, restartable sequences, 32-bit code. Also
+left out is what the architecture leaves open: prefixes 67 and F2, a step over SENDUIPI to oneself,
+alignment checks.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _NO_INDICES = ("2", "7", "63", "255", "256", "0x80000000", "0x100000000", "0xfff
 _NO_FDS = ("-1", "9999")
 _PREFIXES = ("66", "2e", "36", "3e", "26", "64", "65", "f3")
 _STUI, _CLUI, _TESTUI, _UIRET = "0f01ef", "0f01ee", "0f01ed", "0f01ec"
-#: SENDUIPI by a register: any but RSP, which is the stack.
+#: SENDUIPI with each register but RSP, the stack pointer.
 _SENDUIPI = tuple(f"0fc7{0xF0 + register:02x}" for register in range(8) if register != 4)
-#: CF, PF, AF, ZF, SF, DF, OF, NT, ID; and those that UIRET does not take: IF, IOPL, VIF.
+#: CF, PF, AF, ZF, SF, DF, OF, NT, ID; and flags that UIRET does not load: IF, IOPL, VIF.
 _RFLAGS = (0x1, 0x4, 0x10, 0x40, 0x80, 0x400, 0x800, 0x4000, 0x200000, 0x200, 0x3000, 0x80000)
 _TF, _RF = 0x100, 0x10000
 
-#: An operation, and how often it comes in relation to the others.
+#: Relative frequency of each operation.
 _WEIGHTS = {
     "register": 6,
     "unregister": 3,
@@ -65,12 +66,12 @@ _NOT_IN_A_CHILD = {*_BLOCKING, "child", "renew", "signal", "move", "arm"}
 
 
 def generate(seed: int, number: int) -> Script:
-    """Return the script of this number."""
+    """Return the script with a number."""
     return _Writer(Random(f"{seed}/{number}")).script()  # noqa: S311 - chance, not secrecy
 
 
 class _Writer:
-    """Writes one script, and remembers what its slots are likely to hold."""
+    """A writer of one script, which tracks the likely content of its slots."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -112,7 +113,7 @@ class _Writer:
         }
 
     def script(self) -> Script:
-        """Write it all."""
+        """Return the script."""
         if not self._chance(0.15):
             self._set_the_scene()
         for _ in range(self._random.randint(4, 30)):
@@ -120,7 +121,7 @@ class _Writer:
         return Script(ways=tuple(self._ways), steps=tuple(self._steps))
 
     def _choose_ways(self) -> list[Way]:
-        """At most one thread spins: two would take turns on one CPU."""
+        """Return how each thread waits. At most one spins: two would take turns on one CPU."""
         count = self._random.choice((1, 2, 2, 2, 3))
         ways: list[Way] = ["far" if self._chance(0.15) else "blocked" for _ in range(count)]
         if self._chance(0.1):
@@ -128,7 +129,7 @@ class _Writer:
         return ways
 
     def _go_on(self) -> None:
-        """Add a step; who sleeps is woken before long."""
+        """Add a step; a blocked thread is soon woken."""
         awake = [thread for thread in range(len(self._ways)) if thread not in self._asleep]
         if self._asleep and awake and self._chance(0.35):
             sleeper = self._random.choice(sorted(self._asleep))
@@ -143,7 +144,7 @@ class _Writer:
         self._add(thread, self._sensible(thread, self._operation()))
 
     def _sensible(self, thread: int, operation: str) -> str:
-        """Return what has to come before this operation, if it has not come, but not always."""
+        """Return the operation, or mostly a missing one that it depends on."""
         if operation in _BLOCKING and len(self._ways) == 1 and self._chance(0.8):
             operation = "senduipi"
         if self._chance(0.15):
@@ -163,7 +164,7 @@ class _Writer:
         return operation
 
     def _set_the_scene(self) -> None:
-        """Let somebody receive, and others be connected."""
+        """Add the steps that register a receiver and connect senders to it."""
         receiver = self._thread()
         self._add(receiver, "register")
         for _ in range(self._random.randint(1, 3)):
@@ -209,7 +210,7 @@ class _Writer:
         return f"f{self._random.randrange(_SLOTS)}"
 
     def _into(self, kind: list[str]) -> str:
-        """Choose a slot for something new, and remember it."""
+        """Choose a slot for a new descriptor, and record it."""
         used = {*self._vectors, *self._events}
         free = [slot for slot in (f"f{place}" for place in range(_SLOTS)) if slot not in used]
         slot = self._pick(*free) if free else self._slot()
@@ -230,7 +231,7 @@ class _Writer:
     def _index(self, thread: int) -> str:
         if self._connected[thread] and not self._chance(0.1):
             index = self._random.randrange(len(self._connected[thread]))
-            # What differs in the upper half only must not be the same.
+            # An index that differs only in its upper half must be another one.
             return str(index) if self._chance(0.93) else f"{1 << 32 | index:#x}"
         return self._pick("0", "1", *_NO_INDICES)
 
@@ -290,9 +291,10 @@ class _Writer:
         return [f"{flags:#x}", where]
 
     def _child(self, thread: int) -> list[str]:
-        """Choose what a child does, which changes nothing here.
+        """Choose a child's operations, which do not change the state of the parent.
 
-        It posts once: whether a second post of a vector meets the first one is a matter of time.
+        A child posts once, because whether a second post of a vector merges with the first depends
+        on timing.
         """
         kept = deepcopy((self._vectors, self._events, self._connected))
         leave_out, words = _NOT_IN_A_CHILD, []

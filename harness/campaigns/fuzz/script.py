@@ -1,4 +1,4 @@
-"""What is played, and what came of it: the text that ``guest-tests/fuzz/interpreter.c`` reads."""
+"""Scripts and their results, in the text formats of ``guest-tests/fuzz/interpreter.c``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pydantic import Field
 from harness.errors import UserError
 from harness.values import Value
 
-#: How a thread waits for its turn: asleep in the kernel, so on the second CPU, in user mode there.
+#: How a thread waits for its turn: blocked in the kernel; blocked, on the second CPU; or spinning
+#: in user mode, on the second CPU.
 Way = Literal["blocked", "far", "spin"]
 
 #: The name of a finding's file, by its number.
 KEPT = "finding-{}.fuzz"
 MAX_THREADS = 4
 MAX_STEPS = 250
-#: What the interpreter says of a script that it could play to its end.
+#: Ending of a script that the interpreter played to its end.
 WELL = "exited 0"
 _STEP = re.compile(r"[0-3] [a-z_]+( [\x21-\x7e]+)*")
 
@@ -38,20 +39,20 @@ class Script(Value):
 
 
 class Play(Value):
-    """What a cell made of a script."""
+    """The result of a script in a cell."""
 
     #: A line per step.
     lines: tuple[str, ...]
-    #: :data:`WELL`, or how it ended before its end.
+    #: :data:`WELL`, or how the script ended early.
     ending: str = WELL
 
     @property
     def well(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the script was played to its end."""
         return self.ending == WELL
 
     def text(self) -> list[str]:
-        """Return what there is to read."""
+        """Return the lines, and the ending if the script ended early."""
         return [*self.lines, *(() if self.well else (self.ending,))]
 
 
@@ -59,18 +60,18 @@ def parse_script(text: str, where: str) -> Script:
     """Read a script; ``#`` begins a comment.
 
     :param where: the file's name, for the error.
-    :raise UserError: it is none.
+    :raise UserError: it is not a script.
     """
     lines = [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
     ways = lines[0].split()[1:] if lines and lines[0].startswith("threads ") else []
-    hint = "it is a line `threads WAY…` and then a line `THREAD OP ARGUMENT…` a step"
+    hint = "it is a line `threads WAY…`, then a line `THREAD OP ARGUMENT…` for each step"
     for line in lines[1:]:
         if not _STEP.fullmatch(line) or int(line[0]) >= len(ways):
-            raise UserError(f"this is no step: {line}", where=where, hint=hint)
+            raise UserError(f"this is not a step: {line}", where=where, hint=hint)
     try:
         return Script.model_validate({"ways": ways, "steps": lines[1:]})
     except ValueError as error:
-        raise UserError("this is no script", where=where, hint=hint) from error
+        raise UserError("this is not a script", where=where, hint=hint) from error
 
 
 def read_script(path: Path) -> Script:
@@ -90,14 +91,14 @@ def read_script(path: Path) -> Script:
 
 
 def batch_text(scripts: Sequence[Script]) -> str:
-    """Return the interpreter's input for several scripts, which are named by their numbers."""
+    """Return the interpreter's input for several scripts, numbered from 0."""
     return "".join(
         f"script {number}\n{script.text()}end\n" for number, script in enumerate(scripts)
     )
 
 
 def read_plays(output: str) -> Iterator[Play]:
-    """Give what the interpreter says of each script; the last one may lack its ``end``."""
+    """Yield the result of each script in the interpreter's output, which may be cut off."""
     lines: list[str] | None = None
     for line in output.splitlines():
         if line.startswith("script "):
@@ -113,7 +114,7 @@ def read_plays(output: str) -> Iterator[Play]:
 
 
 def difference(plays: Iterable[Play]) -> int | None:
-    """Return the place of the first line that is not the same in all plays, if there is one."""
+    """Return the index of the first line that differs between plays, or None."""
     texts = [play.text() for play in plays]
     for place in range(max(len(text) for text in texts)):
         if len({tuple(text[place : place + 1]) for text in texts}) > 1:

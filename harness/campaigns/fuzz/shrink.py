@@ -1,4 +1,4 @@
-"""A smaller script that still fails: steps taken out, then arguments made plain."""
+"""Shrinking of a failed script: steps are removed, then arguments made plain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.campaigns.fuzz.script import Script
 
-#: Tells of each script of a few whether it fails, in their order.
+#: Function that returns, for each of some scripts, whether it fails.
 Fails = Callable[[Sequence[Script]], Sequence[bool]]
 
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]+")
@@ -16,10 +16,10 @@ _NUMBER = re.compile(r"\d+|0x[0-9a-f]+")
 def shrink(script: Script, fails: Fails, in_time: Callable[[], bool]) -> Script:
     """Return the smallest script that was found to fail.
 
-    Candidates go to ``fails`` by the handful, because a guest plays many as fast as one.
+    Candidates are passed to ``fails`` in groups, because a guest plays many as fast as one.
 
-    :param script: one that fails.
-    :param in_time: whether there is time for more; what was found by its end is as good.
+    :param script: a script that fails.
+    :param in_time: returns whether there is time for more; if not, the smallest so far is returned.
     """
     size = len(script.steps)
     while size and in_time():
@@ -43,13 +43,13 @@ def _first(candidates: Sequence[Script], fails: Fails) -> Script | None:
 
 
 def _without(script: Script, size: int) -> Iterator[Script]:
-    """Give the script without each run of so many steps, the last ones first."""
+    """Yield the script without each group of ``size`` consecutive steps, the last group first."""
     for start in reversed(range(0, len(script.steps), size)):
         yield _with(script, (*script.steps[:start], *script.steps[start + size :]))
 
 
 def _plainer(script: Script) -> Iterator[Script]:
-    """Give the script with one thing in it that is plainer; none is ever made again."""
+    """Yield copies of the script with one part made plainer. No change can be undone by another."""
     used = max((int(step[0]) for step in script.steps), default=0) + 1
     if used < len(script.ways):
         yield script.model_copy(update={"ways": script.ways[:used]})

@@ -374,7 +374,7 @@ def test_skips_next_to_the_first_bad_one_leave_a_range(
     assert (found.status, found.first_bad) == ("range", None)
     assert [point.id for point in found.suspects] == ["3", "4", "5"]
     said = capsys.readouterr().out
-    assert "one of these, which skips hide" in said
+    assert "hide the first bad one, which is one of these" in said
     assert "  4 Patch 4" in said
 
 

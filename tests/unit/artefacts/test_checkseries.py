@@ -372,7 +372,7 @@ def test_the_table_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> No
         (["kernel", "--cpu", "hidden"], "--cpu is for --check-series"),
         (["kernel", "-k", "api"], "-k is for --check-series"),
         (["kernel", "--no-boot"], "--boot is for --check-series"),
-        (["image", "--check-series"], "--check-series is about a kernel"),
+        (["image", "--check-series"], "--check-series takes a kernel only"),
         (["--check-series", "--no-boot", "-k", "api"], "which --no-boot leaves out"),
         (["--check-series", "--kernel", "linux-6.12,rfc-2021"], "one kernel"),
         (["--check-series", "--series", "none"], "no series to check"),

@@ -130,14 +130,14 @@ def test_a_package_is_fetched_once(
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("exit 1", "could not tell its mirrors"),
+        ("exit 1", "could not list its mirrors"),
         ("echo 'Ubuntu|Ubuntu|http://archive/|main'", "no mirror of Debian"),
         (
             APT.replace("*update*)", "*update*) echo 'E: no network' >&2; exit 100;"),
             "read the index",
         ),
         (APT.replace("*source*)", "*source*) exit 100;"), "could not download"),
-        (APT.replace("Version:", "Ver:"), "no description with a version"),
+        (APT.replace("Version:", "Ver:"), "no .dsc file with a version"),
     ],
 )
 def test_what_can_go_wrong(

@@ -307,8 +307,8 @@ def test_prune_says_what_it_removes(store: Store, capsys: pytest.CaptureFixture[
     ("args", "said"),
     [
         ([], "say what to remove"),
-        (["--older-than", "30"], "no age like"),
-        (["--keep-bytes", "much"], "no size like"),
+        (["--older-than", "30"], "not an age such as"),
+        (["--keep-bytes", "much"], "not a size such as"),
     ],
 )
 def test_prune_takes_nothing_for_granted(

@@ -122,7 +122,7 @@ def test_a_script_is_read_back_with_comments_left_out() -> None:
     ],
 )
 def test_what_is_no_script_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(UserError, match="no s") as caught:
+    with pytest.raises(UserError, match="this is not a s") as caught:
         parse_script(text, "kept.fuzz")
     assert caught.value.where == "kept.fuzz"
 
