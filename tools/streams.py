@@ -19,6 +19,7 @@ import resource
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def beside(seed: int, size: int) -> list[str]:
     if not child:
         try:
             os.write(writing, json.dumps(complaints(seed, size)).encode())
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(writing)
