@@ -9,8 +9,8 @@ next into stages. Each emulator of ``--qemu`` has a row in the table and a bar i
 stage          ends with
 =============  ================================================================================
 post           the request is in the UPID
-lock           the sender has the main loop's lock, and asks the APIC for the IPI
-kick           the receiver has left translated code and taken the notification
+kick           the sender has told the APIC, with the main loop's lock held; the receiver has left
+               translated code and taken the notification
 deliver        the frame is on the stack, and RIP is the handler
 handler        UIRET
 program        the other thread's SENDUIPI, after it has seen what the handler stored
@@ -45,7 +45,6 @@ from tools.judge import Judge, compile_judge, own_judges, run_judge, two_cpus
 #: Stage → the event that ends it.
 STAGES = {
     "post": "x86_uintr_notify",
-    "lock": "apic_deliver_irq",
     "kick": "x86_uintr_notification",
     "deliver": "x86_uintr_deliver",
     "handler": "x86_uintr_uiret",
@@ -53,14 +52,12 @@ STAGES = {
 }
 #: The event with which a way begins.
 SEND = "x86_uintr_send"
-#: Events without a CPU as their first argument.
-_NO_CPU = ("apic_deliver_irq",)
 #: Format of the trace file: QEMU's docs/devel/tracing.rst and trace/simple.c.
 _HEADER_EVENT, _MAGIC, _VERSION = 0xFFFFFFFFFFFFFFFF, 0xF2B177CB0AA429B4, 4
 _MAPPING, _EVENT = 0, 1
 _MOST_BYTES = 256 << 20
 _ROUND_TRIPS = 2000
-_COLOURS = ("#4c78a8", "#e45756", "#f58518", "#72b7b2", "#54a24b", "#bab0ac")
+_COLOURS = ("#4c78a8", "#e45756", "#72b7b2", "#54a24b", "#bab0ac")
 _WIDTH, _LEFT, _BAR, _ROW = 900, 130, 26, 58
 
 
@@ -92,8 +89,7 @@ def read_events(data: bytes) -> Iterator[Event]:
             elif kind == _EVENT:
                 number, ns, length, _pid = struct.unpack_from("=QQLL", data, at + 8)
                 name = names.get(number, "")
-                has_cpu = length >= 32 and name not in _NO_CPU
-                cpu = struct.unpack_from("=Q", data, at + 32)[0] if has_cpu else None
+                cpu = struct.unpack_from("=Q", data, at + 32)[0] if length >= 32 else None
                 yield Event(name, ns, cpu)
                 at += 8 + length
             else:
@@ -113,7 +109,7 @@ def ways(events: Iterable[Event]) -> Iterator[tuple[int, ...]]:
         way = order[begin : begin + len(pattern)]
         if tuple(event.name for event in way) != pattern:
             continue
-        sender, receiver = {way[0].cpu, way[1].cpu}, {event.cpu for event in way[3:]}
+        sender, receiver = {way[0].cpu, way[1].cpu}, {event.cpu for event in way[2:]}
         if len(sender) == len(receiver) == 1 and sender != receiver:
             yield tuple(after.ns - before.ns for before, after in itertools.pairwise(way))
 

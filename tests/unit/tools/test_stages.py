@@ -14,7 +14,6 @@ HEADER = struct.pack("=QQQ", 2**64 - 1, 0xF2B177CB0AA429B4, 4)
 WHOLE = (
     Event("x86_uintr_send", 1000, 0),
     Event("x86_uintr_notify", 1010, 0),
-    Event("apic_deliver_irq", 1030, None),
     Event("x86_uintr_notification", 1400, 1),
     Event("x86_uintr_deliver", 1420, 1),
     Event("x86_uintr_uiret", 1450, 1),
@@ -32,11 +31,11 @@ def event(number: int, ns: int, *arguments: int) -> bytes:
 
 
 def test_events_have_names_times_and_cpus() -> None:
-    data = HEADER + mapping(3, b"x86_uintr_send") + mapping(4, b"apic_deliver_irq")
-    data += event(3, 17, 1, 0, 0x1000, 5) + event(4, 18, 2, 0, 0, 0xEC, 0) + event(9, 19)
+    data = HEADER + mapping(3, b"x86_uintr_send") + mapping(4, b"qemu_mutex_lock")
+    data += event(3, 17, 1, 0, 0x1000, 5) + event(4, 18) + event(9, 19)
     assert list(read_events(data)) == [
         Event("x86_uintr_send", 17, 1),
-        Event("apic_deliver_irq", 18, None),
+        Event("qemu_mutex_lock", 18, None),
         Event("", 19, None),
     ]
 
@@ -58,15 +57,15 @@ def test_what_is_no_trace_is_said(data: bytes) -> None:
 
 
 def test_a_way_is_cut_into_its_stages() -> None:
-    assert list(ways(WHOLE)) == [(10, 20, 370, 20, 30, 50)]
+    assert list(ways(WHOLE)) == [(10, 390, 20, 30, 50)]
 
 
 def test_events_of_two_threads_come_out_of_order() -> None:
-    assert list(ways(reversed(WHOLE))) == [(10, 20, 370, 20, 30, 50)]
+    assert list(ways(reversed(WHOLE))) == [(10, 390, 20, 30, 50)]
 
 
 def test_a_way_that_another_event_came_between_is_left_out() -> None:
-    other = Event("apic_deliver_irq", 1405, None)
+    other = Event("x86_uintr_send", 1405, 1)
     assert not list(ways((*WHOLE, other)))
 
 
@@ -76,12 +75,12 @@ def test_a_way_to_the_sender_itself_is_left_out() -> None:
 
 def test_table_and_picture_show_each_emulator() -> None:
     rows = [
-        Row("before <a>", (10.0, 20.0, 370.0, 20.0, 30.0, 50.0), 9, 450.0),
-        Row("after", (10.0, 20.0, 100.0, 20.0, 30.0, 50.0), 8, 210.0),
+        Row("before <a>", (10.0, 390.0, 20.0, 30.0, 50.0), 9, 450.0),
+        Row("after", (10.0, 120.0, 20.0, 30.0, 50.0), 8, 210.0),
     ]
     assert table(rows).splitlines()[2:] == [
-        "| before <a> | 10 | 20 | 370 | 20 | 30 | 50 | 500 | 9 | 450 |",
-        "| after | 10 | 20 | 100 | 20 | 30 | 50 | 230 | 8 | 210 |",
+        "| before <a> | 10 | 390 | 20 | 30 | 50 | 500 | 9 | 450 |",
+        "| after | 10 | 120 | 20 | 30 | 50 | 230 | 8 | 210 |",
     ]
     root = ET.fromstring(picture(rows))
     said = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -91,4 +90,4 @@ def test_table_and_picture_show_each_emulator() -> None:
         for element in root.iter("{http://www.w3.org/2000/svg}rect")
         if element.attrib["height"] == "26"
     ]
-    assert sum(bars[6:]) / sum(bars[:6]) == pytest.approx(230 / 500, rel=0.01)
+    assert sum(bars[5:]) / sum(bars[:5]) == pytest.approx(230 / 500, rel=0.01)
