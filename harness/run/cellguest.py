@@ -15,6 +15,7 @@ from harness.guest.limits import COPY, Budget
 from harness.guest.runtime import runtime_folder
 from harness.guest.verdict import leaks
 from harness.guest.verdict.failure import Completed, GuestFailure
+from harness.guest.verdict.known_splats import KnownSplat, find_excuse
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.journal import Journal
 from harness.values import OUTPUT_LIMIT
@@ -22,7 +23,6 @@ from harness.values import OUTPUT_LIMIT
 if TYPE_CHECKING:
     from harness.guest.snapshot import Snapshot
     from harness.guest.spec import GuestSpec
-    from harness.guest.verdict.known_splats import KnownSplat
     from harness.guest.verdict.splat_report import Splat
     from harness.guest.vm import Guest
     from harness.values import Program
@@ -220,16 +220,11 @@ class CellGuest:
     def record_splats(self, fresh: Sequence[Splat]) -> None:
         """Record splats for the current test."""
         for splat in fresh:
-            excuse = self._excuse(splat)
+            excuse = find_excuse(splat, self._known)
             if excuse is None:
                 self.splats_seen.append((splat, self.user))
             reason = f"{excuse.reason} ({excuse.link})" if excuse else None
             self._journal.splat(self.name, self.user, splat, reason)
-
-    def _excuse(self, splat: Splat) -> KnownSplat | None:
-        """Return the known splat that excuses this one. A panic or a storm is never excused."""
-        candidates = self._known if splat.kind not in {"panic", "storm"} else ()
-        return next((known for known in candidates if known.covers(splat)), None)
 
     def close(self) -> None:
         """Stop the guest, after a last scan of its console."""
@@ -311,7 +306,7 @@ class CellGuest:
         guest = self._guest = self._lifetime.enter_context(
             start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
         )
-        guest.excuse(lambda splat: self._excuse(splat) is not None)
+        guest.excuse(lambda splat: find_excuse(splat, self._known) is not None)
         if guest.unsaved:
             note = f"the guest's state could not be saved: {guest.unsaved}"
         self._journal.boot(setup, guest.boot, guest.factor, note)
