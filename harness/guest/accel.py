@@ -1,8 +1,8 @@
-"""Which accelerator runs guests here: found out by running one.
+"""The accelerator that runs guests on this host, found by running a small guest.
 
-``/dev/kvm`` proves nothing. It can exist, open, create a VM and still not run it: nested
-virtualisation that lacks a model-specific register ends in QEMU's
-``failed to set MSR 0x10a to 0x69``; a KVM without hardware behind it interprets the guest.
+``/dev/kvm`` is no proof. It can exist, open and create a VM, and still not run it. With nested
+virtualisation that lacks a model-specific register, QEMU ends with ``failed to set MSR 0x10a to
+0x69``. A KVM without hardware support interprets the guest.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.values import Accel, Emulator, Value
 
 KVM = Path("/dev/kvm")
-#: Seconds that the probe guest has. It needs a tenth of one, and more when others are at work;
-#: that the host has no KVM is found out at the start of every run, and so must not take long.
-TRIAL_S: Mapping[Accel, float] = {"kvm": 2.0, "tcg": 30.0}
+#: Seconds that the probe guest may take. It needs a tenth of a second, and more on a busy host.
+#: The limit for KVM is short because each run on a host without KVM waits for it.
+PROBE_S: Mapping[Accel, float] = {"kvm": 2.0, "tcg": 30.0}
 COST = (
     "TCG emulates every instruction: boots take about five times as long, "
     "and latencies say nothing about hardware"
@@ -38,7 +38,7 @@ class AccelChoice(Value):
     """An accelerator that runs guests here."""
 
     accel: Accel
-    #: Why this one, and what it costs; for the user.
+    #: Why this one, and what it costs. Shown to the user.
     reason: str
 
 
@@ -49,7 +49,7 @@ def probe_accel(
 
     :param why: the reason to give for ``tcg``.
     :raise UserError: ``kvm`` was asked for and does not run a guest here.
-    :raise GuestError: not even TCG runs a guest.
+    :raise GuestError: TCG does not run a guest either.
     """
     if wanted != "tcg":
         trouble = _kvm_trouble(emulator)
@@ -60,7 +60,7 @@ def probe_accel(
                 "KVM was asked for, but does not run a guest here",
                 where=KVM,
                 detail=trouble,
-                hint="leave --accel out, or say --accel tcg, to emulate",
+                hint="omit --accel, or use --accel tcg, to emulate",
             )
         why = f"KVM does not run a guest here ({trouble})"
     trouble = run_probe(emulator, "tcg")
@@ -69,7 +69,7 @@ def probe_accel(
             "QEMU does not run a guest with TCG either",
             where=emulator.binary,
             detail=trouble,
-            hint="see that the QEMU and its firmware belong together: `uintr-harness doctor`",
+            hint="check that QEMU and its firmware belong together: `uintr-harness doctor`",
         )
     return AccelChoice(accel="tcg", reason=f"{why}. {COST}")
 
@@ -83,7 +83,7 @@ def _kvm_trouble(emulator: Emulator) -> str | None:
 
 
 def probe_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
-    """Return a machine that has the probe guest to run and nothing else."""
+    """Return the command line of a machine that runs only the probe guest."""
     return [
         *base_argv(emulator),
         *("-machine", "pc"),
@@ -95,13 +95,16 @@ def probe_argv(emulator: Emulator, accel: Accel, kernel: Path) -> list[str]:
 
 
 def run_probe(emulator: Emulator, accel: Accel) -> str | None:
-    """Run the guest of :mod:`harness.guest.probe_guest`; return why it did not run, or ``None``."""
+    """Run the guest of :mod:`harness.guest.probe_guest`.
+
+    :return: why it did not run; None if it ran.
+    """
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
         kernel = Path(scratch) / "probe.elf"
         kernel.write_bytes(image())
         try:
             with monitored(probe_argv(emulator, accel, kernel)) as monitor:
-                return _trouble(monitor, TRIAL_S[accel])
+                return _trouble(monitor, PROBE_S[accel])
         except MonitorError as error:
             return _reason(error.detail or error.what)
 
@@ -111,19 +114,19 @@ def _trouble(monitor: Monitor, limit_s: float) -> str | None:
     while time.monotonic() < end:
         state = monitor.command("query-status")
         if not state.get("running"):
-            return f"its CPU stopped ({state.get('status')}) on an instruction of a tiny guest"
+            return f"the CPU stopped in a tiny guest ({state.get('status')})"
         found = _REGISTERS.search(monitor.human("info registers"))
         if found and int(found[1], 16) == HALTED_AT and found[2] == "1":
             return None
         time.sleep(0.01)
-    return f"a guest that needs a tenth of a second was not done after {limit_s:.0f} s"
+    return f"a guest that needs a tenth of a second did not finish within {limit_s:.0f} s"
 
 
 def _reason(stderr: str) -> str:
-    """Return the line of QEMU's words that says most: its first that is no warning."""
+    """Return the first line of QEMU's messages that is not a warning."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     telling = [line for line in lines if "warning:" not in line]
-    line = next(iter([*telling, *lines]), "QEMU ended without a word")
+    line = next(iter([*telling, *lines]), "QEMU ended without a message")
     with contextlib.suppress(ValueError):
         line = line[line.index("error: ") + len("error: ") :]
     return line

@@ -1,4 +1,4 @@
-"""One place where a guest's threads say that something happened, and where others wait for it."""
+"""The alarm of a guest: its threads report changes to it, and other threads wait for them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from collections.abc import Callable
 
 from harness.guest.verdict.deadlines import Deadline
 
-#: How often a state is looked at that nobody announces.
+#: Seconds between two looks at a state whose changes are not reported.
 POLL_S = 0.02
 
 
 class Alarm:
-    """A condition that can also be selected on.
+    """A condition variable that can also be used with ``select``.
 
-    Threads that watch the console and QEMU call :meth:`changed` after each thing that a waiter
-    might look for. :meth:`trip` is for what ends the guest; from then on :meth:`fileno` is
-    readable.
+    Threads that watch the console and QEMU call :meth:`changed` after each change, and
+    :meth:`trip` when the guest has ended. From then on :meth:`fileno` is readable.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class Alarm:
             self._condition.notify_all()
 
     def trip(self) -> None:
-        """Say that the guest is at its end, and wake all waiters."""
+        """Report that the guest has ended, and wake all waiters."""
         with self._condition:
             if not self.tripped and self._eventfd >= 0:
                 self.tripped = True
@@ -43,7 +42,7 @@ class Alarm:
             self._condition.notify_all()
 
     def wait(self, until: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait until ``until()`` holds, and return whether it did before the deadline."""
+        """Wait until ``until()`` is true. Return false if the deadline passes first."""
         with self._condition:
             while not until():
                 if deadline.expired:
@@ -52,7 +51,10 @@ class Alarm:
             return True
 
     def poll(self, until: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait as :meth:`wait` does for something that nobody tells this alarm of."""
+        """Poll until ``until()`` is true, for a state whose changes are not reported.
+
+        Return false if the deadline passes or the alarm is tripped first.
+        """
         while not until():
             if deadline.expired or self.tripped:
                 return False
@@ -61,7 +63,7 @@ class Alarm:
         return True
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         with self._condition:
             if self._eventfd >= 0:
                 os.close(self._eventfd)

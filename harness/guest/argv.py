@@ -1,4 +1,4 @@
-"""QEMU's command line, from small parts that are each a function of values."""
+"""QEMU's command line. Each part is made by a pure function."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from harness.values import CpuProfile, Emulator
 GUEST_IP = "10.0.2.15"
 GATEWAY_IP = "10.0.2.2"
 HOST_IP = "127.0.0.1"
-#: Gives the guest its address before the init runs.
+#: Kernel parameter that sets the guest's address before the init runs.
 NETWORK_WORDS = f"ip={GUEST_IP}::{GATEWAY_IP}:255.255.255.0:guest:eth0:off"
 #: Identifiers that QMP commands use.
 SERIAL_ID = "serial"
 NET_ID = "net0"
-#: Machines without the devices that no guest uses; probing for them costs 0.2 s under emulation.
+#: Machines without the devices that no guest uses. Probing for them takes 0.2 s under emulation.
 MACHINES = {"q35": "q35,sata=off,smbus=off", "pc": "pc"}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What exists only while a guest runs: its archive with keys, and QEMU's monitor."""
+    """Files and descriptors that exist only while a guest runs."""
 
+    #: The image, followed by the archive with the guest's keys.
     initrd: Path
-    #: Descriptor of one end of a Unix socket pair; nothing to find or remove in a file system.
+    #: Descriptor of QEMU's end of a Unix socket pair.
     qmp_fd: int
     pidfile: Path
-    #: Whether the guest does not boot, but is restored when the monitor says from what.
+    #: Whether QEMU waits for a state to restore, instead of booting.
     incoming: bool = False
 
 
 def base_argv(emulator: Emulator) -> list[str]:
-    """Return the binary, its firmware folders, and nothing that a user's configuration adds."""
+    """Return the binary and its firmware folders, with the user's configuration disabled."""
     firmware = [part for folder in emulator.firmware for part in ("-L", str(folder))]
     return [
         *(str(emulator.binary), *firmware),
@@ -46,10 +47,10 @@ def base_argv(emulator: Emulator) -> list[str]:
 
 
 def cpu_argument(profile: CpuProfile, *, knows_uintr: bool) -> str:
-    """Return ``-cpu``'s value. ``enforce`` turns QEMU's warnings on missing features into errors.
+    """Return the value of ``-cpu``. With ``enforce``, a missing feature is an error.
 
-    :param knows_uintr: whether this QEMU's model has the property ``uintr``; a profile that
-        hides it must say so then, because ``max`` has all that the accelerator can do.
+    :param knows_uintr: whether this QEMU's model has the property ``uintr``. It is switched off
+        then if the profile hides it, because the model ``max`` has all features.
     """
     hide = ["uintr=off"] if knows_uintr and not profile.exposes_uintr else []
     return ",".join([profile.model, *profile.features, *hide, "enforce"])
@@ -60,7 +61,7 @@ def machine_argv(
 ) -> list[str]:
     """Return the machine, its accelerator, CPUs and memory.
 
-    :param threads: how TCG runs the CPUs; each in a thread, or all in one.
+    :param threads: whether TCG runs each CPU in its own thread, or all in one.
     """
     return [
         *("-machine", MACHINES[spec.cpu.machine]),
@@ -72,7 +73,7 @@ def machine_argv(
 
 
 def monitor_argv(fd: int) -> list[str]:
-    """Return QMP on an open descriptor."""
+    """Return the options for a QMP monitor on an open descriptor."""
     return [
         *("-chardev", f"socket,id=qmp,fd={fd}"),
         *("-mon", "chardev=qmp,mode=control"),
@@ -80,9 +81,10 @@ def monitor_argv(fd: int) -> list[str]:
 
 
 def device_argv() -> list[str]:
-    """Return the serial console on QEMU's standard streams, the network card and entropy.
+    """Return the serial console on QEMU's standard streams, the network card, and entropy.
 
-    SSH is forwarded from 127.0.0.1 on a port that the host's kernel picks (0); QMP tells which.
+    SSH is forwarded from 127.0.0.1, on a port that the host's kernel chooses (0). QMP has its
+    number.
     """
     return [
         *("-chardev", f"stdio,id={SERIAL_ID},signal=off"),
@@ -92,7 +94,7 @@ def device_argv() -> list[str]:
 
 
 def network_argv() -> list[str]:
-    """Return the network card, behind which is only this host's port, and the entropy source."""
+    """Return a network card that is isolated but for the SSH port, and the entropy source."""
     return [
         *("-netdev", f"user,id={NET_ID},restrict=on,hostfwd=tcp:{HOST_IP}:0-{GUEST_IP}:22"),
         *("-device", f"virtio-net-pci,netdev={NET_ID},romfile="),
@@ -103,11 +105,11 @@ def network_argv() -> list[str]:
 def kernel_cmdline(spec: GuestSpec, own: str = NETWORK_WORDS) -> str:
     """Return the kernel's command line.
 
-    :param own: what a guest of this kind needs.
+    :param own: parameters for this kind of guest.
 
-    ``earlyprintk`` shows a panic before the console driver is there; a panic ends QEMU at once
-    (``panic=-1`` with ``-no-reboot``), and so does the NMI that ends a diagnosis. No ``quiet``: it
-    would keep warnings off the console.
+    ``earlyprintk`` shows a panic before the console driver is registered. A panic ends QEMU at
+    once (``panic=-1`` with ``-no-reboot``), and so does the NMI that ends a diagnosis. ``quiet``
+    is not used: it would keep warnings off the console.
     """
     return " ".join(
         part
@@ -117,8 +119,8 @@ def kernel_cmdline(spec: GuestSpec, own: str = NETWORK_WORDS) -> str:
             "panic=-1",
             "ignore_loglevel",  # a program must not be able to silence the kernel
             "unknown_nmi_panic",
-            "no_timer_check",  # it counts ticks, of which a busy host delays too many
-            "i8042.noaux i8042.nokbd",  # nobody types or points; 0.4 s under emulation
+            "no_timer_check",  # the check counts ticks, and a busy host delays them
+            "i8042.noaux i8042.nokbd",  # probing takes 0.4 s under emulation
             own,
             spec.cpu.cmdline,
             spec.cmdline,
@@ -150,11 +152,10 @@ def guest_argv(spec: GuestSpec, runtime: Runtime, *, knows_uintr: bool = False) 
 
 
 def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) -> str:
-    """Return ``argv`` as a shell script that boots the same guest by hand.
+    """Return a shell script that boots the same guest by hand.
 
-    The exact command is in it as a comment: its monitor was an open descriptor, and its archive
-    held keys of this run, so the one that runs has the serial console on the terminal instead,
-    and the image without keys.
+    It has the serial console on the terminal, no monitor, and the image without keys. ``argv``,
+    which needs an open descriptor and this run's keys, is in it as a comment.
     """
     by_hand = [
         *base_argv(spec.emulator),
@@ -167,9 +168,9 @@ def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) ->
 
 
 def console_argv(spec: GuestSpec, initrd: Path, *, knows_uintr: bool = False) -> list[str]:
-    """Return a command that boots the guest with a shell on the terminal that it is started on.
+    """Return a command that boots the guest with a shell on the caller's terminal.
 
-    Ctrl-A X ends QEMU, Ctrl-A C is its monitor.
+    Ctrl-A X ends QEMU. Ctrl-A C switches to its monitor.
     """
     return [
         *base_argv(spec.emulator),
@@ -181,6 +182,7 @@ def console_argv(spec: GuestSpec, initrd: Path, *, knows_uintr: bool = False) ->
 
 
 def _options(argv: list[str]) -> list[list[str]]:
+    """Group each option with its values."""
     groups: list[list[str]] = []
     for word in argv:
         if word.startswith("-") or not groups:

@@ -1,8 +1,8 @@
 """A bare-metal program: QEMU runs it instead of a kernel, and ends with its exit code.
 
-Its output is the debug console (port 0xe9), which is QEMU's standard output here. It ends through
-isa-debug-exit (``hw/misc/debugexit.c``): what it writes there becomes QEMU's exit status,
-``(value << 1) | 1``, so that an even status means that it did not end itself.
+It prints on the debug console (port 0xe9), which is QEMU's standard output. It ends by a write to
+isa-debug-exit (``hw/misc/debugexit.c``), which makes QEMU's exit status ``(value << 1) | 1``. So
+an even status means that the program did not end itself.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from harness.guest.verdict.failure import Completed
 from harness.values import OUTPUT_LIMIT, Accel, CpuProfile, Emulator, Value
 
 _START_S = 30.0
-#: A finished QEMU has closed its output; it is gone soon after.
+#: Seconds from the end of QEMU's output to the end of QEMU.
 _END_S = 10.0
 _MEMORY_MIB = 128
 
 
 class BareMetalSpec(Value):
-    """All that decides how a bare-metal program is started."""
+    """Parameters for starting a bare-metal program."""
 
     emulator: Emulator
     cpu: CpuProfile
     smp: int = Field(ge=1, le=16)
     accel: Accel
     program: Path
-    #: How many times slower than a fast machine; the program's own limits are multiplied by it.
+    #: Slowness relative to a fast machine. The program multiplies its own limits by it.
     factor: float = Field(gt=0)
-    #: Rounds of the programs that count them; 0 for as many as are quick.
+    #: Rounds of programs that repeat their checks; 0 for a small default.
     rounds: int = Field(default=0, ge=0)
 
 
@@ -74,15 +74,15 @@ def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
 
 
 def as_script(argv: list[str]) -> str:
-    """Return a shell script that runs the program by hand; it ends with QEMU's exit status.
+    """Return a shell script that runs the program by hand, with QEMU's exit status.
 
-    What the script is given goes to QEMU (``-s -S`` waits for a debugger).
+    The script's arguments go to QEMU (``-s -S`` waits for a debugger).
     """
     return f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'
 
 
 def end_of(status: int) -> tuple[int | None, str | None, str | None]:
-    """Return exit code, signal's name, and why there is no exit code, from QEMU's status."""
+    """Return the exit code, the signal's name, and why there is neither, from QEMU's status."""
     if status < 0:
         return None, signal.Signals(-status).name.removeprefix("SIG"), None
     if status % 2:
@@ -99,14 +99,15 @@ def run_bare_metal(
     said_as: str | None = None,
     limit: int = OUTPUT_LIMIT,
 ) -> tuple[Completed, str | None]:
-    """Run a program to its end or to the deadline; nothing of it is left then.
+    """Run a program until it ends or the deadline passes, and end QEMU.
 
-    :param folder: gets ``NAME.sh``, ``NAME.log`` (what QEMU says) and, after a time-out,
+    :param folder: gets ``NAME.sh``, ``NAME.log`` (QEMU's messages) and, after a time-out,
         ``NAME.registers.txt``.
     :param timeout_s: seconds.
-    :param limit: bytes that it may print.
-    :param said_as: another NAME for the last two: a repeated program has one script.
-    :return: what it gave, and why it has no exit code, if it has none and no signal either.
+    :param on_stdout: called with output as it arrives.
+    :param said_as: another NAME for the last two, for repeated runs, which share the script.
+    :param limit: bytes that the program may print.
+    :return: the program's result, and the reason if it has neither an exit code nor a signal.
     :raise GuestError: QEMU does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ def run_bare_metal(
     began = time.monotonic()
     log = folder / f"{said_as or name}.log"
     with contextlib.ExitStack() as stack:
-        # Stopped at first: a program may be over before its monitor has shaken hands.
+        # Start stopped: otherwise a program may end before the monitor's handshake.
         process, monitor = start([*argv, "-S"], log, timeout_s=_START_S, stack=stack)
         monitor.command("cont")
         output = _follow(process, Deadline(name, timeout_s), on_stdout, limit)
@@ -145,7 +146,7 @@ def run_bare_metal(
 
 
 class _Output:
-    """What came from the debug console."""
+    """Output from the debug console."""
 
     def __init__(self) -> None:
         self.kept = Bounded()
@@ -156,7 +157,7 @@ class _Output:
 def _follow(
     process: Process, deadline: Deadline, on_stdout: Callable[[bytes], None], limit: int
 ) -> _Output:
-    """Read the program's output until it ends, is too much, or the deadline passes."""
+    """Read the program's output until its end, its limit, or the deadline."""
     output = _Output()
     taken = 0
     descriptor = process.stdout.fileno()
@@ -182,7 +183,7 @@ def _follow(
 
 
 def _registers(monitor: Monitor) -> str:
-    """Return every CPU's registers, or why there are none."""
+    """Return the registers of all CPUs, or why they are not available."""
     try:
         return monitor.human("info registers -a")
     except MonitorError as error:

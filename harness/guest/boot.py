@@ -1,4 +1,4 @@
-"""The way of a guest until it is ready: a boot, phase by phase, or the restore of a saved one."""
+"""The start of a guest: a boot, phase by phase, or a restore from a snapshot."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ T = TypeVar("T")
 
 
 class Boot:
-    """One way to a guest that is ready; :attr:`ssh` leads into it then.
+    """The start of one guest.
 
-    :param stack: ends the connection with the guest.
+    :param stack: closes the SSH connection when the guest ends.
     """
 
+    #: The connection to the guest, set by :meth:`boot` and :meth:`restore`.
     ssh: Ssh
 
     def __init__(
@@ -52,17 +53,17 @@ class Boot:
         self._alarm = alarm
         self._keys = keys
         self._stack = stack
-        #: What was saved at the end of the boot, if anything was.
+        #: The snapshot saved at the end of the boot, if any.
         self.snapshot: Snapshot | None = None
-        #: Why the guest's state could not be saved, if so.
+        #: Why the guest's state could not be saved, if it could not.
         self.unsaved: str | None = None
 
     def boot(self, save: Path | None) -> BootReport:
         """Wait until the guest is ready, phase by phase.
 
-        :param save: a file for the state of the guest, see :attr:`snapshot`. Why QEMU could not
-            write it is in :attr:`unsaved`; the guest is as good without.
-        :raise GuestFailure: it will not be ready.
+        :param save: a file for the guest's state, see :attr:`snapshot`. If QEMU cannot write it,
+            :attr:`unsaved` has the reason, and the boot goes on.
+        :raise GuestFailure: the guest does not become ready.
         """
         self._port = self._examine()
         phases = self._machine.console.phases
@@ -93,9 +94,9 @@ class Boot:
         return report
 
     def restore(self, snapshot: Snapshot) -> BootReport:
-        """Go on where the guest of ``snapshot`` was saved, with the time of now.
+        """Restore the guest from ``snapshot``, and set its clock.
 
-        :raise GuestFailure: it cannot.
+        :raise GuestFailure: the guest cannot be restored.
         """
         self._port = self._examine()
         deadline = CALIBRATION.deadline(self._spec, "restore of the guest")
@@ -110,7 +111,7 @@ class Boot:
         return self._report(restored=True)
 
     def _examine(self) -> int:
-        """Ask QEMU whether the CPU is as promised, and which port leads to the guest."""
+        """Check the CPU over QMP, and return the host's port for the guest's SSH server."""
         port = self._ask(
             lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
         )
@@ -152,8 +153,8 @@ class Boot:
             raise self._postmortem.fail(
                 "no-console",
                 "the SSH server answers, but the console does not show that it was started",
-                hint="see that the kernel has a driver for the serial console "
-                "(CONFIG_SERIAL_8250_CONSOLE); splats could not be seen without it",
+                hint="check that the kernel has a driver for the serial console "
+                "(CONFIG_SERIAL_8250_CONSOLE); without it, splats cannot be seen",
             )
         raise self._postmortem.fail(verdict, f"{what} ({in_vain})")
 
@@ -170,9 +171,9 @@ class Boot:
         self._machine.console.phases["login"] = self._machine.clock()
 
     def _check_cpu(self, first: Sequence[str] = ("true",)) -> None:
-        """Compare the guest's CPUs with the profile, in the first command that is run.
+        """Compare the guest's CPUs with the profile, in the guest's first command.
 
-        :param first: what has to be done before anything else.
+        :param first: a command to run before the check.
         """
         deadline = CALIBRATION.deadline(self._spec, "SSH login")
         probe_s = CALIBRATION.probe(self._spec).seconds

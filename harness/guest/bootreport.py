@@ -1,4 +1,4 @@
-"""How a boot went: what a run records of it."""
+"""The report of a guest's boot, for a run's records."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from harness.values import Value
 
 
 class BootReport(Value):
-    """How a boot went."""
+    """Duration and phases of a boot or a restore."""
 
     #: Seconds from QEMU's start to the end of the first SSH command.
     boot_s: float
-    #: Phase → seconds from QEMU's start to its mark: firmware (first byte on the console),
-    #: decompress, kernel (first printk), init, sshd, login, ready (first command done); of a
-    #: restored guest: restored, login, ready.
+    #: Phase → seconds from QEMU's start. A boot has firmware (first byte on the console),
+    #: decompress, kernel (first printk), init, sshd, login, ready (first command done). A
+    #: restored guest has restored, login, ready.
     phases: dict[str, float]
-    #: Whether the guest was restored from the state that another one had saved after its boot.
+    #: Whether the guest was restored from a snapshot.
     restored: bool = False

@@ -1,14 +1,13 @@
-"""A guest that runs one program by counted instructions, the same in every run on every machine.
+"""A guest that counts instructions: it runs one program, with the same samples on any host.
 
-QEMU's instruction counter (``-icount``) is the machine's only clock: an instruction is a
-nanosecond, timers fire at a count, and a CPU that idles skips to the next timer. What else differs
-from run to run is shut out. There is no network, so nothing arrives at a moment that the host
-chooses; output goes to files, which never make the serial ports wait as a slow reader would; random
-numbers come from a fixed seed, the date from a constant; addresses are not randomised. So the whole
-run, from the first instruction to the last, is a function of the emulator, the kernel, the image
-and the program, and two runs of these agree in every sample, the disturbed ones included.
+QEMU's instruction counter (``-icount``) is the machine's only clock. An instruction takes a
+nanosecond, timers fire at a count, and an idle CPU skips to the next timer. Other sources of
+variation are removed. There is no network. Output goes to files, which do not delay the serial
+ports. Random numbers come from a fixed seed, and the date is a constant. Addresses are not
+randomised. So a run depends only on the emulator, the kernel, the image and the program, and two
+such runs agree in every sample, the disturbed ones included.
 
-That leaves one program for each boot, so that its figures do not depend on what ran before it.
+Each program has its own boot, so that its figures do not depend on other programs.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ from harness.lib import cpio
 from harness.lib.kept import LineCutter
 from harness.values import OUTPUT_LIMIT, Value
 
-#: An instruction is 2**SHIFT nanoseconds of the guest's time, and so a tick of its counter.
+#: An instruction takes 2**SHIFT nanoseconds of the guest's time.
 SHIFT = 0
 INIT = "counted-init"
-#: What the guest must not randomise, and its first program.
+#: Kernel parameters: no randomised addresses, and the init.
 WORDS = f"nokaslr norandmaps rdinit=/{INIT}"
 #: Bytes of the archive with the samples and the standard error.
 REST_LIMIT = 2 * SAMPLES.size
@@ -53,10 +52,10 @@ _TAIL = 30
 
 
 class Counted(Value):
-    """What a program gave."""
+    """The result of a program in a guest that counts instructions."""
 
     done: Completed
-    #: Host seconds until its first output; None without any.
+    #: Host seconds until the first output; None if there was none.
     boot_s: float | None
     splats: tuple[Splat, ...]
 
@@ -64,8 +63,8 @@ class Counted(Value):
 def counted_argv(spec: GuestSpec, initrd: Path, folder: Path, *, knows_uintr: bool) -> list[str]:
     """Return QEMU's command line, without a monitor.
 
-    :param initrd: the image, and the program behind it.
-    :param folder: takes the three serial ports' files.
+    :param initrd: the image, followed by the archive with the program.
+    :param folder: gets the files of the three serial ports.
     :param knows_uintr: whether this QEMU's CPU model has the property ``uintr``.
     """
     ports = [
@@ -88,7 +87,7 @@ def counted_argv(spec: GuestSpec, initrd: Path, folder: Path, *, knows_uintr: bo
 
 
 def archive(program: bytes) -> bytes:
-    """Return the files that the guest has beside its image's."""
+    """Return a cpio archive with the init and the program, to follow the image."""
     init = (paths.IMAGES / INIT).read_bytes()
     return cpio.pack([cpio.file(INIT, init, 0o755), cpio.file("program", program, 0o755)])
 
@@ -103,14 +102,15 @@ def run_counted(
     on_stdout: Callable[[bytes], None],
     limit: int = OUTPUT_LIMIT,
 ) -> Counted:
-    """Boot a guest for one program, and end it.
+    """Boot a guest for one program, run it, and end the guest.
 
     :param folder: gets ``console.log`` (as the guest printed it), ``qemu.log`` and, after a
         time-out, ``registers.txt``.
     :param samples: gets the program's raw samples.
     :param timeout_s: host seconds, for the boot and the program.
-    :param limit: bytes that the program may print, and as many on the console.
-    :raise GuestFailure: the guest died or hung before the program was over.
+    :param on_stdout: called with output as it arrives.
+    :param limit: bytes that the program may print, and the same again for the console.
+    :raise GuestFailure: the guest died or hung before the program ended.
     :raise GuestError: QEMU does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,12 +146,12 @@ def run_counted(
                 (folder / "registers.txt").write_text(monitor.human("info registers -a"))
         rest = _unpack(_read(scratch / REST, REST_LIMIT), samples)
         if rest is None:
-            what = None if ended else f"not over after {timeout_s:.0f} s"
+            what = None if ended else f"the program did not end within {timeout_s:.0f} s"
             raise _failure(console, process.returncode, what, folder)
     status, stderr = rest
     return Counted(
         done=Completed(
-            # The shell gives a signal as 128 and its number.
+            # The shell reports a signal as 128 plus its number.
             returncode=status,
             signal=None,
             stdout=follower.kept.value(),
@@ -164,7 +164,7 @@ def run_counted(
 
 
 class _Follower:
-    """Reads a file that grows."""
+    """Reads a file that is being written."""
 
     def __init__(self, path: Path, on_data: Callable[[bytes], None]) -> None:
         self._path = path
@@ -175,9 +175,9 @@ class _Follower:
         self.first: float | None = None
 
     def look(self) -> None:
-        """Take what is new, up to the file's size of now.
+        """Read the new bytes, up to the file's current size.
 
-        :raise Enough: from what takes it.
+        :raise Enough: the callback accepts no more.
         """
         try:
             file = self._path.open("rb")
@@ -193,7 +193,7 @@ class _Follower:
                 self._on_data(fresh)
 
     def ended(self, began: float, overflow: str) -> Completed:
-        """Return what a program gave that was ended for what it printed."""
+        """Return the result of a program that was ended because of its output."""
         return Completed(
             returncode=None,
             signal=None,
@@ -205,7 +205,7 @@ class _Follower:
 
 
 def _overflow(scratch: Path, limit: int) -> str:
-    """Return which file of the guest's ports has become too large; empty if none has."""
+    """Return which serial port's file is too large, as text; empty if none is."""
     for name, most in ((CONSOLE, limit), (OUTPUT, limit), (REST, REST_LIMIT)):
         path = scratch / name
         if path.exists() and path.stat().st_size > most:
@@ -214,7 +214,7 @@ def _overflow(scratch: Path, limit: int) -> str:
 
 
 def _scan(console: bytes) -> tuple[Splat, ...]:
-    """Return the complaints in a console's bytes, line by line."""
+    """Return the splats in a console's output."""
     scanner, cutter = Scanner(), LineCutter()
     for line in cutter.feed(console):
         scanner.feed(line)
@@ -231,9 +231,10 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _unpack(rest: bytes, samples: Path) -> tuple[int, bytes] | None:
-    """Put the samples where they belong; return exit status and errors, None unless all is there.
+    """Write the samples to their folder, and return the exit status and the standard error.
 
-    The archive is written by the guest: names in it are taken apart and never followed.
+    None if the archive is incomplete. It comes from the guest, so the names in it are checked and
+    never used as paths.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(rest)) as tar:
@@ -250,9 +251,9 @@ def _unpack(rest: bytes, samples: Path) -> tuple[int, bytes] | None:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Give the files of an archive that are as large as the archive can hold.
+    """Yield the regular files of an archive, within the limits for samples.
 
-    A sparse member states any size, and would be read as so many zeros.
+    Sparse members are skipped: they can claim any size, and would be read as zeros.
     """
     spent = Spent(SAMPLES, REST)
     try:
@@ -273,7 +274,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 def _failure(
     console: bytes, returncode: int | None, hung: str | None, folder: Path
 ) -> GuestFailure:
-    """Return why the program was not over: a panic, a hang, or QEMU's own end."""
+    """Return why the program did not end: a panic, a hang, or the end of QEMU."""
     lines = [line.decode(errors="replace").rstrip() for line in console.splitlines()]
     booted = b"uintr-harness: init" in console
     panic = next((line for line in lines if PANIC.decode() in line), None)

@@ -1,16 +1,16 @@
-"""What a kernel that was built with gcov has counted, copied to where it can be fetched.
+"""Coverage counters of a kernel built with gcov, copied to a folder that can be fetched.
 
-Files of debugfs have no size, so that neither tar nor SFTP copies them as they are
-(Documentation/dev-tools/gcov.rst).
+Files in debugfs have no size, so tar and SFTP cannot copy them (see
+Documentation/dev-tools/gcov.rst).
 """
 
 from __future__ import annotations
 
-#: Seconds that copying takes at most, on a fast machine.
+#: Limit for copying, in seconds on a fast machine.
 TIMEOUT_S = 30.0
-#: The guest's folder with the copies, their paths as below ``/sys/kernel/debug/gcov``.
+#: The guest's folder for the copies, with paths as below ``/sys/kernel/debug/gcov``.
 FOLDER = "/tmp/gcov"  # noqa: S108 - the guest's
-#: The folder of a cell that holds a folder for each guest.
+#: Folder in a cell's folder, with a subfolder for each guest.
 KEPT = "gcov"
 _SCRIPT = """
 mkdir -p "$1" && cd /sys/kernel/debug/gcov && find . -type f -name '*.gcda' | while read -r file; do

@@ -1,4 +1,4 @@
-"""The guest's CPU: what QEMU says of a model, and what the guest itself sees."""
+"""The guest's CPU: checks of a profile with QEMU and in the guest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from harness.guest.verdict.failure import Completed
 from harness.values import CpuProfile, Emulator
 
 #: CPUID.(EAX=7,ECX=0):EDX[5], by the Intel SDM, volume 1, chapter "User interrupts".
-UINTR_LEAF = (7, 0)
 UINTR_EDX_BIT = 5
 UINTR_HINT = (
     "no released QEMU models user interrupts: --qemu bundled builds one that does; or test the "
     "kernel's emulation with --cpu hidden"
 )
 
-#: Between the two halves of what a guest says of its CPUs.
+#: Separates the two parts of the guest's answer.
 _MARK = "-- cpuinfo --"
 
 _UNKNOWN_MODEL = re.compile(r"unable to find CPU model '([^']*)'")
@@ -37,7 +36,10 @@ _ENFORCED = re.compile(r"doesn't support requested features?\b")
 
 
 def refusal(stderr: str, profile: CpuProfile, emulator: Emulator) -> UserError | None:
-    """Return the user's error behind QEMU's refusal to start, or ``None`` if it is another one."""
+    """Return the error for a CPU that QEMU refuses, None if QEMU failed for another reason.
+
+    :param stderr: QEMU's messages.
+    """
     where = f"cpu profile {profile.name}, {emulator.binary} {emulator.version}"
     if found := _UNKNOWN_PROPERTY.search(stderr):
         name = found[2]
@@ -51,19 +53,19 @@ def refusal(stderr: str, profile: CpuProfile, emulator: Emulator) -> UserError |
         return UserError(
             f"this QEMU has no CPU model {found[1]!r}",
             where=where,
-            hint=f"`{emulator.binary} -cpu help` lists its models; mend the profile's `model`",
+            hint=f"`{emulator.binary} -cpu help` lists its models; correct the profile's `model`",
         )
     if _ENFORCED.search(stderr):
         lacks = sorted({name for _, name in _LACKS.findall(stderr)})
         return UserError(
-            f"the accelerator cannot do all of the CPU model {profile.model!r}",
+            f"the accelerator lacks features of the CPU model {profile.model!r}",
             where=where,
             detail="\n".join(lacks) or stderr[-1000:],
-            hint="take a smaller model, or switch these off in the profile's `features`",
+            hint="use a smaller model, or switch these off in the profile's `features`",
         )
     if found := _BAD_VALUE.search(stderr):
         return UserError(
-            "QEMU does not take a value of the profile's `features`",
+            "QEMU refuses a value in the profile's `features`",
             where=where,
             detail=found[0].strip(),
         )
@@ -72,11 +74,11 @@ def refusal(stderr: str, profile: CpuProfile, emulator: Emulator) -> UserError |
 
 @functools.lru_cache(maxsize=32)
 def knows_property(emulator: Emulator, model: str, name: str) -> bool:
-    """Tell whether QEMU's CPU ``model`` has the property ``name``, by asking it without a guest.
+    """Return true if QEMU's CPU ``model`` has the property ``name``. No guest is started.
 
-    A model that QEMU does not know has none; starting it says so better.
+    False for a model that QEMU does not know: starting it gives a better error.
 
-    :raise GuestError: QEMU does not start at all.
+    :raise GuestError: QEMU does not start.
     """
     argv = [*base_argv(emulator), "-machine", "none", "-S"]
     with monitored(argv) as monitor:
@@ -88,7 +90,7 @@ def knows_property(emulator: Emulator, model: str, name: str) -> bool:
 
 
 def disagreements_by_qmp(monitor: Monitor, profile: CpuProfile) -> list[str]:
-    """Ask QEMU for each feature that the profile names, on every vCPU; return what differs.
+    """Return the differences between the profile's features and each vCPU, as QMP reports it.
 
     :raise MonitorError: QEMU did not answer.
     """
@@ -107,6 +109,7 @@ def disagreements_by_qmp(monitor: Monitor, profile: CpuProfile) -> list[str]:
 
 
 def _wanted(features: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield the name and value of each feature, as QMP writes them."""
     for feature in features:
         if feature[:1] in "+-":
             yield feature[1:], "on" if feature[0] == "+" else "off"
@@ -122,7 +125,10 @@ def _plain(value: Any) -> str:
 
 
 def parse_cpuid(text: str) -> Mapping[int, tuple[int, int, int, int]]:
-    """Return CPU → EAX, EBX, ECX, EDX from what the guest's ``cpuid`` prints; skip the rest."""
+    """Return CPU → (EAX, EBX, ECX, EDX) from the output of the guest's ``cpuid``.
+
+    Other lines are skipped.
+    """
     found: dict[int, tuple[int, int, int, int]] = {}
     for line in text.splitlines():
         match = re.fullmatch(r"(\d+)((?: [0-9a-f]{8}){4})", line.strip())
@@ -142,7 +148,7 @@ def parse_flags(cpuinfo: str) -> list[frozenset[str]]:
 
 
 def parse_vendors(cpuinfo: str) -> frozenset[str]:
-    """Return the vendors of the CPUs in ``/proc/cpuinfo``; one, unless it is cut or odd."""
+    """Return the vendors of the CPUs in ``/proc/cpuinfo``, normally one."""
     return frozenset(
         line.partition(":")[2].strip()
         for line in cpuinfo.splitlines()
@@ -151,12 +157,12 @@ def parse_vendors(cpuinfo: str) -> frozenset[str]:
 
 
 def question_to_guest(first: Sequence[str]) -> list[str]:
-    """Return the command that asks a guest for its CPUs, after ``first`` has been done."""
+    """Return a command that runs ``first``, then prints the guest's CPUs."""
     return ["sh", "-c", f"{shlex.join(first)} && cpuid 7 0 && echo '{_MARK}' && cat /proc/cpuinfo"]
 
 
 def disagreements_of_answer(done: Completed, profile: CpuProfile, smp: int) -> list[str]:
-    """Return in what the answer to :func:`question_to_guest` differs from the profile."""
+    """Return the differences between the profile and the output of :func:`question_to_guest`."""
     text = done.stdout.decode(errors="replace")
     if done.returncode != 0 or _MARK not in text:
         said = done.stderr.decode(errors="replace").strip() or "no answer"
@@ -168,7 +174,7 @@ def disagreements_of_answer(done: Completed, profile: CpuProfile, smp: int) -> l
 def disagreements_in_guest(
     cpuid_7_0: str, cpuinfo: str, profile: CpuProfile, smp: int
 ) -> list[str]:
-    """Return in what the guest's CPUs differ from the profile; empty if they are as promised."""
+    """Return the differences between the profile and the CPUs that the guest sees."""
     registers = parse_cpuid(cpuid_7_0)
     found = []
     if len(registers) != smp:
@@ -191,5 +197,5 @@ def disagreements_in_guest(
         if missing := sorted(set(profile.require_flags) - have):
             found.append(f"CPU {cpu}: required flags are missing: {' '.join(missing)}")
         if present := sorted(set(profile.forbid_flags) & have):
-            found.append(f"CPU {cpu}: forbidden flags are there: {' '.join(present)}")
+            found.append(f"CPU {cpu}: forbidden flags are present: {' '.join(present)}")
     return found

@@ -1,8 +1,8 @@
-"""Limits on what a guest may hand over: bytes, files, depth, length of names, time.
+"""Limits on data from a guest: bytes, files, depth, length of names, time.
 
-A guest is not trusted. It claims sizes that it does not have, prints without end, and gives
-names that no host file can have. Each reader counts against a limit of this module while it reads.
-What goes beyond the limit is cut off and told as a result of the program that ran at that time.
+A guest is not trusted. It may state wrong sizes, print without end, and use names that a host
+file cannot have. Each reader checks a limit of this module while it reads. Data beyond the limit
+is cut off, which is recorded as a result of the program that was running.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import NamedTuple
 from harness.errors import GuestError
 
 MIB = 1 << 20
-#: Bytes of a line of the console that rules for complaints are matched against.
+#: Bytes of a console line that splat rules are matched against.
 MATCHED = 512
 
 
-class TooMuch(GuestError):  # noqa: N818 - says what it is
-    """The guest gave more than its budget allows, or something that cannot be kept."""
+class TooMuch(GuestError):  # noqa: N818 - the name is clear without "Error"
+    """A copy exceeds its budget, or has files that the host cannot store."""
 
 
 class Enough(Exception):  # noqa: N818 - a signal between a reader of output and its source
-    """Raised by a taker of output that wants no more of it; the text says why."""
+    """Raised by a callback that accepts no more output. The text says why."""
 
 
 class Budget(NamedTuple):
-    """What one copy out of the guest may bring."""
+    """Limits on one copy out of the guest."""
 
     size: int
     files: int = 10_000
-    #: Folders within folders; 0 allows only files in the folder that is copied.
+    #: Depth of nested folders; 0 allows only files in the folder that is copied.
     depth: int = 32
-    #: Bytes of a file's name; Linux has no longer ones.
+    #: Bytes of a file's name; the default is Linux's limit.
     name: int = 255
 
 
-#: A copy that a test asks for, and the counters of a kernel that was built with gcov.
+#: For a test's copies, and for the counters of a kernel built with gcov.
 COPY = Budget(256 * MIB)
-#: The raw samples of one program.
+#: For the raw samples of one program.
 SAMPLES = Budget(64 * MIB, files=256, depth=0)
 
 
 class Spent:
-    """How much of a budget a copy has used so far.
+    """The part of a budget that a copy has used.
 
-    :raise TooMuch: from every method, when the budget does not allow it.
+    :raise TooMuch: from every method, when the budget is exceeded.
     """
 
     def __init__(self, budget: Budget, what: str) -> None:
@@ -57,7 +57,7 @@ class Spent:
     def entry(self, depth: int) -> None:
         """Count a file or a folder.
 
-        :param depth: the number of folders that it is in, below the one that is copied.
+        :param depth: the number of folders around it, below the one that is copied.
         """
         self._files += 1
         if self._files > self._budget.files:
@@ -68,10 +68,10 @@ class Spent:
             raise self._too_much(deep)
 
     def claim(self, size: int, name: str) -> None:
-        """Check a size that the guest states before anything is read."""
+        """Check a size that the guest states, before the file is read."""
         if size > self._budget.size - self._bytes:
             raise self._too_much(
-                f"{name!r} is said to have {size} bytes; all files together may have "
+                f"{name!r} claims to have {size} bytes; all files together may have "
                 f"{as_size(self._budget.size)}"
             )
 
@@ -82,31 +82,30 @@ class Spent:
             raise self._too_much(f"more than {as_size(self._budget.size)}")
 
     def name(self, raw: bytes) -> str:
-        """Return a name for a file on the host.
-
-        Bytes that are not UTF-8 and characters that are not printable are written as escapes, so
-        that the name can be shown and recorded.
-        """
+        """Return a printable file name for the host, see :func:`printable`."""
         if len(raw) > self._budget.name:
             raise self._too_much(f"a name of {len(raw)} bytes: {raw[:40]!r}...")
         if raw in {b"", b".", b".."} or b"/" in raw or b"\0" in raw:
-            raise self._too_much(f"{raw!r} is no name of a file")
+            raise self._too_much(f"{raw!r} is not a file name")
         return printable(raw)
 
     def late(self, seconds: float) -> TooMuch:
-        """Return the error for a copy that takes longer than it may."""
+        """Return the error for a copy that takes too long."""
         return self._too_much(f"the copy was not complete after {seconds:.0f} s")
 
     def _too_much(self, why: str) -> TooMuch:
         return TooMuch(
             f"too much to copy from the guest: {why}",
             where=self._what,
-            hint="let the program write less, and only what is read later",
+            hint="let the program write less",
         )
 
 
 def printable(raw: bytes) -> str:
-    """Return bytes as text in which each character that cannot be shown is an escape."""
+    """Return bytes as text of at most 255 characters.
+
+    Bytes that are not UTF-8 and characters that are not printable become escapes.
+    """
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
@@ -114,7 +113,7 @@ def printable(raw: bytes) -> str:
 
 
 def as_size(size: int) -> str:
-    """Return a number of bytes as people write it, such as ``64 MiB``."""
+    """Return a number of bytes with a unit, such as ``64 MiB``."""
     for unit, name in ((1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit and size % unit == 0:
             return f"{size // unit} {name}"
@@ -122,7 +121,7 @@ def as_size(size: int) -> str:
 
 
 def read_end(path: Path, limit: int) -> bytes:
-    """Return the last bytes of a file; nothing of one that cannot be read."""
+    """Return a file's last ``limit`` bytes; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

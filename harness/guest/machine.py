@@ -1,4 +1,4 @@
-"""The machine of a guest: a QEMU with the guest's files, its console and its monitor."""
+"""The machine of a guest: a QEMU process with its files, console and monitor."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from harness.lib import cpio
 
 QUIT_S = 2.0
 START_S = 30.0
-#: For an answer of the monitor that can be done without.
+#: Time limit for registers, which are optional.
 LOOK_S = 2.0
 
 
 class Machine:
-    """A QEMU that runs; nothing is known yet of the guest in it.
+    """A running QEMU. The state of the guest in it is not known here.
 
     :param folder: gets ``console.log``, ``qemu.sh`` and ``qemu.log``.
-    :param archive: files for the guest, beside those of its image.
-    :param alarm: goes when QEMU ends, and when the console tells of a panic.
-    :param stack: ends it.
-    :param incoming: whether it waits for a state to restore instead of booting.
+    :param archive: cpio archive with more files for the guest than its image has.
+    :param alarm: tripped when QEMU ends, and when the console shows a panic.
+    :param stack: ends QEMU.
+    :param incoming: whether QEMU waits for a state to restore, instead of booting.
     :raise GuestError: QEMU cannot be started, or its files cannot be written.
     """
 
@@ -50,7 +50,7 @@ class Machine:
     ) -> None:
         with _files("the guest's folder"):
             folder.mkdir(parents=True, exist_ok=True)
-        #: Where the harness and QEMU meet; gone with the guest.
+        #: Folder for this guest's temporary files, removed at its end.
         self.runtime = stack.enter_context(runtime_folder())
         knows_uintr = not spec.cpu.exposes_uintr and cpu.knows_property(
             spec.emulator, spec.cpu.model, "uintr"
@@ -83,16 +83,16 @@ class Machine:
         stack.callback(self._quit)
 
     def connect(self) -> None:
-        """Shake hands with QEMU's monitor.
+        """Connect to QEMU's monitor.
 
-        :raise MonitorError: it ended before that, or did not answer.
+        :raise MonitorError: QEMU has ended, or did not answer.
         """
         self.monitor.connect(self._socket, START_S, self.process.ended.is_set)
 
     def look(self) -> tuple[str, float] | None:
-        """Return what the CPUs' registers are, and the CPU time (seconds) that QEMU has had.
+        """Return the CPUs' registers, and the CPU time (seconds) that QEMU has used.
 
-        None where they cannot be had.
+        None if they are not available.
         """
         with contextlib.suppress(MonitorError, psutil.Error):
             registers = self.monitor.human("info registers -a", timeout_s=LOOK_S)
@@ -105,7 +105,7 @@ class Machine:
         return time.monotonic() - self._started
 
     def _quit(self) -> None:
-        """Let QEMU end by itself if it will; what follows kills it."""
+        """Ask QEMU to end. If it does not, the stack's next callback kills it."""
         if not self.process.ended.is_set():
             with contextlib.suppress(MonitorError):
                 self.monitor.command("quit", timeout_s=QUIT_S)
@@ -114,12 +114,12 @@ class Machine:
 
 @contextlib.contextmanager
 def _files(what: str) -> Iterator[None]:
-    """Say what could not be written, a full disk above all."""
+    """Turn an error in writing files, such as a full disk, into a :exc:`GuestError`."""
     try:
         yield
     except OSError as error:
         raise GuestError(
             f"{what} cannot be written: {error.strerror}",
             where=error.filename,
-            hint="free space there, or name another place by --out or TMPDIR",
+            hint="free space there, or choose another folder with --out or TMPDIR",
         ) from error

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The guest that shows whether an accelerator runs guests (see probe_guest.py, which has it assembled).
+ * The guest that tests whether an accelerator runs guests. probe_guest.py has it assembled.
  *
  * QEMU starts it in 32-bit protected mode (the PVH boot protocol) at LOAD. It enters 64-bit mode,
- * as every kernel does, works for a moment and halts for good. The three pages behind it are zero.
+ * as every kernel does, runs a short loop and halts. The three pages behind it are zero.
  */
 	.equ	LOAD, 0x100000
 	.equ	PML4, LOAD + 0x1000

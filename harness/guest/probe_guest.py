@@ -1,29 +1,29 @@
-"""A guest of 117 bytes: it enters 64-bit mode, works for a moment, and halts.
+"""A guest of 117 bytes: it enters 64-bit mode, runs a short loop, and halts.
 
-Firmware is no proof of an accelerator: it runs in 16-bit mode. There are KVMs that interpret what
-they cannot run and are a thousand times too slow for a kernel, or that stop at an instruction
-which their interpreter does not know; both run the firmware to its end.
+Firmware is not enough to test an accelerator: it runs in 16-bit mode. Some KVMs interpret code
+that they cannot run natively, a thousand times too slowly for a kernel. Others stop at an
+instruction that their interpreter lacks. Both run the firmware to its end.
 """
 
 from __future__ import annotations
 
 import struct
 
-#: Where the image is, in physical memory.
+#: Physical address of the image.
 LOAD = 0x100000
-#: What ``probe_guest.S`` assembles to.
+#: ``probe_guest.S``, assembled.
 CODE = bytes.fromhex(
     "c7050010100003201000c7050020100003301000c7050030100083000000b8001010000f22d8b8200000000f22e0"
     "b9800000c0b80001000031d20f30b8110000800f22c00f01156f001000ea520010000800b900000001ffc975fcfa"
     "f4ebfc000000000000000000000000009a20000f005f001000"
 )
-#: RIP once the guest has halted: behind its HLT.
+#: RIP after the guest has halted: the address behind its HLT.
 HALTED_AT = LOAD + CODE.index(bytes.fromhex("faf4ebfc")) + 2
 
-#: Behind the code: its page tables, which are zero at first.
+#: Bytes for the code and its page tables, which are zero at first.
 _ZEROED = 0x4000
 _HEADER, _SEGMENT = 64, 56
-#: The note by which QEMU's -kernel knows the entry: ``XEN_ELFNOTE_PHYS32_ENTRY`` of Xen's
+#: The note in which QEMU's -kernel finds the entry point: ``XEN_ELFNOTE_PHYS32_ENTRY`` of Xen's
 #: "x86/HVM direct boot ABI".
 _NOTE = struct.pack("<3I4sQ", 4, 8, 18, b"Xen", LOAD)
 

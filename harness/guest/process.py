@@ -1,4 +1,4 @@
-"""QEMU as a child that does not outlive the harness."""
+"""QEMU as a child process that does not outlive the harness."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import IO
 from harness.errors import GuestError
 from harness.guest.limits import read_end
 
-#: ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked ends. So one thread, which lives as
-#: long as the process, starts every QEMU.
+#: Starts every QEMU. The signal of ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked
+#: ends, so this thread lives as long as the process.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu-spawner")
 _KILL_WAIT_S = 10.0
-#: Bytes of what QEMU itself has said last that are read.
+#: Bytes that are read from the end of QEMU's log.
 _LOG = 256 << 10
 
 
 def death_argv(argv: Sequence[str]) -> list[str]:
-    """Return ``argv`` behind util-linux's ``setpriv``, which asks for SIGKILL at our death."""
+    """Return ``argv`` behind util-linux's ``setpriv``: SIGKILL when the harness dies."""
     return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
 
 
 class Process:
     """A running QEMU. Its standard streams are the guest's serial console.
 
-    :param log: takes what QEMU itself says (standard error).
-    :param on_exit: called from a thread of its own, once, when QEMU has ended.
-    :raise GuestError: it cannot be started.
+    :param log: file for QEMU's own messages (standard error).
+    :param on_exit: called once, from another thread, when QEMU has ended.
+    :raise GuestError: QEMU cannot be started.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Process:
                 stderr=stderr,
                 pass_fds=pass_fds,
                 bufsize=0,
-                process_group=0,  # ^C is for the harness, which ends QEMU in its own time
+                process_group=0,  # ^C must not reach QEMU: the harness ends it
             )
         except OSError as error:
             raise GuestError(
@@ -79,38 +79,38 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """QEMU's process id (``setpriv`` has become QEMU)."""
+        """QEMU's process id (``setpriv`` executes QEMU in its own process)."""
         return self._popen.pid
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, negative for a signal; ``None`` while it runs."""
+        """QEMU's exit code, negative for a signal; None while it runs."""
         return self._popen.returncode if self.ended.is_set() else None
 
     @property
     def stdout(self) -> IO[bytes]:
-        """What the serial console prints."""
+        """The output of the serial console."""
         assert self._popen.stdout is not None
         return self._popen.stdout
 
     def write(self, data: bytes) -> None:
-        """Type on the serial console; a QEMU that is gone takes nothing."""
+        """Type on the serial console. Ignored if QEMU has ended."""
         assert self._popen.stdin is not None
         with contextlib.suppress(OSError):
             self._popen.stdin.write(data)
 
     def stderr_text(self) -> str:
-        """What QEMU itself has said so far."""
+        """Return QEMU's own messages so far."""
         return read_end(self.log, _LOG).decode(errors="replace")
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end, and return whether it came."""
+        """Wait for QEMU's end. Return false if it did not come in time."""
         return self.ended.wait(seconds)
 
     def kill(self) -> None:
-        """End it at once and wait until it is gone.
+        """Kill QEMU and wait until it has ended.
 
-        :raise GuestError: it does not go, which only a kernel bug of the host can cause.
+        :raise GuestError: QEMU survives, which only a bug in the host's kernel can cause.
         """
         self._popen.kill()
         if not self.ended.wait(_KILL_WAIT_S):
@@ -120,7 +120,7 @@ class Process:
             )
 
     def close_streams(self) -> None:
-        """Close both ends of its standard streams that are still open here."""
+        """Close the harness's ends of QEMU's standard streams."""
         for stream in (self._popen.stdin, self._popen.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError, ValueError):

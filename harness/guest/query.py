@@ -1,4 +1,4 @@
-"""A QEMU that is only asked something: started with a monitor, and gone at the end."""
+"""A QEMU that is started only to be asked over its monitor."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.guest.transport.qmp import Monitor, MonitorError
 
 @contextlib.contextmanager
 def monitored(argv: Sequence[str], *, timeout_s: float = 30.0) -> Iterator[Monitor]:
-    """Start ``argv`` with a monitor, give the monitor, and kill QEMU at the end.
+    """Start ``argv`` with a monitor, yield the monitor, and kill QEMU at the end.
 
-    :raise MonitorError: QEMU ended before it shook hands; its own words are the detail.
+    :raise MonitorError: QEMU ended before the handshake; the detail has its messages.
     """
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uintr-harness-")))
@@ -29,7 +29,7 @@ def monitored(argv: Sequence[str], *, timeout_s: float = 30.0) -> Iterator[Monit
 def start(
     argv: Sequence[str], log: Path, *, timeout_s: float, stack: contextlib.ExitStack
 ) -> tuple[Process, Monitor]:
-    """Start a QEMU that nobody reads the console of; ``stack`` ends it.
+    """Start a QEMU whose console is not read. ``stack`` ends it.
 
     :raise MonitorError: as :func:`monitored`.
     """

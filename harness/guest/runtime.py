@@ -1,8 +1,8 @@
-"""The folder that a guest has only while it runs, and which no dead run leaves behind.
+"""The temporary folder of a running guest. Folders of killed runs are removed later.
 
-Each guest has a folder of its own with a lock that its harness holds. The kernel gives the lock
-back when the harness ends, however it ends, so the next harness sees which folders are dead and
-removes them, with a QEMU that might have survived in one.
+The harness holds a lock on each of its guests' folders. The kernel releases the lock when the
+harness ends, in whatever way. So the next run can tell which folders are left over, removes them,
+and kills a QEMU that still runs there.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PIDFILE = "qemu.pid"
 
 
 def runtime_root() -> Path:
-    """Return this user's folder of guests, made if need be.
+    """Return this user's folder for guests, and create it if it does not exist.
 
-    :raise GuestError: it cannot be made, or belongs to somebody else.
+    :raise GuestError: it cannot be created, or belongs to another user.
     """
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     if not os.access(base, os.W_OK | os.X_OK):
@@ -37,13 +37,13 @@ def runtime_root() -> Path:
         owner = root.lstat()
     except OSError as error:
         raise GuestError(
-            f"the folder for running guests cannot be made: {error.strerror}",
+            f"the folder for running guests cannot be created: {error.strerror}",
             where=root,
             hint="free space there, or set TMPDIR to a folder that you can write to",
         ) from error
     if owner.st_uid != os.getuid() or root.is_symlink():
         raise GuestError(
-            "the folder for running guests belongs to somebody else",
+            "the folder for running guests belongs to another user",
             where=root,
             hint="set TMPDIR to a folder of your own",
         )
@@ -52,9 +52,9 @@ def runtime_root() -> Path:
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """Give a fresh folder for one guest, and remove it at the end.
+    """Create a folder for one guest, yield it, and remove it at the end.
 
-    :raise GuestError: it cannot be made.
+    :raise GuestError: it cannot be created.
     """
     root = runtime_root()
     with _locked(root / ".sweep", block=True):
@@ -70,7 +70,7 @@ def runtime_folder() -> Iterator[Path]:
 
 
 def sweep(root: Path) -> list[Path]:
-    """Remove the folders in ``root`` whose harness is dead, and return them."""
+    """Remove the folders in ``root`` whose harness has ended, and return them."""
     removed = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         lock = _lock(folder / LOCK, block=False)
@@ -84,7 +84,7 @@ def sweep(root: Path) -> list[Path]:
 
 
 def _kill_left_over(folder: Path) -> None:
-    """Kill the QEMU of a dead harness, if the pid in its file is still one of that folder."""
+    """Kill a QEMU that is left over in ``folder``, if its process id was not reused."""
     with contextlib.suppress(OSError, ValueError):
         pid = int((folder / PIDFILE).read_text())
         if os.fsencode(folder / PIDFILE) in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -92,7 +92,7 @@ def _kill_left_over(folder: Path) -> None:
 
 
 def _lock(path: Path, *, block: bool) -> IO[bytes] | None:
-    """Return the locked file, or ``None`` if somebody holds it."""
+    """Return the locked file, None if it is locked or cannot be opened."""
     try:
         file = path.open("ab")
     except OSError:

@@ -1,7 +1,8 @@
-"""A guest's state in a file: saved once, and restored as often as a fresh guest is wanted.
+"""The snapshot of a guest: saved once, restored for each fresh guest.
 
-QEMU writes the state as it would send it to another host (docs/devel/migration), and a second QEMU
-of the same command line reads it back. A boot under emulation takes seconds; this, a fraction.
+QEMU writes the guest's state as a migration stream (docs/devel/migration), and a second QEMU with
+the same command line reads it back. That takes a fraction of a second. A boot under emulation takes
+seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from harness.guest.transport.keys import Keys
 from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import Deadline
 
-#: The state is as large as what the guest has written of its memory; nothing should slow it down.
+#: Practically no limit: the state is only as large as the memory that the guest has written.
 _BYTES_PER_S = 1 << 40
 _POLL_S = 0.01
 _SEED_BYTES = 32
@@ -27,23 +28,23 @@ _SEED_BYTES = 32
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A guest as it was when its SSH server listened, and nobody had logged in yet."""
+    """The state of a guest when its SSH server listened, before the first login."""
 
-    #: What it was started with, and each guest that is restored will be.
+    #: The specification of the saved guest, and of each that is restored from it.
     spec: GuestSpec
     #: QEMU's migration stream.
     state: Path
     keys: Keys
-    #: The phases of the boot before it, in seconds from QEMU's start.
+    #: Phases of the boot, in seconds from QEMU's start.
     phases: Mapping[str, float]
     #: Seconds that saving took.
     seconds: float
 
 
 def save(monitor: Monitor, state: Path, deadline: Deadline) -> None:
-    """Write the state of a running guest into a file, and let it run on.
+    """Write the state of a running guest into a file, and resume the guest.
 
-    :raise MonitorError: QEMU cannot, and says why; the guest runs on all the same, if it lives.
+    :raise MonitorError: QEMU cannot write it. The guest is resumed if QEMU still runs.
     """
     monitor.command("stop")
     try:
@@ -61,16 +62,16 @@ def save(monitor: Monitor, state: Path, deadline: Deadline) -> None:
 
 
 def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:
-    """Read a state into a QEMU that was started with ``-incoming defer``; ``cont`` lets it run.
+    """Read a state into a QEMU that was started with ``-incoming defer``, and leave it stopped.
 
-    :raise MonitorError: QEMU does not take it, or has ended.
+    :raise MonitorError: QEMU refuses the state, or has ended.
     """
     monitor.command("migrate-incoming", {"uri": f"exec:cat {shlex.quote(str(state))}"})
     _finish(monitor, "restore", deadline)
 
 
 def restored_argv() -> list[str]:
-    """Return the guest's command that tells a restored guest the time and makes it draw anew."""
+    """Return the guest's command that sets the clock and reseeds the random numbers."""
     return ["restored", str(time.time_ns()), secrets.token_hex(_SEED_BYTES)]
 
 

@@ -1,4 +1,4 @@
-"""What a guest is made of."""
+"""The specification of a guest."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from harness.values import Accel, CpuProfile, Emulator, ImageArtefact, KernelArt
 
 
 class GuestSpec(Value):
-    """All that decides how a guest is started."""
+    """Parameters for starting a guest."""
 
     emulator: Emulator
     kernel: KernelArtefact
     image: ImageArtefact
     cpu: CpuProfile
     smp: int = Field(default=1, ge=1, le=16)
-    #: Already probed: see :func:`harness.guest.accel.probe_accel`.
+    #: Must have been tested, see :func:`harness.guest.accel.probe_accel`.
     accel: Accel = "tcg"
     memory_mib: int = Field(default=512, ge=64)
-    #: Added to the kernel's command line, last.
+    #: Appended to the kernel's command line.
     cmdline: str = ""
     #: Multiplies every deadline; above 1 for a loaded or slow host.
     patience: float = Field(default=1.0, gt=0)

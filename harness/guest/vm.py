@@ -1,4 +1,4 @@
-"""A guest: QEMU from its start to its end, and what can be done in between."""
+"""A guest from its start to its end, with commands, file copies and splats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.values import OUTPUT_LIMIT
 
 
 class State(Enum):
-    """Where a guest is in its life; it only goes forward."""
+    """The state of a guest. It only changes downwards in this list."""
 
     STARTING = "starting"
     BOOTING = "booting"
@@ -53,9 +53,9 @@ class Guest:
         stack.callback(self._alarm.close)
         self._report: BootReport | None = None
         self._liveness: LivenessMonitor | None = None
-        #: Why the guest's state could not be saved, if so.
+        #: Why the guest's state could not be saved, if it could not.
         self.unsaved: str | None = None
-        #: What it was restored from, or else what it saved at the end of its boot.
+        #: The snapshot that it was restored from, or that it saved at the end of its boot.
         self.snapshot = snapshot
         self._keys = snapshot.keys if snapshot else keys.generate()
         self._machine = Machine(
@@ -74,10 +74,10 @@ class Guest:
         self._state = State.BOOTING
 
     def start(self, save: Path | None = None) -> None:
-        """Boot, or be restored, and be ready.
+        """Boot or restore the guest, and wait until it is ready.
 
         :param save: a file for the state at the end of a boot, see :attr:`snapshot`.
-        :raise GuestFailure: it will not be ready.
+        :raise GuestFailure: the guest does not become ready.
         """
         boot = Boot(
             self.spec, self._machine, self._postmortem, self._alarm, self._keys, self._stack
@@ -93,18 +93,18 @@ class Guest:
         self._stack.callback(self._liveness.close)
         self._state = State.READY
 
-    # --- what a guest is for ---------------------------------------------------------------
+    # --- using the guest -------------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """Where the guest is in its life."""
+        """The state of the guest."""
         if self._state is not State.CLOSED and self._postmortem.failure is not None:
             return State.FAILED
         return self._state
 
     @property
     def boot(self) -> BootReport:
-        """How the boot went."""
+        """The report of the boot."""
         assert self._report is not None
         return self._report
 
@@ -115,7 +115,7 @@ class Guest:
 
     @property
     def factor(self) -> float:
-        """By how much to stretch a limit that was written for a fast machine."""
+        """Factor for time limits that were written for a fast machine."""
         return CALIBRATION.factor(self.spec)
 
     def run(
@@ -129,17 +129,17 @@ class Guest:
         stdin: bytes | None = None,
         output_limit: int = OUTPUT_LIMIT,
     ) -> Completed:
-        """Run a command as root, and return what it gave.
+        """Run a command as root, and return its result.
 
-        :param timeout_s: real seconds; multiply one for a fast machine by :attr:`factor`. A
-            command that takes longer is killed and comes back ``timed_out``.
-        :param on_stdout: takes output as it comes.
-        :param terminal: whether it gets a terminal, so that it says each line when it is complete;
-            what it says on either output is standard output's then.
-        :param stdin: what it can read; without any it finds its input at the end.
-        :param output_limit: bytes that it may print, and as many on the console; one that goes
-            beyond is killed and comes back with ``overflow`` set.
-        :raise GuestFailure: the guest ended or hangs; ``partial`` has what the command gave.
+        :param timeout_s: host seconds. Multiply a limit for a fast machine by :attr:`factor`. A
+            command that takes longer is killed, and its result has ``timed_out`` set.
+        :param on_stdout: called with output as it arrives.
+        :param terminal: whether the command gets a terminal. Its output is line-buffered then,
+            and its standard error is part of standard output.
+        :param stdin: the command's input; empty by default.
+        :param output_limit: bytes that the command may print, and the same again for the console.
+            A command that prints more is killed, and its result has ``overflow`` set.
+        :raise GuestFailure: the guest ended or hangs; ``partial`` has the command's output.
         """
         self._must_be_ready()
         liveness = self._liveness
@@ -174,9 +174,10 @@ class Guest:
                 )
 
     def push(self, local: Path, remote: str) -> None:
-        """Copy a file, or what is in a folder, into the guest's folder ``remote``.
+        """Copy a file, or a folder's contents, into the guest's folder ``remote``.
 
-        :raise GuestFailure: it could not be done.
+        :raise GuestError: the guest refused the files, or the copy took too long.
+        :raise GuestFailure: the guest ended or hangs.
         """
         self._must_be_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
@@ -184,11 +185,11 @@ class Guest:
             self._ssh.push(local, remote, deadline)
 
     def fetch(self, remote: str, local: Path, budget: Budget = COPY) -> None:
-        """Copy a file, or a folder and all that is in it, out of the guest.
+        """Copy a file, or a folder with its contents, out of the guest.
 
         :raise FileNotFoundError: the guest has no ``remote``.
-        :raise TooMuch: it is more than ``budget`` allows; the guest is well.
-        :raise GuestFailure: it could not be done.
+        :raise TooMuch: it is more than ``budget`` allows. The guest still works.
+        :raise GuestFailure: the guest ended or hangs.
         """
         self._must_be_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
@@ -196,9 +197,9 @@ class Guest:
             self._ssh.fetch(remote, local, deadline, budget)
 
     def splats(self) -> tuple[Splat, ...]:
-        """Return what the kernel complained of so far.
+        """Return the splats so far.
 
-        :raise GuestError: the console was not read or kept in full, so nobody can tell.
+        :raise GuestError: the console could not be read or stored completely.
         """
         if self._machine.console.error is not None:
             raise GuestError(
@@ -209,7 +210,7 @@ class Guest:
         return self._machine.console.splats()
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:
-        """Tell which complaints are known: those do not count towards the limit of all."""
+        """Set the test for known splats, which do not count towards the limit on splats."""
         self._machine.console.excuse(known)
 
     def console_tail(self, lines: int) -> str:
@@ -218,22 +219,22 @@ class Guest:
 
     @property
     def monitor(self) -> Monitor:
-        """QEMU's monitor, for tests and for whoever debugs a guest."""
+        """QEMU's monitor, for tests and for debugging."""
         return self._machine.monitor
 
     @property
     def ssh_port(self) -> int:
-        """The port of 127.0.0.1 that leads to the guest's SSH server."""
+        """The port on 127.0.0.1 that is forwarded to the guest's SSH server."""
         return self._ssh.address[1]
 
     @property
     def keys(self) -> keys.Keys:
-        """The SSH keys of this guest, for a client beside the harness."""
+        """The SSH keys of this guest, for another SSH client."""
         return self._keys
 
     @property
     def reconnects(self) -> int:
-        """How often the SSH connection broke between two commands and was made again."""
+        """Number of times that the SSH connection broke between commands and was restored."""
         return self._ssh.reconnects
 
     @property
@@ -257,12 +258,12 @@ class Guest:
             raise self._postmortem.explain(self._hung)
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        """Turn what SSH says into what happened to the guest."""
+        """Turn an error of the SSH connection into the guest's failure."""
         return self._postmortem.translated(self._hung)
 
     def _hung(self, why: str) -> str | None:
-        """Return how a guest that had an SSH server hangs, None if it does not."""
-        gone = "the guest does not answer any more"
+        """Return how the guest hangs, as text; None if it does not hang."""
+        gone = "the guest no longer answers"
         if self._liveness is not None and self._liveness.stopped:
             return f"{gone}: {self._liveness.stopped}"
         if self.state is not State.READY:
@@ -276,16 +277,16 @@ class Guest:
 def start_guest(
     spec: GuestSpec, folder: Path, *, save: Path | None = None, snapshot: Snapshot | None = None
 ) -> Iterator[Guest]:
-    """Start a guest, give it once it is ready, and end it, whatever happens.
+    """Start a guest, yield it when it is ready, and end it in any case.
 
     :param folder: gets ``console.log``, ``qemu.sh``, ``qemu.log`` and, after a hang,
         ``diagnosis/``.
-    :param save: a file that takes the guest's state at the end of its boot; ``guest.snapshot`` is
-        what later guests can be restored from, None if QEMU could not save it.
-    :param snapshot: that of an earlier guest of the same ``spec``: this one does not boot, but
-        goes on from there.
-    :raise UserError: QEMU refuses the CPU that the profile asks for.
-    :raise GuestFailure: it does not boot, or its CPU is not as promised.
+    :param save: a file for the guest's state at the end of its boot. Later guests can be restored
+        from ``guest.snapshot``, which is None if QEMU could not save the state.
+    :param snapshot: the snapshot of an earlier guest with the same ``spec``, to restore instead
+        of booting.
+    :raise UserError: QEMU refuses the profile's CPU.
+    :raise GuestFailure: the guest does not boot, or its CPU differs from the profile.
     :raise GuestError: QEMU cannot be started.
     """
     with contextlib.ExitStack() as stack:

@@ -1,1 +1,1 @@
-"""Reports: what a run's folder says, rendered for people."""
+"""Reports, rendered from a run's folder."""

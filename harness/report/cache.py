@@ -1,4 +1,4 @@
-"""What the artefact cache holds, and what was removed from it, on a terminal."""
+"""The contents of the artefact cache, and what was removed from it, on a terminal."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HASH_DIGITS = 12
 
 
 def contents_sheet(kept: Sequence[Kept]) -> Sheet:
-    """Return one row per artefact and kept folder."""
+    """Return a table with a row for each artefact and kept folder."""
     return Sheet("Cache", _COLUMNS, tuple(map(_row, kept)))
 
 
 def print_contents(console: Console, kept: Sequence[Kept], root: Path) -> None:
-    """Print what the cache holds, and how much that is."""
+    """Print the contents of the cache and their total size."""
     console.print(sheet_table(contents_sheet(kept), console.width))
     total = decimal(sum(one.size for one in kept))
     console.print(Text(f"{len(kept)} in {root}: {total}"), soft_wrap=True)
@@ -39,7 +39,7 @@ def print_contents(console: Console, kept: Sequence[Kept], root: Path) -> None:
 def print_pruned(
     console: Console, removed: Sequence[Kept], used: Sequence[Kept], left: int, *, dry_run: bool
 ) -> None:
-    """Print what was removed, or would be."""
+    """Print what was removed or, with ``dry_run``, would be removed."""
     for one in used:
         console.print(Text(f"in use, kept: {_words(one)}"), soft_wrap=True)
     verb = "would remove" if dry_run else "removed"

@@ -1,8 +1,7 @@
-"""The coordinates of the page's charts: bars of ratios, curves of percentiles, boot phases.
+"""Coordinates of the charts in ``report.html``: bars of ratios, curves of percentiles, boot phases.
 
-They are in percent, so that a chart is as wide as its place on a page, and its text, which is set
-beside it or at fixed size, stays readable on a phone. The template draws them as SVG, and escapes
-all that is text.
+They are in percent, so that a chart scales with the page, while its text has a fixed size and
+stays readable on a phone. The template draws them as SVG, and escapes all text.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from harness.results.blocks import percentiles
 from harness.results.records import BootRecord, LatencyRecord, Mechanism
 from harness.results.summary import LatencySummary, Outcome
 
-#: Styles that the page has for series: colour, and dashes for colour-blind readers.
+#: Number of styles for series: colours, with dashes for colour-blind readers.
 STYLES = 8
-#: Ratio at which bars end: one that is a thousand must not make all others invisible.
+#: Largest ratio that a bar shows. Otherwise a ratio of a thousand would make others invisible.
 WIDEST = 20.0
-#: Points of a curve; more than a screen has in that space is of no use.
+#: Points of a curve.
 _POINTS = 60
 
 
 class Bar(NamedTuple):
-    """One mechanism by user interrupts."""
+    """The ratio of one mechanism to user interrupts."""
 
     mechanism: str
     style: int
-    #: Places of 1, of the ratio, and of the ends of its interval.
+    #: Positions of 1, of the ratio, and of the ends of its interval.
     one: float
     at: float
     low: float
     high: float
-    #: Ratio and its interval, for people.
+    #: Ratio and interval as text.
     text: str
 
 
 class Bars(NamedTuple):
-    """One mode's ratios, all on the scale of their cell."""
+    """One mode's ratios. All modes of a cell have the same scale."""
 
     mode: str
     base: str
@@ -48,14 +47,14 @@ class Bars(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A line of a scale; some have no name."""
+    """A line of a scale. The name may be empty."""
 
     at: float
     name: str
 
 
 class Curve(NamedTuple):
-    """One distribution; points as SVG wants them."""
+    """One distribution, with its points in SVG's format."""
 
     mechanism: str
     style: int
@@ -82,12 +81,12 @@ class Phase(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """How long a guest took to come up, and with what."""
+    """The phases and duration of a guest's boot."""
 
     cell: str
     total: str
     phases: tuple[Phase, ...]
-    #: The accelerator, and why this one.
+    #: The accelerator, and why it was chosen.
     reason: str
 
 
@@ -100,7 +99,7 @@ class CellCharts(NamedTuple):
 
 
 def latency_charts(outcome: Outcome) -> list[CellCharts]:
-    """Return the charts of each cell that measured."""
+    """Return the charts of each cell with latencies."""
     return [
         CellCharts(
             clean_line(name),
@@ -112,7 +111,7 @@ def latency_charts(outcome: Outcome) -> list[CellCharts]:
 
 
 def boot_charts(boots: Sequence[BootRecord]) -> list[Boot]:
-    """Return a bar per guest that came up, all on one scale."""
+    """Return a bar for each boot, all on the same scale."""
     longest = max((boot.boot_s for boot in boots), default=0) or 1
     return [_boot(boot, longest) for boot in boots]
 
@@ -154,14 +153,14 @@ def _bar(row: LatencySummary, scale: _Log) -> Bar:
 
 
 class _Log:
-    """A logarithmic scale in percent, with room at both ends."""
+    """A logarithmic scale in percent, with a margin at both ends."""
 
     def __init__(self, low: float, high: float) -> None:
         self._low = math.log(max(low, 1e-6)) - 0.05
         self._high = math.log(max(high, 1e-6)) + 0.05
 
     def percent(self, value: float) -> float:
-        """Return where a value lies, from 0 to 100."""
+        """Return a value's position, from 0 to 100."""
         place = (math.log(max(value, 1e-6)) - self._low) / (self._high - self._low)
         return 100 * min(1.0, max(0.0, place))
 
@@ -195,21 +194,21 @@ def _curves(records: Sequence[LatencyRecord]) -> Iterable[Curves]:
 
 
 def _points(record: LatencyRecord, decades: int) -> list[tuple[float, float]]:
-    """Return percentiles: x is 0 for the fastest, 1 for the last of 10**decades samples."""
+    """Return (x, percentile): x is 0 for the fastest and 1 for the last of 10**decades samples."""
     last = min(1.0, math.log10(max(10, record.count)) / decades)
     places = [last * step / _POINTS for step in range(_POINTS + 1)]
     values = percentiles(record.takes, [100 * (1 - 10 ** (-x * decades)) for x in places])
-    values[0] = record.min  # which a block of many samples does not keep
+    values[0] = record.min  # a block of many samples does not keep it
     return [(x, float(max(1, value))) for x, value in zip(places, values, strict=True)]
 
 
 def _up(value: float, low: float, high: float) -> float:
-    """Return where a value lies, from 96 at the bottom to 6 at the top."""
+    """Return a value's position, from 96 at the bottom to 6 at the top."""
     return 96 - 90 * math.log(value / low) / math.log(high / low)
 
 
 def _rows(low: float, high: float, unit: str) -> tuple[Mark, ...]:
-    """Return a line for each power of ten; where there are many, every second has a name."""
+    """Return a line for each power of ten. If there are many, every second one has a name."""
     steps = round(math.log10(high / low))
     marks = []
     for step in range(steps + 1):
@@ -229,7 +228,7 @@ def _columns(decades: int) -> tuple[Mark, ...]:
 
 
 def _boot(boot: BootRecord, longest: float) -> Boot:
-    """Cut a boot at the times when its phases began."""
+    """Return a boot's chart, divided into its phases."""
     starts = sorted(boot.phases.items(), key=lambda item: item[1])
     ends = [start for _, start in [*starts, ("", boot.boot_s)][1:]]
     cuts = [("start", 0.0, starts[0][1])] if starts else []

@@ -12,7 +12,7 @@ from harness.report.rows import Column, Sheet
 from harness.report.table import sheet_table
 from harness.results.compare.comparison import CaseChange, Comparison, LatencyChange
 
-#: What a reader must act on first.
+#: Verdicts in the order in which a reader should act on them.
 _ORDER = ("worse", "gone", "unsure", "refused", "better", "new", "same")
 _COLUMNS = (
     Column("verdict in cell"),
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def latency_sheet(found: Comparison) -> Sheet | None:
-    """Return one row per latency of either run, those to act on first; None without any."""
+    """Return a table of the latencies of both runs, those to act on first; None without any."""
     changes = sorted(
         found.latencies, key=lambda c: (c.cell, _ORDER.index(c.verdict), c.mode, c.mechanism)
     )
@@ -36,7 +36,7 @@ def latency_sheet(found: Comparison) -> Sheet | None:
 
 
 def case_sheet(found: Comparison) -> Sheet | None:
-    """Return one row per case, complaint or guest that came out otherwise; None without any."""
+    """Return a table of cases, splats and guest failures that changed; None without any."""
     order = ("broken", "gone", "mended", "changed", "new")
     changes = sorted(found.cases, key=lambda c: (c.cell, order.index(c.verdict), c.kind))
     columns = (Column("cell"), Column("what"), Column("before"), Column("now"), Column("verdict"))
@@ -45,7 +45,7 @@ def case_sheet(found: Comparison) -> Sheet | None:
 
 
 def notes(found: Comparison) -> list[str]:
-    """Return what a reader of the verdicts should know."""
+    """Return remarks on the comparison: different artefacts, reasons, missing cells."""
     said = dict.fromkeys(
         f"{one.what} differs: {one.base or 'unknown'} → {one.new or 'unknown'}"
         for one in found.differences
@@ -67,7 +67,7 @@ def notes(found: Comparison) -> list[str]:
 
 
 def print_comparison(console: Console, found: Comparison) -> None:
-    """Print what changed, the verdict last, where a person looks first."""
+    """Print what changed. The verdict comes last, where it is seen first."""
     for sheet in (case_sheet(found), latency_sheet(found)):
         if sheet:
             console.print(sheet_table(sheet, console.width))
@@ -81,7 +81,7 @@ def print_comparison(console: Console, found: Comparison) -> None:
 
 
 def comparison_markdown(found: Comparison) -> str:
-    """Return the comparison for a merge request; text of guests is literal in it."""
+    """Return the comparison as Markdown, with text from guests escaped."""
     good = found.exit_code == 0
     parts = [
         f"### {'✅' if good else '❌'} {found.verdict}: {code(found.reason)}",

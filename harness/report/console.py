@@ -1,4 +1,4 @@
-"""The consoles that reports write to: a terminal, or a log that a CI system shows."""
+"""Consoles for reports: a terminal, or the log of a CI system."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import IO
 
 from rich.console import Console
 
-#: Columns of a log that nobody set a width for: tables stay whole, and lines short enough.
+#: Width of a log in columns, if ``COLUMNS`` is not set.
 LOG_WIDTH = 160
 
 
 def make_console(stream: IO[str] | None = None) -> Console:
-    """Return a console on a stream; standard output by default.
+    """Return a console on a stream; by default, on standard output.
 
-    Colours follow ``NO_COLOR`` and ``FORCE_COLOR``; characters that the stream's encoding lacks
-    are written as escapes, because a report must not end in an encoding error.
+    Colours follow ``NO_COLOR`` and ``FORCE_COLOR``. Characters that the stream's encoding lacks are
+    escaped, so that they cause no error.
     """
     file = stream if stream is not None else sys.stdout
     if isinstance(file, io.TextIOWrapper):
@@ -27,7 +27,7 @@ def make_console(stream: IO[str] | None = None) -> Console:
 
 
 def is_terminal(file: IO[str]) -> bool:
-    """Return whether cursor movements make sense: ``FORCE_COLOR`` does not make a log a screen."""
+    """Return true if a stream supports cursor movements, whatever ``FORCE_COLOR`` says."""
     if os.environ.get("TERM", "") in {"dumb", "unknown"}:
         return False
     return file.isatty()

@@ -1,4 +1,4 @@
-"""Statements by cells: what each promise of the contract came to in each cell."""
+"""Tables of the contract: the verdict on each statement in each cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.results.contract import Checked, CheckedContract
 
-#: What a cell of the matrix says, in the order of the totals.
+#: Texts for verdicts, in the order of the totals.
 Mark = Literal["passed", "FAIL", "skipped", "not run", "no case", "-"]
 _MARKS: dict[str, Mark] = {
     "pass": "passed",
@@ -21,7 +21,7 @@ _MARKS: dict[str, Mark] = {
 
 
 def mark(one: Checked, cell: str) -> Mark:
-    """Return what to show: ``no case`` for a hole, ``-`` where a reason says why there is none."""
+    """Return the text for a verdict: ``no case`` for a hole, ``-`` if no case can check it."""
     verdict = one.verdicts[cell]
     if verdict == "not run" and not one.cases:
         return "-" if one.statement.reason else "no case"
@@ -29,7 +29,7 @@ def mark(one: Checked, cell: str) -> Mark:
 
 
 def matrix(covered: CheckedContract) -> Sheet:
-    """Return a row per statement, under its heading, with a column per cell."""
+    """Return a table of statements, grouped by headings, with a column for each cell."""
     names = short_names(covered.cells)
     columns = (
         Column("of"),
@@ -44,7 +44,7 @@ def matrix(covered: CheckedContract) -> Sheet:
 
 
 def by_cases(covered: CheckedContract) -> Sheet:
-    """Return under each statement a row per case that checks it."""
+    """Return a table of the cases that check each statement."""
     rows = tuple(
         (f"{one.statement.id}: {clean_line(one.statement.text)}", case)
         for one in covered.statements
@@ -55,7 +55,7 @@ def by_cases(covered: CheckedContract) -> Sheet:
 
 
 def totals(covered: CheckedContract) -> Sheet:
-    """Return a row per cell, with how many statements came out how."""
+    """Return a table with the number of statements for each cell and verdict."""
     marks: tuple[Mark, ...] = ("passed", "FAIL", "skipped", "not run", "no case", "-")
     titles = ("pass", "fail", "skip", "not run", "no case", "not testable")
     rows = []
@@ -67,7 +67,7 @@ def totals(covered: CheckedContract) -> Sheet:
 
 
 def sentence(covered: CheckedContract) -> str:
-    """Say how many statements there are, how many are checked, and where the holes are."""
+    """Return, as text, how many statements there are, how many are checked, and the holes."""
     every = covered.statements
     reasons = sum(bool(one.statement.reason) for one in every)
     holes = covered.holes
@@ -85,7 +85,7 @@ def sentence(covered: CheckedContract) -> str:
 
 
 def short_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return cells' names without the words that all of them begin or end with."""
+    """Return cells' names without the words at begin and end that all have in common."""
     if len(cells) < 2:
         return tuple(cells)
     split = [cell.split("-") for cell in cells]
@@ -96,7 +96,7 @@ def short_names(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _common(names: Sequence[Sequence[str]], limit: int) -> int:
-    """Return with how many words all names begin."""
+    """Return the number of leading words that all names have in common, up to ``limit``."""
     for at in range(limit):
         if len({words[at] for words in names}) > 1:
             return at

@@ -1,4 +1,4 @@
-"""How much of a series a run has reached, as a table."""
+"""The table of a run's coverage of a series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIGURES = ("lines", "reached", "of them", "branches", "taken", "of them")
 
 
 def read_coverage(run: Path) -> Coverage | None:
-    """Return a run's coverage; None where it has none that can be read."""
+    """Return a run's coverage. None if it does not exist or cannot be read."""
     try:
         return Coverage.model_validate_json((run / COVERAGE_FILE).read_bytes())
     except (OSError, ValueError):
@@ -20,9 +20,9 @@ def read_coverage(run: Path) -> Coverage | None:
 
 
 def sheet(found: Coverage) -> Sheet:
-    """Return one row per file that the series adds, of all cells together, and their sum.
+    """Return a table with a row for each file that the series adds, and one for all files.
 
-    The last column has the lines that nothing reached.
+    The figures are of all cells together. The last column has the lines that did not run.
     """
     columns = (
         Column("file"),

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ _NS = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a duration with three significant digits, or an instruction count with all of them.
+    """Return a duration with three significant digits, or an instruction count with all digits.
 
-    :param unit: ``ns`` or ``insn``; anything else is shown as it is.
+    :param unit: ``ns`` or ``insn``; any other unit is appended to the number.
     """
     if unit == "ns":
         return _scaled(value, _NS)
@@ -19,7 +19,7 @@ def quantity(value: float, unit: str) -> str:
 
 def _scaled(value: float, scale: tuple[tuple[str, int], ...]) -> str:
     name, factor = scale[0]
-    for name, factor in reversed(scale):  # noqa: B007  # the last one tried is the one
+    for name, factor in reversed(scale):  # noqa: B007  # used after the loop
         if value >= factor * 0.9995:
             break
     number = value / factor
@@ -28,7 +28,7 @@ def _scaled(value: float, scale: tuple[tuple[str, int], ...]) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time that a person waited: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
+    """Return seconds as text: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
     if value < 9.95:
         return f"{value:.1f} s"
     whole = round(value)
@@ -40,7 +40,7 @@ def seconds(value: float) -> str:
 
 
 def ratio(value: float, base: float | None) -> str:
-    """Return how many times `base` a value is; a dash where that says nothing."""
+    """Return the ratio of a value to ``base``; a dash if one of them is missing or not positive."""
     if not base or value <= 0:
         return "-"
     times = value / base
@@ -57,7 +57,7 @@ def times(value: float) -> str:
 
 
 def span(low: float, high: float, unit: str) -> str:
-    """Return an interval, its unit once where both ends have the same: ``33.1…39.9 µs``."""
+    """Return an interval. If both ends have the same unit, it is shown once: ``33.1…39.9 µs``."""
     first, last = quantity(low, unit), quantity(high, unit)
     number, _, scale = first.partition(" ")
     return f"{number}…{last}" if last.endswith(f" {scale}") else f"{first}…{last}"

@@ -1,6 +1,7 @@
-"""The history of latencies as a table: one column per mechanism and mode would not fit any screen.
+"""Tables of the history: latencies, and programs that failed.
 
-So there is a heading per cell, mechanism and mode, and below it a line per run.
+Columns for all mechanisms and modes would not fit a screen. So there is a heading for each cell,
+mechanism and mode, and below it a line for each run.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _COLUMNS = (
 
 
 def history_sheet(rows: Sequence[HistoryRow]) -> Sheet:
-    """Return one row per latency and run, those of one latency together, the latest last.
+    """Return a table of latencies, grouped, the latest run last.
 
-    Latencies of different accelerators, clocks or hosts never stand under one heading.
+    Latencies of different accelerators, clocks or hosts have separate headings.
     """
     groups: dict[str, list[HistoryRow]] = {}
     for row in rows:
@@ -47,7 +48,7 @@ def history_sheet(rows: Sequence[HistoryRow]) -> Sheet:
 
 
 def failures_sheet(rows: Sequence[ProgramRow]) -> Sheet:
-    """Return one row per program and cell, those that failed most often first."""
+    """Return a table of programs and cells, those that failed most often first."""
     groups: dict[tuple[str, str], list[ProgramRow]] = {}
     for row in rows:
         groups.setdefault((row.program, row.cell), []).append(row)

@@ -1,4 +1,4 @@
-"""``report.html``: one file without anything to load, in which guests' text is only text."""
+"""``report.html``: one self-contained file, in which text from guests is escaped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _template() -> jinja2.Template:
 def html(outcome: Outcome, run: Path, environment: Environment | None = None) -> str:
     """Return the page.
 
-    :param run: the run's folder; files in it are linked relative to it, where the page lies.
+    :param run: the run's folder. Links to its files are relative to it.
     """
     covered = coverage.read_coverage(run)
     sheets = [
@@ -68,7 +68,7 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
 def write_html(outcome: Outcome, run: Path, environment: Environment | None = None) -> Path:
     """Write the page into a run's folder.
 
-    :raise GuestError: the host cannot keep it.
+    :raise GuestError: the host cannot store it.
     """
     path = run / HTML_FILE
     write_atomically(path, html(outcome, run, environment))
@@ -76,7 +76,7 @@ def write_html(outcome: Outcome, run: Path, environment: Environment | None = No
 
 
 def _groups(sheet: rows.Sheet) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Return a grouped table's rows by heading, in their order; nothing of another table."""
+    """Return (heading, rows) of a grouped table; empty for other tables."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for row in sheet.rows if sheet.grouped else ():
         found.setdefault(row[0], []).append(row)
@@ -84,7 +84,7 @@ def _groups(sheet: rows.Sheet) -> list[tuple[str, list[tuple[str, ...]]]]:
 
 
 class Contract(NamedTuple):
-    """What the page says of the contract."""
+    """The contract, for the page."""
 
     sentence: str
     totals: rows.Sheet
@@ -92,19 +92,19 @@ class Contract(NamedTuple):
 
 
 def _contract(outcome: Outcome) -> Contract | None:
-    """Return what the run says of the contract; None if it did not ask, or there is none."""
+    """Return the run's verdicts on the contract; None if no case checked it, or it is missing."""
     if not any(case.checks for case in outcome.cases):
         return None
     cells = [cell.name for cell in outcome.summary.cells]
     try:
         covered = check_contract(read_contract(), read_claims(), outcome.cases, cells)
-    except UserError:  # the results must be shown, whatever became of the checkout
+    except UserError:  # without the contract's file, show the other results
         return None
     return Contract(contract.sentence(covered), contract.totals(covered), contract.matrix(covered))
 
 
 class Compared(NamedTuple):
-    """What the page says of a comparison."""
+    """The comparison with a baseline, for the page."""
 
     good: bool
     verdict: str
@@ -114,7 +114,7 @@ class Compared(NamedTuple):
 
 
 def _compared(run: Path) -> Compared | None:
-    """Read the run's comparison with a baseline; None where it has none that can be read."""
+    """Read the run's comparison with a baseline. None if it does not exist or cannot be read."""
     try:
         found = Comparison.model_validate_json((run / COMPARISON_FILE).read_bytes())
     except (OSError, ValueError):
@@ -138,7 +138,7 @@ def _relative(trouble: rows.Trouble, run: Path) -> rows.Trouble:
 
 
 def _facts(run: Path, environment: Environment | None) -> list[tuple[str, str]]:
-    """Return what the page says about where the figures come from."""
+    """Return facts about the run, its host and its tools."""
     if environment is None:
         return [("run", run.name)]
     host = environment.host

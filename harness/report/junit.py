@@ -1,8 +1,8 @@
-"""``junit.xml`` from the records: one suite per cell, one test case per KTAP case.
+"""``junit.xml``: a suite for each cell, a test case for each KTAP case.
 
-pytest's own ``--junitxml`` knows items only: a program with forty cases would be one test case
-with as many messages, and a run that was killed would have no file. So this is made of the
-records, which are there whatever happened, and by ``uintr-harness report`` once more.
+pytest's own ``--junitxml`` has a test case for each item. A program with forty cases would be one
+test case, and a killed run would have no file. So this file is made from the records, also later by
+``uintr-harness report``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.results.records import (
     SplatRecord,
 )
 
-#: What XML 1.0 cannot say, and what guests print anyway.
+#: Characters that are not allowed in XML 1.0.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KERNEL_LOG = "(kernel log)"
 GUEST = "(guest)"
@@ -29,9 +29,10 @@ RUN = "(run)"
 def render_junit(
     records: Sequence[Record], cells: Iterable[str] = (), unexplained: str = ""
 ) -> str:
-    """Return the file's text; ``cells`` are named even where nothing was recorded in them.
+    """Return the file's text.
 
-    :param unexplained: why the run is not passed where no record says so; an error of its own.
+    :param cells: cells to list even if they have no records.
+    :param unexplained: why the run is not passed, if no record explains it; added as an error.
     """
     names = dict.fromkeys([*cells, *(record.cell for record in records)])
     root = ET.Element("testsuites", name="uintr-harness")
@@ -74,7 +75,7 @@ def _run(root: ET.Element, why: str) -> None:
 
 
 def _properties(records: Sequence[Record]) -> dict[str, str]:
-    """Return what the suite's cell is; of several guests that booted, the last."""
+    """Return the cell's properties, from the last boot."""
     found: dict[str, str] = {}
     for record in records:
         if isinstance(record, BootRecord) and not record.restored:
@@ -116,7 +117,7 @@ def _guest_failure(suite: ET.Element, record: GuestFailureRecord) -> None:
 def _testcase(
     suite: ET.Element, cell: str, program: str, name: str, seconds: float = 0.0
 ) -> ET.Element:
-    # Viewers fold class names at dots; a kernel's version must not become folders.
+    # Viewers split class names at dots. A kernel's version must not be split.
     return ET.SubElement(
         suite,
         "testcase",

@@ -1,8 +1,8 @@
 """A run as a submission to KCIDB, the database that the kernel's CI systems share.
 
-A kernel's source and patches are a checkout, the kernel a build, and each case, boot, complaint of
-the kernel, lost guest and latency a test. The form is version 5 of KCIDB's schema. Ids are made of
-hashes, so that the same run is the same submission, however often it is made.
+A kernel's source and patches are a checkout, and the kernel is a build. Each case, boot, splat,
+guest failure and latency is a test. The format is version 5 of KCIDB's schema. Ids are made of
+hashes, so that a run that is submitted twice counts once.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from harness.results.summary import Outcome
 from harness.values import GitSource, TreeSource
 
 VERSION = {"major": 5, "minor": 3}
-#: The root of our tests' paths.
+#: The root of the tests' paths.
 _ROOT = "uintr"
-#: How the subject of a kernel selftest begins (:mod:`harness.artefacts.selftests`).
+#: Prefix of the subject of a kernel selftest (:mod:`harness.artefacts.selftests`).
 _KSELFTEST = "kselftest-"
 _STATUS = {"pass": "PASS", "fail": "FAIL", "skip": "SKIP"}
 #: Characters of a log that a submission may hold.
@@ -47,14 +47,14 @@ Object = dict[str, Any]
 def render_kcidb(folder: RunFolder, origin: str, outcome: Outcome) -> str:
     """Return the JSON text of a run's submission; empty for a run that built no cell.
 
-    :param origin: the name that KCIDB knows the sender by.
-    :param outcome: what the run came to. Where no record says why it is not passed, a test of its
-        own does, once for each build.
-    :raise UserError: ``origin`` is none, or this is not a run's folder.
+    :param origin: the sender's name at KCIDB.
+    :param outcome: the run's outcome. If no record explains why it is not passed, a test with the
+        reason is added for each build.
+    :raise UserError: ``origin`` is malformed, or this is not a run's folder.
     """
     if not re.fullmatch(r"[a-z0-9_]+", origin):
         raise UserError(
-            "this is no name of an origin", where=origin, hint="small letters, digits and _ only"
+            "this is not a valid origin", where=origin, hint="use only small letters, digits and _"
         )
     setups = read_setups(folder)
     checkouts = {one["id"]: one for one in (_checkout(one, origin) for one in setups.values())}
@@ -99,7 +99,7 @@ def _checkout(setup: CellSetup, origin: str) -> Object:
 
 
 def _checkout_hash(setup: CellSetup) -> str:
-    """Return what tells one patched tree from another; a local tree is known by its kernel."""
+    """Return a hash that identifies a patched tree; for a local tree, from its kernel's hash."""
     kernel = setup.cell.kernel
     patches = patches_of(setup.kernel)
     parts: list[object] = [kernel.source.model_dump(mode="json"), patches]
@@ -152,7 +152,7 @@ def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> I
 def _ending(
     folder: RunFolder, setups: Mapping[str, CellSetup], origin: str, outcome: Outcome
 ) -> Iterator[Object]:
-    """Give what a run came to where no other test says that it is bad, once for each kernel."""
+    """Yield, for each kernel, a test with the run's outcome if no other test explains it."""
     if not outcome.unexplained:
         return
     run, began = _run_hash(folder), _began(folder)
@@ -169,7 +169,7 @@ def _ending(
 
 
 def _began(folder: RunFolder) -> datetime:
-    """Return when a run began; what nobody noted is taken from its results' file."""
+    """Return when a run began; if that was not recorded, the time of its results file."""
     environment = folder.read_environment()
     if environment:
         return environment.start.time
@@ -183,7 +183,7 @@ def _began(folder: RunFolder) -> datetime:
 
 
 def _start_time(record: Record, began: datetime) -> str:
-    """Return when what a record tells began; the run's own start where it has no time."""
+    """Return when a record's event began; without a time, the start of the run."""
     if record.time is None:
         return began.isoformat()
     took = {CaseRecord: "seconds", BootRecord: "boot_s"}.get(type(record))
@@ -195,9 +195,9 @@ def _start_time(record: Record, began: datetime) -> str:
 
 
 def _run_hash(folder: RunFolder) -> str:
-    """Return what tells this run from others: what was planned, and when it started on which host.
+    """Return a hash that identifies a run, made from its plan, its host and its start.
 
-    How it ended is not in it: an unfinished run that is reported twice is one.
+    It does not depend on how the run ended, so that a run that is submitted twice counts once.
     """
     environment = folder.read_environment()
     start = environment.model_dump_json(include={"host", "start"}) if environment else ""
@@ -206,7 +206,7 @@ def _run_hash(folder: RunFolder) -> str:
 
 
 def _said(record: Record) -> Object | None:
-    """Return path, status and what else a record says; None for one that is no test."""
+    """Return a test's path, status and other fields for a record; None if it is not a test."""
     match record:
         case CaseRecord():
             text = "\n".join(filter(None, (record.message, record.diagnostics)))
@@ -240,10 +240,9 @@ def _said(record: Record) -> Object | None:
 
 
 def _path(*parts: str) -> str:
-    """Return a path of KCIDB, whose words have letters, digits, dashes and underscores only.
+    """Return a path for KCIDB, whose words have only letters, digits, dashes and underscores.
 
-    The kernel's own selftests have the names that all CI systems give them:
-    ``kselftest.TARGET.PROGRAM``.
+    For the kernel's selftests it is ``kselftest.TARGET.PROGRAM``, as in other CI systems.
     """
     words = [word for part in parts for word in part.split("/") if word]
     if words and words[0].startswith(_KSELFTEST):

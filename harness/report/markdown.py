@@ -10,13 +10,13 @@ from harness.report import coverage, rows
 from harness.report.published import published
 from harness.results.summary import Outcome
 
-#: Troubles that are shown in full; comments have a size limit (65,536 characters on GitHub).
+#: Limit for the failures that are shown. Comments have a size limit (65,536 characters on GitHub).
 MAX_TROUBLES = 30
 _SPECIAL = re.compile(r"[^\w\s.,:;/%+=-]|_")
 
 
 def markdown(outcome: Outcome, run: Path) -> str:
-    """Return the whole report; text of guests is literal in it and mentions nobody."""
+    """Return the whole report, with text from guests escaped, so that it mentions no users."""
     mark = "✅" if outcome.verdict == "passed" else "❌"
     parts = [
         f"### {mark} {outcome.verdict}: {code(clean_line(outcome.reason))}",
@@ -42,7 +42,7 @@ def markdown(outcome: Outcome, run: Path) -> str:
 
 
 def sheet_markdown(sheet: rows.Sheet) -> str:
-    """Set a table."""
+    """Return a table as Markdown."""
     lines = [
         _row([_escape(column.title) for column in sheet.columns]),
         _row(["---:" if column.figure else "---" for column in sheet.columns]),
@@ -56,7 +56,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _trouble(trouble: rows.Trouble, run: Path) -> str:
-    # Paths of the tester's machine mean nothing to who reads this: the run's folder is an artefact.
+    # Absolute paths mean nothing to readers elsewhere, who get the run's folder as an artefact.
     files = [f"{label}: {code(_relative(path, run))}" for label, path in trouble.files]
     summary = f"<b>{trouble.kind}</b> {code(trouble.title)} in {_escape(trouble.cell)}"
     body = [code(trouble.message) if trouble.message else "", _block(trouble.lines)]
@@ -79,10 +79,10 @@ def _block(lines: tuple[str, ...]) -> str:
 
 
 def code(text: str) -> str:
-    """Return text as code, where GitHub and GitLab turn nothing into links or mentions."""
+    """Return text as code, in which GitHub and GitLab do not make links or mentions."""
     return f"<code>{_escape(text)}</code>"
 
 
 def _escape(text: str) -> str:
-    """Return text with everything that Markdown or HTML could take for its own as an entity."""
+    """Return text with all special characters of Markdown and HTML as entities."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)

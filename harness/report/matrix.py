@@ -1,4 +1,4 @@
-"""Programs by cells: what each program came to in each cell."""
+"""The table of each program's result in each cell."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from harness.results.summary import Outcome
 
 
 class Entry(NamedTuple):
-    """One program in one cell; nothing where it has no result."""
+    """The result of one program in one cell."""
 
-    #: ``passed``, ``failed`` or ``skipped``, which the page has styles for; or empty.
+    #: ``passed``, ``failed`` or ``skipped``, for the page's styles; empty without a result.
     verdict: str
     text: str
 
 
 class Matrix(NamedTuple):
-    """The table; an entry per cell in each row."""
+    """The table. Each row has a program and an entry for each cell."""
 
     cells: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
 
 
 def matrix(outcome: Outcome) -> Matrix:
-    """Return what each program came to, those with failures first."""
+    """Return the table, with failed programs first."""
     names = [cell.name for cell in outcome.summary.cells]
     counts: dict[str, dict[str, Counter[str]]] = {}
     for case in outcome.cases:

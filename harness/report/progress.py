@@ -1,8 +1,8 @@
-"""Progress for people: spinners and bars on a terminal, plain lines in a CI log.
+"""Display of progress: spinners and bars on a terminal, plain lines in a CI log.
 
-A log gets ``==> TITLE`` when a step begins, ``    done in 12.3 s`` when it ends, and a line that
-says where a long step is when nothing was printed for half a minute, because CI systems and people
-take a silent job for a hung one.
+A log gets ``==> TITLE`` when a step begins and ``    done in 12.3 s`` when it ends. If nothing was
+printed for half a minute, it gets a line with the state of the current step, because a silent job
+looks like one that hangs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Mode = Literal["auto", "quiet"]
 
 
 class _Task:
-    """A step: open while its context lasts."""
+    """A step of the progress. Use it as a context manager."""
 
     def __init__(self, shown: RichProgress, title: str) -> None:
         self.title = clean_line(title)
@@ -60,7 +60,7 @@ class _Task:
     def update(
         self, text: str | None = None, *, done: float | None = None, total: float | None = None
     ) -> None:
-        """Say how far the step is."""
+        """Update the step's state; ``done`` of ``total`` units."""
         if text is not None:
             self.text = clean_line(text)
         if done is not None:
@@ -70,7 +70,7 @@ class _Task:
         self._shown.refresh(self)
 
     def __str__(self) -> str:
-        """Title, text and share, as far as they are known."""
+        """Return title, text and percentage, as far as they are known."""
         parts = [self.title]
         if self.text:
             parts.append(self.text)
@@ -80,14 +80,12 @@ class _Task:
 
 
 class RichProgress:
-    """Shows steps, notes and the table of results; use it as a context.
+    """Shows steps, notes and the table of results. Use it as a context manager.
 
-    Steps may be nested, several may be open at a time, and all methods may be called from any
-    thread.
+    Steps may be nested, and several may be open at a time. Thread-safe.
 
-    :param stream: where to show; standard error by default, so that results stay alone on
-        standard output.
-    :param mode: ``quiet`` shows notes alone.
+    :param stream: by default standard error, so that standard output has only results.
+    :param mode: ``quiet`` shows only notes.
     :param now: a clock in seconds.
     """
 
@@ -119,7 +117,7 @@ class RichProgress:
         )
         self._live: Live | None = None
 
-    # --- the display's life ---
+    # --- start and end ---
 
     def __enter__(self) -> RichProgress:
         if self._terminal:
@@ -147,7 +145,7 @@ class RichProgress:
         self.close()
 
     def close(self) -> None:
-        """Take the display off the screen; a second call does nothing."""
+        """Remove the display from the terminal. Idempotent."""
         self._stop.set()
         if self._live is not None:
             self._live.stop()
@@ -158,7 +156,7 @@ class RichProgress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the terminal to someone else (a shell in the guest, a prompt) for a while."""
+        """Hide the display while the block uses the terminal, for a shell or a prompt."""
         live = self._live
         if live is not None:
             live.stop()
@@ -171,18 +169,18 @@ class RichProgress:
     # --- the protocol ---
 
     def step(self, title: str) -> _Task:
-        """Show a step while the context that is returned lasts."""
+        """Return a step, which is shown while its context lasts."""
         return _Task(self, title)
 
     def note(self, text: str) -> None:
-        """Print a line that stays; shown in quiet mode as well."""
+        """Print permanent lines, also in quiet mode."""
         with self._lock:
             self._latest = None
             for line in text.split("\n"):
                 self._line(Text(clean_line(line)))
 
     def table(self) -> ResultsTable:
-        """Return the table of results that this display shows; in a log it prints lines."""
+        """Return the table of results, which is shown on a terminal. In a log it prints lines."""
         with self._lock:
             if self._table is None:
                 self._table = ResultsTable(
@@ -190,7 +188,7 @@ class RichProgress:
                 )
             return self._table
 
-    # --- inside ---
+    # --- called by steps ---
 
     def begin(self, task: _Task) -> None:
         """Open a step."""
@@ -209,7 +207,7 @@ class RichProgress:
             self._open.remove(task)
             took = seconds(self._now() - task.started)
             said = f"failed after {took}" if failed else f"done in {took}"
-            # Named where other lines stand between, as several steps may be open.
+            # If other lines were printed since the step's title, repeat the title.
             name = "" if self._latest is task else f"{task.title}: "
             if task.bar is not None:
                 self._bars.remove_task(task.bar)
@@ -219,7 +217,7 @@ class RichProgress:
             self._line(Text(f"{name}{said}", style="red" if failed else "green"), step=True)
 
     def refresh(self, task: _Task) -> None:
-        """Show what a step said last."""
+        """Show a step's current state."""
         with self._lock:
             if task.bar is not None:
                 said = f"{task.title}: {task.text}" if task.text else task.title
@@ -228,7 +226,7 @@ class RichProgress:
                 )
 
     def beat(self) -> None:
-        """Print where the open steps are, if nothing was printed for :data:`HEARTBEAT_S`."""
+        """Print the state of the latest step, if nothing was printed for :data:`HEARTBEAT_S`."""
         with self._lock:
             if self._open and self._now() - self._spoke >= HEARTBEAT_S:
                 task = self._open[-1]
@@ -246,7 +244,7 @@ class RichProgress:
             self._line(line, step=True)
 
     def _line(self, line: Text, *, step: bool = False) -> None:
-        """Print a line; one about a step is not shown in quiet mode."""
+        """Print a line. In quiet mode, lines about steps are not shown."""
         self._spoke = self._now()
         if not (step and self._quiet):
             self._console.print(line, soft_wrap=True)

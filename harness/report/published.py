@@ -1,4 +1,4 @@
-"""What was published of user interrupts' speed, beside what a run measured."""
+"""Published latencies of user interrupts, compared with those of a run."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from harness.report.rows import Column, Sheet
 from harness.results.summary import LatencySummary, Outcome
 
 TALK, FAIR, BLOCKED = "ping-pong-talk", "ping-pong-fair", "ping-pong-blocked"
-
-
 #: Mechanism and mode → the distribution.
 Measured = dict[tuple[str, str], LatencySummary]
 
 
 class Claim(NamedTuple):
-    """A published round trip, as a multiple of user interrupts'."""
+    """A published round-trip time, as a multiple of that of user interrupts."""
 
     mechanism: str
-    #: Whether the receiver of user interrupts sleeps, too; otherwise it spins.
+    #: Whether the receiver of user interrupts blocks. Otherwise it spins.
     blocked: bool
     multiple: float
 
 
-#: The cover letter of the RFC for Linux of September 2021: averages of a million round trips of
-#: one byte, on a processor before its release, rounded; and a mail in its thread, by which a
-#: blocked receiver of user interrupts takes 8.9 of the same unit.
+#: Multiples from the cover letter of the RFC for Linux of September 2021: rounded averages of a
+#: million round trips of one byte, on a pre-production CPU. By a mail in the same thread, the
+#: multiple of user interrupts with a blocked receiver is 8.9.
 _BLOCKED = 8.9
 CLAIMS = (
     Claim("eventfd", False, 9.7),
@@ -52,10 +50,10 @@ COLUMNS = (
 
 
 def published(outcome: Outcome) -> list[Sheet]:
-    """Return a table for each cell that measured the published round trips in seconds.
+    """Return a table for each cell that measured these round trips as times.
 
-    Of a blocked receiver only the fair form is measured; the published figures of the others are
-    blocked ones in any case.
+    With a blocked receiver only the fair form is measured. In the published figures, receivers of
+    the other mechanisms always block.
     """
     sheets = []
     for name in dict.fromkeys(row.cell for row in outcome.summary.latency):
@@ -73,7 +71,7 @@ def published(outcome: Outcome) -> list[Sheet]:
 
 
 def _own(own: Measured, blocked: bool) -> tuple[str, ...]:
-    """Return the row of user interrupts themselves, their medians in place of multiples."""
+    """Return the row of user interrupts, with medians instead of multiples."""
     same, fair = (own.get(("uintr", mode)) for mode in (("", BLOCKED) if blocked else (TALK, FAIR)))
     medians = [quantity(row.p50, row.unit) if row else "-" for row in (same, fair)]
     of = times(_BLOCKED if blocked else 1)
@@ -95,7 +93,7 @@ def _row(claim: Claim, own: Measured) -> tuple[str, ...] | None:
 
 
 def _measured(claim: Claim, row: LatencySummary | None) -> tuple[str, str]:
-    """Return the ratio of medians with its interval, and how it differs from what was published."""
+    """Return the ratio of medians with its interval, and its quotient by the published one."""
     if row is None or row.to_uintr is None:
         return ("-", "-")
     own = row.to_uintr

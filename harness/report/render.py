@@ -1,4 +1,4 @@
-"""From a run's records to everything that people and programs read: the run's last stage."""
+"""The last stage of a run: reports and other files, made from its records."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from harness.values import Cell
 
 
 def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
-    """Write what is made of a run's records.
+    """Write all files that are made from a run's records.
 
-    :raise GuestError: the host cannot keep the files.
+    :raise GuestError: the host cannot store the files.
     """
     from harness.results.compare.baseline import BASELINE_FILE
 
@@ -38,18 +38,18 @@ def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
             raise GuestError(
                 f"a reproducer cannot be written: {error.strerror}", where=error.filename
             ) from error
-    # Last, because it links to what else is there. jinja2 is only loaded here.
+    # Last, because it links to the other files. jinja2 is imported only here.
     from harness.report.html import write_html
 
     write_html(outcome, folder.path, folder.read_environment())
 
 
 def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcome:
-    """Read what a run came to and write its reports.
+    """Read the outcome of a run and write its reports.
 
     :param cells: as for :func:`harness.results.outcome.read_outcome`.
     :raise UserError: this is not a run's folder.
-    :raise GuestError: the host cannot keep the files.
+    :raise GuestError: the host cannot store the files.
     """
     rendered = read_outcome(folder, cells)
     write_reports(folder, rendered)
@@ -59,7 +59,7 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
 def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
     """Write the script that runs a failing case's program again.
 
-    A run whose artefacts are gone gets none: such a script could only mislead.
+    Without the list of the run's artefacts, no script is written.
     """
     try:
         artefacts = folder.read_artefacts()
@@ -71,7 +71,7 @@ def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
 
 
 def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
-    """Return what a reproducer of this case needs."""
+    """Return the contents of this case's reproducer."""
     ran = next((one for one in setup.programs.programs if one.name == case.program), None)
     inputs = [("program", ran.path)] if ran else []
     bare_metal, limit_s = "", 0
@@ -87,7 +87,7 @@ def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Repro
         cell=case.cell,
         program=case.program,
         case=case.case,
-        # A program says why in the lines before "not ok" rather than behind it.
+        # Programs print the reason in the lines before "not ok".
         message=case.message or case.diagnostics.strip().rpartition("\n")[2],
         inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
         argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
@@ -98,13 +98,13 @@ def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Repro
 
 
 def _selection(program: str) -> tuple[str, ...]:
-    """Return the options that run a program, or a developer's own test, and nothing else."""
+    """Return the options that select one program, or one of a developer's own tests."""
     return ("--tests", program) if "::" in program else ("-k", program)
 
 
 def show_run(folder: RunFolder, outcome: Outcome) -> None:
-    """Print on stdout what a run came to."""
-    from harness.report.console import make_console  # rich only where shown
+    """Print the outcome of a run on standard output."""
+    from harness.report.console import make_console  # imports rich
     from harness.report.table import print_report
 
     print_report(make_console(), outcome, folder.path)

@@ -1,6 +1,6 @@
-"""What every report shows, as plain text in rows: terminal, Markdown and HTML only set it.
+"""Contents of all reports as rows of plain text, to be formatted for terminal, Markdown and HTML.
 
-All text of guests is cleaned here, once.
+Text from guests is cleaned here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from harness.results.records import CaseRecord, SplatRecord
 from harness.results.reproducer import script_path
 from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
 
-#: Lines of a case's diagnostics, of a complaint and of a console that a report shows.
+#: Limits for the lines of a case's diagnostics, of a splat and of a console in a report.
 DIAGNOSTICS, SPLAT, CONSOLE = 8, 12, 15
 
 
 class Column(NamedTuple):
-    """A heading, and whether what is below it is a figure."""
+    """A column of a table."""
 
     title: str
+    #: Whether it contains figures.
     figure: bool = False
-    #: Whether a narrow terminal can do without.
+    #: Whether it is left out on a narrow terminal.
     extra: bool = False
 
 
@@ -35,12 +36,12 @@ class Sheet(NamedTuple):
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    #: Whether rows with the same first cell belong together, under it as their heading.
+    #: Whether rows are grouped by their first cell, which is the heading of the group.
     grouped: bool = False
 
 
 class Trouble(NamedTuple):
-    """One thing that went wrong, with what a reader needs to go on."""
+    """A failure, for a reader to examine."""
 
     #: ``FAIL``, ``FLAKY`` (the program passed in another of its runs), ``SPLAT`` or ``GUEST``.
     kind: str
@@ -48,12 +49,12 @@ class Trouble(NamedTuple):
     cell: str
     message: str
     lines: tuple[str, ...]
-    #: Label and path of what the run's folder has about it.
+    #: Label and path of related files in the run's folder.
     files: tuple[tuple[str, Path], ...]
 
 
 def cells(outcome: Outcome) -> Sheet:
-    """Return one row per cell."""
+    """Return the table of cells."""
     columns = (
         Column("cell"),
         Column("boot", figure=True),
@@ -73,7 +74,7 @@ def cells(outcome: Outcome) -> Sheet:
 
 
 def repeated(outcome: Outcome) -> Sheet:
-    """Return one row per program that ran more than once in a cell."""
+    """Return the table of programs that ran more than once in a cell."""
     columns = (
         Column("cell"),
         Column("program"),
@@ -106,10 +107,10 @@ LATENCY_COLUMNS = (
 
 
 def latency(outcome: Outcome) -> list[Sheet]:
-    """Return a table per cell, one row per distribution, its median as a multiple of uintr's.
+    """Return a table of latencies for each cell, with medians as multiples of uintr's.
 
-    A ratio is always of two figures of one cell, which has one accelerator. ``per s`` is how often
-    it went in a second, one after the other: round trips, in a ping-pong.
+    Both figures of a ratio are from the same cell, and so from the same accelerator. ``per s`` is
+    the number of operations per second, such as round trips in a ping-pong.
     """
     sheets = []
     for name in dict.fromkeys(row.cell for row in outcome.summary.latency):
@@ -135,7 +136,7 @@ def latency(outcome: Outcome) -> list[Sheet]:
 
 
 def latency_notes(outcome: Outcome) -> list[str]:
-    """Return what a reader of the latencies should know."""
+    """Return remarks on the latencies: restored guests, odd samples, a busy host."""
     busy: dict[tuple[str, str], list[str]] = {}
     for take in outcome.takes:
         reason = disturbed(take.host)
@@ -144,9 +145,7 @@ def latency_notes(outcome: Outcome) -> list[str]:
     restored = dict.fromkeys((take.cell, take.program) for take in outcome.takes if take.restored)
     return (
         [
-            clean_line(
-                f"{cell}, all of {program}: in a guest that was restored, and had not booted"
-            )
+            clean_line(f"{cell}, all of {program}: in a guest that was restored from a snapshot")
             for cell, program in restored
         ]
         + [
@@ -162,7 +161,7 @@ def latency_notes(outcome: Outcome) -> list[str]:
 
 
 def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
-    """Return all that went wrong: lost guests first, then the kernel's complaints, then cases."""
+    """Return all failures: first those of guests, then splats, then cases."""
     found = [
         Trouble(
             "GUEST",
@@ -236,5 +235,5 @@ def _verdict(outcome: Outcome, cell: str) -> str:
 
 
 def _latency_order(row: LatencySummary) -> tuple[str, bool, str]:
-    """Order by mode, uintr first, so that what is compared stands together."""
+    """Return a sort key: by mode, with uintr first."""
     return (row.mode, row.mechanism != "uintr", row.mechanism)

@@ -1,4 +1,4 @@
-"""The table of a checked series: how each patch applies, builds, boots, passes, and its style."""
+"""The table of a checked series: whether each patch applies, builds, boots, passes; its style."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.report.rows import Column, Sheet
 from harness.report.table import sheet_table
 from harness.results.series import SeriesResult, StepResult
 
-#: Findings of one patch that are printed; ``series.json`` has all.
+#: Limit for the findings on one patch that are printed. ``series.json`` has all.
 MAX_FINDINGS = 12
 
 
 def sheet(result: SeriesResult) -> Sheet:
-    """Return one row per patch; a dash is what was not looked at."""
+    """Return the table, with a row for each patch. A dash means that something was not checked."""
     columns = (
         Column("patch"),
         *(Column(word) for word in ("applies", "builds")),
@@ -35,14 +35,14 @@ def sheet(result: SeriesResult) -> Sheet:
 
 
 def print_series(console: Console, result: SeriesResult, folder: Path) -> None:
-    """Print what was found of each patch, then the table and the verdict."""
+    """Print the findings on each patch, then the table and the verdict."""
     for step in result.patches:
         for line in findings(step):
             console.print(Text(f"{step.number}: {line}"), soft_wrap=True)
     console.print(sheet_table(sheet(result), console.width))
     if len(result.patches) < result.length:
         missing = result.length - len(result.patches)
-        console.print(Text(f"{missing} more not looked at: the last one above does not apply"))
+        console.print(Text(f"{missing} more not checked: the last one above does not apply"))
     good = result.exit_code == 0
     console.print(
         Text("PASSED" if good else "FAILED", style="bold green" if good else "bold red"),
@@ -51,7 +51,7 @@ def print_series(console: Console, result: SeriesResult, folder: Path) -> None:
 
 
 def findings(step: StepResult) -> Iterator[str]:
-    """Give what a developer has to mend of a patch, a line each."""
+    """Yield the findings on a patch, one a line."""
     found = [f"W=1: {line}" for line in step.warnings or ()]
     found += [f"sparse: {line}" for line in step.sparse or ()]
     found += [
@@ -93,7 +93,7 @@ def _count(found: tuple[str, ...] | None) -> str:
 
 
 def _style(step: StepResult) -> str:
-    """Say checkpatch's errors, warnings and checks."""
+    """Return the numbers of checkpatch's errors, warnings and checks."""
     found = step.checkpatch
     return f"{found.errors}E {found.warnings}W {found.checks}C" if found else "-"
 

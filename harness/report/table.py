@@ -1,4 +1,4 @@
-"""The final report on a terminal or in a CI log, and the table of cells while they run."""
+"""The report on a terminal or in a CI log, and the table of running cells."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from harness.report.figures import seconds
 from harness.report.published import published
 from harness.results.summary import Outcome
 
-#: Troubles that are printed; a kernel that fails everything must not bury the verdict's reason.
+#: Limit for the failures that are printed.
 MAX_TROUBLES = 40
-#: Columns of a terminal that a column of words keeps, however long they are.
+#: Minimum width of a column of words.
 NARROWEST = 10
 
 _STYLES = {
@@ -45,9 +45,9 @@ _STYLES = {
 
 
 def print_report(console: Console, outcome: Outcome, run: Path) -> None:
-    """Print what a run came to: troubles, latencies, cells, verdict, where everything is.
+    """Print a run's outcome: failures, latencies, cells, verdict, and the run's folder.
 
-    The last lines are the ones that a person sees first, so they carry the verdict.
+    The verdict is in the last lines, which are seen first.
     """
     troubles = rows.troubles(outcome, run)
     for trouble in troubles[:MAX_TROUBLES]:
@@ -75,9 +75,9 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
 
 
 def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:
-    """Set a table.
+    """Return a table for a terminal.
 
-    :param width: columns of the terminal: where they are too few, extra columns are left out.
+    :param width: columns of the terminal. If there are too few, extra columns are left out.
     """
     shown: Sequence[int] = range(len(sheet.columns))
     widths = [
@@ -104,12 +104,12 @@ def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:
 
 
 def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
-    """Return how wide columns are with the three blanks between each two."""
+    """Return the total width of columns, with three blanks between each two."""
     return sum(widths[at] + 3 for at in shown) - 3
 
 
 def _grouped(sheet: rows.Sheet, shown: Sequence[int], widths: Sequence[int]) -> Group:
-    """Set a table whose first column has lines of its own, so that it may be long."""
+    """Return a grouped table. The headings have their own lines, so that they may be long."""
 
     def part(own: Sequence[tuple[str, ...]], title: str | None = None) -> Table:
         table = Table(
@@ -137,7 +137,7 @@ def _grouped(sheet: rows.Sheet, shown: Sequence[int], widths: Sequence[int]) -> 
 
 
 def _listed(sheet: rows.Sheet, shown: Sequence[int]) -> Text:
-    """Set a table as lines, where not even its figures fit beside each other."""
+    """Return a table as lines, for a terminal that is too narrow for its columns."""
     text, last = Text(f"{sheet.title}\n", overflow="fold"), None
     for row in sheet.rows:
         if row[0] != last:
@@ -181,9 +181,9 @@ def _trouble(trouble: rows.Trouble) -> Text:
 
 
 class ResultsTable:
-    """Cells by results while they run; every method may be called from any thread.
+    """The table of running cells and their results. Thread-safe.
 
-    :param say: prints a line that stays; used where there is no live display, once per program.
+    :param say: prints a permanent line for each program, if there is no live display.
     :param now: a clock in seconds.
     """
 
@@ -203,12 +203,12 @@ class ResultsTable:
         self._program_started: dict[str, float] = {}
 
     def cell(self, cell: str) -> None:
-        """Add a cell; its time counts from here."""
+        """Add a cell. Its time counts from now."""
         with self._lock:
             self._cell(cell)
 
     def program(self, cell: str, program: str) -> None:
-        """Begin a program in a cell."""
+        """Show that a program begins in a cell."""
         with self._lock:
             self._cell(cell)
             self._running[cell] = program
@@ -216,14 +216,14 @@ class ResultsTable:
             self._program_started[cell] = self._now()
 
     def case(self, cell: str, status: str) -> None:
-        """Count a case of the program that runs: ``pass``, ``fail`` or ``skip``."""
+        """Count a case of the cell's current program: ``pass``, ``fail`` or ``skip``."""
         with self._lock:
             self._cell(cell)
             self._counts[cell][status] += 1
             self._own.setdefault(cell, Counter())[status] += 1
 
     def program_done(self, cell: str) -> None:
-        """End the program that runs; in a log, this is when it gets its line."""
+        """Show that the cell's current program has ended. In a log, print its line."""
         with self._lock:
             program = self._running.pop(cell, None)
             took = self._now() - self._program_started.get(cell, self._now())
@@ -232,13 +232,13 @@ class ResultsTable:
             self._say(_program_line(cell, program, own, took))
 
     def cell_done(self, cell: str) -> None:
-        """End a cell; its time stands still."""
+        """Show that a cell has ended, and stop its time."""
         with self._lock:
             self._running.pop(cell, None)
             self._ended[cell] = self._now()
 
     def __rich__(self) -> RenderableType:
-        """Return the table as it is now."""
+        """Return the current table."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("cell", overflow="fold")
         for word in ("pass", "fail", "skip"):

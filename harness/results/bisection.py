@@ -1,4 +1,4 @@
-"""``bisect.json``: how a first bad commit or patch was searched for, and what was found."""
+"""``bisect.json``: the search for the first bad commit or patch, and its result."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.values import Value
 BISECT_FILE = "bisect.json"
 
 StepVerdict = Literal["good", "bad", "skip"]
-#: Why a step has no verdict: its kernel or programs do not build, no guest comes up with it, or a
-#: guest was lost in a way that its kernel need not be the cause of.
+#: Why a step has no verdict: its kernel or programs do not build, no guest boots with it, or a
+#: guest was lost for a reason that may lie outside the kernel.
 Cause = Literal["build", "boot", "guest"]
-#: ``range``: steps without a verdict stand between the last good and the first bad one.
-#: ``refused``: an end is not what it was said to be, so that there is nothing to find.
+#: ``range``: there are steps without a verdict between the last good and the first bad one.
+#: ``refused``: the good end is not good, or the bad end is not bad.
 SearchStatus = Literal["searching", "found", "range", "refused"]
 
 
 class Point(Value):
-    """A commit, or a patch with all those before it."""
+    """A commit, or a patch with all patches before it."""
 
-    #: The commit, or the number of patches: 0 is the tree without any.
+    #: The commit, or the number of patches; 0 is the tree without patches.
     id: str
     subject: str
 
@@ -34,39 +34,39 @@ class Step(Value):
     point: Point
     verdict: StepVerdict
     cause: Cause | None = None
-    #: What failed first, as ``SUBJECT/PROGRAM::CASE`` or a word in parentheses.
+    #: The first failure, as ``SUBJECT/PROGRAM::CASE`` or a word in parentheses.
     by: str = ""
     cell: str = ""
-    #: What that said, or what stopped the step.
+    #: The message of the first failure, or what stopped the step.
     message: str = ""
-    #: What the run ended with.
+    #: The run's exit code.
     exit_code: int
     seconds: float
-    #: Its folder below the results': ``run.log``, the kernel's profile, and ``run``.
+    #: Folder within the results, with ``run.log``, the kernel's profile, and ``run``.
     folder: str
 
 
 class Bisection(Document):
-    """``bisect.json``: rewritten as a whole after each step."""
+    """``bisect.json``. Rewritten after each step."""
 
     of: Literal["commits", "patches"]
     kernel: str
-    #: The checkout, or the tree that the patches are for.
+    #: The checkout, or the tree to which the patches apply.
     tree: str
     good: Point
     bad: Point
     #: pytest's ``-k`` expression over the programs.
     select: str = ""
     status: SearchStatus = "searching"
-    #: The first bad one, once it is found.
+    #: The first bad commit or patch; None until it is found.
     first_bad: Point | None = None
-    #: Those of which one is the first bad, the oldest first; none while they are very many.
+    #: Candidates for the first bad one, the oldest first; empty while there are very many.
     suspects: tuple[Point, ...] = ()
     steps: tuple[Step, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 if it was found; else what stood in the way: 4 for a guest, 3 for builds alone."""
+        """0 if it was found; otherwise 4 if guests prevented it, or 3 if only builds did."""
         if self.status == "found":
             return ExitCode.PASSED
         hidden = {point.id for point in self.suspects}

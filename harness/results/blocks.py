@@ -1,10 +1,10 @@
-"""Samples in the order of time, cut into blocks: what intervals and comparisons are made of.
+"""Samples in time order, cut into blocks. Intervals and comparisons are computed from the blocks.
 
 Samples of one measurement are not independent: a slow phase of the host slows hundreds in a row. A
-bootstrap over single samples would take them for as many witnesses and be certain of noise. So
-whole blocks are the unit that is drawn (Künsch 1989, "The jackknife and the bootstrap for general
-stationary observations"). A block keeps all its samples, or evenly spaced ones of a long block, by
-which the blocks stay small enough for a file that a pipeline keeps as its baseline.
+bootstrap over single samples would treat them as independent, and report noise as certain. So
+whole blocks are drawn (Künsch 1989, "The jackknife and the bootstrap for general stationary
+observations"). A short block keeps all its samples, a long one evenly spaced ones. This keeps the
+file small that a pipeline stores as its baseline.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from harness.results.records import SampleBlocks
 
-#: Blocks of a measurement; fewer where a block would get fewer than `SHORTEST` samples.
+#: Blocks of a measurement; fewer if a block would have fewer than `SHORTEST` samples.
 BLOCKS = 30
 SHORTEST = 20
-#: Samples that are kept of a block. 30 times 100 are all of the 1,980 that a program writes today.
+#: Limit for the samples kept of a block. A program writes 1,980 today, so that all are kept.
 KEPT = 100
 
 Samples = NDArray[np.float64]
 _WIRE = np.dtype("<u8")
-#: What sums of shares may be off by; ranks are whole numbers.
+#: Tolerance for rounding errors in sums of shares. Ranks are whole numbers.
 _ROUNDING = 1e-6
 
 
@@ -37,10 +37,10 @@ def blocks_of(take: SampleBlocks) -> list[Samples]:
 
 
 def percentiles(takes: Sequence[SampleBlocks], percents: Sequence[float]) -> list[int]:
-    """Return percentiles of all takes together, by nearest rank: each is a sample.
+    """Return percentiles of all takes together, by nearest rank, so that each is a sample.
 
-    They are exact where all samples were kept. A kept sample of a longer block stands for
-    its share of that block.
+    They are exact if all samples were kept. Otherwise a kept sample represents its share of its
+    block.
 
     :raise ValueError: there is no take.
     """
@@ -58,7 +58,7 @@ def _kept(take: SampleBlocks) -> NDArray[np.uint64]:
 
 
 def _shares(take: SampleBlocks) -> NDArray[np.float64]:
-    """Return for how many samples each kept one stands."""
+    """Return how many samples each kept one represents."""
     kept = np.array(take.kept)
     each, longer = divmod(take.count, kept.size)
     sizes = each + (np.arange(kept.size) < longer)
@@ -66,9 +66,9 @@ def _shares(take: SampleBlocks) -> NDArray[np.float64]:
 
 
 def cut_into_blocks(samples: Sequence[int]) -> SampleBlocks:
-    """Cut samples, in the order of time, into blocks.
+    """Cut samples in time order into blocks.
 
-    :raise ValueError: there are none.
+    :raise ValueError: there are no samples.
     """
     values = np.asarray(samples, dtype=np.uint64)
     if not values.size:

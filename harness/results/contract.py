@@ -1,8 +1,8 @@
-"""The contract: numbered statements, the cases that check them, and how those came out.
+"""The contract: numbered statements, the cases that check them, and the results.
 
-``guest-tests/CONTRACT.md`` has the statements. A case names those that it checks as arguments of
-the macro that declares it. The program prints them with the case's result, and only that counts as
-a verdict; the source says besides which statements no case is there for.
+``guest-tests/CONTRACT.md`` has the statements. A case names the statements that it checks as
+arguments of the macro that declares it. The program prints them with the case's result, from which
+the verdicts are made. The source only shows which statements have no case.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
 class Statement(Value):
-    """One thing that is promised."""
+    """A numbered statement of the contract."""
 
-    #: ``SUBJECT-NUMBER``; for ever the same.
+    #: ``SUBJECT-NUMBER``. It never changes.
     id: str
-    #: The heading that it stands under.
+    #: The heading above it.
     group: str
     text: str
     source: str
-    #: Why no case can check it; empty where one can.
+    #: Why no case can check it; empty if one can.
     reason: str = ""
 
 
 class Claim(Value):
-    """A case in the source, and the ids that it names."""
+    """A case in the source, and the ids of the statements that it checks."""
 
     program: str
     case: str
@@ -56,45 +56,45 @@ class Claim(Value):
 
 
 class Checked(Value):
-    """A statement, who checks it, and what came of that."""
+    """A statement, its cases, and their verdicts."""
 
     statement: Statement
     #: ``SUBJECT/PROGRAM::CASE`` of the cases in the source that name it.
     cases: tuple[str, ...]
-    #: By cell: of the cases that name it the worst verdict, and ``skip`` only if all were skipped.
+    #: Cell → worst verdict of the cases that name it; ``skip`` only if all were skipped.
     verdicts: dict[str, StatementVerdict]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def hole(self) -> bool:
-        """Whether nobody checks it, although nobody says why not."""
+        """Whether no case checks it and no reason for that is given."""
         ran = any(verdict != "not run" for verdict in self.verdicts.values())
         return not (self.cases or ran or self.statement.reason)
 
 
 class CheckedContract(Document):
-    """All statements, in the contract's order; also what ``contract --json`` prints."""
+    """All statements, in the contract's order. ``contract --json`` prints it."""
 
     cells: tuple[str, ...]
     statements: tuple[Checked, ...]
-    #: Ids that cases of the run named and the contract does not have.
+    #: Ids that cases of the run named and the contract lacks.
     unknown: tuple[str, ...] = ()
 
     @property
     def holes(self) -> tuple[Checked, ...]:
-        """Return the statements that nobody checks, without a reason."""
+        """The statements that no case checks, without a reason."""
         return tuple(one for one in self.statements if one.hole)
 
 
 def read_contract(path: Path = paths.GUEST_TESTS / CONTRACT_FILE) -> tuple[Statement, ...]:
-    """Read the statements.
+    """Return the statements of a contract.
 
     :raise UserError: the file cannot be read, or an item of it is malformed.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"there is no contract: {error.strerror}", where=path) from error
+        raise UserError(f"the contract cannot be read: {error.strerror}", where=path) from error
     return tuple(_statements(text, path))
 
 
@@ -110,9 +110,9 @@ def _statements(text: str, path: Path) -> Iterable[Statement]:
         said = _STATEMENT.fullmatch(found["rest"])
         if not said or not _ID.fullmatch(found["id"]):
             raise UserError(
-                f"{found['id']} is no statement",
+                f"{found['id']} is not a valid statement",
                 where=f"{path}:{number}",
-                hint="write - **SUBJECT-NUMBER** TEXT *SOURCE*, and reason: TEXT if need be",
+                hint="write - **SUBJECT-NUMBER** TEXT *SOURCE*, optionally with reason: TEXT",
             )
         yield Statement(
             id=found["id"],
@@ -124,7 +124,7 @@ def _statements(text: str, path: Path) -> Iterable[Statement]:
 
 
 def _items(text: str) -> list[tuple[int, str]]:
-    """Return headings and list items with their lines' numbers, each joined to one line."""
+    """Return headings and list items with their line numbers. Continued lines are joined."""
     items: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("  ") and items:
@@ -135,21 +135,21 @@ def _items(text: str) -> list[tuple[int, str]]:
 
 
 def read_claims(tests: Path = paths.GUEST_TESTS) -> tuple[Claim, ...]:
-    """Read from the sources of all programs which case names which statements.
+    """Return the cases in the sources of all programs, with the statements that they name.
 
-    :raise UserError: a case names what is no id.
+    :raise UserError: a case names something that is not an id.
     """
     claims = []
     for source in sorted(tests.glob("*/*.c")):
         program = f"{source.parent.name}/{source.stem}"
         for case, arguments in _CASE.findall(_COMMENT.sub("", source.read_text(encoding="utf-8"))):
             words = [word.strip() for word in arguments.split(",")]
-            # A number is a time-out or that of the CPUs.
+            # A number is a time-out or a number of CPUs.
             ids = tuple(word for word in words if word and not word.isdecimal())
             for word in ids:
                 if not _ID.fullmatch(word):
                     raise UserError(
-                        f"{case} checks {word!r}, which is no statement's id",
+                        f"{case} checks {word!r}, which is not a statement's id",
                         where=source,
                         hint=f"ids are like FRAME-1, as in {CONTRACT_FILE}",
                     )
@@ -163,9 +163,9 @@ def check_contract(
     cases: Iterable[CaseRecord] = (),
     cells: Sequence[str] = (),
 ) -> CheckedContract:
-    """Return what cases came to, by the statements that they named when they ran.
+    """Return the verdicts on all statements, from the cases that named them when they ran.
 
-    :param cells: those of the run; one in which nothing ran has ``not run`` throughout.
+    :param cells: the cells of the run; one in which nothing ran has ``not run`` throughout.
     """
     named: dict[str, list[str]] = {}
     for claim in claims:

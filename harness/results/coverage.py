@@ -1,4 +1,4 @@
-"""``coverage.json``: which lines and branches of a series its cells have reached."""
+"""``coverage.json``: the lines and branches of a series that its cells executed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class FileCoverage(Value):
     """A file that the series adds."""
 
     file: str
-    #: Line → how often it ran, of lines that have code.
+    #: Line with code → how often it ran.
     lines: dict[int, int]
     #: Line → how often each of its branches was taken.
     branches: dict[int, tuple[int, ...]] = Field(default_factory=dict)
 
     @property
     def reached(self) -> int:
-        """How many lines ran."""
+        """Number of lines that ran."""
         return sum(count > 0 for count in self.lines.values())
 
     @property
     def branches_taken(self) -> tuple[int, int]:
-        """How many branches were taken, of how many."""
+        """Number of branches that were taken, and of all branches."""
         counts = [count for taken in self.branches.values() for count in taken]
         return sum(count > 0 for count in counts), len(counts)
 
     @property
     def missed(self) -> tuple[tuple[int, int], ...]:
-        """First and last line of each stretch in which nothing ran."""
+        """First and last line of each range that did not run."""
         stretches: list[list[int]] = []
         before = 1
         for line, count in sorted(self.lines.items()):
@@ -47,18 +47,18 @@ class FileCoverage(Value):
 
 
 class Coverage(Document):
-    """What each cell reached; cells whose kernel counts nothing are not there."""
+    """Coverage of each cell whose kernel was built with gcov."""
 
     cells: dict[str, tuple[FileCoverage, ...]]
 
     @property
     def union(self) -> tuple[FileCoverage, ...]:
-        """What all cells together reached."""
+        """Coverage of all cells together."""
         return merge(file for files in self.cells.values() for file in files)
 
 
 def merge(files: Iterable[FileCoverage]) -> tuple[FileCoverage, ...]:
-    """Add the counts of equal files."""
+    """Add the counts of entries for the same file."""
     found: dict[str, FileCoverage] = {}
     for file in files:
         before = found.get(file.file)

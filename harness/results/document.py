@@ -1,4 +1,4 @@
-"""The JSON files that others read: a form with a version, written as a whole."""
+"""JSON files for other programs, with a version of their format."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.values import Value
 
 
 class Document(Value):
-    """What is in such a file; its fields have the names that the file gives them."""
+    """Contents of a JSON file. The fields have the same names as in the file."""
 
-    #: The version of the form; ``schema`` in the file.
+    #: The version of the format; ``schema`` in the file.
     version: Literal[1] = Field(default=1, alias="schema")
 
     def to_json(self) -> str:
@@ -22,8 +22,8 @@ class Document(Value):
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
     def write(self, path: Path) -> None:
-        """Replace the file; readers see the old one or the new one, whole.
+        """Replace the file atomically.
 
-        :raise GuestError: the host cannot keep it.
+        :raise GuestError: the host cannot store it.
         """
         write_atomically(path, self.to_json())

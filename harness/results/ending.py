@@ -1,9 +1,8 @@
-"""How a run ended: what ``run.json`` says, and whether the records are those of that end.
+"""The end of a run, from ``run.json``, and whether its records are complete.
 
-A run is passed only if this says so. The last thing that a run writes about itself is its exit
-code together with a seal of ``results.jsonl``: number of lines, size and SHA-256. A run that was
-killed has no such end, and a file that was cut, changed or continued does not fit its seal; both
-are *incomplete*, whatever the records that are left say.
+When a run ends, it writes its exit code and a seal of ``results.jsonl``: number of lines, size and
+SHA-256. A run that was killed has no exit code, and a file that was changed later does not match
+its seal. Such runs are *incomplete*, whatever their records say.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from harness.values import Value
 
 RUN_FILE = "run.json"
 
-#: The less of an answer there is, the further back an exit code stands.
+#: Exit codes from the most complete result to the least.
 _SEVERITY = (
     ExitCode.PASSED,
     ExitCode.TESTS_FAILED,
@@ -35,11 +34,11 @@ _SEVERITY = (
 
 
 class RunError(Value):
-    """An error that a run ended with, or that cost it a cell."""
+    """An error that ended a run, or that prevented a cell."""
 
     model_config = ConfigDict(extra="ignore")
 
-    #: The class: ``UserError``, ``BuildError``, ``GuestError``, or that of a defect.
+    #: The class: ``UserError``, ``BuildError``, ``GuestError``, or that of an unexpected error.
     kind: str
     what: str
     where: str | None = None
@@ -48,7 +47,7 @@ class RunError(Value):
 
     @classmethod
     def of(cls, error: BaseException) -> RunError:
-        """Return an exception as data; characters that UTF-8 cannot hold are escaped."""
+        """Return an exception as data. Characters that UTF-8 cannot encode are escaped."""
         kind = type(error).__name__
         if not isinstance(error, HarnessError):
             return cls(kind=kind, what=_encodable(str(error) or kind))
@@ -62,7 +61,7 @@ _FAMILIES = frozenset(HarnessError.__subclasses__())
 
 
 class Seal(Value):
-    """What ``results.jsonl`` was when the run ended."""
+    """Size and digest of ``results.jsonl`` at the end of the run."""
 
     lines: int
     bytes: int
@@ -81,28 +80,28 @@ class RunInfo(Value):
     started: str
     finished: str | None = None
     exit_code: int | None = None
-    #: One sentence that says why the exit code is what it is.
+    #: Reason for the exit code, in one sentence.
     reason: str = ""
-    #: What it ended with; before that, what could not be built.
+    #: Errors of builds, followed by the error that ended the run, if any.
     errors: tuple[RunError, ...] = ()
-    #: The cells that should have results; None for the plan's.
+    #: The cells that should have results; None for all cells of the plan.
     cells: tuple[str, ...] | None = None
-    #: None before the end, and in the folders of versions that made no seal.
+    #: None before the end, and in folders of versions without seals.
     results: Seal | None = None
 
 
 class Ending(Value):
-    """How a run ended, as far as its folder tells."""
+    """The end of a run, according to its folder."""
 
     state: Literal["ended", "interrupted", "incomplete"]
     exit_code: ExitCode
-    #: Why the state or the exit code is what it is; may be empty for a run that passed.
+    #: Reason for the state or the exit code; may be empty for a run that passed.
     reason: str = ""
-    #: The cells that should have results; None for the plan's.
+    #: The cells that should have results; None for all cells of the plan.
     cells: tuple[str, ...] | None = None
 
 
-#: The ending of a run that goes on, for what is rendered before anybody can know.
+#: The ending of a run without an exit code.
 NOT_ENDED = Ending(
     state="incomplete",
     exit_code=ExitCode.GUEST,
@@ -111,7 +110,7 @@ NOT_ENDED = Ending(
 
 
 def read_info(folder: Path) -> RunInfo | None:
-    """Read ``run.json``; None where there is none that can be read."""
+    """Read ``run.json``. None if it does not exist or cannot be read."""
     try:
         return RunInfo.model_validate_json((folder / RUN_FILE).read_bytes())
     except (OSError, ValidationError):
@@ -119,9 +118,9 @@ def read_info(folder: Path) -> RunInfo | None:
 
 
 def seal(results: Path) -> Seal:
-    """Return the seal of a results file; a file that is not there has no lines.
+    """Return the seal of a results file. A missing file counts as empty.
 
-    :raise OSError: the file is there and cannot be read.
+    :raise OSError: the file exists and cannot be read.
     """
     lines = size = 0
     digest = hashlib.sha256()
@@ -135,13 +134,15 @@ def seal(results: Path) -> Seal:
 
 
 def read_ending(folder: Path, results: Path) -> Ending:
-    """Find out how the run of a folder ended.
+    """Return how the run in a folder ended.
 
     :param results: its ``results.jsonl``.
     """
     info = read_info(folder)
     if info is None:
-        return _incomplete(f"{RUN_FILE} is missing or damaged, so nothing says that the run ended")
+        return _incomplete(
+            f"{RUN_FILE} is missing or damaged, so it is unknown whether the run ended"
+        )
     if info.finished is None or info.exit_code is None:
         return NOT_ENDED.model_copy(update={"cells": info.cells})
     damage = _damage(folder, results, info)
@@ -162,7 +163,7 @@ def read_ending(folder: Path, results: Path) -> Ending:
 
 
 def _damage(folder: Path, results: Path, info: RunInfo) -> str:
-    """Return why the results are not those that the run left; nothing if they are."""
+    """Return why the results do not match their seal; empty if they do."""
     try:
         found = seal(results)
     except OSError as error:
@@ -172,40 +173,40 @@ def _damage(folder: Path, results: Path, info: RunInfo) -> str:
     if found == info.results:
         return ""
     return (
-        f"{results.name} is not what the run left: it has {found.lines} lines and {found.bytes}"
+        f"{results.name} was changed after the run: it has {found.lines} lines and {found.bytes}"
         f" bytes, and had {info.results.lines} and {info.results.bytes}"
     )
 
 
 def is_told_by_summary(folder: Path) -> bool:
-    """Tell whether nothing but ``summary.json`` says which results a run left.
+    """Return true if a run has ended without a seal, as in earlier versions.
 
-    So it is where a version that made no seal ended a run; such a summary must not be made again
-    from fewer results.
+    Only ``summary.json`` tells whether its results are complete. So it must not be rewritten from
+    fewer results.
     """
     info = read_info(folder)
     return info is not None and info.finished is not None and info.results is None
 
 
 def _old_damage(folder: Path, results: Path) -> str:
-    """Check a run of a version that made no seal: its summary has to fit its records."""
+    """Return why the records of a run without a seal do not match its summary; empty if they do."""
     try:
         kept = json.loads((folder / SUMMARY_FILE).read_bytes())["totals"]
         totals = Totals.model_validate(kept)
     except (OSError, ValueError, LookupError, TypeError):
         return (
-            f"{SUMMARY_FILE} is missing or damaged, and no seal tells whether the results are all"
+            f"{SUMMARY_FILE} is missing or damaged, and there is no seal to check the results with"
         )
     found = read_records(results)
     counted = [record for record in found.records if not isinstance(record, LatencyRecord)]
     if found.broken or fold(counted).summary.totals != totals:
-        return f"{results.name} does not hold what {SUMMARY_FILE} counts"
+        return f"{results.name} does not match the totals in {SUMMARY_FILE}"
     programs = [one for one in found.records if isinstance(one, CaseRecord | ProgramRecord)]
-    # A program's own record follows those of its cases.
+    # A program's record follows those of its cases.
     if any(isinstance(one, ProgramRecord) for one in programs) and isinstance(
         programs[-1], CaseRecord
     ):
-        return f"{results.name} ends within a program"
+        return f"{results.name} ends in the middle of a program"
     return ""
 
 
@@ -216,8 +217,8 @@ def _incomplete(reason: str, cells: tuple[str, ...] | None = None) -> Ending:
 def conclude(outcome: Outcome, ending: Ending) -> Outcome:
     """Return an outcome whose verdict takes into account how the run ended.
 
-    The worse of the two counts. A cell of a run that did not end is never *passed*, because
-    nothing says which of its programs are missing.
+    The worse of the two counts. In a run that did not end, no cell is *passed*, because some of
+    its programs may be missing.
     """
     if ending.state != "ended":
         so_far = f"until then: {_counts(outcome)}"
@@ -235,7 +236,7 @@ def conclude(outcome: Outcome, ending: Ending) -> Outcome:
                 "verdicts": verdicts,
             }
         )
-    # Why nothing ran is known to the run alone.
+    # If nothing ran, only the ending has the reason.
     nothing = all(verdict == "not run" for verdict in outcome.verdicts.values())
     decides = nothing or worse(ending.exit_code, outcome.exit_code) != outcome.exit_code
     if decides and ending.exit_code != ExitCode.PASSED:
@@ -244,17 +245,17 @@ def conclude(outcome: Outcome, ending: Ending) -> Outcome:
 
 
 def worse(*codes: ExitCode) -> ExitCode:
-    """Return the exit code that leaves more of the answer open."""
+    """Return the exit code that stands for the least complete result."""
     return max(codes, key=_SEVERITY.index)
 
 
 def _counts(outcome: Outcome) -> str:
-    """Return in words what was recorded before a run stopped."""
+    """Return the numbers of recorded results as text."""
     totals = outcome.summary.totals
     counts = {"passed": totals.passed, "failed": totals.fail, "skipped": totals.skip}
     said = [f"{number} {word}" for word, number in counts.items() if number]
     if outcome.splats:
-        said.append(f"{len(outcome.splats)} kernel complaints")
+        said.append(f"{len(outcome.splats)} splats")
     if outcome.guest_failures:
         lost = dict.fromkeys(f"{one.verdict} in {one.cell}" for one in outcome.guest_failures)
         said.append(f"a guest failed ({', '.join(lost)})")

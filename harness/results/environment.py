@@ -1,7 +1,7 @@
-"""``environment.json``: the host that a run ran on, and the tools that it used.
+"""``environment.json``: the host of a run, and the tools that it used.
 
-Load, and time that a hypervisor took away (steal), change a latency twofold under emulation: they
-are recorded when the run starts and when it ends, beside the figures that they spoil.
+Load and stolen CPU time can double a latency under emulation. So they are recorded at the start
+and at the end of a run.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _PROC = Path("/proc")
 
 
 class Moment(Value):
-    """What the host was busy with at one time."""
+    """Load of the host at one time."""
 
     time: datetime
     #: Load averages over 1, 5 and 15 minutes.
     load: tuple[float, float, float]
     memory_available_mib: int
-    #: CPU time since the host's boot in clock ticks, all of it and what was stolen from it.
+    #: CPU time since the host's boot, and the stolen part of it, in clock ticks.
     ticks: int
     stolen_ticks: int
 
 
 class Host(Value):
-    """What does not change while a run lasts."""
+    """Properties of the host that do not change during a run."""
 
     cpu: str
     #: CPUs that this process may use.
@@ -51,18 +51,18 @@ class Environment(Document):
     """``environment.json``."""
 
     host: Host
-    #: First line of what each tool says about its version.
+    #: Tool → first line of its version output.
     tools: dict[str, str]
     start: Moment
     end: Moment | None = None
-    #: Share of CPU time, in percent, that a hypervisor took away during the run.
+    #: CPU time that a hypervisor took away during the run (steal), in percent.
     steal_percent: float | None = None
 
 
 def observe(tools: Mapping[str, Sequence[str]]) -> Environment:
     """Return the environment at the start of a run.
 
-    :param tools: name and command of each tool to ask: ``{"qemu": [BINARY, "--version"]}``.
+    :param tools: tool → command that prints its version: ``{"qemu": [BINARY, "--version"]}``.
     """
     return Environment(
         host=host(),
@@ -76,7 +76,7 @@ def observe(tools: Mapping[str, Sequence[str]]) -> Environment:
 
 
 def finish(environment: Environment, now: Moment | None = None) -> Environment:
-    """Return the environment with what the host was like at the end of the run."""
+    """Return the environment with the host's load at the end of the run."""
     end = now or moment()
     ticks = end.ticks - environment.start.ticks
     stolen = end.stolen_ticks - environment.start.stolen_ticks
@@ -85,7 +85,7 @@ def finish(environment: Environment, now: Moment | None = None) -> Environment:
 
 
 def host() -> Host:
-    """Ask the host what it is."""
+    """Return the properties of this host."""
     system = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     return Host(
         cpu=cpu_model(_read("cpuinfo")) or platform.machine(),
@@ -97,7 +97,7 @@ def host() -> Host:
 
 
 def moment() -> Moment:
-    """Ask the host what it is busy with."""
+    """Return the current load of this host."""
     ticks, stolen = cpu_ticks(_read("stat"))
     return Moment(
         time=datetime.now(UTC),
@@ -109,7 +109,7 @@ def moment() -> Moment:
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """Return the first CPU's model name in ``/proc/cpuinfo``, or nothing."""
+    """Return the first CPU's model name in ``/proc/cpuinfo``, empty if there is none."""
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
@@ -118,10 +118,10 @@ def cpu_model(cpuinfo: str) -> str:
 
 
 def cpu_ticks(stat: str) -> tuple[int, int]:
-    """Return all CPU time and the stolen part, from ``/proc/stat`` (see proc(5)).
+    """Return all CPU time and the stolen part in clock ticks, from ``/proc/stat`` (see proc(5)).
 
-    The line ``cpu`` has user, nice, system, idle, iowait, irq, softirq, steal, and guest times that
-    are part of user already.
+    The line ``cpu`` has user, nice, system, idle, iowait, irq, softirq, steal, and guest times,
+    which are already part of user.
     """
     for line in stat.splitlines():
         words = line.split()
@@ -132,7 +132,7 @@ def cpu_ticks(stat: str) -> tuple[int, int]:
 
 
 def tool_version(argv: Sequence[str]) -> str:
-    """Return the first line that a tool prints, or why it prints none."""
+    """Return the first line of a tool's output, or why there is none."""
     try:
         done = subprocess.run(
             list(argv),
@@ -146,7 +146,7 @@ def tool_version(argv: Sequence[str]) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"does not answer: {type(error).__name__}"
     first = done.stdout.decode("utf-8", "backslashreplace").strip().split("\n")[0]
-    return first or f"says nothing (exit code {done.returncode})"
+    return first or f"prints nothing (exit code {done.returncode})"
 
 
 def _read(name: str) -> str:

@@ -1,7 +1,7 @@
-"""A run's folder: what is where in it, and the values that others read back from it.
+"""A run's folder: its files, and reading and writing them.
 
-``plan.json`` and ``artefacts.json`` are all that a pytest worker, or another machine with the
-same artefact store, needs to do the run's cells.
+A pytest worker, or another machine with the same artefact store, needs only ``plan.json`` and
+``artefacts.json`` to run the cells.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from harness.values import (
     Value,
 )
 
-#: Where runs go when ``--out`` does not say: in the current folder.
+#: Folder for runs without ``--out``, in the current folder.
 RUNS = "runs"
 LATEST = "latest"
 
@@ -54,26 +54,26 @@ V = TypeVar("V", bound=Value)
 
 
 class CellSetup(Value):
-    """A cell with everything that it takes to boot it and to run its programs."""
+    """A cell with all artefacts for booting it and running its programs."""
 
     cell: Cell
     emulator: Emulator
     accel: Accel
-    #: Why this accelerator, for people.
+    #: Why this accelerator was chosen.
     accel_reason: str = ""
     kernel: KernelArtefact
     image: ImageArtefact
     programs: ProgramsArtefact
-    #: The options of ``uintr-harness run`` that make just this cell; a reproducer has them.
+    #: The options of ``uintr-harness run`` that select this cell, for reproducers.
     options: tuple[str, ...] = ()
 
     def files(self) -> tuple[Path, ...]:
-        """Return a file or folder of each artefact that the cell is made of."""
+        """Return a file or folder of each of the cell's artefacts."""
         programs = tuple(program.path for program in self.programs.programs)
         return self.emulator.binary, self.kernel.path, self.image.path, *programs
 
     def guest_spec(self) -> GuestSpec:
-        """Return what this cell's guest is started with."""
+        """Return the specification of this cell's guest."""
         return GuestSpec(
             emulator=self.emulator,
             kernel=self.kernel,
@@ -92,46 +92,46 @@ class RunArtefacts(Value):
 
 
 def attempt_name(name: str, attempt: int) -> str:
-    """Return the name of a program's file for its first run in this run, or a later one."""
+    """Return the file name for a program's run within a run. From the second on it has a number."""
     return name if attempt == 1 else f"{name}.run-{attempt}"
 
 
 def bare_metal_script(cell: Path, program: str) -> Path:
-    """Return where the command of a bare-metal program is, in the folder of its cell."""
+    """Return the path of a bare-metal program's script in the folder of its cell."""
     return cell / f"{program}.sh"
 
 
 class RunFolder:
-    """The names inside one run's folder, and whole-file reading and writing."""
+    """The files in one run's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
     @property
     def results(self) -> Path:
-        """One JSON record a line, appended as things happen."""
+        """The records, one JSON object a line, appended during the run."""
         return self.path / "results.jsonl"
 
     @property
     def summary(self) -> Path:
-        """The run in numbers, for programs."""
+        """The results in numbers, for other programs."""
         return self.path / "summary.json"
 
     @property
     def junit(self) -> Path:
-        """The cases for a CI system."""
+        """The cases in JUnit's format, for CI systems."""
         return self.path / "junit.xml"
 
     def cell(self, name: str) -> Path:
-        """Return the path of a cell's folder; it is there once the cell's first guest is."""
+        """Return the path of a cell's folder. It is created with the cell's first guest."""
         return self.path / "cells" / name
 
     def claim_guest_folder(self, cell: str) -> Path:
-        """Make the folder of a cell's next guest: the cell's own, then ``guest-2`` and so on in it.
+        """Create the folder of a cell's next guest: the cell's own, then ``guest-N`` in it.
 
-        ``mkdir`` is the claim, so that two processes with guests of one cell never share one.
+        ``mkdir`` is atomic, so that two processes with guests of one cell never share a folder.
 
-        :raise GuestError: the host cannot make it.
+        :raise GuestError: the host cannot create it.
         """
         candidate, number = self.cell(cell), 1
         try:
@@ -146,13 +146,13 @@ class RunFolder:
                     return candidate
         except OSError as error:
             raise GuestError(
-                f"the guest's folder cannot be made: {error.strerror}",
+                f"the guest's folder cannot be created: {error.strerror}",
                 where=candidate,
                 hint="free some space, or give another folder with --out",
             ) from error
 
     def write_plan(self, plan: Plan) -> None:
-        """Put ``plan.json`` into the folder."""
+        """Write ``plan.json``."""
         self._write("plan.json", plan)
 
     def read_plan(self) -> Plan:
@@ -163,36 +163,36 @@ class RunFolder:
         return self._read("plan.json", Plan)
 
     def write_artefacts(self, artefacts: RunArtefacts) -> None:
-        """Put ``artefacts.json`` into the folder."""
+        """Write ``artefacts.json``."""
         self._write("artefacts.json", artefacts)
 
     def read_artefacts(self) -> RunArtefacts:
         """Read ``artefacts.json``.
 
-        :raise UserError: this is not a run's folder, or it was never prepared.
+        :raise UserError: this is not a run's folder, or the run was never prepared.
         """
         return self._read("artefacts.json", RunArtefacts)
 
     def read_environment(self) -> Environment | None:
-        """Read ``environment.json``; None where there is none that can be read."""
+        """Read ``environment.json``. None if it does not exist or cannot be read."""
         try:
             return self._read(ENVIRONMENT_FILE, Environment)
         except UserError:
             return None
 
     def begin(self, argv: Sequence[str], *, qemu: Path | None = None) -> None:
-        """Note that a run begins here: until :meth:`end` it is incomplete in every report.
+        """Note that a run begins. Until :meth:`end` it counts as incomplete.
 
-        :param qemu: the binary whose version ``environment.json`` gives; None: it is not written.
+        :param qemu: the binary whose version ``environment.json`` gets; None to write no such file.
         """
         self._write(RUN_FILE, RunInfo(version=__version__, argv=tuple(argv), started=_now()))
         if qemu:
             observe({"qemu": [str(qemu), "--version"]}).write(self.path / ENVIRONMENT_FILE)
 
     def observe_end(self) -> None:
-        """Note what the host was like at the end of the run; only the first call does.
+        """Note the host's load at the end of the run. Only the first call has an effect.
 
-        :raise GuestError: the host cannot keep it.
+        :raise GuestError: the host cannot store it.
         """
         environment = self.read_environment()
         if environment and environment.end is None:
@@ -206,12 +206,13 @@ class RunFolder:
         errors: Iterable[BaseException] = (),
         cells: Iterable[str] | None = None,
     ) -> None:
-        """Note how the run ended, and seal its results; a later call replaces an earlier one.
+        """Note how the run ended, and seal its results. A later call replaces an earlier one.
 
-        :param reason: one sentence that says why the exit code is what it is.
-        :param errors: what it ended with, the last; before that, what could not be built.
-        :param cells: those that should have results; None for the plan's.
-        :raise GuestError: the host cannot keep it.
+        :param reason: reason for the exit code, in one sentence.
+        :param errors: errors of builds, followed by the error that ended the run, if any.
+        :param cells: the cells that should have results; by default those noted before, or all
+            cells of the plan.
+        :raise GuestError: the host cannot store it.
         """
         self.observe_end()
         info = self.read_info() or RunInfo(version=__version__, argv=(), started=_now())
@@ -232,11 +233,11 @@ class RunFolder:
         self._write(RUN_FILE, info.model_copy(update=changes))
 
     def read_info(self) -> RunInfo | None:
-        """Read ``run.json``; None where there is none that can be read."""
+        """Read ``run.json``. None if it does not exist or cannot be read."""
         return read_info(self.path)
 
     def read_ending(self) -> Ending:
-        """Find out how the run ended."""
+        """Return how the run ended."""
         return read_ending(self.path, self.results)
 
     def _write(self, name: str, value: Value) -> None:
@@ -257,9 +258,9 @@ class RunFolder:
 
 
 def make_run_folder(out: Path | None) -> RunFolder:
-    """Make the folder of a new run: ``out``, or ``runs/TIME-RANDOM`` with ``runs/latest``.
+    """Create the folder of a new run: ``out``, or ``runs/TIME-RANDOM`` with ``runs/latest``.
 
-    :raise UserError: the folder cannot be made, or ``out`` already holds a run.
+    :raise UserError: the folder cannot be created, or ``out`` already holds a run.
     """
     folder = out or Path(RUNS) / _stamp()
     if (folder / "plan.json").exists() and not _never_began(RunFolder(folder)):
@@ -283,7 +284,7 @@ def _made(what: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{what} cannot be made: {error.strerror}",
+            f"{what} cannot be created: {error.strerror}",
             where=folder,
             hint="give a folder that you can write to with --out",
         ) from error
@@ -293,7 +294,7 @@ def _stamp() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-#: What a run may have written before its first result.
+#: Files that a run may have written before its first result.
 _WRITTEN = (
     *("plan.json", "artefacts.json", ENVIRONMENT_FILE, RUN_FILE, "results.jsonl"),
     *(SUMMARY_FILE, "junit.xml", "report.html", "baseline.json", "comparison.json"),
@@ -301,9 +302,9 @@ _WRITTEN = (
 
 
 def _never_began(folder: RunFolder) -> bool:
-    """Tell whether a folder is of a command that ended by itself before its first result.
+    """Return true if the command of a folder ended by itself before its first result.
 
-    Without ``run.json``, or with one that has no end, somebody may still be at work there.
+    Without ``run.json``, or if that has no exit code, a run may still be going on there.
     """
     info = folder.read_info()
     if info is None or info.finished is None:
@@ -315,10 +316,10 @@ def _never_began(folder: RunFolder) -> bool:
 
 
 def make_results_folder(out: Path | None, kind: str, file: str) -> Path:
-    """Make the folder of a command that runs many times: ``out``, or ``runs/KIND-TIME-RANDOM``.
+    """Create the folder of a command with many runs: ``out``, or ``runs/KIND-TIME-RANDOM``.
 
-    :param file: the name of what the command writes there.
-    :raise UserError: it cannot be made, or already holds such results.
+    :param file: name of the command's results file.
+    :raise UserError: the folder cannot be created, or already has that file.
     """
     folder = (out or Path(RUNS) / f"{kind}-{_stamp()}").absolute()
     if (folder / file).exists():
@@ -337,7 +338,7 @@ def _now() -> str:
 
 
 def _point_latest(folder: Path) -> None:
-    """Move the ``latest`` link by a rename, so that it never points nowhere."""
+    """Replace the ``latest`` link atomically, by a rename."""
     temporary = folder.parent / f".{LATEST}.{folder.name}"
     temporary.symlink_to(folder.name, target_is_directory=True)
     temporary.replace(folder.parent / LATEST)

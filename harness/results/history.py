@@ -1,9 +1,8 @@
-"""Every latency of every run on this machine, and how often each program of it failed, in one
-SQLite file of the cache folder.
+"""The history of the runs on this host: latencies and failed programs, in an SQLite file.
 
-A run adds its rows in one transaction when it ends. Runs at the same time wait for each other's
-milliseconds, and readers for nobody (write-ahead log). Whatever goes wrong here is told and fails
-no run: the run's own folder has all of it.
+The file is in the cache folder. A run adds its rows in one transaction when it ends. Concurrent
+runs wait for each other, and readers do not wait (write-ahead log). An error here does not fail a
+run, because the run's folder has the same data.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from harness.errors import GuestError
 from harness.values import Value
 
 HISTORY_FILE = "history.sqlite3"
-#: Of the table's form; a file of another one is left alone.
+#: Version of the file's format. A file with another version is not used.
 FORM = 1
-#: Seconds that a run waits for others that write.
+#: Seconds that a run waits for other writers.
 WAIT_S = 10.0
 
 
 class HistoryRow(Value):
-    """One latency of one run; values in `unit`."""
+    """One latency of one run. Values are in ``unit``."""
 
     #: RFC 3339, UTC: when the run began.
     time: str
@@ -52,17 +51,17 @@ class HistoryRow(Value):
     load: float | None
     steal_percent: float | None
     waited_percent: float | None
-    #: Hashes; the emulator's version where it was not built here.
+    #: Hashes of artefacts; for an emulator that was not built here, its version.
     kernel: str
     series: str
     emulator: str
     programs: str
-    #: What the run came to; nothing for one of a version that did not keep it.
+    #: The run's verdict; empty for a run of an earlier version.
     verdict: str = ""
 
 
 class ProgramRow(Value):
-    """How often a program ran in a cell of one run, and how often a case of it failed."""
+    """Counts of a program's runs and failures in a cell, for one run of the harness."""
 
     #: RFC 3339, UTC: when the run began.
     time: str
@@ -74,12 +73,12 @@ class ProgramRow(Value):
     fail: int
     #: The cases that failed, one a line.
     failed: str
-    #: Hashes; the emulator's version where it was not built here.
+    #: Hashes of artefacts; for an emulator that was not built here, its version.
     kernel: str
     series: str
     emulator: str
     programs: str
-    #: What the run came to; nothing for one of a version that did not keep it.
+    #: The run's verdict; empty for a run of an earlier version.
     verdict: str = ""
 
 
@@ -90,7 +89,7 @@ _TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
 class _Table(NamedTuple):
     name: str
     row: type[Value]
-    #: What is there once.
+    #: Columns of the primary key.
     key: tuple[str, ...]
 
     @property
@@ -116,14 +115,14 @@ _PROGRAM = _Table("program", ProgramRow, ("run", "cell", "program"))
 
 
 def add(path: Path, rows: Sequence[HistoryRow], programs: Sequence[ProgramRow] = ()) -> None:
-    """Add a run's latencies and programs; what is there already (a report made again) is replaced.
+    """Add a run's latencies and programs, or replace them if they were added before.
 
-    :raise GuestError: the file cannot be written, or has another form.
+    :raise GuestError: the file cannot be written, or has another format.
     """
     if not rows and not programs:
         return
     with _opened(path) as database, database:
-        # One writer at a time from here on; without it two would only find out at the end.
+        # Lock out other writers now. Otherwise a conflict would be found only at the end.
         database.execute("BEGIN IMMEDIATE")
         database.execute(f"PRAGMA user_version = {FORM}")
         for table, found in ((_LATENCY, rows), (_PROGRAM, programs)):
@@ -141,11 +140,11 @@ def add(path: Path, rows: Sequence[HistoryRow], programs: Sequence[ProgramRow] =
 
 
 def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[HistoryRow]:
-    """Return what is kept, latest run last.
+    """Return the latencies in the history, the latest run last.
 
-    :param mechanisms: only these; all if none is named.
-    :param last: only so many of the last runs; all for 0.
-    :raise GuestError: the file cannot be read, or has another form.
+    :param mechanisms: only these; all if empty.
+    :param last: number of the latest runs to return; 0 for all.
+    :raise GuestError: the file cannot be read, or has another format.
     """
     chosen = ", ".join("?" for _ in mechanisms)
     which = f"WHERE mechanism IN ({chosen})" if mechanisms else ""
@@ -155,9 +154,9 @@ def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[Hist
 
 
 def read_programs(path: Path, last: int = 0) -> list[ProgramRow]:
-    """Return how programs went, latest run last.
+    """Return the programs in the history, the latest run last.
 
-    :param last: only so many of the last runs; all for 0.
+    :param last: number of the latest runs to return; 0 for all.
     :raise GuestError: as :func:`read`.
     """
     found = _select(path, _PROGRAM, "", (), "time, run, cell, program")
@@ -170,7 +169,7 @@ def _select(
     if not path.exists():
         return []
     with _opened(path, read_only=True) as database:
-        # A file of an earlier version, or of runs that measured nothing, lacks a table.
+        # A file of an earlier version lacks a table.
         known = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,))
         if known.fetchone() is None:
             return []
@@ -184,7 +183,7 @@ def _select(
 
 
 def _columns(database: sqlite3.Connection, table: _Table) -> set[str]:
-    """Return the columns that a table has in the file; an earlier version's has fewer."""
+    """Return the columns of a table in the file. An earlier version has fewer."""
     rows = database.execute("SELECT name FROM pragma_table_info(?)", (table.name,)).fetchall()
     return {name for (name,) in rows}
 
@@ -202,7 +201,7 @@ def _opened(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connecti
             form = database.execute("PRAGMA user_version").fetchone()[0]
             if form not in {0, FORM}:
                 raise GuestError(
-                    f"the history has form {form}, and this version knows {FORM}",
+                    f"the history has format {form}, and this version reads {FORM}",
                     where=path,
                     hint="move the file away to begin a new history",
                 )
@@ -216,14 +215,14 @@ def _opened(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connecti
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open the file; for reading also where nothing can be written, not even a lock's file."""
+    """Open the file. ``read_only`` also works in a folder that cannot be written to."""
     if not read_only:
         database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
         database.execute("PRAGMA journal_mode = WAL")
         return database
     name = quote(str(path.absolute()))
-    # Without its log a database in this mode needs a folder that it can write to. One that cannot
-    # be written to has no writer either, so the second way reads all of it.
+    # mode=ro needs to create the write-ahead log if it does not exist. If the folder cannot be
+    # written to, there is no writer, so that immutable=1 reads everything.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         database = sqlite3.connect(f"file:{name}?{mode}", timeout=WAIT_S, uri=True)
         try:

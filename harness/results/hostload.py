@@ -1,9 +1,9 @@
-"""What the host did while a program measured: the reason why a figure may not be the guest's own.
+"""The host's load while a program measured, which may have changed its figures.
 
-The load average lags by a minute and counts what disturbs nobody. What disturbs a guest is a CPU
-that it wanted and did not get: the run delay of QEMU's threads, which Linux keeps in
+The load average lags by a minute, and includes load that does not disturb a guest. A guest is
+disturbed if QEMU's threads have to wait for a CPU. Linux counts that in
 ``/proc/PID/task/TID/schedstat`` (Documentation/scheduler/sched-stats.rst: time on a CPU and time
-waiting on a run queue, in ns), and steal, which is the same one level further out.
+waiting on a run queue, in ns). Steal is the same for the host's own virtual CPUs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from harness.results.environment import cpu_ticks
 from harness.results.records import HostLoad
 
 _PROC = Path("/proc")
-#: Shares of time, in percent, from which a figure counts as disturbed.
+#: Percentages of waiting and of steal above which a figure counts as disturbed.
 WAITED, STOLEN = 10.0, 2.0
 
 
 class Watch:
-    """Watches the host from its making to :meth:`done`; nothing in it raises.
+    """Measures the host's load from its creation to :meth:`done`. No method raises.
 
-    :param pid: the process whose waiting counts; None if there is none.
+    :param pid: the process whose waiting time is measured; None for no process.
     """
 
     def __init__(self, pid: int | None, proc: Path = _PROC) -> None:
@@ -34,7 +34,7 @@ class Watch:
         self._threads = self._read_threads()
 
     def done(self) -> HostLoad:
-        """Return what the host did since then."""
+        """Return the host's load since this object was created."""
         ticks, stolen = (
             now - then for now, then in zip(self._read_ticks(), self._ticks, strict=True)
         )
@@ -57,19 +57,19 @@ class Watch:
             return 0, 0
 
     def _read_threads(self) -> dict[str, tuple[int, int]]:
-        """Return by thread how long it ran and how long it waited to run, in ns."""
+        """Return thread → (time that it ran, time that it waited for a CPU), in ns."""
         times: dict[str, tuple[int, int]] = {}
         for path in self._proc.glob(f"{self._pid}/task/*/schedstat") if self._pid else ():
             try:
                 run_ns, wait_ns = map(int, path.read_text().split()[:2])
-            except (OSError, ValueError):  # it ended meanwhile, or the kernel keeps no such times
+            except (OSError, ValueError):  # the thread ended, or the kernel has no schedstat
                 continue
             times[path.parent.name] = run_ns, wait_ns
         return times
 
 
 def disturbed(host: HostLoad | None) -> str:
-    """Return how the host disturbed a measurement; nothing if it did not, or nobody watched."""
+    """Return how the host disturbed a measurement; empty if it did not, or if it is unknown."""
     if host is None:
         return ""
     if (host.steal_percent or 0) > STOLEN:

@@ -1,9 +1,9 @@
-"""Raw samples of a latency program → percentiles.
+"""Latency records, made from the raw samples of a program.
 
 A program writes one file per distribution, ``MECHANISM.MODE.UNIT.u64``: 64-bit unsigned
-little-endian integers, each one sample. The files stay in the run's folder; a record has their
-percentiles and their samples in blocks (:mod:`harness.results.blocks`). The file ``spin`` beside
-them says how the program spun.
+little-endian integers, each one sample. The files stay in the run's folder. A record has the
+percentiles and the samples in blocks (:mod:`harness.results.blocks`). The file ``spin`` beside
+them says how the program busy-waited.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from harness.results.records import HostLoad, LatencyRecord, Mechanism, Spin, Un
 SUFFIX = ".u64"
 #: The file with one word of :data:`harness.results.records.Spin`.
 SPIN_FILE = "spin"
-#: 2**42 ns is 73 minutes. A larger sample is a program's mistake (a difference that went below
-#: zero, say), and is noted.
+#: 2**42 ns is 73 minutes. A larger sample is an error of the program, such as a difference below
+#: zero, and is noted.
 HIGHEST = 2**42
 DIFFERENT_SPINS = "some takes spin with PAUSE, and others without"
 _PERCENTILES = (50, 90, 99)
@@ -36,24 +36,24 @@ _MODE = re.compile(
 
 
 class Samples(NamedTuple):
-    """What a folder of sample files held."""
+    """Contents of a folder of sample files."""
 
     records: tuple[LatencyRecord, ...]
-    #: Files that are no samples, and why; each is a failure of the program that wrote it.
+    #: Errors in files, each of which fails the program.
     errors: tuple[str, ...]
 
 
 def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
     """Split ``MECHANISM.MODE.UNIT.u64`` into its words.
 
-    :raise ValueError: a word is none of those that the README's glossary lists.
+    :raise ValueError: a word is unknown.
     """
     parts = name.removesuffix(SUFFIX).split(".")
     if not name.endswith(SUFFIX) or len(parts) != 3:
         raise ValueError(f"{name!r} is not MECHANISM.MODE.UNIT{SUFFIX}")
     mechanism, mode, unit = parts
     if mechanism not in get_args(Mechanism):
-        raise ValueError(f"{mechanism!r} in {name!r} is none of {' '.join(get_args(Mechanism))}")
+        raise ValueError(f"{mechanism!r} in {name!r} is not one of {' '.join(get_args(Mechanism))}")
     if not _MODE.fullmatch(mode):
         raise ValueError(
             f"{mode!r} in {name!r} is not ping-pong, one-way, sender, throughput, delivery or "
@@ -61,7 +61,7 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
             "-talk, -user, -kernel in this order"
         )
     if unit not in get_args(Unit):
-        raise ValueError(f"{unit!r} in {name!r} is none of {' '.join(get_args(Unit))}")
+        raise ValueError(f"{unit!r} in {name!r} is not one of {' '.join(get_args(Unit))}")
     return mechanism, mode, unit  # type: ignore[return-value]  # checked against the Literals
 
 
@@ -74,10 +74,10 @@ def read_folder(
     attempt: int = 1,
     host: HostLoad | None = None,
 ) -> Samples:
-    """Read every file of a folder of samples; nothing in it raises.
+    """Read all files of a folder of samples. Errors in them are returned, not raised.
 
-    :param run: the run's folder, which the records' paths are relative to.
-    :param host: what the host did while they were measured.
+    :param run: the run's folder; the records' paths are relative to it.
+    :param host: the host's load while they were measured.
     """
     records: list[LatencyRecord] = []
     errors: list[str] = []
@@ -110,7 +110,7 @@ def read_folder(
 
 
 def _read_spin(path: Path) -> tuple[Spin | None, str | None]:
-    """Return how a program spun, None if it did not say, and what is wrong with the file."""
+    """Return how a program busy-waited, None if it did not say; and the file's error, if any."""
     try:
         word = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
@@ -118,12 +118,12 @@ def _read_spin(path: Path) -> tuple[Spin | None, str | None]:
     except OSError as error:
         return None, f"{path.name!r} cannot be read: {error.strerror}"
     if word not in get_args(Spin):
-        return None, f"{path.name}: {word[:40]!r} is none of {' '.join(get_args(Spin))}"
+        return None, f"{path.name}: {word[:40]!r} is not one of {' '.join(get_args(Spin))}"
     return word, None  # type: ignore[return-value]  # checked against the Literal
 
 
 def decode(data: bytes) -> tuple[Sequence[int], str | None]:
-    """Return the samples in `data`, and what is wrong with it if anything is."""
+    """Return the samples in ``data``, and its error, if any."""
     values = array("Q")
     whole = len(data) - len(data) % values.itemsize
     values.frombytes(data[:whole])
@@ -132,14 +132,17 @@ def decode(data: bytes) -> tuple[Sequence[int], str | None]:
     if not data:
         return values, "no samples"
     if whole != len(data):
-        return values, f"{len(data)} bytes are no whole number of 8-byte samples: cut short?"
+        return values, f"{len(data)} bytes are not a whole number of 8-byte samples: cut short?"
     return values, None
 
 
 def with_samples(record: LatencyRecord, run: Path) -> LatencyRecord:
-    """Return a record with its samples; those of a version that kept a histogram are in a file.
+    """Return a record with its samples.
 
-    :param run: the run's folder. Where the file is gone, there are none.
+    Records of versions that kept a histogram get them from the file of raw samples. If that is
+    missing, there are none.
+
+    :param run: the run's folder.
     """
     if record.takes:
         return record
@@ -151,7 +154,7 @@ def with_samples(record: LatencyRecord, run: Path) -> LatencyRecord:
 
 
 def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
-    """Make one distribution of several of the same mechanism, mode, unit and cell.
+    """Merge distributions of the same mechanism, mode, unit and cell.
 
     :raise ValueError: there is none.
     :raise UserError: there are several, and one has no samples.
@@ -166,9 +169,9 @@ def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
         if not record.takes:
             raise UserError(
                 f"{record.mechanism} {record.mode} was measured {len(several)} times, and its "
-                "samples are gone",
+                "samples are missing",
                 where=record.samples,
-                hint="the run is of a version whose records need that file: put it back",
+                hint="records of the run's version need this file: restore it",
             )
     takes = tuple(take for record in several for take in record.takes)
     count = sum(record.count for record in several)
@@ -190,7 +193,7 @@ def merge(records: Iterable[LatencyRecord]) -> LatencyRecord:
 
 
 def busiest(loads: Iterable[HostLoad | None]) -> HostLoad | None:
-    """Return the one that disturbed most; None if nobody watched."""
+    """Return the load that disturbed most; None if none was measured."""
     watched = [load for load in loads if load is not None]
     return max(
         watched,

@@ -1,4 +1,4 @@
-"""Latency records → measurements, and the intervals that reports show."""
+"""Measurements, made from latency records, and the intervals that reports show."""
 
 from __future__ import annotations
 
@@ -10,35 +10,32 @@ from harness.results.records import HostLoad, LatencyRecord, SampleBlocks, Spin,
 from harness.results.summary import LatencySummary, RatioSummary, Summary
 from harness.values import Value
 
-#: What the others of a cell are compared with.
+#: The mechanism that the others of a cell are compared with.
 BASE_MECHANISM = "uintr"
 
 
 class Measurement(Value):
-    """One mechanism and mode in one cell, as often as it was measured."""
+    """All takes of one mechanism and mode in one cell."""
 
     cell: str
-    #: A word of the README's, or one of a later version.
+    #: Any text: a later version may have new mechanisms.
     mechanism: str
     mode: str
     unit: Unit
     takes: tuple[SampleBlocks, ...]
-    #: What the host did during each take.
+    #: The host's load during each take.
     hosts: tuple[HostLoad | None, ...] = ()
-    #: How each take spun; see :class:`harness.results.records.LatencyRecord`.
+    #: How each take busy-waited; see :class:`harness.results.records.LatencyRecord`.
     spins: tuple[Spin | None, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is a measurement of, in any cell."""
+        """Mechanism, mode and unit, which are comparable between cells."""
         return self.mechanism, self.mode, self.unit
 
 
 def gather(records: Iterable[LatencyRecord]) -> tuple[Measurement, ...]:
-    """Return the measurements of records, one for each take; a record without samples is left out.
-
-    Never two accelerators in one: that is one cell, which has one.
-    """
+    """Group records into measurements. A record without samples is left out."""
     groups: dict[tuple[str, str, str, Unit], list[LatencyRecord]] = defaultdict(list)
     for record in records:
         if record.takes:
@@ -58,9 +55,9 @@ def gather(records: Iterable[LatencyRecord]) -> tuple[Measurement, ...]:
 
 
 def with_intervals(summary: Summary, measurements: Sequence[Measurement]) -> Summary:
-    """Return the summary with an interval beside each median, p99 and ratio to user interrupts.
+    """Return the summary with intervals for medians, p99 and ratios to user interrupts.
 
-    There is no ratio of two mechanisms that were measured with different spins.
+    There is no ratio of two mechanisms that busy-waited in different ways.
     """
     estimates = {
         (one.cell, *one.key): Estimate(one.takes, salt)
@@ -94,5 +91,5 @@ def _with_interval(
 
 
 def _ends(interval: Interval, shown: int) -> tuple[float, float]:
-    """Return an interval's ends; the percentile that is shown, which is rounded, is within."""
+    """Return an interval's ends, extended to include the shown percentile, which is rounded."""
     return min(interval.low, shown), max(interval.high, shown)

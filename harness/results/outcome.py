@@ -1,4 +1,4 @@
-"""What a run came to: its records, its measurements and how it ended, read from its folder."""
+"""The outcome of a run, read from its folder: records, measurements, and how it ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.values import Cell
 
 
 class RunOutcome(NamedTuple):
-    """What a run came to, and what it can be compared by."""
+    """The outcome of a run, and its baseline for comparisons."""
 
     outcome: Outcome
     baseline: Baseline
@@ -30,11 +30,13 @@ class RunOutcome(NamedTuple):
 def read_outcome(
     folder: RunFolder, cells: Sequence[Cell] | None = None, *, ending: Ending | None = None
 ) -> RunOutcome:
-    """Read what a run came to; nothing is written.
+    """Read the outcome of a run. Nothing is written.
 
-    :param cells: the cells that should have results; None for those of ``run.json``, or the plan's.
-    :param ending: how the run ended; None: as its folder tells.
+    :param cells: the cells that should have results; by default those of ``run.json``, or all
+        cells of the plan.
+    :param ending: how the run ended; by default as its folder says.
     :raise UserError: this is not a run's folder.
+    :raise GuestError: the host cannot read the records.
     """
     plan = folder.read_plan()
     ended = ending or folder.read_ending()
@@ -49,7 +51,7 @@ def read_outcome(
 
 
 def records_of(folder: RunFolder) -> tuple[Record, ...]:
-    """Return the records of a run, latencies with their samples.
+    """Return the records of a run. Latency records have their samples.
 
     :raise GuestError: the host cannot read them.
     """
@@ -67,14 +69,12 @@ def records_of(folder: RunFolder) -> tuple[Record, ...]:
 def load_baseline(path: Path) -> Baseline:
     """Read a baseline from a run's folder, or from a file that was kept of one.
 
-    A run's folder is read from its results, so that it need not be one of this version.
+    For a folder it is made from the results, so that the run may be of an earlier version.
 
-    :raise UserError: it is neither.
+    :raise UserError: ``path`` is neither.
     """
     if path.is_dir():
         return read_outcome(RunFolder(path.resolve())).baseline
-    from harness.results.compare.baseline import Baseline  # numpy, as above
-
     try:
         return Baseline.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -85,7 +85,7 @@ def load_baseline(path: Path) -> Baseline:
         ) from error
     except ValidationError as error:
         raise UserError(
-            f"this is no baseline: {error.errors()[0]['msg']}",
+            f"this is not a baseline: {error.errors()[0]['msg']}",
             where=path,
             hint=f"give a run's folder, or the {BASELINE_FILE} of one",
         ) from error

@@ -1,9 +1,9 @@
-"""``results.jsonl``: one record a line, written the moment it is known.
+"""``results.jsonl``: one record a line, written as soon as it is known.
 
 Every line is a JSON object with ``"type"`` and ``"schema": 1``. Several processes append to one
-file: a record is one ``write`` to a descriptor opened with ``O_APPEND``, which Linux does under the
-inode's lock, so lines never mix. A reader takes what a killed writer left: a cut line, and types
-and fields that this version does not know, are kept and counted, never an error.
+file. A record is one ``write`` to a descriptor opened with ``O_APPEND``, which Linux does under the
+inode's lock, so lines never mix. For a reader, cut lines of a killed writer and unknown types and
+fields are not errors. They are returned separately.
 """
 
 from __future__ import annotations
@@ -27,27 +27,26 @@ from harness.errors import GuestError
 from harness.results.ktap.lines import CaseStatus
 from harness.values import Accel, Clock, Compiler, Name, Value
 
-RESULTS_FILE = "results.jsonl"
-#: Bytes of samples that one measurement may unpack to; 24,000 are the most that are written.
+#: Limit for the bytes of samples that a measurement unpacks to. At most 24,000 are written.
 _MOST_RAW = 1 << 20
 
 Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
 Unit = Literal["ns", "insn"]
-#: How what busy-waits spins: with PAUSE, or without because PAUSE was measured to be expensive.
+#: How a program busy-waits: with PAUSE, or without it because it was measured to be expensive.
 Spin = Literal["pause", "bare"]
 
 
 class _Record(Value):
-    #: The version of the record's form; ``schema`` in JSON.
+    #: The version of the record's format; ``schema`` in JSON.
     version: Literal[1] = Field(default=1, alias="schema")
-    #: The name of the cell that it is about.
+    #: The cell's name.
     cell: str
-    #: When it was recorded; None in the folders of versions that did not note it.
+    #: When it was recorded; None in records of earlier versions.
     time: datetime | None = None
 
 
 class CaseRecord(_Record):
-    """One case of a program, as its KTAP said or as the harness concluded."""
+    """One case of a program, as reported in KTAP or concluded by the harness."""
 
     type: Literal["case"] = "case"
     program: str
@@ -55,20 +54,20 @@ class CaseRecord(_Record):
     status: CaseStatus
     message: str = ""
     diagnostics: str = ""
-    #: Ids of the statements of ``guest-tests/CONTRACT.md`` that it said it checks.
+    #: Ids of the statements of ``guest-tests/CONTRACT.md`` that it checks, as it printed them.
     checks: tuple[str, ...] = ()
-    #: Seconds since the case before it in the same program, or since the program's start.
+    #: Seconds since the previous case of the program, or since the program's start.
     seconds: float = 0.0
-    #: 1 for the first time that the program ran in this run.
+    #: Number of the program's run within this run, from 1.
     attempt: int = 1
 
 
 class ProgramRecord(_Record):
-    """How one run of a program ended, and what it printed that belongs to no case."""
+    """The end of one run of a program, and its output that belongs to no case."""
 
     type: Literal["program"] = "program"
     program: str
-    #: None when it ended without one.
+    #: None if it ended without an exit code.
     returncode: int | None
     signal: str | None = None
     seconds: float = 0.0
@@ -76,39 +75,39 @@ class ProgramRecord(_Record):
     #: Output around the cases (:attr:`harness.results.ktap.reader.KtapReader.stray`).
     stray: str = ""
     stderr: str = ""
-    #: Remarks on the form of the KTAP.
+    #: Remarks on the format of the KTAP.
     problems: tuple[str, ...] = ()
 
 
 class HostLoad(Value):
-    """What the host was busy with while a program measured."""
+    """The host's load while a program measured."""
 
     seconds: float
     #: Load average over the last minute.
     load: float
-    #: Share of the host's CPU time that a hypervisor took away; None where nobody counts it.
+    #: CPU time of the host that a hypervisor took away, in percent; None if it is unknown.
     steal_percent: float | None = None
-    #: Share of the time that QEMU's threads wanted a CPU in which they got none.
+    #: Time that QEMU's threads waited for a CPU, in percent of the time that they wanted one.
     waited_percent: float | None = None
 
 
 class SampleBlocks(Value):
-    """The samples of one measurement in blocks of the same length, but for a sample.
+    """The samples of one measurement in blocks, whose lengths differ by at most one sample.
 
-    :mod:`harness.results.blocks` makes and reads it.
+    :mod:`harness.results.blocks` writes and reads it.
     """
 
-    #: Samples that there were.
+    #: Number of all samples.
     count: int = Field(ge=1)
-    #: How many samples of each block `data` holds.
+    #: Number of samples in ``data``, for each block.
     kept: tuple[int, ...] = Field(min_length=1)
-    #: The blocks' samples, sorted in each, as little-endian u64: zlib, base64.
+    #: The samples, sorted within each block, as little-endian u64: zlib, base64.
     data: str
 
     def raw(self) -> bytes:
         """Return the bytes of the samples.
 
-        :raise ValueError: `data` is damaged.
+        :raise ValueError: ``data`` is damaged.
         """
         reader = zlib.decompressobj()
         try:
@@ -128,7 +127,7 @@ class SampleBlocks(Value):
 
 
 class LatencyRecord(_Record):
-    """One distribution. Values are in `unit`; percentiles are samples, by nearest rank."""
+    """One distribution. Values are in ``unit``. Percentiles are samples, by nearest rank."""
 
     type: Literal["latency"] = "latency"
     program: str
@@ -142,80 +141,80 @@ class LatencyRecord(_Record):
     p99: int
     max: int
     mean: float
-    #: The samples; of merged records, those of each. A version that kept a histogram instead has
-    #: none, and they are read from its file (:mod:`harness.results.latency`).
+    #: The samples; in a merged record, those of each. Empty in records of versions that kept a
+    #: histogram: these are read from a file (:mod:`harness.results.latency`).
     takes: tuple[SampleBlocks, ...] = ()
-    #: What such a version kept: read, and neither used nor written.
+    #: The histogram of an earlier version. It is accepted, and neither used nor written.
     histogram: str = Field(default="", exclude=True, repr=False)
     #: The file of raw samples, relative to the run's folder.
     samples: str = ""
-    #: What a reader of the figures should know: zeros, values out of range.
+    #: Remarks on the samples: zeros, values out of range.
     notes: tuple[str, ...] = ()
     attempt: int = 1
-    #: None for a record of a version that did not watch the host.
+    #: None in records of earlier versions.
     host: HostLoad | None = None
-    #: None where nobody spins (unit ``insn``), and for a record of a version that always executed
-    #: PAUSE, whatever it cost.
+    #: None if the program does not busy-wait (unit ``insn``), and in records of versions that
+    #: always executed PAUSE.
     spin: Spin | None = None
-    #: Whether the guest was restored from a saved one instead of booting.
+    #: Whether the guest was restored from a snapshot.
     restored: bool = False
 
 
 class SplatRecord(_Record):
-    """The kernel complained: an oops, a warning, a stall."""
+    """A splat of the kernel, such as an oops, a warning or a stall."""
 
     type: Literal["splat"] = "splat"
     kind: str
     title: str
     fingerprint: str = ""
-    #: Line of ``console.log`` where it begins, counted from 1.
+    #: Number of its first line in ``console.log``, from 1.
     first_line: int = 0
     excerpt: str = ""
-    #: The report is cut or mixed with another, and never excused.
+    #: The splat is cut or mixed with another, and never excused.
     corrupted: bool = False
-    #: The program that ran at that time, if any.
+    #: The program that was running, if any.
     program: str | None = None
-    #: Why it is known and does not fail the cell; None for one that does.
+    #: Why the splat is excused; None if it fails the cell.
     excused: str | None = None
 
 
 class BootRecord(_Record):
-    """A guest came up."""
+    """A guest that became ready."""
 
     type: Literal["boot"] = "boot"
     kernel: Name
-    #: What ``uname -r`` printed.
+    #: Output of ``uname -r``.
     release: str = ""
     cpu: Name
     smp: int
     cc: Compiler
     accel: Accel
-    #: Why this accelerator, where it was not asked for.
+    #: Why this accelerator was chosen.
     accel_reason: str = ""
     clock: Clock = "host"
     boot_s: float
     #: Seconds by boot phase.
     phases: dict[str, float] = Field(default_factory=dict)
-    #: What deadlines in this guest are multiplied by.
+    #: Factor for deadlines in this guest.
     factor: float = 1.0
-    #: Whether it was restored from a saved one; ``boot_s`` is what that took.
+    #: Whether it was restored from a snapshot. ``boot_s`` is the duration of the restore then.
     restored: bool = False
-    #: Why it booted where another was to be restored, or why none can be restored from it.
+    #: Why a restore failed, so that this guest booted; or why no snapshot of it could be saved.
     note: str = ""
 
 
 class GuestFailureRecord(_Record):
-    """A guest, its QEMU or its connection failed; what came after it in the cell never ran."""
+    """A failure of a guest, its QEMU or its connection."""
 
     type: Literal["guest-failure"] = "guest-failure"
     #: ``panic``, ``hang``, ``qemu-died``, ``connection-lost``, ``cpu-mismatch`` and the like.
     verdict: str
-    #: The boot phase reached, or what the guest was doing.
+    #: The last boot phase that was reached.
     phase: str = ""
     message: str = ""
     hint: str = ""
     console_tail: str = ""
-    #: The program that ran at that time, if any.
+    #: The program that was running, if any.
     program: str | None = None
 
 
@@ -227,9 +226,9 @@ _ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 class Recorder:
-    """Appends records to a file; safe with other processes that append to the same one.
+    """Appends records to a file. Several processes may append to the same file.
 
-    :raise GuestError: from every method, when the host cannot keep the results.
+    :raise GuestError: from every method, when the host cannot store the results.
     """
 
     def __init__(self, path: Path) -> None:
@@ -239,13 +238,13 @@ class Recorder:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._file = os.open(path, flags, 0o644)
             size = os.fstat(self._file).st_size
-            # A writer that was killed may have left half a line, which must stay alone.
+            # A killed writer may have left part of a line. Then a new line must be started.
             self._cut = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
         except OSError as error:
             raise self._failed(error) from error
 
     def write(self, record: Record) -> None:
-        """Append a record; it is in the file when this returns."""
+        """Append a record. It is not buffered."""
         line = _line(record)
         if self._cut:
             line = b"\n" + line
@@ -258,7 +257,7 @@ class Recorder:
             raise self._failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. Idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -277,7 +276,7 @@ class Recorder:
     def _failed(self, error: OSError) -> GuestError:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return GuestError(
-            f"a result cannot be kept: {error.strerror}",
+            f"a result cannot be stored: {error.strerror}",
             where=self.path,
             hint="make room, or choose another folder with --out"
             if full
@@ -287,21 +286,21 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Records:
-    """What a results file held."""
+    """Contents of a results file."""
 
     records: tuple[Record, ...] = ()
-    #: Whole JSON objects of a type or form that this version does not know.
+    #: JSON objects of a type or format that this version does not know.
     unknown: tuple[dict[str, object], ...] = ()
-    #: Lines that are not JSON objects; the last one of a killed run is often cut.
+    #: Lines that are not JSON objects. The last line of a killed run is often cut.
     broken: tuple[str, ...] = field(default=())
 
 
 def read_records(path: Path) -> Records:
-    """Read a results file as far as it goes; one that does not exist holds nothing.
+    """Read a results file. A missing file counts as empty.
 
-    A line without its end is one that was cut, even if what is left of it can be read.
+    A line without a line end counts as broken, even if it can be parsed.
 
-    :raise OSError: the file is there and cannot be read.
+    :raise OSError: the file exists and cannot be read.
     """
     records: list[Record] = []
     unknown: list[dict[str, object]] = []
@@ -323,7 +322,7 @@ def read_records(path: Path) -> Records:
 
 
 def _line(record: Record) -> bytes:
-    """Return a record's line; characters of a guest that UTF-8 cannot hold are escaped."""
+    """Return a record's line. Characters from a guest that UTF-8 cannot encode are escaped."""
     try:
         return record.model_dump_json(by_alias=True).encode() + b"\n"
     except (PydanticSerializationError, UnicodeEncodeError):
@@ -343,7 +342,7 @@ def _encodable(value: object) -> object:
 
 
 def _keep(raw: bytes, unknown: list[dict[str, object]], broken: list[str]) -> None:
-    """Sort a line that is no record into one of the two lists."""
+    """Add a line that is not a known record to one of the two lists."""
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):

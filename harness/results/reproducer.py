@@ -1,9 +1,9 @@
-"""A shell script per failing case, that runs its program again with the same inputs.
+"""A shell script for each failing case, which runs its program again with the same inputs.
 
-The script first checks that all that decided the result still is what it was, by SHA-256, so that
-a different result is never taken for a fixed bug or a flaky one. Then it runs the program through
-the harness, or, where ``--qemu`` is given, boots the cell's guest by hand. A bare-metal program
-needs no harness: QEMU runs it, and QEMU's exit status becomes the program's.
+The script first compares the SHA-256 of each input with that of the failed run. So a different
+result cannot come from a changed input. Then it runs the program through the harness or, with
+``--qemu``, boots the cell's guest by hand. A bare-metal program needs no harness: QEMU runs it, and
+the script translates QEMU's exit status.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_NAME = 80
 
 
 class FrozenInput(Value):
-    """A file that decided the result, and what was in it."""
+    """An input of the failed run: a file and its digest."""
 
     #: ``kernel``, ``image``, ``program``, ``emulator``.
     label: str
@@ -33,25 +33,25 @@ class FrozenInput(Value):
 
 
 class Reproduction(Value):
-    """All that a script needs."""
+    """Contents of a script."""
 
     cell: str
     program: str
     case: str
     message: str = ""
     inputs: tuple[FrozenInput, ...] = ()
-    #: The command that runs the program again; its first word can be replaced by a variable.
+    #: The command that runs the program again. ``UINTR_HARNESS`` can replace its first word.
     argv: tuple[str, ...]
-    #: What the script with QEMU's command said when the case failed.
+    #: Text of the script with QEMU's command, at the time of the failure.
     qemu: str = ""
-    #: That script of a bare-metal program, relative to the cell's folder; empty for one for Linux.
+    #: Path of a bare-metal program's script, relative to the cell's folder; otherwise empty.
     bare_metal: str = ""
     #: Seconds that a bare-metal program may take.
     limit_s: int = 0
 
 
 def freeze(label: str, path: Path) -> FrozenInput:
-    """Return an input with the SHA-256 of what is in it now.
+    """Return an input with the SHA-256 of its current contents.
 
     :raise OSError: it cannot be read.
     """
@@ -66,8 +66,8 @@ def freeze(label: str, path: Path) -> FrozenInput:
 def run_argv(cell: Cell, program: str, *, accel: str = "", more: Iterable[str] = ()) -> list[str]:
     """Return the command that runs one program in one cell.
 
-    :param accel: the accelerator that ``auto`` came to.
-    :param more: options that the run had besides (``--tree DIR``, ``--series PATH``).
+    :param accel: the accelerator that was chosen for ``auto``.
+    :param more: further options of the run (``--tree DIR``, ``--series PATH``).
     """
     return [
         *("uintr-harness", "run"),
@@ -82,10 +82,10 @@ def run_argv(cell: Cell, program: str, *, accel: str = "", more: Iterable[str] =
 
 
 def script_path(cell: str, program: str, case: str) -> Path:
-    """Return where a case's script is, relative to the run's folder.
+    """Return the path of a case's script, relative to the run's folder.
 
-    Names come from guests: what is no letter, digit, dot or underscore becomes a dash, and a digest
-    of the true name keeps two cases from sharing a script.
+    Names come from guests: characters other than letters, digits, dots and underscores become
+    dashes. A digest of the original name keeps the paths of two cases apart.
     """
     wanted = f"{program}::{case}"
     name = re.sub(r"[^A-Za-z0-9._]+", "-", wanted)[:_MAX_NAME].strip("-.")
@@ -123,7 +123,7 @@ def script(reproduction: Reproduction) -> str:
 def write_script(run: Path, reproduction: Reproduction) -> Path:
     """Write a case's script into a run's folder and return its path.
 
-    :raise GuestError: the host cannot keep it.
+    :raise GuestError: the host cannot store it.
     """
     path = run / script_path(reproduction.cell, reproduction.program, reproduction.case)
     try:
@@ -141,14 +141,14 @@ def write_script(run: Path, reproduction: Reproduction) -> Path:
 
 _LINUX = """\
 #!/bin/sh
-# Runs a guest program again that failed, with the same kernel, image and program.
+# Runs a failed guest program again, with the same kernel, image and program.
 {heading}
 #
 # usage: sh THIS-SCRIPT [--anyway] [OPTIONS OF uintr-harness run]
 #        sh THIS-SCRIPT --qemu
-#   --anyway  run although an input has changed since
+#   --anyway  run even if an input has changed
 #   --qemu    boot the guest by hand, with its console on this terminal
-# UINTR_HARNESS names another uintr-harness than the one on the PATH.
+# UINTR_HARNESS=PATH runs another uintr-harness than the one on the PATH.
 #
 # The guest was started by:
 {qemu}
@@ -162,14 +162,14 @@ fi
 
 _BARE_METAL = """\
 #!/bin/sh
-# Runs a bare-metal program again that failed, with the same QEMU and program.
+# Runs a failed bare-metal program again, with the same QEMU and program.
 {heading}
 #
 # usage: sh THIS-SCRIPT [--anyway] [OPTIONS OF QEMU]
-#   --anyway  run although an input has changed since
-# It exits as the program did: 0 passed, 1 failed (or died), 4 skipped.
-# LIMIT_S=SECONDS is how long it may take; 0 is forever, for `-s -S` and a debugger.
-# The harness runs it by: {tool} {command}
+#   --anyway  run even if an input has changed
+# Exit codes: 0 passed, 1 failed (or died), 4 skipped.
+# LIMIT_S=SECONDS sets the time limit; 0 is no limit, for `-s -S` and a debugger.
+# To run it with the harness: {tool} {command}
 #
 # It was started by:
 {qemu}
@@ -182,13 +182,13 @@ _CHECKS = """
 changed=0
 check() {{
     if [ ! -r "$2" ]; then
-        echo "the $1 is gone: $2" >&2
+        echo "the $1 is missing: $2" >&2
         changed=1
         return 0
     fi
     found=$(sha256sum < "$2")
     if [ "${{found%% *}}" != "$3" ]; then
-        echo "the $1 is not the one that failed: $2" >&2
+        echo "the $1 has changed: $2" >&2
         changed=1
     fi
 }}
@@ -197,7 +197,7 @@ check() {{
 if [ "${{1:-}}" = --anyway ]; then
     shift
 elif [ "$changed" -ne 0 ]; then
-    echo "this would be another test; --anyway runs it all the same" >&2
+    echo "the result would not be comparable; --anyway runs it nevertheless" >&2
     exit 2
 fi
 """

@@ -1,4 +1,4 @@
-"""``series.json``: what became of each patch of a series, one after the other."""
+"""``series.json``: the results of checking a series patch by patch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StepCell(Value):
     """One cell with the kernel of one patch."""
 
     name: str
-    #: Seconds until the guest could be worked with; None if it never could.
+    #: Seconds until the guest was ready; None if it never was.
     boot_s: float | None
     verdict: CellVerdict
     passed: int
@@ -26,7 +26,7 @@ class StepCell(Value):
 
 
 class StepResult(Value):
-    """One patch. What is None was not looked at: it was not asked for, or came too late."""
+    """One patch. A check that was not requested, or not reached, is None."""
 
     #: From 1.
     number: int
@@ -34,26 +34,26 @@ class StepResult(Value):
     subject: str
     applies: bool = False
     builds: bool | None = None
-    #: Seconds of the build; next to nothing if the kernel was in the store.
+    #: Seconds of the build; almost 0 if the kernel was in the store.
     build_s: float | None = None
-    #: What ``W=1`` and sparse complain of since this patch, and did not before it.
+    #: New warnings of ``W=1`` and sparse since the previous patch.
     warnings: tuple[str, ...] | None = None
     sparse: tuple[str, ...] | None = None
     checkpatch: Checkpatch | None = None
-    #: Whether the programs were run, and not just a kernel booted.
+    #: Whether the programs were run. Otherwise the kernel was only booted.
     tested: bool = False
     cells: tuple[StepCell, ...] | None = None
-    #: What stopped this step, as it was told.
+    #: The error that stopped this step.
     error: str = ""
 
     @property
     def boots(self) -> bool | None:
-        """Whether every guest came up."""
+        """Whether every guest became ready."""
         return None if self.cells is None else all(cell.boot_s is not None for cell in self.cells)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What this patch alone would end the command with."""
+        """The command's exit code if this were the only patch."""
         cells = self.cells or ()
         if any(cell.verdict in {"guest failed", "not run"} for cell in cells):
             return ExitCode.GUEST
@@ -68,26 +68,26 @@ class StepResult(Value):
 
 
 class SeriesResult(Document):
-    """``series.json``: a series, patch by patch."""
+    """``series.json``."""
 
     kernel: str
     toolchain: Compiler
-    #: The tree that the series is for.
+    #: The tree to which the series applies.
     base: str
-    #: How many patches the series has; fewer in ``patches`` if one did not apply.
+    #: Number of patches in the series. ``patches`` has fewer if one did not apply.
     length: int
     patches: tuple[StepResult, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst of the patches': a guest that failed, a build, then findings and tests."""
+        """The worst exit code of the patches: a failed guest, a failed build, failed checks."""
         order = (ExitCode.GUEST, ExitCode.BUILD, ExitCode.TESTS_FAILED)
         codes = {step.exit_code for step in self.patches}
         return next((code for code in order if code in codes), ExitCode.PASSED)
 
 
 def step_cells(outcome: Outcome) -> tuple[StepCell, ...]:
-    """Return what is said of each cell of a run."""
+    """Return the result of each cell of a run."""
     return tuple(
         StepCell(
             name=cell.name,

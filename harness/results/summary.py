@@ -1,7 +1,7 @@
-"""Records → what the run as a whole says: ``summary.json``, and the exit code.
+"""``summary.json`` and the exit code of a run, made from its records.
 
-``summary.json`` is what others script against; its form is in ``docs/running.md``.
-:class:`Outcome` holds besides what only the reports need.
+``summary.json`` is for scripts. ``docs/running.md`` describes its format. :class:`Outcome` has in
+addition the data that only reports need.
 """
 
 from __future__ import annotations
@@ -34,33 +34,36 @@ SUMMARY_FILE = "summary.json"
 CellVerdict = Literal[
     "passed", "failed", "splats", "guest failed", "skipped", "not run", "incomplete"
 ]
-#: What a run came to, in a word.
+#: The verdict on a run.
 RunVerdict = Literal["passed", "failed", "interrupted", "incomplete"]
 
 
 class CellSummary(Value):
-    """One cell's counts. A case that ran more than once counts once, by its worst result."""
+    """One cell's counts. A case that ran more than once counts once, with its worst result."""
 
     name: str
     kernel: str
     cpu: str
     smp: int
     cc: str
-    #: ``auto`` where no guest came up that could tell.
+    #: As requested, possibly ``auto``, if no guest became ready.
     accel: str
-    #: Seconds until the guest could be worked with; None if it never could.
+    #: Seconds until the first guest was ready; None if none was.
     boot_s: float | None
     passed: int = Field(alias="pass")
     fail: int
     skip: int
-    #: Kernel complaints that no listed exception excuses.
+    #: Splats that are not excused.
     splats: int
     #: ``SUBJECT/PROGRAM::CASE`` of each failing case.
     failed: tuple[str, ...]
 
 
 class RatioSummary(Value):
-    """A median by that of user interrupts in the same cell, mode and unit; a 95 % interval."""
+    """A median divided by that of user interrupts in the same cell, mode and unit.
+
+    ``low`` and ``high`` are a 95 % interval.
+    """
 
     ratio: float
     low: float
@@ -68,7 +71,7 @@ class RatioSummary(Value):
 
 
 class LatencySummary(Value):
-    """One distribution in `unit`."""
+    """One distribution. Values are in ``unit``."""
 
     cell: str
     mechanism: Mechanism
@@ -84,35 +87,35 @@ class LatencySummary(Value):
     #: Ends of 95 % intervals, by resampling of blocks; None without raw samples.
     p50_interval: tuple[float, float] | None = None
     p99_interval: tuple[float, float] | None = None
-    #: None for user interrupts themselves, and where the cell has none of them.
+    #: None for user interrupts themselves, and if the cell did not measure them.
     to_uintr: RatioSummary | None = None
-    #: What the host did meanwhile; of several measurements, during the one it disturbed most.
+    #: The host's load; of several measurements, the load that disturbed most.
     host: HostLoad | None = None
 
 
 class Repeated(Value):
-    """How often a program passed in a cell; most interesting where it ran more than once."""
+    """Counts of a program's runs in a cell, by result."""
 
     cell: str
     program: str
     runs: int
     #: Runs with a case that passed and none that failed.
     passed: int = Field(alias="pass")
-    #: Runs with a case that failed, or without an end.
+    #: Runs with a case that failed.
     fail: int
-    #: Runs in which each case was skipped.
+    #: Runs in which all cases were skipped.
     skip: int
-    #: By case, in how many runs it failed.
+    #: Case → number of runs in which it failed.
     failed: dict[str, int]
 
     @property
     def flaky(self) -> bool:
-        """Whether it passed and failed."""
+        """Whether it passed in some runs and failed in others."""
         return self.passed > 0 and self.fail > 0
 
 
 class Totals(Value):
-    """Cases of all cells."""
+    """Numbers of cases in all cells."""
 
     passed: int = Field(alias="pass")
     fail: int
@@ -125,7 +128,7 @@ class Summary(Document):
     cells: tuple[CellSummary, ...]
     latency: tuple[LatencySummary, ...]
     totals: Totals
-    #: Only in the file where a program ran more than once.
+    #: Only in the file if a program ran more than once.
     repeated: tuple[Repeated, ...] = ()
 
     @override
@@ -136,41 +139,42 @@ class Summary(Document):
 
 
 class Outcome(Value):
-    """What a run came to."""
+    """The results of a run."""
 
     summary: Summary
-    #: The failing cases, in the order in which they failed first.
+    #: The failing cases.
     failures: tuple[CaseRecord, ...]
-    #: Kernel complaints that count.
+    #: Splats that are not excused.
     splats: tuple[SplatRecord, ...]
     guest_failures: tuple[GuestFailureRecord, ...]
+    #: Latencies, merged if they were measured more than once.
     latencies: tuple[LatencyRecord, ...]
-    #: Of these, one for each time that a program measured.
+    #: The latency records of single takes.
     takes: tuple[LatencyRecord, ...]
-    #: Each case once, by its worst result.
+    #: Each case once, with its worst result.
     cases: tuple[CaseRecord, ...]
-    #: Guests that booted, not those that were restored.
+    #: Guests that booted, without those that were restored.
     boots: tuple[BootRecord, ...]
-    #: How often each program ran, and how that went.
+    #: How often each program ran, passed and failed.
     tallies: tuple[Repeated, ...] = ()
-    #: What each cell came to, by its name.
+    #: Cell → verdict.
     verdicts: dict[str, CellVerdict]
-    #: Whether the run came to its end (:mod:`harness.results.ending`).
+    #: Whether the run ended (:mod:`harness.results.ending`).
     state: Literal["ended", "interrupted", "incomplete"] = "ended"
     exit_code: ExitCode
-    #: One sentence that says why the exit code is what it is.
+    #: Reason for the exit code, in one sentence.
     reason: str
 
     @property
     def verdict(self) -> RunVerdict:
-        """What every report calls the run."""
+        """The run's verdict in all reports."""
         if self.state != "ended":
             return self.state
         return "passed" if self.exit_code == ExitCode.PASSED else "failed"
 
     @property
     def unexplained(self) -> str:
-        """Why the run is not passed, where no record that a report lists says so; or nothing."""
+        """Why the run is not passed; empty if it is, or if listed failures explain it."""
         if self.verdict == "passed":
             return ""
         if self.state == "ended" and (self.failures or self.splats or self.guest_failures):
@@ -179,7 +183,7 @@ class Outcome(Value):
 
 
 def flaky_programs(outcome: Outcome) -> set[tuple[str, str]]:
-    """Return cell and name of each program that failed in one run and passed in another."""
+    """Return (cell, program) for each program that passed in some runs and failed in others."""
     return {(one.cell, one.program) for one in outcome.tallies if one.flaky}
 
 
@@ -189,10 +193,10 @@ def case_id(record: CaseRecord) -> str:
 
 
 def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str = "") -> Outcome:
-    """Make of records what the run as a whole says.
+    """Return the outcome of a run's records.
 
-    :param cells: the plan's; one without any record is one that did not run.
-    :param select: the plan's ``-k`` expression, which may have matched nothing.
+    :param cells: the cells that should have results. One without records did not run.
+    :param select: the plan's ``-k`` expression, which may have matched no program.
     """
     by_cell: dict[str, list[Record]] = {cell.name: [] for cell in cells}
     for record in records:
@@ -249,7 +253,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
 
 
 def _worst(records: Iterable[Record]) -> list[CaseRecord]:
-    """Return each case once: by its worst result, so that a second try hides nothing."""
+    """Return each case once, with its worst result, so that a retry does not hide a failure."""
     order = {"fail": 0, "pass": 1, "skip": 2}
     worst: dict[tuple[str, str], CaseRecord] = {}
     for record in records:
@@ -262,7 +266,7 @@ def _worst(records: Iterable[Record]) -> list[CaseRecord]:
 
 
 def _tallies(cell: str, records: Iterable[Record]) -> Iterable[Repeated]:
-    """Return a count for each program of a cell."""
+    """Yield the counts of each program of a cell."""
     runs: dict[str, dict[int, list[CaseRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if isinstance(record, CaseRecord):
@@ -307,7 +311,7 @@ def _cell(
 
 
 def _verdict(cell: CellSummary, lost: bool) -> CellVerdict:
-    """Return the worst that holds: an unfinished cell says less than a failing one."""
+    """Return a cell's verdict. A lost guest counts more than a failed case."""
     if lost:
         return "guest failed"
     if cell.fail:
@@ -320,7 +324,7 @@ def _verdict(cell: CellSummary, lost: bool) -> CellVerdict:
 
 
 def _latencies(records: Iterable[Record]) -> list[LatencyRecord]:
-    """Return one distribution per mechanism, mode and unit."""
+    """Return a distribution for each mechanism, mode and unit."""
     groups: dict[tuple[str, str, str], list[LatencyRecord]] = defaultdict(list)
     for record in records:
         if isinstance(record, LatencyRecord):
@@ -345,10 +349,9 @@ def _exit_code(
     lost: list[GuestFailureRecord],
     select: str,
 ) -> tuple[ExitCode, str]:
-    """Return the exit code and the sentence that explains it.
+    """Return the exit code and its reason.
 
-    A run in which no case passed or failed has tested nothing, and a pipeline must not take it for
-    a good one.
+    A run in which all cases were skipped has tested nothing. So it is not passed.
     """
     if lost:
         what = ", ".join(dict.fromkeys(f"{record.verdict} in {record.cell}" for record in lost))
@@ -362,7 +365,7 @@ def _exit_code(
         return ExitCode.GUEST, f"no result from {', '.join(idle)}"
     if totals.fail or splats:
         bad = [f"{totals.fail} failed"] if totals.fail else []
-        bad += [f"{splats} kernel complaint{'s' if splats > 1 else ''}"] if splats else []
+        bad += [f"{splats} splat{'s' if splats > 1 else ''}"] if splats else []
         return ExitCode.TESTS_FAILED, " and ".join(bad)
     if not totals.passed:
         return ExitCode.TESTS_FAILED, f"all {totals.skip} cases were skipped, so nothing was tested"

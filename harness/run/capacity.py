@@ -1,4 +1,4 @@
-"""How many guests at a time this host has room for."""
+"""The number of guests that this host can run at a time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import psutil
 from harness.guest.spec import GuestSpec
 from harness.values import Cell, Value
 
-#: What QEMU takes beside the guest's memory: its own, and the code that it translates.
+#: Memory that QEMU needs besides the guest's, mostly for translated code.
 OVERHEAD_MIB = 384
-#: Left for the harness, its workers and everybody else.
+#: Memory left for the harness, its workers and other processes.
 RESERVE_MIB = 1024
 CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1 << 20
 
 
 class Room(Value):
-    """What a host can give."""
+    """CPUs and memory that a host has available."""
 
     cpus: int
     memory_mib: int
 
 
 def look_around(cgroup: Path = CGROUP) -> Room:
-    """Return what this process may use: by the scheduler, by memory, and by its container.
+    """Return the CPUs and memory available to this process, within its container's limits.
 
-    :param cgroup: where the limits of cgroup v2 are, as a container sees its own.
+    :param cgroup: folder of the cgroup v2 limits, as a container sees it.
     """
     cpus = float(len(os.sched_getaffinity(0)))
     memory = psutil.virtual_memory().available
@@ -43,9 +43,9 @@ def look_around(cgroup: Path = CGROUP) -> Room:
 
 
 def jobs_for(cells: Sequence[Cell], room: Room) -> int:
-    """Return how many of the cells' guests run at a time without waiting for each other's CPUs.
+    """Return how many of the cells' guests can run at a time with enough CPUs and memory.
 
-    At least one: a host that is too small for that is slow, and says so in its results.
+    At least one, even on a host that is too small. Its guest is slow.
     """
     if not cells:
         return 1

@@ -1,4 +1,4 @@
-"""The guest of a cell through all its programs: booted once, replaced when it failed."""
+"""The guest of a cell for all its programs: booted once, replaced after a failure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harness.guest.limits import COPY, Budget
 from harness.guest.runtime import runtime_folder
 from harness.guest.verdict import leaks
 from harness.guest.verdict.failure import Completed, GuestFailure
+from harness.guest.verdict.known_splats import KnownSplat, find_excuse
 from harness.results.folder import CellSetup, RunFolder
 from harness.run.journal import Journal
 from harness.values import OUTPUT_LIMIT
@@ -22,13 +23,12 @@ from harness.values import OUTPUT_LIMIT
 if TYPE_CHECKING:
     from harness.guest.snapshot import Snapshot
     from harness.guest.spec import GuestSpec
-    from harness.guest.verdict.known_splats import KnownSplat
     from harness.guest.verdict.splat_report import Splat
     from harness.guest.vm import Guest
     from harness.values import Program
 
     class StartGuest(Protocol):
-        """As :func:`harness.guest.vm.start_guest`."""
+        """The type of :func:`harness.guest.vm.start_guest`."""
 
         def __call__(
             self,
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
             save: Path | None = None,
             snapshot: Snapshot | None = None,
         ) -> AbstractContextManager[Guest]:
-            """Give a guest that is ready."""
+            """Start a guest."""
 
 
-#: Where the guest has the programs.
+#: The programs' folder in the guest.
 REMOTE_PROGRAMS = "/tests"
 
 
 class CellGuest:
-    """What a test gets as ``guest``: a living guest of one cell.
+    """The ``guest`` fixture of tests: the running guest of one cell.
 
     It has the methods of :class:`harness.guest.vm.Guest` that tests use. When the guest dies
-    during a test, that test gets the :exc:`~harness.guest.vm.GuestFailure`, the verdict is
-    recorded once, and the next test gets a fresh guest; so it does when a test failed or the
-    kernel complained, and before each test that asks for one. A fresh guest is restored from what
-    the cell's first one saved at the end of its boot, and boots where that cannot be done. A cell
-    whose guest never came up is not tried again: each of its tests gets the same failure at once.
+    during a test, the test gets the :exc:`~harness.guest.vm.GuestFailure`, which is recorded
+    once. The next test gets a fresh guest after such a failure, after a failed test, after a
+    splat, and when it asks for one. A fresh guest is restored from the snapshot that the cell's
+    first guest saved at the end of its boot, or boots if that fails. If a cell's guest does not
+    boot, it is not tried again: each test of the cell gets the same failure at once.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class CellGuest:
     ) -> None:
         self.setup = setup
         self.folder = run.cell(setup.cell.name)
-        #: The test that the guest works for now; verdicts and splats are recorded with it.
+        #: The test that uses the guest now. Failures and splats are recorded with its name.
         self.user: str | None = None
-        #: Complaints of the kernel that nothing excuses, and the test that ran at that time.
+        #: Splats that are not excused, each with the test that was running.
         self.splats_seen: list[tuple[Splat, str | None]] = []
         self.failures: list[HarnessError] = []
         self._run = run
@@ -78,13 +78,14 @@ class CellGuest:
         self._guest: Guest | None = None
         self._lifetime = ExitStack()
         self._counted = 0
-        #: Whether a test has worked in the guest, and whether one has failed there.
+        #: Whether a test has used the guest.
         self._used = False
+        #: Whether a test has failed in the guest, or its kernel has complained.
         self._doubtful = False
-        #: Whether the present test has the guest for itself.
+        #: Whether the current test asked for a fresh guest.
         self._isolated = False
         self._snapshot: Snapshot | None = None
-        #: Holds the folder of the snapshot.
+        #: Removes the snapshot's folder when the cell ends.
         self._kept = ExitStack()
         self._boot_failure: HarnessError | None = None
         self._pushed: set[str] = set()
@@ -97,13 +98,13 @@ class CellGuest:
     def program(self, name: str) -> Program:
         """Return a program of the cell.
 
-        :raise KeyError: it has none of that name.
+        :raise KeyError: the cell has no program of this name.
         """
         return {program.name: program for program in self.setup.programs.programs}[name]
 
     @property
     def factor(self) -> float:
-        """How much slower than a fast machine this guest is; deadlines are scaled by it."""
+        """Slowness of the guest relative to a fast machine; deadlines are scaled by it."""
         return self._living().factor
 
     @property
@@ -113,19 +114,19 @@ class CellGuest:
 
     @property
     def restored(self) -> bool:
-        """Whether the guest was restored, and did not boot."""
+        """Whether the guest was restored from a snapshot."""
         return self._living().boot.restored
 
     def doubt(self) -> None:
-        """Note that a test failed in this guest: what it left there may harm the next one."""
+        """Note that a test failed in this guest, and may have left it in a bad state."""
         self._doubtful = True
 
     def ready(self, *, fresh: bool = False) -> None:
-        """See that there is a guest.
+        """Make sure that there is a running guest.
 
         :param fresh: whether it must be one in which nothing has run yet. A guest in which a test
-            failed is replaced in any case, if that costs no boot.
-        :raise GuestFailure: the guest does not come up, now or at the first try.
+            failed is always replaced if there is a snapshot to restore.
+        :raise GuestFailure: the guest does not boot, now or in an earlier call.
         """
         if self._boot_failure is not None:
             raise self._boot_failure
@@ -171,7 +172,7 @@ class CellGuest:
             )
 
     def push(self, local: Path, remote: str) -> None:
-        """Copy a file, or what is in a folder, into the guest's folder ``remote``."""
+        """Copy a file, or a folder's contents, into the guest's folder ``remote``."""
         with self._using() as guest:
             guest.push(local, remote)
 
@@ -187,12 +188,12 @@ class CellGuest:
     def push_program(self, name: str) -> str:
         """Make sure that a program is in the guest, and return its path there.
 
-        Its whole subject goes with it where others may follow: each copy costs a round trip, and
-        all programs at once cost seconds of the first result.
+        Unless the test is isolated, the programs of the same subject are copied with it, which
+        saves a round trip for each. Copying all programs would delay the first result by seconds.
         """
         subject = name.partition("/")[0]
         program = self.program(name)
-        # A selftest may read what lies beside it.
+        # A selftest may read files in its folder.
         alone = self._isolated and program.kind != "kselftest"
         wanted = name if alone else subject
         if wanted not in self._pushed:
@@ -202,14 +203,14 @@ class CellGuest:
         return f"{REMOTE_PROGRAMS}/{name}"
 
     def take_splats(self) -> list[Splat]:
-        """Record what the kernel complained about since the last call, for the current test.
+        """Record the splats since the last call, for the current test, and return them.
 
         :raise HarnessError: the console cannot be scanned.
         """
         if self._guest is None:
             return []
         everything = self._guest.splats()
-        # By its line, not its place: one that is excused may be left out once it is complete.
+        # Compare lines, not positions: an excused splat may leave the list once it is complete.
         fresh = [splat for splat in everything if splat.first_line > self._counted]
         self._counted = max([self._counted, *(splat.first_line for splat in fresh)])
         self.record_splats(fresh)
@@ -217,21 +218,16 @@ class CellGuest:
         return fresh
 
     def record_splats(self, fresh: Sequence[Splat]) -> None:
-        """Record complaints of a kernel that ran for the current test."""
+        """Record splats for the current test."""
         for splat in fresh:
-            excuse = self._excuse(splat)
+            excuse = find_excuse(splat, self._known)
             if excuse is None:
                 self.splats_seen.append((splat, self.user))
             reason = f"{excuse.reason} ({excuse.link})" if excuse else None
             self._journal.splat(self.name, self.user, splat, reason)
 
-    def _excuse(self, splat: Splat) -> KnownSplat | None:
-        """Return what excuses a complaint; nothing does a panic or a storm."""
-        candidates = self._known if splat.kind not in {"panic", "storm"} else ()
-        return next((known for known in candidates if known.covers(splat)), None)
-
     def close(self) -> None:
-        """End the guest; what it said last is still scanned."""
+        """Stop the guest, after a last scan of its console."""
         try:
             self._take_leave()
         finally:
@@ -239,7 +235,7 @@ class CellGuest:
             self._kept.close()
 
     def _take_leave(self) -> None:
-        """Ask a guest that ends what is left to say; that belongs to no test."""
+        """Collect a guest's last data before it stops. Its splats are recorded with no test."""
         user, self.user = self.user, None
         try:
             self._ask_before_the_end()
@@ -248,11 +244,11 @@ class CellGuest:
             self.user = user
 
     def _ask_before_the_end(self) -> None:
-        """Ask what the kernel has counted, and whether it has lost memory."""
+        """Fetch the kernel's coverage counters, and scan for memory leaks."""
         guest = self._guest
         if guest is None or not guest.alive or not self._used:
             return
-        # That the guest has failed has been recorded.
+        # _using() has recorded the failure.
         with suppress(GuestFailure):
             if gcov.is_in(self.setup.kernel.path):
                 self._fetch_counters()
@@ -260,15 +256,15 @@ class CellGuest:
                 self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
 
     def _fetch_counters(self) -> None:
-        """Copy what the kernel has counted into the cell's folder, apart for each guest.
+        """Copy the kernel's coverage counters into the cell's folder, one folder per guest.
 
-        :raise GuestError: the guest has not given it.
+        :raise GuestError: the guest cannot read them.
         """
         done = self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
             raise GuestError(
-                "what the kernel has counted cannot be read",
+                "the kernel's coverage counters cannot be read",
                 where=self.name,
                 detail=said or None,
                 hint="the kernel was built with gcov: is debugfs mounted in its guest?",
@@ -278,13 +274,13 @@ class CellGuest:
         self.fetch(counters.FOLDER, kept / str(number))
 
     def _stale(self, *, fresh: bool) -> bool:
-        """Whether the guest that is there must not be used."""
+        """Return true if the current guest must be replaced."""
         return (fresh and self._used) or (self._doubtful and self._snapshot is not None)
 
     def _start_one(self) -> None:
         """Restore a guest, or boot one."""
         if self._snapshot is None:
-            # No dead run leaves that folder behind.
+            # If this process is killed, the next run removes the folder.
             folder = self._kept.enter_context(runtime_folder())
             self._snapshot = self._enter(save=folder / "state").snapshot
             return
@@ -310,7 +306,7 @@ class CellGuest:
         guest = self._guest = self._lifetime.enter_context(
             start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
         )
-        guest.excuse(lambda splat: self._excuse(splat) is not None)
+        guest.excuse(lambda splat: find_excuse(splat, self._known) is not None)
         if guest.unsaved:
             note = f"the guest's state could not be saved: {guest.unsaved}"
         self._journal.boot(setup, guest.boot, guest.factor, note)
@@ -323,7 +319,7 @@ class CellGuest:
 
     @contextmanager
     def _using(self) -> Iterator[Guest]:
-        """Give the guest away; a failure of it is recorded, and the guest is buried."""
+        """Yield the guest. If it fails, record the failure and drop the guest."""
         guest = self._living()
         self._used = True
         try:

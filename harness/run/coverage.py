@@ -1,4 +1,4 @@
-"""A run's coverage: what its guests have counted, read by gcov and kept with the run."""
+"""A run's coverage: the counters of its guests' kernels, read by gcov."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _READ_S = 60.0
 
 
 def write_coverage(folder: RunFolder) -> Coverage | None:
-    """Read what the cells of a run have counted, and write ``coverage.json``.
+    """Read the coverage counters of a run's cells, and write ``coverage.json``.
 
-    :return: None if no kernel of the run counts.
-    :raise BuildError: gcov is not there, or cannot read it.
+    :return: None if no kernel of the run was built with gcov.
+    :raise BuildError: gcov is missing, or cannot read the counters.
     """
     cells: dict[str, tuple[FileCoverage, ...]] = {}
     for setup in folder.read_artefacts().cells:
@@ -42,8 +42,9 @@ def read(kernel: Path, counters: Sequence[Path]) -> tuple[FileCoverage, ...]:
     """Return how often each line of the files that the series adds ran.
 
     :param kernel: the artefact's folder.
-    :param counters: folders of ``*.gcda``, of one guest each; their paths end as in the tree.
-    :raise BuildError: gcov is not there, or cannot read what GCC wrote.
+    :param counters: a folder of ``*.gcda`` files for each guest. A file's path ends with its
+        path in the kernel tree.
+    :raise BuildError: gcov is missing, or cannot read GCC's notes.
     """
     require("gcov", needed_for="the coverage of a series")
     kept = kernel / gcov.FOLDER
@@ -60,7 +61,7 @@ def read(kernel: Path, counters: Sequence[Path]) -> tuple[FileCoverage, ...]:
             for path in folder.rglob(wanted.name)
             if str(path).endswith(f"/{wanted}")
         ]
-        # Without counters gcov says of each line that it never ran.
+        # Without counters, gcov reports each line as never run.
         for counter in found or [None]:
             for file in _read_one(note, counter):
                 name = next((one for one in added if file["file"].endswith(one)), None)
@@ -73,7 +74,7 @@ def read(kernel: Path, counters: Sequence[Path]) -> tuple[FileCoverage, ...]:
 
 
 def _read_one(note: Path, counter: Path | None) -> Iterator[dict[str, Any]]:
-    """Give what gcov says of each source file of an object."""
+    """Yield gcov's report for each source file of an object."""
     with tempfile.TemporaryDirectory(prefix="uintr-harness-gcov-") as scratch:
         shutil.copy(note, scratch)
         if counter is not None:
@@ -90,7 +91,7 @@ def _read_one(note: Path, counter: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _add(file: dict[str, Any], lines: Counter[int], branches: dict[int, tuple[int, ...]]) -> None:
-    """Add a file's counts; a line that was inlined stands there several times."""
+    """Add a file's counts. A line that was inlined is listed several times."""
     for line in file["lines"]:
         number = line["line_number"]
         lines[number] += line["count"]

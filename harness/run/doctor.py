@@ -1,4 +1,4 @@
-"""What this host can do, each finding with its remedy. Nothing is installed or changed."""
+"""Findings on what this host can do, each with its remedy. Nothing is installed or changed."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ MEMORY_GUEST = GIB
 
 
 class Finding(Value):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
-    #: ``bad`` keeps the default run from working, ``note`` something less.
+    #: ``bad`` keeps the default run from working, ``note`` a less common one.
     state: State
     what: str
-    #: A command or a sentence; empty where there is nothing to do.
+    #: A command or a sentence; empty if there is nothing to do.
     remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything, the quick things first."""
+    """Yield all findings, the quick ones first."""
     yield _python()
     yield from _packages()
     yield _cache()
@@ -80,8 +80,8 @@ def _packages() -> Iterator[Finding]:
         yield Finding(
             subject="packages",
             state="note",
-            what="this is no Debian system, so packages were not looked at",
-            remedy="ci/packages.run.txt lists what has to be there, by Debian's names",
+            what="this is not a Debian system, so packages were not checked",
+            remedy="ci/packages.run.txt lists the packages needed, by their Debian names",
         )
         return
     for purpose, state in (("run", "bad"), ("test", "note")):
@@ -124,7 +124,7 @@ def _memory() -> Finding:
         subject="memory",
         state="good" if guests else "bad",
         what=f"{free / GIB:.1f} GiB available, {psutil.cpu_count()} CPUs",
-        remedy="" if guests else "a guest takes up to 1 GiB: end something else",
+        remedy="" if guests else "a guest needs up to 1 GiB: end other processes",
     )
 
 
@@ -164,11 +164,11 @@ def _emulation() -> Iterator[Finding]:
 
 
 def _ours() -> Emulator | None:
-    """Return the QEMU that the harness has built, if it has."""
+    """Return the bundled QEMU, None if it has not been built."""
     try:
         store = Store.open()
         return build_emulator(store, Silent()) if is_built(store) else None
-    except HarnessError:  # what is wrong with the cache is told elsewhere
+    except HarnessError:  # another finding reports the cache
         return None
 
 

@@ -1,7 +1,7 @@
-"""The frame of every run: prepare it, write down what is run, and note how it ended.
+"""The beginning and the end of every run: prepare it, write what is run, note how it ended.
 
-Each command that starts guests begins here, so that each folder has ``run.json``,
-``environment.json``, ``plan.json`` and ``artefacts.json``. What the guests do is the caller's.
+Each command that starts guests begins here, so that each run's folder has ``run.json``,
+``environment.json``, ``plan.json`` and ``artefacts.json``. The caller decides what guests do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Run(NamedTuple):
     folder: RunFolder
     #: The cells that can run.
     setups: tuple[CellSetup, ...]
-    #: The builds that failed, and cost other cells.
+    #: The failed builds. Their cells are not in ``setups``.
     failures: tuple[BuildError, ...]
 
 
@@ -41,16 +41,16 @@ def begin_run(
     qemu: ChosenQemu | None = None,
     keep_going: bool = False,
 ) -> Run:
-    """Prepare a run and write what is run into its folder; the caller has to end it.
+    """Prepare a run and write what is run into its folder. The caller has to end the run.
 
-    :param make_folder: makes the folder, once QEMU has taken each CPU of the plan.
-    :param argv: the command line that ``run.json`` names.
+    :param make_folder: makes the folder, after QEMU has accepted each CPU of the plan.
+    :param argv: the command line, for ``run.json``.
     :param plan: the cells; by default the request's.
-    :param qemu: where the guests run; by default what the request asks for.
-    :param keep_going: whether other cells still run when the build for one failed.
+    :param qemu: by default, what the request asks for.
+    :param keep_going: continue with the other cells when the build for one fails.
     :raise UserError: the request names something that does not exist or cannot run here.
-    :raise BuildError: nothing is left that can run, or not ``keep_going``.
-    :raise GuestError: the host cannot take the results, or QEMU does not start.
+    :raise BuildError: no cell can run, or a build failed without ``keep_going``.
+    :raise GuestError: the host cannot store the results, or QEMU does not start.
     """
     plan = plan or request.plan()
     store = Store.open(progress)
@@ -67,29 +67,29 @@ def begin_run(
 
 @contextmanager
 def errors_noted(folder: RunFolder) -> Iterator[None]:
-    """Note in ``run.json`` that an exception ended a run, unless its end is known already."""
+    """Note in ``run.json`` that an exception ended a run, unless its end is noted already."""
     try:
         yield
     except BaseException as error:
         info = folder.read_info()
         if info is None or info.finished is None:
-            with suppress(HarnessError):  # the first error is the one to tell
+            with suppress(HarnessError):  # the first error is the one to report
                 _end_by(folder, error)
         raise
 
 
 @contextmanager
 def refusal_noted(out: Path | None, argv: Sequence[str]) -> Iterator[None]:
-    """Note what stopped a run before it had a folder, too, if ``out`` is there for it.
+    """Note in ``out`` an error that stopped a run before it had made its folder.
 
-    A command that starts runs makes the folder of each, and reads there how it ended.
+    Commands that start other runs create ``out`` themselves, and read there how the run ended.
     """
     try:
         yield
     except BaseException as error:
         info = RunFolder(out).read_info() if out else None
         if out and out.is_dir() and not (info and RunError.of(error) in info.errors):
-            with suppress(HarnessError):  # among others, that it holds another run
+            with suppress(HarnessError):  # for example because the folder holds another run
                 folder = make_run_folder(out)
                 folder.begin(argv)
                 _end_by(folder, error)

@@ -1,4 +1,4 @@
-"""Rows of a run that ended, for the history of the runs on this host."""
+"""A finished run's rows in the history of the runs on this host."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from harness.results.summary import LatencySummary, Outcome
 
 
 def add_to_history(folder: RunFolder, outcome: Outcome, began: str, progress: Progress) -> None:
-    """Add a run to the history; what goes wrong is told, and fails no run.
+    """Add a run to the history. An error is shown as a note and does not fail the run.
 
-    :param began: RFC 3339, UTC.
+    :param began: when the run began: RFC 3339, UTC.
     """
     try:
         add(
@@ -21,13 +21,13 @@ def add_to_history(folder: RunFolder, outcome: Outcome, began: str, progress: Pr
             history_rows(folder, outcome, began),
             program_rows(folder, outcome, began),
         )
-    # Also of what nobody thought of: a side-line must not cost anybody a run's results.
+    # Any exception: an unforeseen error in the history must not lose a run's results.
     except Exception as error:
         progress.note(f"not in the history: {error}")
 
 
 def history_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[HistoryRow]:
-    """Return one row per latency of a run."""
+    """Return a row for each latency of a run."""
     environment = folder.read_environment()
     accels = {cell.name: cell.accel for cell in outcome.summary.cells}
     parts = {name: made_of(setup) for name, setup in read_setups(folder).items()}
@@ -52,7 +52,7 @@ def history_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[Histor
 
 
 def program_rows(folder: RunFolder, outcome: Outcome, began: str) -> list[ProgramRow]:
-    """Return one row per program and cell of a run."""
+    """Return a row for each program in each cell of a run."""
     parts = {name: made_of(setup) for name, setup in read_setups(folder).items()}
     return [
         ProgramRow(

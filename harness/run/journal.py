@@ -1,4 +1,4 @@
-"""What happens in guests, as records of the run: the one place that knows both."""
+"""Records of what happens in guests. Only this module knows both guests and records."""
 
 from __future__ import annotations
 
@@ -32,12 +32,10 @@ if TYPE_CHECKING:
     from harness.results.ktap.reader import KtapReader
     from harness.results.ktap.selftest import SelftestReader
 
-#: The case of a test that is no guest program: a developer's own.
+#: The case's name in the record of a test that is not a guest program.
 WHOLE_TEST = "(test)"
-#: The case that stands for what a program left in its folder of samples.
+#: The case's name in the record of a program's latency samples.
 SAMPLES = "(samples)"
-
-
 #: Characters of a traceback that a record holds.
 _MAX_TRACEBACK = 8192
 
@@ -48,7 +46,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _is_trouble(record: Record) -> bool:
-    """Tell whether a record keeps its run from being passed."""
+    """Return true if a run with this record has not passed."""
     match record:
         case CaseRecord():
             return record.status == "fail"
@@ -58,7 +56,7 @@ def _is_trouble(record: Record) -> bool:
 
 
 class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # made at run time
-    """The host cannot keep results (a full disk): pytest stops, for whatever runs is lost."""
+    """The host cannot store results, for example on a full disk. pytest stops."""
 
     def __init__(self, error: GuestError) -> None:
         super().__init__(str(error))
@@ -66,16 +64,16 @@ class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # 
 
 
 class Journal:
-    """Writes a run's records, each the moment it is known.
+    """Writes a run's records, each as soon as it is known.
 
-    :raise ResultsLost: from every method, when the host cannot keep the results.
+    :raise ResultsLost: from every method, when the host cannot store the results.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
         self._recorder = Recorder(run.results)
         self._since = time.monotonic()
-        #: Records so far of something that went wrong.
+        #: Number of records so far that keep the run from passing.
         self.troubles = 0
 
     def close(self) -> None:
@@ -90,7 +88,7 @@ class Journal:
             raise ResultsLost(error) from error
 
     def boot(self, setup: CellSetup, report: BootReport, factor: float, note: str = "") -> None:
-        """Record a guest that came up."""
+        """Record a guest that became ready."""
         cell = setup.cell
         self._write(
             BootRecord(
@@ -112,7 +110,7 @@ class Journal:
         )
 
     def defect(self, cell: str, user: str | None, error: BaseException, text: str) -> None:
-        """Record an exception that nothing expected: a defect of the harness or of a test.
+        """Record an unexpected exception: a defect of the harness or of a test.
 
         :param text: its traceback.
         """
@@ -142,7 +140,7 @@ class Journal:
         )
 
     def splat(self, cell: str, user: str | None, splat: Splat, excused: str | None = None) -> None:
-        """Record what the kernel complained about while ``user`` ran."""
+        """Record a splat that was printed while ``user`` ran."""
         self._write(
             SplatRecord(
                 cell=cell,
@@ -158,7 +156,7 @@ class Journal:
         )
 
     def start(self) -> None:
-        """Begin a program: the time of its first case counts from here."""
+        """Note that a program begins. The duration of its first case counts from here."""
         self._since = time.monotonic()
 
     def case(self, cell: str, program: str, case: CaseResult, attempt: int = 1) -> None:
@@ -213,12 +211,12 @@ class Journal:
         host: HostLoad | None = None,
         restored: bool = False,
     ) -> list[str]:
-        """Record the distributions in a folder of raw samples; return what is wrong with it.
+        """Record the distributions in a folder of raw samples, and return its errors.
 
-        :param host: what the host did while they were measured.
-        :param restored: whether the guest had not booted, but was restored.
+        :param host: the host's load while they were measured.
+        :param restored: whether the guest was restored from a snapshot, not booted.
         """
-        from harness.results.latency import read_folder  # only who measures
+        from harness.results.latency import read_folder  # needed only for latency programs
 
         found = read_folder(
             folder, cell=cell, program=program, run=self._run.path, attempt=attempt, host=host
@@ -228,7 +226,7 @@ class Journal:
         return list(found.errors) or ([] if found.records else ["no samples"])
 
     def test(self, cell: str, name: str, report: pytest.TestReport, attempt: int = 1) -> None:
-        """Record the outcome of a test that is no guest program, or of a subtest of it."""
+        """Record the outcome of a test that is not a guest program, or of one of its subtests."""
         if report.when != "call" and report.passed:
             return
         subtest = isinstance(report, pytest.SubtestReport) and report.context.msg

@@ -1,6 +1,6 @@
-"""What a person sees while the cells run, from pytest's own events.
+"""The live display of a run, driven by pytest's hooks.
 
-Works with and without pytest-xdist: workers send their reports to the process that this is in.
+Works with and without pytest-xdist, whose workers send their reports to this process.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ class Table(Protocol):
     """The table of cells and results, see :class:`harness.report.table.ResultsTable`."""
 
     def program(self, cell: str, program: str) -> None:
-        """Begin a program in a cell."""
+        """Show that a program begins in a cell."""
 
     def case(self, cell: str, status: str) -> None:
-        """Count a case of the program that runs."""
+        """Count a case of the cell's current program."""
 
     def program_done(self, cell: str) -> None:
-        """End the program that runs."""
+        """Show that the cell's current program has ended."""
 
     def cell_done(self, cell: str) -> None:
-        """End a cell."""
+        """Show that a cell has ended."""
 
 
 class Display(Progress, Protocol):
-    """Where a run is shown, see :class:`harness.report.progress.RichProgress`."""
+    """The display of a run, see :class:`harness.report.progress.RichProgress`."""
 
     def table(self) -> Table:
         """Return the table of cells and results."""
 
     def close(self) -> None:
-        """Take the display away, for what is printed last."""
+        """Remove the display, before the results are printed."""
 
 
 class Live:
-    """A pytest plugin that shows how each cell goes.
+    """A pytest plugin that shows the progress of each cell.
 
     :param cells: names of the cells that tests run in.
-    :param jobs: how many of them at a time.
+    :param jobs: number of cells that run at a time.
     """
 
     def __init__(self, display: Display, cells: Sequence[str], jobs: int = 1) -> None:
         self.interrupted = False
-        #: Why nothing could go on, if so.
+        #: The error that stopped the run, if any.
         self.fatal: HarnessError | None = None
-        #: What went wrong outside any test: collection, pytest itself.
+        #: Errors outside tests: in collection, or in pytest itself.
         self.errors: list[str] = []
         #: Cells in which a test began, in order.
         self.begun: dict[str, None] = {}
@@ -64,17 +64,17 @@ class Live:
         self._cells = list(cells)
         self._jobs = jobs
         self._boots: dict[str, ExitStack] = {}
-        #: Tests of their own verdict have no subtest that was counted.
+        #: Tests whose subtests were counted as cases. A test without subtests is a case itself.
         self._counted: set[str] = set()
-        #: A cell that does not boot gives each of its tests the same error: told once.
+        #: Errors shown already. Each test of a cell that does not boot has the same error.
         self._told: set[tuple[str, str]] = set()
-        #: Tests that had no guest to run in.
+        #: Tests that did not run because their setup failed.
         self._not_run: set[str] = set()
 
     # --- pytest's hooks ------------------------------------------------------------------------
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Keep what could not be collected."""
+        """Keep an error in collection."""
         if report.failed:
             self.errors.append(report.longreprtext)
 
@@ -83,15 +83,15 @@ class Live:
         self.errors.append(str(excrepr))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Remember what stopped it: the user, or results that could not be kept."""
+        """Remember what stopped pytest: the user, or results that could not be stored."""
         if isinstance(excinfo.value, ResultsLost):
             self.fatal = excinfo.value.error
         elif not isinstance(excinfo.value, pytest.Session.Interrupted):
-            # The latter is pytest's own, for tests that it cannot collect.
+            # pytest raises Session.Interrupted itself when it cannot collect tests.
             self.interrupted = True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Begin a test; its cell's first one boots a guest."""
+        """Show that a test begins. The first test of a cell boots a guest."""
         cell = cell_of(nodeid, self._cells)
         if cell is None:
             return
@@ -104,7 +104,7 @@ class Live:
         self._table.program(cell, _program(nodeid, cell))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a case; what is no case and fails is told at once."""
+        """Count a case. A failure in setup or teardown is shown at once."""
         cell = dict(report.user_properties).get(CELL)
         if not isinstance(cell, str):
             return
@@ -129,7 +129,7 @@ class Live:
             self._display.note(text)
 
     def close(self) -> None:
-        """End what is shown."""
+        """End the steps and cells that are shown."""
         for stack in self._boots.values():
             stack.close()
         self._end_cells()
@@ -140,16 +140,17 @@ class Live:
 
 
 def _program(nodeid: str, cell: str) -> str:
-    """Return what is left of a test's parameters, or the test's name."""
+    """Return a test's parameters without the cell, or the test's name if there are no others."""
     name, _, params = nodeid.rpartition("::")[2].partition("[")
     rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
     return rest.replace("-#", " #") or name
 
 
 def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:
-    """Return which of ``cells`` is among a test's parameters, None without one.
+    """Return which of ``cells`` is among a test's parameters, None if none is.
 
-    One cell's name can end another's (kernels ``6.12`` and ``linux-6.12``): the longest holds.
+    The longest match is taken, because a cell's name can end another's, as with the kernels
+    ``6.12`` and ``linux-6.12``.
     """
     params = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
     return max((cell for cell in cells if f"-{cell}-" in params), key=len, default=None)

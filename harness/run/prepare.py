@@ -1,7 +1,7 @@
-"""From a plan to cells that can start: the emulator asked first, then everything built.
+"""Prepare a plan's cells: choose the emulator, then build the artefacts.
 
-What the user can get wrong is found before anything is built: ten minutes of kernel build are
-a long wait for "no such CPU model".
+The user's input is checked before anything is built. Otherwise an error such as "no such CPU
+model" would follow ten minutes of kernel build.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Made = TypeVar("Made")
 
 
 class ChosenQemu:
-    """An emulator with the acceleration that really works with it."""
+    """An emulator and the accelerator that works with it on this host."""
 
     def __init__(self, emulator: Emulator, accel: AccelChoice) -> None:
         self.emulator = emulator
@@ -46,7 +46,7 @@ class ChosenQemu:
 
 
 class Preparation:
-    """The artefacts of a plan, and the builds that failed on the way to them."""
+    """The artefacts of a plan, and the builds that failed."""
 
     def __init__(self, artefacts: RunArtefacts, failures: tuple[BuildError, ...] = ()) -> None:
         self.artefacts = artefacts
@@ -54,14 +54,14 @@ class Preparation:
 
 
 def choose_qemu(plan: Plan, option: str | None, store: Store, progress: Progress) -> ChosenQemu:
-    """Find or build QEMU, see which acceleration works, and ask it about each CPU of the plan.
+    """Find or build QEMU, choose the accelerator, and check each CPU of the plan.
 
-    :param option: what ``--qemu`` says.
-    :raise UserError: no QEMU, no such acceleration, or a CPU model that this QEMU has not.
-    :raise BuildError: our QEMU is needed and does not build.
+    :param option: the value of ``--qemu``.
+    :raise UserError: there is no such QEMU or accelerator, or QEMU lacks a CPU model.
+    :raise BuildError: the bundled QEMU is needed and does not build.
     """
     emulator = choose_emulator(plan, option, store, progress)
-    with progress.step("ask QEMU what it can do") as step:
+    with progress.step("check QEMU, its accelerator and CPUs") as step:
         accel = choose_accel(emulator, plan)
         for cpu in dict.fromkeys(cell.cpu for cell in plan.cells):
             step.update(f"cpu {cpu.name}")
@@ -71,14 +71,14 @@ def choose_qemu(plan: Plan, option: str | None, store: Store, progress: Progress
 
 
 def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
-    """Return the one accelerator for all cells of a plan, so that their latencies compare.
+    """Return the accelerator for all cells of a plan. One for all makes latencies comparable.
 
-    KVM offers a CPU feature only where the host has it and KVM virtualises it. That is so of
-    user interrupts nowhere yet, and of a named model only on a host that is at least that model:
-    ``auto`` is TCG as soon as KVM cannot show one CPU of the plan.
+    KVM offers a CPU feature only if the host has it and KVM virtualises it. KVM does not
+    virtualise user interrupts yet, and it offers a named model only on a host that has the
+    model's features. With ``auto``, TCG is used if KVM cannot offer each CPU of the plan.
 
     :raise UserError: ``kvm`` was asked for and does not run a guest here.
-    :raise GuestError: not even TCG runs a guest.
+    :raise GuestError: TCG does not run a guest either.
     """
     wanted = plan.cells[0].accel
     found = probe_accel(emulator, wanted)
@@ -94,14 +94,13 @@ def choose_accel(emulator: Emulator, plan: Plan) -> AccelChoice:
 
 
 def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Progress) -> Emulator:
-    """Return the one QEMU for all cells of a plan.
+    """Return the QEMU for all cells of a plan.
 
-    ``auto`` takes the host's as long as it has what the plan shows to the guests, because that
-    costs nothing; and ours, for all cells, as soon as one of them exposes user interrupts and the
-    host's QEMU does not know them.
+    ``auto`` takes the host's QEMU, which needs no build. If a cell exposes user interrupts and
+    the host's QEMU lacks them, all cells use the bundled QEMU.
 
     :raise UserError: there is no such QEMU.
-    :raise BuildError: ours is needed and does not build.
+    :raise BuildError: the bundled QEMU is needed and does not build.
     """
     wanted = choice.wanted_emulator(option)
     if wanted == choice.BUNDLED:
@@ -125,7 +124,7 @@ def choose_emulator(plan: Plan, option: str | None, store: Store, progress: Prog
 
 
 def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
-    """Return a machine with one such CPU that does not run; QEMU refuses one that it lacks."""
+    """Return the command line of a stopped machine with this CPU, which QEMU may refuse."""
     hideable = knows_property(emulator, cpu.model, "uintr")
     return [
         *base_argv(emulator),
@@ -138,9 +137,9 @@ def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
 
 
 def check_cpu(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> None:
-    """See that a guest with this CPU can start.
+    """Check that a guest with this CPU can start.
 
-    :raise UserError: this QEMU, or this host with this accelerator, has no such CPU.
+    :raise UserError: this QEMU, or this host with this accelerator, lacks the CPU model.
     :raise GuestError: QEMU does not start, for another reason.
     """
     try:
@@ -159,12 +158,11 @@ def prepare(
     options: Mapping[str, tuple[str, ...]],
     keep_going: bool = True,
 ) -> Preparation:
-    """Build what the plan's cells need; what is in the store already is taken from there.
+    """Build the artefacts of a plan's cells that are not in the store yet.
 
-    :param options: by a cell's name, the options of ``uintr-harness run`` that make just this one.
-    :param keep_going: whether cells that can still run do so when another's kernel or programs
-        could not be built.
-    :raise BuildError: nothing is left that can run, or not ``keep_going``.
+    :param options: for each cell's name, the options of ``uintr-harness run`` that select it.
+    :param keep_going: continue with the other cells when the build for one fails.
+    :raise BuildError: no cell can run, or a build failed without ``keep_going``.
     """
     builder = _Builder(qemu, store, progress)
     setups: list[CellSetup] = []
@@ -184,7 +182,7 @@ def prepare(
 
 
 class _Builder:
-    """Builds each artefact once for all cells that share it; fails once, too."""
+    """Builds each artefact once for all cells that share it, and remembers a failed build."""
 
     def __init__(self, qemu: ChosenQemu, store: Store, progress: Progress) -> None:
         self._qemu = qemu
@@ -192,7 +190,8 @@ class _Builder:
         self._progress = progress
         self._image = build_image(store, progress)
         self._done: dict[tuple[str, ...], object] = {}
-        #: CPUs that a cell tests already: programs without a kernel need no second one.
+        #: CPU, number of CPUs and compiler of cells that have bare-metal programs. These depend
+        #: on no kernel, so that one cell of each kind is enough.
         self._bare: set[tuple[CpuProfile, int, str]] = set()
 
     def setup(self, cell: Cell) -> CellSetup:
@@ -227,7 +226,7 @@ class _Builder:
         )
 
     def _selftest_tree(self, cell: Cell) -> SelftestTree:
-        """Return the tree of a cell's selftests, before ten minutes of build: it may lack one."""
+        """Return the tree of a cell's selftests. Checked before the kernel is built."""
         tree = self._once(
             ("selftests", cell.kernel.name),
             lambda: find_selftests(cell.kernel, self._store, self._progress),

@@ -1,4 +1,4 @@
-"""Runs of a pytest that somebody started, with options that say which guests."""
+"""Runs that start from pytest's own command line, with options that select the cells."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from harness.request.request import Request
 from harness.results.folder import RunFolder, make_run_folder
 from harness.run.engine import begin_run
 
-#: Option → field of :class:`Request`; those in the first group take several values.
+#: Option → field of :class:`Request`. The options in ``_LISTS`` take several values.
 _LISTS = {"kernel": "kernels", "cpu": "cpus", "smp": "smp", "cc": "compilers"}
 _VALUES = {"accel": "accel", "qemu": "qemu"}
 
 
 def request_from(given: Mapping[str, str]) -> Request:
-    """Read the plugin's cell options, by name without ``--uintr-``.
+    """Return the request for the plugin's cell options, named without ``--uintr-``.
 
-    :raise UserError: a value is none that the option takes.
+    :raise UserError: an option does not accept its value.
     """
     fields: dict[str, object] = {
         _LISTS[name]: tuple(value.split(",")) for name, value in given.items() if name in _LISTS
@@ -40,9 +40,9 @@ def request_from(given: Mapping[str, str]) -> Request:
 
 
 def prepare_standalone(config: pytest.Config, given: Mapping[str, str]) -> RunFolder:
-    """Plan and build, with progress on the terminal that pytest has captured already.
+    """Plan and build a run, and return its folder. The caller has to end the run.
 
-    The run has begun then; its end is for the caller to note.
+    Progress is shown on the terminal although pytest captures output.
 
     :raise HarnessError: as :func:`harness.run.engine.begin_run`.
     """

@@ -1,8 +1,7 @@
 """One run, from the request to the exit code: plan, prepare, pytest, render.
 
-pytest runs in this process with the plugin of :mod:`harness.testing`, its own output silenced in
-favour of the live display. Whatever ends a run after its first guest, what was recorded until
-then is rendered.
+pytest runs in this process with the plugin of :mod:`harness.testing`. The live display replaces
+pytest's own output. What was recorded is rendered even if an error or the user ends the run.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ if TYPE_CHECKING:
     from harness.results.compare.comparison import Comparison
     from harness.run.live import Display, Live
 
-#: Of ``pytest.ExitCode``, which is not imported before the checks are done.
+#: The values of ``pytest.ExitCode``. pytest is imported only after the checks.
 PYTEST_OK, PYTEST_FAILED, PYTEST_INTERRUPTED, PYTEST_INTERNAL, PYTEST_USAGE, PYTEST_NO_TESTS = (
     range(6)
 )
 
 
 class RunOptions(Value):
-    """How a run goes about its cells; what the cells are is the request's."""
+    """Options for running the cells of a request."""
 
     out: Path | None = None
-    #: Guests at a time; as many as the host has room for, if None.
+    #: Guests at a time. None: as many as the host has room for.
     jobs: int | None = 1
-    #: Times that each program runs, in a row.
+    #: Number of times that each program runs.
     repeat: int = 1
-    #: Runs, or files that were kept of some, that this one is compared with.
+    #: Runs, or baseline files made from runs, to compare this run with.
     baseline: tuple[Path, ...] = ()
-    #: Whether cases and cells may be missing that these have.
+    #: Accept that cases and cells of the baseline are missing in this run.
     allow_missing: bool = False
-    #: Times that a program which failed is run again, to tell whether it always fails.
+    #: Number of times that a failed program is run again, to find out whether it always fails.
     retries: int = 1
-    #: Give each program a guest in which nothing has run before it.
+    #: Give each program a guest in which nothing has run before.
     isolate: bool = False
     exit_first: bool = False
     last_failed: bool = False
@@ -62,7 +61,7 @@ class RunOptions(Value):
     verbose: int = 0
     #: Tests to run instead of the guest programs: files, folders or node ids.
     tests: tuple[str, ...] = ()
-    #: Handed to pytest as they are.
+    #: Passed to pytest unchanged.
     pytest_args: tuple[str, ...] = ()
 
 
@@ -70,8 +69,8 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     """Do a whole run and return its exit code.
 
     :raise UserError: the request names something that does not exist or cannot run here.
-    :raise BuildError: nothing could be built that the cells need.
-    :raise GuestError: the host cannot take the results.
+    :raise BuildError: no cell can run because builds failed.
+    :raise GuestError: the host cannot store the results.
     """
     with refusal_noted(options.out, argv):
         plan = request.plan()
@@ -79,7 +78,7 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
             options = options.model_copy(update={"jobs": jobs_for(plan.cells, look_around())})
         _check_tests(options.tests, request.clock)
         load_known_splats()
-        # Read before runs/latest, which may be one of them, becomes this run.
+        # A baseline may be runs/latest, which begin_run() makes a link to this run.
         baselines = [load_baseline(path) for path in options.baseline]
         run = begin_run(
             request,
@@ -100,8 +99,8 @@ def _test_and_render(
     display: Display,
     baselines: Sequence[Baseline],
 ) -> int:
-    """Run pytest, then note the end and render what was recorded, also when it was stopped."""
-    from harness.run.live import Live  # with pytest, after the checks
+    """Run pytest, note how it ended, and render what was recorded, even if it was stopped."""
+    from harness.run.live import Live  # imports pytest
 
     folder, failures = run.folder, run.failures
     cells = [setup.cell for setup in run.setups]
@@ -114,7 +113,7 @@ def _test_and_render(
     finally:
         live.close()
         display.close()
-    # With -x or --lf cells are left out on purpose; one that began must have results.
+    # -x and --lf leave out cells on purpose. A cell that began must have results.
     partial = options.exit_first or options.last_failed or live.interrupted
     chosen = [cell for cell in cells if cell.name in live.begun] if partial else cells
     error = live.fatal or _pytest_error(ended, live)
@@ -127,7 +126,7 @@ def _test_and_render(
             found = None
         else:
             found, error = _note_end(folder, options, ended, live, failures, baselines, chosen)
-        # The verdict is kept from here on, whatever becomes of the reports.
+        # From here on the verdict is stored, even if writing the reports fails.
         rendered = read_outcome(folder)
         write_reports(folder, rendered)
     except GuestError as failed:
@@ -155,16 +154,16 @@ def _note_end(
     baselines: Sequence[Baseline],
     cells: Sequence[Cell],
 ) -> tuple[Comparison | None, UserError | None]:
-    """Write into ``run.json`` how a run ended whose tests ran.
+    """Write into ``run.json`` how a run ended in which tests ran.
 
-    :param cells: those that should have results.
-    :return: how it compares with its baselines, or why it cannot be compared.
-    :raise GuestError: the host cannot keep it.
+    :param cells: the cells that should have results.
+    :return: the comparison with the baselines, and the error if it cannot be made.
+    :raise GuestError: the host cannot store it.
     """
     rendered = read_outcome(folder, cells, ending=_RECORDS_ALONE)
     code, reason = verdict(ended, live, rendered.outcome, failures)
     found, error = None, None
-    # A run that is not complete is not compared: what it lacks would look like a difference.
+    # An incomplete run is not compared: what it lacks would look like a difference.
     if baselines and code <= ExitCode.TESTS_FAILED:
         try:
             found = _compare(folder, rendered.baseline, baselines, options)
@@ -180,19 +179,19 @@ def _note_end(
     return found, error
 
 
-#: What the records come to by themselves, before the end is known.
+#: Assumed before the end is known, so that the outcome depends on the records alone.
 _RECORDS_ALONE = Ending(state="ended", exit_code=ExitCode.PASSED)
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
     """Return pytest's arguments for a run."""
     return [
-        # Whatever plugins lie around on this machine, a run is the same, and starts at once.
+        # Other plugins on this machine neither change a run nor slow its start.
         "--disable-plugin-autoload",
         *("-c", str(PYTEST_INI)),
         *("-p", "harness.testing.plugin"),
         *("--uintr-run", str(folder.path)),
-        # Kept between runs, so that --lf of the next one knows.
+        # Kept between runs, for --lf of the next one.
         *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
         *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),
         *(["--uintr-repeat", str(options.repeat)] if options.repeat > 1 else []),
@@ -209,28 +208,28 @@ def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> lis
 
 
 def _retries(options: RunOptions) -> bool:
-    """Whether failed programs are run again; ``-x`` and repeated runs are hunts of their own."""
+    """Return true if failed programs are run again: not with ``-x`` or ``--repeat``."""
     return options.retries > 0 and options.repeat == 1 and not options.exit_first
 
 
 def run_pytest(argv: list[str], live: object) -> int:
-    """Start pytest in this process; return its exit code (see ``pytest.ExitCode``)."""
-    import pytest  # a third of a second that only a run pays
+    """Run pytest in this process and return its exit code (see ``pytest.ExitCode``)."""
+    import pytest  # takes a third of a second, so only a run imports it
 
     try:
         return int(pytest.main(argv, plugins=[live]))
     except pytest.fail.Exception:
-        # A cell that fails at its end, when its end is that of an interrupted session.
+        # A cell's end failed while an interrupted session was ending.
         return PYTEST_FAILED
     except SystemExit:
-        # A test or a fixture that ends the process would end the run with its own code.
+        # A test or fixture tried to exit the process. Its exit code is not the run's.
         return PYTEST_INTERNAL
 
 
 def _pytest_error(ended: int | None, live: Live) -> HarnessError | None:
-    """Return the error that pytest's exit code stands for; None if tests ran, or were stopped.
+    """Return the error that pytest's exit code means, None if tests ran or were interrupted.
 
-    :param ended: pytest's exit code; None if it did not come to one.
+    :param ended: pytest's exit code; None if pytest was interrupted before it had one.
     """
     if live.interrupted:
         return None
@@ -239,7 +238,7 @@ def _pytest_error(ended: int | None, live: Live) -> HarnessError | None:
         return UserError(
             "no program matches, so nothing was run",
             where="-k, --lf, --tests or the arguments after --",
-            hint="ls guest-tests/*/*.c lists the programs; -k takes a part of such a name",
+            hint="ls guest-tests/*/*.c lists the programs; -k takes a part of a name",
         )
     if ended == PYTEST_USAGE or (ended == PYTEST_INTERRUPTED and live.errors):
         return UserError(
@@ -253,13 +252,12 @@ def _pytest_error(ended: int | None, live: Live) -> HarnessError | None:
 def verdict(
     ended: int | None, live: Live, outcome: Outcome, failures: Sequence[BuildError]
 ) -> tuple[ExitCode, str]:
-    """Return the contract's exit code for how pytest ended and what was recorded, and why.
+    """Return a run's exit code and the reason for it.
 
-    The order is that of how much of the answer is missing: an interrupted run, a guest that
-    failed, a build that failed, and only then tests that failed. What pytest saw fail and no
-    record explains has failed all the same.
+    The cause that leaves most of the results missing comes first: interrupted, a guest failed, a
+    build failed, tests failed. A failure that pytest saw counts even if no record explains it.
 
-    :param ended: pytest's exit code; None if it did not come to one.
+    :param ended: pytest's exit code; None if pytest was interrupted before it had one.
     """
     if live.interrupted:
         return ExitCode.INTERRUPTED, "interrupted"
@@ -269,16 +267,16 @@ def verdict(
         what = "a build" if len(failures) == 1 else f"{len(failures)} builds"
         return ExitCode.BUILD, f"{what} failed ({failures[0].what}), otherwise {outcome.reason}"
     if outcome.exit_code == ExitCode.PASSED and ended == PYTEST_INTERRUPTED:
-        # Somebody stopped pytest from within, for example by pytest.exit().
+        # A test or plugin stopped pytest, for example with pytest.exit().
         return ExitCode.GUEST, f"pytest was stopped, until then: {outcome.reason}"
     if outcome.exit_code == ExitCode.PASSED and ended != PYTEST_OK:
-        what = f"pytest saw a test fail that has no record, otherwise {outcome.reason}"
+        what = f"a test without a record failed, otherwise {outcome.reason}"
         return ExitCode.TESTS_FAILED, what
     return outcome.exit_code, outcome.reason
 
 
 def _read_coverage(folder: RunFolder, progress: Progress) -> None:
-    """Read what kernels have counted; a run without that is complete all the same."""
+    """Write the coverage of kernels built with gcov. A run without it is still complete."""
     from harness.run.coverage import write_coverage
 
     try:
@@ -288,7 +286,7 @@ def _read_coverage(folder: RunFolder, progress: Progress) -> None:
 
 
 def _add_to_history(folder: RunFolder, outcome: Outcome, progress: Progress) -> None:
-    from harness.run.history import add_to_history  # SQLite, once there is something to keep
+    from harness.run.history import add_to_history  # imports sqlite3
 
     environment = folder.read_environment()
     began = environment.start.time if environment else datetime.now(UTC)
@@ -298,10 +296,10 @@ def _add_to_history(folder: RunFolder, outcome: Outcome, progress: Progress) -> 
 def _compare(
     folder: RunFolder, new: Baseline, baselines: Sequence[Baseline], options: RunOptions
 ) -> Comparison:
-    """Compare a run with its baselines, and keep what changed; the report shows it.
+    """Compare a run with its baselines, and store the result for the report.
 
     :raise UserError: they have no cell in common.
-    :raise GuestError: the host cannot keep it.
+    :raise GuestError: the host cannot store it.
     """
     from harness.results.compare.comparison import COMPARISON_FILE, compare
 
@@ -323,7 +321,7 @@ def _check_tests(tests: Sequence[str], clock: str) -> None:
             raise UserError("there is no such test file or folder", where=test)
     if tests and clock != "host":
         raise UserError(
-            "tests of your own need a guest, and one that counts instructions has no way in or out",
+            "a guest that counts instructions has no SSH, so it cannot run tests of your own",
             where=f"--clock {clock} --tests {tests[0]}",
             hint="leave one of them out",
         )

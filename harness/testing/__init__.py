@@ -1,1 +1,1 @@
-"""The pytest side: cells as parameters, guests as a fixture, programs as items."""
+"""The pytest plugin: cells as parameters, guests as a fixture, programs as items."""

@@ -1,4 +1,4 @@
-"""Running one bare-metal program in a cell: no guest is booted, and none is disturbed."""
+"""Running one bare-metal program in a cell, in its own QEMU."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from harness.guest.verdict.failure import Completed
 from harness.results.folder import attempt_name, bare_metal_script
 from harness.testing.itemrun import ItemRun
 
-#: Rounds of the programs that count them, for a long run; without it, as many as are quick.
+#: Rounds of programs that repeat their checks, for a long run. By default, a small number.
 ROUNDS_ENV = "UINTR_HARNESS_ROUNDS"
-#: So many more rounds take a program's time-out once more.
+#: Number of rounds that extend a program's time-out by its length.
 _ROUNDS_PER_TIMEOUT = 2000
 
 
 def wanted_rounds() -> int:
     """Return ``$UINTR_HARNESS_ROUNDS``, 0 if it is not set.
 
-    :raise UserError: it is no number.
+    :raise UserError: it is not a number.
     """
     text = os.environ.get(ROUNDS_ENV) or "0"
     if not text.isdecimal():
-        raise UserError(f"this is no number of rounds: {text!r}", where=f"${ROUNDS_ENV}")
+        raise UserError(f"this is not a number of rounds: {text!r}", where=f"${ROUNDS_ENV}")
     return int(text)
 
 

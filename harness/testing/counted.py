@@ -1,4 +1,4 @@
-"""Running one program in a cell that counts instructions: in a guest of its own."""
+"""Running one program in a cell that counts instructions, in its own guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.testing.itemrun import ItemRun
 
 
 class CountedRun(ItemRun):
-    """A program in a guest of its own that nothing outside disturbs."""
+    """A program that runs in its own guest, see :mod:`harness.guest.counted`."""
 
     _splats: tuple[Splat, ...] = ()
 

@@ -1,4 +1,4 @@
-"""One run of a program in a cell, the same by whatever way it gets to a machine."""
+"""One run of a program in a cell: the part that all kinds of programs have in common."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from harness.run.cellguest import CellGuest
 from harness.run.journal import SAMPLES, Journal
 from harness.values import Program
 
-#: Called with each case as it happens.
+#: Called with each case as soon as it is known.
 OnCase = Callable[[CaseResult], None]
 
 
 class ItemRun:
-    """One program in one cell, from its first byte to its last case.
+    """One run of a program in a cell.
 
-    Where it runs is :meth:`_execute`'s. What it prints is kept and read as it comes, and each case
-    is recorded and told the moment its line is complete.
+    :meth:`_execute` starts the program. Its output is stored and parsed as it arrives, and each
+    case is recorded and reported as soon as its line is complete.
 
-    :param attempt: counted from 1; a later one has files of its own.
+    :param on_case: called with each case.
+    :param attempt: number of the run, from 1. Each has its own files.
     """
 
-    #: Whether it runs in the cell's guest, which has to be there before it.
+    #: Whether it needs the cell's guest, which must be ready.
     needs_guest: ClassVar[bool] = False
 
     def __init__(
@@ -47,7 +48,7 @@ class ItemRun:
         self._journal = journal
         self._on_case = on_case
         self._attempt = attempt
-        #: Whether a case of it has failed so far.
+        #: Whether a case has failed so far.
         self.failed = False
         self._reader = self._make_reader()
         name = attempt_name(program.name.replace("/", "."), attempt)
@@ -55,10 +56,10 @@ class ItemRun:
         self._samples = cell.folder / "samples" / name
 
     def run(self) -> None:
-        """Run it to its end.
+        """Run the program to its end.
 
-        :raise GuestFailure: the guest died; the cases until then have been told, and one more that
-            says that the rest is lost.
+        :raise GuestFailure: the guest died. The cases so far have been reported, and a failed one
+            for the rest.
         :raise GuestError: QEMU did not start.
         """
         self._output.parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +70,14 @@ class ItemRun:
             def hear(data: bytes) -> None:
                 output.write(data)
                 self._tell(self._reader.feed(data))
-                if self._reader.full:  # more cases than are kept
+                if self._reader.full:
                     raise Enough(self._reader.full)
 
             try:
                 done, reason = self._execute(hear)
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
-                if not self.needs_guest:  # the cell records what becomes of its own guest
+                if not self.needs_guest:  # CellGuest records failures of the cell's guest
                     self._journal.failure(self._cell.name, self._program.name, error)
                 raise
             self._keep(output, done)
@@ -93,17 +94,18 @@ class ItemRun:
         self._finish(done)
 
     def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
-        """Run the program; return what it gave, and why it has neither exit code nor signal.
+        """Run the program.
 
-        :param hear: takes its standard output as it comes.
+        :param hear: called with standard output as it arrives.
+        :return: the result, and the reason if it has neither an exit code nor a signal.
         """
         raise NotImplementedError
 
     def _keep(self, output: IO[bytes], done: Completed) -> None:
-        """Complete the file of its output."""
+        """Complete the file with the program's output."""
 
     def _finish(self, done: Completed) -> None:
-        """Do what is left to do when its cases have been told."""
+        """Do further work after all cases have been reported."""
 
     def _make_reader(self) -> KtapReader | SelftestReader:
         return KtapReader()
@@ -117,7 +119,7 @@ class ItemRun:
     def _record_samples(
         self, done: Completed, host: HostLoad | None = None, *, restored: bool = False
     ) -> None:
-        """Record the distributions of the raw samples; without any, a case has failed."""
+        """Record the distributions of the raw samples. Errors in them are a failed case."""
         wrong = self._journal.samples(
             self._cell.name,
             self._program.name,

@@ -1,7 +1,7 @@
 """The pytest plugin: ``pytest -p harness.testing.plugin --uintr-run FOLDER`` or cell options.
 
-Any test that takes ``guest`` is run once in each cell, in the living guest of that cell. pytest
-groups the tests by cell, so that a cell boots once.
+Each test with the fixture ``guest`` runs once in each cell, in the running guest of that cell.
+pytest groups the tests by cell, so that a cell boots once.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from harness.values import Program
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that say in which cells tests with a guest run."""
+    """Add the options that select the cells of tests with a guest."""
     group = parser.getgroup("uintr", "guests to run tests in")
     group.addoption(
-        "--uintr-run", metavar="FOLDER", help="A run's folder: its cells, with its artefacts."
+        "--uintr-run", metavar="FOLDER", help="Use the cells and artefacts of this run's folder."
     )
     for option, text in (
         ("kernel", "Kernel profiles, by name or path, separated by commas."),
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[JOURNAL] = Journal(run)
         config.pluginmanager.register(OwnTests(config.stash[JOURNAL]))
         if hasattr(config.hook, "pytest_xdist_make_scheduler"):
-            from harness.testing import schedule  # pytest-xdist, which need not be there
+            from harness.testing import schedule  # imports pytest-xdist, which is optional
 
             config.pluginmanager.register(schedule)
     except HarnessError as error:
@@ -102,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Note how a run ended that somebody started by hand."""
+    """Note how a run ended that was started by pytest itself."""
     config = session.config
     if not config.stash.get(STANDALONE, False) or RUN not in config.stash:
         return
@@ -111,10 +111,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         pytest.ExitCode.TESTS_FAILED: (ExitCode.TESTS_FAILED, "a test failed"),
         pytest.ExitCode.INTERRUPTED: (ExitCode.INTERRUPTED, "interrupted"),
         pytest.ExitCode.NO_TESTS_COLLECTED: (ExitCode.USAGE, "no test was found"),
-        pytest.ExitCode.USAGE_ERROR: (ExitCode.USAGE, "pytest was used wrongly"),
+        pytest.ExitCode.USAGE_ERROR: (ExitCode.USAGE, "wrong usage of pytest"),
     }
     code, reason = codes.get(pytest.ExitCode(exitstatus), (ExitCode.GUEST, "pytest failed"))
-    with suppress(HarnessError):  # without an end the run is incomplete, which is true
+    with suppress(HarnessError):  # a run without an end counts as incomplete
         config.stash[RUN].end(code, reason=reason)
 
 
@@ -126,7 +126,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
-    """Run tests with a guest in each cell, with a program for each program, and repeat them."""
+    """Parametrize tests with a guest by cells, programs and repetitions."""
     cells = metafunc.config.stash[CELLS]
     if "guest" in metafunc.fixturenames and cells:
         metafunc.parametrize(
@@ -142,7 +142,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
     yield  # a test's own parameters
     times = metafunc.config.getoption("--uintr-repeat")
     if "guest" in metafunc.fixturenames and cells and times > 1:
-        # The last to be added varies fastest: a test's runs stand in a row.
+        # The last parameter varies fastest, so that a test's repetitions follow each other.
         if ATTEMPT not in metafunc.fixturenames:
             metafunc.fixturenames.append(ATTEMPT)
         numbers = range(1, times + 1)
@@ -150,7 +150,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell each report its cell, and leave out programs that a cell does not have."""
+    """Add the cell to each report, and deselect programs that a cell does not have."""
     kept, left_out = [], []
     for item in items:
         params = _params(item)
@@ -173,32 +173,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def uintr_journal(request: pytest.FixtureRequest) -> Journal:
-    """Where results are recorded as they happen."""
+    """The journal of the run."""
     return request.config.stash[JOURNAL]
 
 
 @pytest.fixture
 def uintr_attempt(request: pytest.FixtureRequest) -> int:
-    """Which run of the test this is; 1 for one that is not repeated."""
+    """Number of the test's run, from 1."""
     number: int = getattr(request, "param", 1)
     return number
 
 
 @pytest.fixture(scope="session")
 def uintr_retries(request: pytest.FixtureRequest) -> int:
-    """How often a program that failed is run again."""
+    """Number of times that a failed program is run again."""
     number: int = request.config.getoption("--uintr-retries")
     return number
 
 
 @pytest.fixture(scope="session")
 def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
-    """The guest of a cell; the cell fails at its end if the kernel complained in it."""
+    """The guest of a cell. At the end the cell fails if there were splats that are not excused."""
     setup = getattr(request, "param", None)
     config = request.config
     if setup is None:
         raise pytest.UsageError(
-            "this test needs a guest: give --uintr-run FOLDER, or say which guest with "
+            "this test needs a guest: give --uintr-run FOLDER, or select one with "
             "--uintr-kernel, --uintr-cpu, --uintr-smp"
         )
     cell = CellGuest(setup, config.stash[RUN], config.stash[JOURNAL], config.stash[KNOWN])
@@ -212,7 +212,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
 
 @pytest.fixture(autouse=True)
 def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each test a living guest, and tell apart which test made the kernel complain."""
+    """Make sure that each test has a running guest, and record splats after each test."""
     if "guest" not in request.fixturenames:
         yield
         return
@@ -234,7 +234,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Show the harness's errors as they are written: a traceback adds nothing."""
+    """Show the harness's errors without a traceback."""
     try:
         return (yield)
     except HarnessError as error:
@@ -245,7 +245,7 @@ def pytest_runtest_call() -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """See that each failure has a record, and that the next test has another guest then."""
+    """Record each failure, and make sure that the next test gets a fresh guest after it."""
     report = yield
     cell = getattr(item, "funcargs", {}).get("guest")
     if report.failed and isinstance(cell, CellGuest):
@@ -256,12 +256,12 @@ def pytest_runtest_makereport(
 
 
 class Recorded(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
-    """A failure whose reason is in the records already, perhaps by an earlier test."""
+    """A failure that is already recorded, possibly by an earlier test."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remember what had gone wrong before a test."""
+    """Remember the number of failures before a test."""
     if JOURNAL in item.config.stash:
         item.stash[TROUBLES] = item.config.stash[JOURNAL].troubles
 
@@ -269,10 +269,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _record_defect(
     item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport
 ) -> None:
-    """Record an exception of a program's test that no record tells of yet.
+    """Record an exception in a program's test if it is not recorded yet.
 
-    What fails in a program's cases, its guest or its kernel has been recorded where it was seen.
-    Anything else is a defect, and must not be lost: the records alone decide the verdict.
+    Failures of cases, guests and kernels were recorded before. Any other exception is a defect. It
+    must be recorded, because only records decide the verdict.
     """
     properties = dict(item.user_properties)
     if CELL not in properties or properties.get(OWN) or JOURNAL not in item.config.stash:
@@ -281,7 +281,7 @@ def _record_defect(
     if isinstance(excinfo.value, Recorded) or journal.troubles > item.stash.get(TROUBLES, 0):
         return
     name, user = str(properties[CELL]), str(properties[PROGRAM])
-    # An error of the harness was made a failure of pytest's, to be shown as it is written.
+    # pytest_runtest_call() turns an error of the harness into a failure of pytest.
     behind: BaseException | None = excinfo.value
     if isinstance(behind, BaseExceptionGroup):  # of several fixtures
         behind = behind.exceptions[0]
@@ -294,13 +294,13 @@ def _record_defect(
 
 
 class OwnTests:
-    """Records the results of tests that are no programs: a developer's own."""
+    """Records the results of a developer's own tests."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record a test's or a subtest's outcome where it ran, not where workers report to."""
+        """Record the outcome of a test or subtest, in the process in which it ran."""
         properties = dict(report.user_properties)
         if properties.get(OWN) and not hasattr(report, "node"):
             self._journal.test(
@@ -312,19 +312,19 @@ class OwnTests:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print where the results are, for people who start pytest themselves."""
+    """Print the folder of the results."""
     if RUN in config.stash and not hasattr(config, "workerinput"):
         folder = config.stash[RUN].path
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
 
 
 def _program(setup: CellSetup, name: object) -> Program | None:
-    """Return the program that a test is about, if it is about one."""
+    """Return the program that a test runs, None if it runs none."""
     return next((found for found in setup.programs.programs if found.name == name), None)
 
 
 def _own_name(item: pytest.Item, setup: CellSetup) -> str:
-    """Return a developer's test as pytest takes it from the current folder, without its cell."""
+    """Return a developer's test as a node id relative to the current folder, without its cell."""
     name, _, params = item.name.partition("[")
     params = params.removesuffix("]").removesuffix(f"-#{_params(item).get(ATTEMPT)}")
     rest = params.replace(setup.cell.name, "", 1).strip("-")
@@ -356,14 +356,14 @@ def _splat_text(cell: CellGuest) -> str:
     lines = [
         f"{splat.title} (during {user or 'boot or shutdown'})" for splat, user in cell.splats_seen
     ]
-    return "\n".join([f"the kernel of {cell.name} complained:", *lines])
+    return "\n".join([f"splats in {cell.name}:", *lines])
 
 
 def _begins(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
-    """Tell whether this pytest is the whole run, and note that it begins.
+    """Return true if this process has to end the run, and note that the run begins.
 
-    One that was just prepared has begun. A run that has begun is somebody else's to end; one that
-    has ended begins once more.
+    A run that was just prepared has begun. If a run in an existing folder has begun and not ended,
+    another process ends it. If it has ended, it begins again.
     """
     if hasattr(config, "workerinput"):
         return False
@@ -377,9 +377,9 @@ def _begins(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
 
 
 def _prepared(config: pytest.Config) -> str | None:
-    """Return the folder of a run that is prepared from the cell options; None without any.
+    """Prepare a run from the cell options, and return its folder; None without such options.
 
-    Workers of pytest-xdist get the same options, and what is prepared once for all of them.
+    Workers of pytest-xdist get the same options, and use the folder of the main process.
     """
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None:
@@ -391,6 +391,6 @@ def _prepared(config: pytest.Config) -> str | None:
     }
     if not given:
         return None
-    from harness.run.standalone import prepare_standalone  # pulls the builders in
+    from harness.run.standalone import prepare_standalone  # imports the builders
 
     return str(prepare_standalone(config, given).path)

@@ -15,26 +15,26 @@ from harness.results.records import HostLoad
 from harness.run.journal import SAMPLES
 from harness.testing.itemrun import ItemRun
 
-#: Where a program that measures writes its raw samples in the guest.
+#: The guest's folder for the raw samples of a latency program.
 REMOTE_SAMPLES = "/tmp/uintr-samples"  # noqa: S108  # the guest's own tmpfs
 
 
 class ProgramRun(ItemRun):
-    """A program that is run in the cell's guest, over SSH."""
+    """A program that runs in the cell's guest, over SSH."""
 
     needs_guest = True
     #: Whether it gets a terminal.
     terminal = False
-    #: What the host did meanwhile.
+    #: The host's load while it ran.
     _host: HostLoad | None = None
 
     def _command(self, path: str) -> list[str]:
-        """Return what runs the program at a path in the guest."""
+        """Return the command for the program at a path in the guest."""
         return [path]
 
     def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
         program, cell = self._program, self._cell
-        # A case has a deadline of its own in the program, for a fast machine as well.
+        # Programs have time limits for cases, written for a fast machine.
         env = {"KTAP_TIMEOUT_SCALE": str(math.ceil(cell.factor))}
         path = cell.push_program(program.name)
         if program.latency:
@@ -55,7 +55,7 @@ class ProgramRun(ItemRun):
 
     def _keep(self, output: IO[bytes], done: Completed) -> None:
         if done.overflow:
-            # What lies between the two ends that are kept is of no use to anybody.
+            # Keep only the output's first and last part.
             output.seek(0)
             output.truncate()
             output.write(done.stdout)
@@ -63,13 +63,13 @@ class ProgramRun(ItemRun):
             output.write(b"--- stderr ---\n" + done.stderr)
 
     def _finish(self, done: Completed) -> None:
-        """Bring the raw samples home, and their percentiles into the results."""
+        """Fetch the raw samples, and record their percentiles."""
         if not self._program.latency:
             return
         try:
             self._cell.fetch(REMOTE_SAMPLES, self._samples, SAMPLES_BUDGET)
         except (TooMuch, FileNotFoundError) as error:
-            what = error.what if isinstance(error, TooMuch) else "the folder of samples is gone"
+            what = error.what if isinstance(error, TooMuch) else "the folder of samples is missing"
             self._tell([CaseResult(name=SAMPLES, status="fail", message=what, synthetic=True)])
             return
         self._record_samples(done, self._host, restored=self._cell.restored)

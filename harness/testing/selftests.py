@@ -7,13 +7,13 @@ from harness.results.ktap.selftest import SelftestReader
 from harness.testing.itemrun import ItemRun
 from harness.testing.programs import ProgramRun
 
-#: Runs the second word's program in the first word's folder. The terminal is there for its
-#: buffering alone: on a pipe a program's children would print again what it has not yet written.
+#: Runs program ``$1`` in folder ``$0``. A terminal is needed for line buffering: on a pipe, a
+#: program's children would print its unwritten output again.
 _SCRIPT = 'stty -opost <&1 2>/dev/null; cd "$0" && exec "./$1" </dev/null 2>&1'
 
 
 class SelftestRun(ProgramRun):
-    """A selftest, run as kselftest's own runner does it: in its folder, with one output."""
+    """A selftest, run as by kselftest's runner: in its folder, with both outputs combined."""
 
     terminal = True
 
@@ -26,10 +26,10 @@ class SelftestRun(ProgramRun):
 
 
 class MissingRun(ItemRun):
-    """A selftest that is not there: it is seen to be skipped, and why."""
+    """A selftest that is not available. It is reported as skipped."""
 
     def run(self) -> None:
-        """Record one skipped case."""
+        """Record a skipped case with the reason."""
         self._journal.start()
         reason, _, rest = self._program.missing.partition("\n")
         self._tell(

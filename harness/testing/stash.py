@@ -1,4 +1,4 @@
-"""What the plugin keeps with pytest's own objects: in their stashes, and as user properties."""
+"""Keys for the plugin's data in pytest's stashes and user properties."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from harness.results.folder import CellSetup, RunFolder
 from harness.run.journal import Journal
 
 RUN = pytest.StashKey[RunFolder]()
-#: By which name workers of pytest-xdist are told the run's folder.
+#: Key of the run's folder in the input of pytest-xdist's workers.
 RUN_OF_WORKERS = "uintr_run"
 CELLS = pytest.StashKey[tuple[CellSetup, ...]]()
 JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
-#: Keeps the artefacts in the store for as long as pytest runs.
+#: Keeps the artefacts in the store while pytest runs.
 HOLDS = pytest.StashKey[list[Hold]]()
-#: Troubles in the journal when a test began.
+#: :attr:`Journal.troubles` when a test began.
 TROUBLES = pytest.StashKey[int]()
-#: Whether nobody else will note how the run ended.
+#: Whether this process has to note how the run ended.
 STANDALONE = pytest.StashKey[bool]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
-#: Set for a test that is no program: a developer's own.
+#: Set for a developer's own test.
 OWN = "own"
-#: Which run of a repeated test it is, from 1; also the fixture that says so.
+#: Number of a test's run, from 1; also the name of the fixture.
 ATTEMPT = "uintr_attempt"

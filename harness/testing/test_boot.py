@@ -1,4 +1,4 @@
-"""Whether a cell boots, and no more: a command runs in it, on the kernel that was built."""
+"""A test that a cell boots the kernel that was built."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 
 def test_boot(guest: CellGuest) -> None:
-    """The guest came up, with the kernel of its cell."""
+    """The guest runs the kernel of its cell."""
     done = guest.run(["uname", "-r"], timeout_s=10)
     assert done.stdout.decode().strip() == guest.setup.kernel.release

@@ -1,4 +1,4 @@
-"""The one test of the harness's own that runs in guests: a program, its cases as subtests."""
+"""The test that runs guest programs, with their cases as subtests."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_program(
     uintr_retries: int,
     subtests: pytest.Subtests,
 ) -> None:
-    """Run a guest program in a cell; it fails by its cases, by its death or by its guest's.
+    """Run a guest program in a cell.
 
-    One that failed is run again, if that was asked for, in a guest that has seen nothing of it: a
-    program that passes then is flaky. It has failed all the same.
+    With ``uintr_retries``, a failed program is run again in a fresh guest. If it passes then, it is
+    flaky, and still counts as failed.
     """
     found = guest.program(program)
     way = way_to_run(guest.setup, found)
@@ -48,7 +48,7 @@ def test_program(
 
 
 def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
-    """Return what makes a subtest of each case."""
+    """Return a callback that reports each case as a subtest."""
 
     def on_case(case: CaseResult) -> None:
         try:
@@ -59,8 +59,8 @@ def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
                 elif case.status == "skip":
                     pytest.skip(case.message or "skipped by the program")
         except (pytest.fail.Exception, pytest.skip.Exception):
-            # With -x a failing subtest ends the test at once. Here that would tear the connection
-            # down under a running program; pytest stops after this test anyway.
+            # With -x a failing subtest ends the test at once, which would close the connection of
+            # a running program. pytest stops after this test in any case.
             pass
 
     return on_case

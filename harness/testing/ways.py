@@ -1,4 +1,4 @@
-"""Which way a program of a cell gets to a machine; decided here alone."""
+"""The choice of how a program of a cell is run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.values import Program
 
 
 def way_to_run(setup: CellSetup, program: Program) -> type[ItemRun]:
-    """Return how a program is run in a cell."""
+    """Return the class that runs a program in a cell."""
     if program.missing:
         return MissingRun
     if program.kind == "bare-metal":
@@ -23,7 +23,7 @@ def way_to_run(setup: CellSetup, program: Program) -> type[ItemRun]:
 
 
 def needs_guest(setup: CellSetup, program: Program | None) -> bool:
-    """Tell whether a test needs the guest of its cell.
+    """Return true if a test needs the guest of its cell.
 
     :param program: what the test runs; None for a developer's own test.
     """

@@ -34,12 +34,12 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 PATCHES = Path(__file__).parent / "broken"
 #: Verdict, the phase in which it is given, and words of the reason.
 BOOT: Mapping[str, tuple[str, str, str]] = {
-    "spin-at-start": ("hang-in-init", "decompress", "the CPUs do not get on"),
+    "spin-at-start": ("hang-in-init", "decompress", "the CPUs make no progress"),
     "triple-fault": ("panic-before-init", "decompress", "reset itself"),
     "panic": ("panic-before-init", "kernel", "broken on purpose"),
     "null-pointer": ("panic-before-init", "kernel", "Attempted to kill init"),
-    "spin": ("hang-in-init", "kernel", "the CPUs do not get on"),
-    "halt": ("hang-in-init", "kernel", "the CPUs do not get on"),
+    "spin": ("hang-in-init", "kernel", "the CPUs make no progress"),
+    "halt": ("hang-in-init", "kernel", "the CPUs make no progress"),
     "sleep": ("hang-in-init", "kernel", "all CPUs wait for an interrupt"),
     "power-off": ("powered-off", "kernel", "switched itself off"),
     "no-console": ("no-console", "kernel", "the console does not show"),

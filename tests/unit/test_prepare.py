@@ -31,7 +31,7 @@ def a_host_with_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def check(emulator: Emulator, cpu: CpuProfile, accel: str) -> None:
         if cpu.exposes_uintr and accel == "kvm":
-            raise UserError("the accelerator cannot do all of it", detail="CPUID.07H:EDX.uintr")
+            raise UserError("the accelerator lacks features", detail="CPUID.07H:EDX.uintr")
 
     monkeypatch.setattr(prepare, "probe_accel", probe)
     monkeypatch.setattr(prepare, "check_cpu", check)
@@ -56,7 +56,7 @@ def test_tcg_where_kvm_lacks_part_of_a_model(monkeypatch: pytest.MonkeyPatch) ->
 
     def check(emulator: Emulator, cpu: CpuProfile, accel: str) -> None:
         if cpu.model == "Newest" and accel == "kvm":
-            raise UserError("the accelerator cannot do all of it", detail="CPUID.07H:EBX.avx2")
+            raise UserError("the accelerator lacks features", detail="CPUID.07H:EBX.avx2")
 
     monkeypatch.setattr(prepare, "check_cpu", check)
     choice = prepare.choose_accel(EMULATOR, plan(HIDDEN, model))

@@ -1,1 +1,1 @@
-"""Ways to a guest: SSH, QEMU's monitor, the serial console."""
+"""Connections to a guest: SSH, QEMU's monitor, the serial console."""

@@ -1,4 +1,4 @@
-"""A command that runs in the guest: the words that start it, its output, and its end."""
+"""A command that runs in the guest: its shell command line, its output, and its end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed
 from harness.values import OUTPUT_LIMIT
 
-#: Of a longer output this much of the start and of the end is kept.
+#: Bytes that are kept from the start and the end of a long output.
 KEEP_HEAD = 1 << 20
 KEEP_TAIL = 3 << 20
-#: Bytes that may lie in the connection's buffers beside a command's own limit.
+#: Bytes that the connection's buffers may hold beyond a command's own limit.
 UNREAD = 64 << 20
-#: A program may leave a child behind that holds its output open; its end is not waited for.
+#: Seconds to wait for the end of output after a program's exit: a child may hold it open.
 LINGER_S = 1.0
-#: How often a wait looks at things that have no descriptor.
+#: Seconds between two looks at conditions that have no descriptor.
 POLL_S = 0.5
-#: Bytes that are taken at a time, and how many times before deadlines are looked at again.
+#: Bytes that are read at a time, and the number of reads between two checks of the deadline.
 CHUNK, CHUNKS = 16 << 10, 32
 
 
 class Interrupted(Exception):  # noqa: N818 - caught by the guest, never shown
-    """The guest's alarm went while a command ran. ``partial`` is what the command had given."""
+    """The guest ended, or the connection broke, while a command ran.
+
+    :param partial: the command's output so far.
+    """
 
     def __init__(self, why: str, partial: Completed | None) -> None:
         super().__init__(why)
@@ -37,7 +40,7 @@ class Interrupted(Exception):  # noqa: N818 - caught by the guest, never shown
 
 
 class Bounded:
-    """Bytes of which only the first and the last part are kept."""
+    """Output of which only the first and the last part are kept."""
 
     def __init__(self, head: int = KEEP_HEAD, tail: int = KEEP_TAIL) -> None:
         self._limits = (head, tail)
@@ -46,7 +49,7 @@ class Bounded:
         self._dropped = 0
 
     def add(self, data: bytes) -> None:
-        """Append."""
+        """Append bytes."""
         head, tail = self._limits
         room = head - len(self._head)
         self._head += data[:room]
@@ -56,7 +59,7 @@ class Bounded:
             del self._tail[:-tail]
 
     def value(self) -> bytes:
-        """Return what was kept, with a line that says how much was not."""
+        """Return the kept bytes, with a line that says how many were left out."""
         _, tail = self._limits
         dropped = self._dropped + max(0, len(self._tail) - tail)
         gap = b"\n[ %d bytes left out ]\n" % dropped if dropped else b""
@@ -71,13 +74,14 @@ def remote_command(
     terminal: bool = False,
     reads: bool = False,
 ) -> str:
-    """Return what the server's shell gets: every word quoted, in a session of its own.
+    """Return the line for the server's shell: a quoted command in its own session.
 
-    The leader's process id goes to the file ``mark``, so that the whole session can be killed.
-    The shell gives way to the program, so that the server sees which signal ended it.
+    The process id of the session's leader goes to the file ``mark``, so that the whole session
+    can be killed. The shell executes the program in its own process, so that the server sees which
+    signal ended it.
 
-    :param terminal: whether it gets one from the server, which then has begun the session already.
-    :param reads: whether it is given input; else it finds its standard input at its end.
+    :param terminal: whether the server provides a terminal, and with it the session.
+    :param reads: whether the command gets input; otherwise its standard input is empty.
     """
     setting = [f"{name}={value}" for name, value in (env or {}).items()]
     session = [] if terminal else ["setsid"]
@@ -87,13 +91,13 @@ def remote_command(
 
 
 class Command:
-    """One running command: its channel, and what it has given.
+    """One running command: its channel, and its output so far.
 
-    :param on_stdout: takes standard output as it comes, and may raise
+    :param on_stdout: called with standard output as it arrives; may raise
         :exc:`~harness.guest.limits.Enough`.
-    :param limit: bytes that it may print, on both outputs together.
-    :param overflow: says why the command must end for what it does elsewhere; empty while it
-        need not.
+    :param limit: bytes that the command may print on both outputs together.
+    :param overflow: returns why the command must end because of output elsewhere, for example on
+        the console; empty if it need not end.
     """
 
     def __init__(
@@ -113,9 +117,9 @@ class Command:
         self._started = time.monotonic()
 
     def follow(self, deadline: Deadline, alarm: Alarm) -> Completed:
-        """Return what it gave, once it has ended, printed too much, or ``deadline`` has passed.
+        """Wait until the command ends, prints too much, or is late, and return its result.
 
-        :raise Interrupted: the connection broke, or ``alarm`` says that the guest has ended.
+        :raise Interrupted: the connection broke, or ``alarm`` is tripped.
         """
         channel = self._channel
         exited_at: float | None = None
@@ -141,7 +145,7 @@ class Command:
                 return self._completed(timed_out=True)
 
     def _finished(self) -> bool:
-        """Everything was said: both ends of output and, however it comes, the status."""
+        """Return true if all output was read, and the status came or the channel is closed."""
         channel = self._channel
         said = bool(channel.exit_status_ready() and channel.eof_received)
         unread = channel.recv_ready() or channel.recv_stderr_ready()
@@ -149,7 +153,7 @@ class Command:
         return (said or closed) and not unread
 
     def _drain(self) -> None:
-        """Take what is there, but no more than can be done soon: more may come all the time."""
+        """Read available output, up to a limit, so that the deadline is checked regularly."""
         channel = self._channel
         for _ in range(CHUNKS):
             if channel.recv_stderr_ready():
@@ -162,10 +166,10 @@ class Command:
                 break
 
     def _counted(self, data: bytes) -> bytes:
-        """Return what of ``data`` is within the limit."""
+        """Return the part of ``data`` that is within the limit."""
         room = self._limit - self._taken
         self._taken += len(data)
-        # A server that ignores the window of its channel fills this end's memory unread.
+        # A server that ignores the channel's window fills this process's memory.
         unread = len(self._channel.in_buffer) + len(self._channel.in_stderr_buffer)
         if len(data) > room or unread > 2 * self._limit + UNREAD:
             self._overflow = self._overflow or f"more than {as_size(self._limit)}"

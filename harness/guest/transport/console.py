@@ -1,4 +1,4 @@
-"""The serial console: every byte kept, every line stamped, and the boot's marks found in it."""
+"""The serial console: a log with a time stamp per line, the boot's phases, and splats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splats import Scanner
 from harness.guest.verdict.storm import Keeper
 
-#: Phase → what the console prints when it begins; in this order.
+#: Phase → texts on the console that mark its begin. In the order of a boot.
 MARKS: Mapping[str, tuple[bytes, ...]] = {
     "decompress": (b"early console in extract_kernel", b"Decompressing Linux"),
     "kernel": (b"Linux version ",),
@@ -24,29 +24,29 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     "sshd": (b"uintr-harness: sshd",),
 }
 PANIC = b"Kernel panic - not syncing"
-#: What kernels print last when user space told them to end (kernel/reboot.c).
+#: Last messages of a kernel that user space told to end (kernel/reboot.c).
 FAREWELLS = tuple(
     b"reboot: " + words
     for words in (b"Restarting system", b"Power down", b"System halted", b"machine restart")
 )
-#: Lines kept in memory; all of them are in the log.
+#: Lines kept in memory, besides the log.
 TAIL_LINES = 500
-#: A line that never ends is cut here.
+#: Bytes after which a line is split.
 MAX_LINE = 8192
-#: A report that is being printed is waited for, until the console is silent for so many seconds...
+#: Seconds of silence that end the wait for a splat that is being printed.
 REPORT_PAUSE_S = 0.3
-#: ... and no longer than this.
+#: Limit for this wait, in seconds.
 REPORT_WAIT_S = 2.0
-#: A guest that prints for ever fills this much of the host's disk and no more.
+#: Limit for the log, in bytes.
 MAX_LOG = 64 << 20
 
 
 class Console:
-    """Takes the guest's output and answers what was in it. Shared by threads.
+    """Reads and interprets a guest's console output. Thread-safe.
 
-    :param log: takes the lines, each behind the seconds since QEMU's start.
-    :param alarm: is told of each change, and tripped by a panic.
-    :param clock: seconds since QEMU's start.
+    :param log: file for the lines, each prefixed with the seconds since QEMU's start.
+    :param alarm: notified of each change, and tripped by a panic.
+    :param clock: returns the seconds since QEMU's start.
     """
 
     def __init__(self, log: Path, alarm: Alarm, clock: Callable[[], float] | None = None) -> None:
@@ -63,16 +63,16 @@ class Console:
         self._scanner = Scanner(self._keeper.add)
         self._muted = False
         self._reader: threading.Thread | None = None
-        #: A failure of the reader itself; the log is not complete then.
+        #: Error in reading the console or writing the log, which is then incomplete.
         self.error: str | None = None
         self.bytes = 0
         self.lines = 0
-        #: Seconds since QEMU's start when something was printed last, and the longest pause so far.
+        #: Seconds from QEMU's start to the last output, and the longest pause so far.
         self.last = 0.0
         self.longest_gap = 0.0
         self.phases: dict[str, float] = {}
         self.panic: str | None = None
-        #: The line by which the kernel said that it was told to end.
+        #: The kernel's last message if user space told it to end, see :data:`FAREWELLS`.
         self.farewell: str | None = None
 
     def follow(self, stream: IO[bytes]) -> None:
@@ -93,7 +93,7 @@ class Console:
             self.flush()
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Process the next bytes."""
         with self._lock:
             now = self._clock()
             self.longest_gap = max(self.longest_gap, now - self.last)
@@ -114,7 +114,7 @@ class Console:
         self._alarm.changed()
 
     def flush(self) -> None:
-        """Take an unfinished last line as a line."""
+        """Process an unfinished last line."""
         with self._lock:
             if self._pending:
                 self._line(self._pending, self._pending_since or self._clock())
@@ -138,7 +138,7 @@ class Console:
                 self.farewell = line[place:MATCHED].decode(errors="replace")
 
     def _look_for_marks(self, line: bytes) -> None:
-        # Marks come twice, and a guest may have been saved between the two of the last one.
+        # Marks are printed twice. A snapshot may have been saved between the last mark's two.
         if "restored" in self.phases:
             return
         for phase, marks in MARKS.items():
@@ -158,7 +158,7 @@ class Console:
 
     @property
     def phase(self) -> str:
-        """The last phase that was reached; ``start`` if nothing was printed."""
+        """The last phase that was reached; ``start`` if there was no output."""
         return max(self.phases, key=lambda name: self.phases[name], default="start")
 
     def tail(self, lines: int) -> str:
@@ -168,9 +168,9 @@ class Console:
         return b"\n".join(kept[-lines:] if lines > 0 else []).decode(errors="replace")
 
     def splats(self) -> tuple[Splat, ...]:
-        """Return what the kernel complained of so far.
+        """Return the splats so far.
 
-        A report that is just being printed would look like one that was cut: it is waited for.
+        If one is just being printed, wait for its end: otherwise it would look cut.
         """
         self._await_report()
         with self._lock:
@@ -179,7 +179,7 @@ class Console:
             return tuple(sorted(found, key=lambda splat: splat.first_line))
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:
-        """Tell which complaints are known: those do not count towards the limit of all."""
+        """Set the test for known splats, which do not count towards the limit on splats."""
         with self._lock:
             self._keeper.excuse(known)
 
@@ -193,17 +193,17 @@ class Console:
             time.sleep(0.02)
 
     def mute(self) -> None:
-        """Stop looking for splats: from here on the harness provokes what is printed."""
+        """Stop looking for splats. From now on the harness itself causes console output."""
         with self._lock:
             self._muted = True
 
     def settle(self, wait_s: float = 5.0) -> None:
-        """Wait until all that an ended QEMU has printed is read."""
+        """Wait until all output of a QEMU that has ended is read."""
         if self._reader is not None:
             self._reader.join(wait_s)
 
     def close(self, wait_s: float = 5.0) -> None:
-        """Wait for the reader, QEMU being gone, and close the log."""
+        """Wait for the reader and close the log, after QEMU has ended."""
         self.settle(wait_s)
         self.flush()
         with self._lock:

@@ -1,8 +1,9 @@
-"""Copying files out of a guest over SFTP, with a budget on everything that the guest decides.
+"""Copying files out of a guest over SFTP, within a budget.
 
-The guest's SFTP server may be hostile. Its listings are taken entry by entry and its files in
-chunks, a size that it states is only believed if it is too large, and folders are walked without
-recursion. Links and devices are left out: a link could lead in circles, and out of the folder.
+The guest's SFTP server may be hostile. Its listings are read entry by entry and its files in
+chunks. A stated size is only used to refuse a file that is too large. Folders are walked without
+recursion. Links and devices are skipped, because a link could point out of the folder or form a
+loop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from harness.guest.limits import Budget, Spent, TooMuch, printable
 from harness.guest.verdict.deadlines import Deadline
 
 _CHUNK = 32 << 10
-#: What parsing the answers of a server raises that does not keep to the protocol.
+#: Exceptions raised by parsing the answers of a server that violates the protocol.
 NONSENSE = (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)
 
 
@@ -40,23 +41,23 @@ class _Found(NamedTuple):
 def copy(
     sftp: paramiko.SFTPClient, remote: str, local: Path, deadline: Deadline, budget: Budget
 ) -> None:
-    """Copy a file, or a folder with all that is in it.
+    """Copy a file, or a folder with its contents.
 
-    What was copied before a limit was reached stays.
+    Files that were copied before a limit was reached are kept.
 
     :raise FileNotFoundError: there is no ``remote``.
-    :raise TooMuch: the budget or the deadline was exceeded, or the server does not keep to SFTP.
+    :raise TooMuch: the budget or the deadline was exceeded, or the server violates SFTP.
     """
     spent = Spent(budget, remote)
     try:
         _walk(sftp, _Entry(remote.encode(), local, 0), deadline, spent)
     except UnicodeError as error:
         raise TooMuch(
-            f"the guest gave a name that cannot be kept: {error}", where=remote
+            f"the guest has a file whose name the host cannot store: {error}", where=remote
         ) from error
     except NONSENSE as error:
         raise TooMuch(
-            f"the guest's SFTP server does not keep to the protocol: {error}", where=remote
+            f"the guest's SFTP server violates the protocol: {error}", where=remote
         ) from error
 
 
@@ -87,7 +88,7 @@ def _walk(sftp: paramiko.SFTPClient, start: _Entry, deadline: Deadline, spent: S
 def _copy_file(
     sftp: paramiko.SFTPClient, entry: _Entry, size: int, deadline: Deadline, spent: Spent
 ) -> None:
-    """Copy a file chunk by chunk: its stated size is a claim, and may be wrong both ways."""
+    """Copy a file in chunks. Its stated size may be too small or too large."""
     name = printable(entry.remote)
     spent.claim(size, name)
     try:
@@ -95,7 +96,7 @@ def _copy_file(
     except FileNotFoundError:
         if entry.depth == 0:
             raise
-        return  # it went away in the meantime
+        return  # it was removed in the meantime
     with source, entry.local.open("wb") as target:
         while chunk := source.read(_CHUNK):
             spent.add(len(chunk))
@@ -107,9 +108,9 @@ def _copy_file(
 def _listing(
     sftp: paramiko.SFTPClient, folder: bytes, deadline: Deadline, spent: Spent
 ) -> Iterator[_Found]:
-    """Give the entries of a folder, of which there may be any number.
+    """Yield the entries of a folder, however many there are.
 
-    Paramiko's own listings decode names as UTF-8, and fail for the whole folder at one that is not.
+    paramiko's own listings decode names as UTF-8, and fail for a whole folder if one is not.
     """
     kind, answer = _request(sftp, CMD_OPENDIR, folder)
     if kind != CMD_HANDLE:
@@ -132,7 +133,7 @@ def _listing(
 
 
 def _names(answer: Message) -> Iterator[_Found]:
-    """Give the entries in one answer of a listing (draft-ietf-secsh-filexfer-02, section 7)."""
+    """Yield the entries in one answer of a listing (draft-ietf-secsh-filexfer-02, section 7)."""
     count = answer.get_int()
     if count == 0:
         raise ValueError("a listing that neither goes on nor ends")

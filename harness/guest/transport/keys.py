@@ -1,4 +1,4 @@
-"""SSH keys of one guest: fresh for each start, never on disk but in its own archive."""
+"""SSH keys of one guest: new for each boot, on disk only in the guest's archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPE = b"ssh-ed25519"
 
 @dataclass(frozen=True)
 class Keys:
-    """The guest's host key, which the harness expects, and the harness's key, which it takes."""
+    """The guest's host key, and the client key that the guest accepts."""
 
     host: paramiko.Ed25519Key
     client: paramiko.Ed25519Key
@@ -40,7 +40,7 @@ class Keys:
 
 
 def generate() -> Keys:
-    """Return two new pairs; Ed25519, because its signatures cost least under emulation."""
+    """Return two new key pairs. Ed25519 signatures are the fastest under emulation."""
     host, client = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     client_private = openssh_private(client)
     client_key = _paramiko(client_private)
@@ -54,14 +54,14 @@ def generate() -> Keys:
 
 
 def dropbear_private(key: Ed25519PrivateKey) -> bytes:
-    """Return ``key`` as dropbear keeps it: its type, then seed and public key as one string."""
+    """Return ``key`` in dropbear's format: its type, then seed and public key as one string."""
     seed = key.private_bytes_raw()
     public = key.public_key().public_bytes_raw()
     return b"".join(struct.pack(">I", len(part)) + part for part in (_TYPE, seed + public))
 
 
 def openssh_private(key: Ed25519PrivateKey) -> str:
-    """Return ``key`` as OpenSSH keeps it, unencrypted."""
+    """Return ``key`` in OpenSSH's format, unencrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,

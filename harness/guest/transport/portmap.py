@@ -1,4 +1,4 @@
-"""Which port of the host leads to the guest: QEMU chose a free one, and tells."""
+"""The host's port for the guest's SSH server, which is chosen when QEMU starts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+22\b")
 
 
 def forwarded_port(info_usernet: str, net_id: str) -> int:
-    """Return the port in the answer to ``info usernet``.
+    """Return the host's port from the answer to ``info usernet``.
 
-    :raise MonitorError: there is none.
+    :raise MonitorError: no port is forwarded.
     """
     found = _FORWARD.search(info_usernet)
     if found is None:
@@ -20,6 +20,6 @@ def forwarded_port(info_usernet: str, net_id: str) -> int:
             f"QEMU forwards no port to the guest on {net_id}",
             where="info usernet",
             detail=info_usernet,
-            hint="see that this QEMU has user networking (slirp)",
+            hint="check that this QEMU has user networking (slirp)",
         )
     return int(found[1])

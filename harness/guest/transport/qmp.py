@@ -1,4 +1,4 @@
-"""QEMU's monitor: qemu.qmp in one event loop in one thread, with a synchronous face."""
+"""QEMU's monitor: a synchronous interface to qemu.qmp, whose event loop runs in a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qemu.qmp.error import QMPError
 from harness.errors import GuestError
 
 T = TypeVar("T")
-#: Seconds for a command; the monitor does not depend on the guest's speed.
+#: Limit for a command, in seconds. It does not depend on the guest's speed.
 COMMAND_S = 10.0
 POLL_S = 0.25
 
@@ -31,12 +31,13 @@ class SilentMonitorError(MonitorError):
 
 
 class Monitor:
-    """A QMP session. Events are kept with the time they came (monotonic seconds)."""
+    """A QMP session."""
 
     def __init__(self) -> None:
+        #: Events with the time of their arrival (monotonic seconds).
         self.events: list[tuple[float, Mapping[str, Any]]] = []
         self._client = QMPClient("uintr-harness")
-        self._client.logger.setLevel(100)  # what fails is raised here, with a hint
+        self._client.logger.setLevel(100)  # errors are raised, not logged
         self._loop = asyncio.new_event_loop()
         self._listener: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="qmp", daemon=True)
@@ -75,10 +76,11 @@ class Monitor:
         timeout_s: float = COMMAND_S,
         in_vain: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Shake hands on a connected socket, which belongs to the monitor from here on.
+        """Do the handshake on a connected socket, which the monitor owns from now on.
 
-        :param in_vain: tells that QEMU has ended; a handshake that it broke off would not.
-        :raise MonitorError: there is no QEMU at the other end, or not in time.
+        :param in_vain: returns true if QEMU has ended. A handshake that is broken off does not
+            end by itself.
+        :raise MonitorError: QEMU has ended, or did not answer in time.
         """
         self._await(self._connect(connection), "handshake", timeout_s, in_vain)
 
@@ -93,15 +95,15 @@ class Monitor:
     def command(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = COMMAND_S
     ) -> Any:
-        """Return what ``name`` returns.
+        """Execute a QMP command and return its result.
 
-        :raise MonitorError: it was refused, was not answered in time, or QEMU is gone.
+        :raise MonitorError: QEMU refused it, did not answer in time, or has ended.
         """
         work = self._client.execute(name, dict(arguments) if arguments else None)
         return self._await(work, name, timeout_s)
 
     def human(self, line: str, *, timeout_s: float = COMMAND_S) -> str:
-        """Return what the human monitor prints for ``line``.
+        """Execute a command of the human monitor and return its output.
 
         :raise MonitorError: as :meth:`command`.
         """
@@ -110,11 +112,11 @@ class Monitor:
         )
 
     def event(self, name: str) -> Mapping[str, Any] | None:
-        """Return the first event of that name, if one has come."""
+        """Return the first event of this name, None if there was none."""
         return next((event for _, event in self.events if event.get("event") == name), None)
 
     def close(self) -> None:
-        """End the session and its thread; QEMU may be gone already."""
+        """End the session and its thread. QEMU may have ended before."""
         if not self._thread.is_alive():
             return
         with contextlib.suppress(MonitorError):

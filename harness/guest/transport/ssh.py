@@ -1,4 +1,4 @@
-"""Commands and files over SSH, with a deadline on everything."""
+"""Commands and file copies over SSH, each with a deadline."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.liveness import cut_at
 from harness.values import OUTPUT_LIMIT
 
-#: Bytes that a command may print before paramiko must give way again. Wide, because dropbear ends
-#: the connection when that message crosses the channel's end ("Unknown channel").
+#: A channel's window, in bytes. Large, to avoid window adjustments: dropbear ends the connection
+#: when one crosses the channel's end ("Unknown channel").
 WINDOW = 64 << 20
-#: What paramiko raises when a connection breaks or does not answer.
+#: Exceptions that paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 _Handler = Callable[[paramiko.Channel, paramiko.Message], None]
-# What fails is raised here; paramiko's threads would print tracebacks of their own.
+# Errors are raised. Without a handler, paramiko's threads print tracebacks as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class ConnectionLost(Exception):  # noqa: N818 - caught by the guest, never shown
-    """The connection cannot carry on; why is the guest's to find out."""
+    """The connection broke. The guest's code finds out why."""
 
 
 class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
-    """A command passed its deadline, and the guest does not answer anything else either."""
+    """A command is late, and the guest does not answer other requests either.
+
+    :param partial: the command's output so far.
+    """
 
     def __init__(self, partial: Completed) -> None:
         super().__init__("the guest does not answer")
@@ -48,10 +51,10 @@ class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
 
 
 class _Transport(paramiko.Transport):
-    """A transport that hears which signal ended a command, which paramiko drops.
+    """A transport that notes which signal ended a command. paramiko ignores that message.
 
-    paramiko has no public way to it. ``pyproject.toml`` only allows versions whose table of
-    handlers is this one, and tests/unit/guest/test_ssh.py fails with any other.
+    There is no public interface for it. ``pyproject.toml`` only allows versions of paramiko with
+    this table of handlers, and tests/unit/guest/test_ssh.py fails with others.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -62,7 +65,7 @@ class _Transport(paramiko.Transport):
 
 
 def _noting_signals(handle: _Handler) -> _Handler:
-    """Return a handler that notes ``exit-signal`` (RFC 4254, 6.10), then does as `handle`."""
+    """Return a handler that notes ``exit-signal`` (RFC 4254, 6.10), then calls ``handle``."""
 
     def note_and_handle(channel: paramiko.Channel, message: paramiko.Message) -> None:
         start = message.packet.tell()
@@ -76,7 +79,7 @@ def _noting_signals(handle: _Handler) -> _Handler:
 
 
 def _nothing() -> Completed:
-    """Return what a command gave that was never heard of again."""
+    """Return the result of a command that gave no answer."""
     return Completed(
         returncode=None, signal=None, stdout=b"", stderr=b"", seconds=0.0, timed_out=True
     )
@@ -84,7 +87,7 @@ def _nothing() -> Completed:
 
 @contextlib.contextmanager
 def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
-    """Close ``channel`` at the end; that its connection is gone by then is not news."""
+    """Close ``channel`` at the end. An error is ignored if the connection is gone."""
     try:
         yield channel
     finally:
@@ -93,7 +96,7 @@ def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
 
 
 def _give(channel: paramiko.Channel, stdin: bytes) -> None:
-    """Send a command its input; that it ends without reading it all is its own affair."""
+    """Send a command its input. A command may end without reading all of it."""
     try:
         channel.sendall(stdin)
         channel.shutdown_write()
@@ -107,9 +110,9 @@ def _give(channel: paramiko.Channel, stdin: bytes) -> None:
 class Ssh:
     """A connection to a guest.
 
-    :param address: where its port 22 is forwarded to.
-    :param keys: its host key, nothing else is accepted, and ours.
-    :param alarm: ends each wait when the guest itself has ended.
+    :param address: host address that is forwarded to the guest's port 22.
+    :param keys: the only accepted host key, and the client key.
+    :param alarm: ends each wait when the guest has ended.
     """
 
     def __init__(self, address: tuple[str, int], keys: Keys, alarm: Alarm) -> None:
@@ -121,9 +124,9 @@ class Ssh:
         self._numbers = itertools.count(1)
 
     def connect(self, deadline: Deadline) -> None:
-        """Log in, trying again until the deadline.
+        """Log in, with retries until the deadline.
 
-        :raise ConnectionLost: it could not be done in time, with the last reason.
+        :raise ConnectionLost: no login in time; the text is the last error.
         :raise Interrupted: the guest has ended.
         """
         reason = "it did not answer"
@@ -162,17 +165,17 @@ class Ssh:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection stands, as far as this end knows."""
+        """Whether the connection is up, as far as this end knows."""
         return self._transport is not None and self._transport.is_active()
 
     def _open(self, deadline: Deadline) -> paramiko.Channel:
         """Return a new channel.
 
-        A connection that broke between two commands is made again once: nothing was lost with
-        it. :attr:`reconnects` counts that.
+        If the connection broke between two commands, nothing was lost, and one reconnection is
+        tried. :attr:`reconnects` counts them.
 
-        :raise Unresponsive: the connection stands, but nobody answers.
-        :raise ConnectionLost: it does not stand, and cannot be made again.
+        :raise Unresponsive: the connection is up, but the guest does not answer.
+        :raise ConnectionLost: the connection is down, and reconnecting failed.
         """
         channel = self._try_open(deadline)
         if channel is None:
@@ -186,7 +189,7 @@ class Ssh:
         return channel
 
     def _try_open(self, deadline: Deadline) -> paramiko.Channel | None:
-        """Return a new channel, or ``None`` if the connection does not stand."""
+        """Return a new channel, None if the connection is down."""
         if self._transport is None or not self.alive:
             return None
         try:
@@ -211,16 +214,17 @@ class Ssh:
         output_limit: int = OUTPUT_LIMIT,
         overflow: Callable[[], str] = lambda: "",
     ) -> Completed:
-        """Run a command and return what it gave; ``timed_out`` if the deadline cut it short.
+        """Run a command and return its result, with ``timed_out`` set if it was late.
 
-        :param stdin: its input; without any it finds its input at the end.
-        :param terminal: whether it gets a terminal, whose output is all standard output's.
-        :param probe_s: how long the guest may take to kill a command that is late.
-        :param output_limit: bytes that it may print before it is killed.
-        :param overflow: says why it must be killed for what it does elsewhere.
+        :param stdin: the command's input; empty by default.
+        :param terminal: whether the command gets a terminal. Its standard error is then part of
+            standard output.
+        :param probe_s: seconds that the guest may take to kill a command that is late.
+        :param output_limit: bytes that the command may print before it is killed.
+        :param overflow: as for :class:`~harness.guest.transport.command.Command`.
         :raise Unresponsive: the command was late, and the guest did not kill it in time.
-        :raise ConnectionLost: the connection broke.
-        :raise Interrupted: it broke, or the guest ended, while the command ran.
+        :raise ConnectionLost: the connection broke before output could be read.
+        :raise Interrupted: the connection broke, or the guest ended, while the command ran.
         """
         mark = f"/run/harness.{next(self._numbers)}"
         patient = Deadline("answer to a new channel", max(deadline.remaining, probe_s))
@@ -248,7 +252,7 @@ class Ssh:
         return done
 
     def _kill(self, mark: str, deadline: Deadline) -> bool:
-        """Kill the session of a command, and return whether the guest answered to that."""
+        """Kill a command's session. Return false if the guest did not answer."""
         script = f"kill -KILL -- -$(cat {mark}) 2>/dev/null || kill -KILL $(cat {mark})"
         with (
             contextlib.suppress(*_BROKEN, ConnectionLost, Unresponsive),
@@ -260,9 +264,9 @@ class Ssh:
         return False
 
     def push(self, local: Path, remote: str, deadline: Deadline) -> None:
-        """Copy a file, or the content of a folder, into the folder ``remote``, as one tar stream.
+        """Copy a file, or a folder's contents, into the folder ``remote``, as one tar stream.
 
-        :raise GuestError: the guest refused, or it took too long.
+        :raise GuestError: the guest refused the files, or the copy took too long.
         :raise ConnectionLost: the connection broke.
         """
         stream = io.BytesIO()
@@ -277,15 +281,15 @@ class Ssh:
                 f"the files could not be copied to {remote} in the guest",
                 where=local,
                 detail=f"not within {deadline.seconds:.0f} s" if done.timed_out else said,
-                hint="its file system is memory: give the guest more, or push less",
+                hint="its file system is in memory: give the guest more, or copy less",
             )
 
     def fetch(self, remote: str, local: Path, deadline: Deadline, budget: Budget = COPY) -> None:
-        """Copy a file, or a folder with all that is in it, by SFTP.
+        """Copy a file, or a folder with its contents, by SFTP.
 
         :raise TooMuch: it is more than ``budget`` allows, or takes too long.
         :raise FileNotFoundError: there is no ``remote``.
-        :raise ConnectionLost: it could not be done, with the reason.
+        :raise ConnectionLost: the connection broke; the text is the reason.
         """
         with _closing(self._open(deadline)) as channel:
             try:
@@ -293,7 +297,8 @@ class Ssh:
                     try:
                         fetch.copy(_sftp(channel), remote, local, deadline, budget)
                     finally:
-                        # Dropbear mixes up a server that still ends with the next channel.
+                        # If the server is still ending, dropbear confuses it with the next
+                        # channel.
                         with contextlib.suppress(*_BROKEN):
                             channel.shutdown_write()
                         ended = Deadline("end of the SFTP server", LINGER_S)

@@ -1,1 +1,1 @@
-"""What became of a guest: complaints of its kernel, hangs, and how it ended."""
+"""Verdicts on a guest: splats, hangs, and how it ended."""

@@ -1,8 +1,8 @@
-"""How long the harness waits, for what, and why that long.
+"""Deadlines for everything that the harness waits for.
 
-Limits are written for a guest under KVM. They are stretched by the accelerator, and, once a
-guest of the same making has booted in this process, by what that boot took: a kernel with KASAN
-or a loaded host shows itself there.
+Limits are written for a guest under KVM. They are multiplied by a factor for the accelerator or,
+if greater, by the duration of a boot of an equal guest in this process, which shows the cost of
+KASAN or of a loaded host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from harness.guest.spec import GuestSpec
 from harness.values import Accel
 
-#: Seconds under KVM, by the name of the wait. Each is several times what it takes.
+#: Wait → seconds under KVM. Each is several times the normal duration.
 LIMITS_S: dict[str, float] = {
     "first console output": 5.0,
     "start of the init": 15.0,
@@ -26,20 +26,20 @@ LIMITS_S: dict[str, float] = {
     "answer to a probe": 3.0,
     "copy of files": 30.0,
 }
-#: A sign of life is waited for no longer than this: a guest that hangs shall be known soon after
-#: the deadline of what it was doing, on a slow host as well.
+#: Limit for the wait for a sign of life, so that a hang is found soon after a deadline, on a slow
+#: host as well.
 MAX_PROBE_S = 12.0
-#: What emulation costs against KVM in these waits; measured boots are 4 to 6 times slower.
+#: Slowness relative to KVM. Measured boots are 4 to 6 times slower under emulation.
 ACCEL_FACTOR: Mapping[Accel, float] = {"kvm": 1.0, "tcg": 6.0}
-#: A boot under KVM, from QEMU's start to the first SSH command.
+#: Seconds from QEMU's start to the first SSH command under KVM.
 REFERENCE_BOOT_S = 1.0
-#: A measured boot stretches deadlines by no more than this.
+#: Limit for the factor of a measured boot.
 MAX_FACTOR = 60.0
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """One wait: its name, how long, and since when (monotonic seconds)."""
+    """One wait: its name, its limit in seconds, and its start (monotonic seconds)."""
 
     name: str
     seconds: float
@@ -52,7 +52,7 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """Whether it has passed."""
+        """Whether the deadline has passed."""
         return self.remaining <= 0
 
     def __str__(self) -> str:
@@ -60,7 +60,10 @@ class Deadline:
 
 
 class Calibration:
-    """Boot times of this process, by what decides them. Shared by threads."""
+    """Boot times of guests in this process, by emulator, kernel, CPUs and accelerator.
+
+    Thread-safe.
+    """
 
     def __init__(self) -> None:
         self._boots: dict[tuple[str, str, int, str], float] = {}
@@ -71,20 +74,20 @@ class Calibration:
         return (str(spec.emulator.binary), spec.kernel.key, spec.smp, spec.accel)
 
     def remember(self, spec: GuestSpec, boot_s: float) -> None:
-        """Keep what a boot took; the slowest counts."""
+        """Remember the duration of a boot. The slowest counts."""
         with self._lock:
             key = self._key(spec)
             self._boots[key] = max(boot_s, self._boots.get(key, 0.0))
 
     def factor(self, spec: GuestSpec) -> float:
-        """Return by how much the limits are stretched for such a guest."""
+        """Return the factor for the limits of a guest with this specification."""
         with self._lock:
             boot_s = self._boots.get(self._key(spec), 0.0)
         measured = min(boot_s / REFERENCE_BOOT_S, MAX_FACTOR)
         return max(ACCEL_FACTOR[spec.accel], measured) * spec.patience
 
     def scale(self, spec: GuestSpec) -> float:
-        """Return by how much such a guest is slower than others with its accelerator."""
+        """Return the guest's slowness relative to others with the same accelerator."""
         return self.factor(spec) / ACCEL_FACTOR[spec.accel]
 
     def deadline(self, spec: GuestSpec, name: str) -> Deadline:
@@ -92,10 +95,10 @@ class Calibration:
         return Deadline(name, LIMITS_S[name] * self.factor(spec))
 
     def probe(self, spec: GuestSpec) -> Deadline:
-        """Start the wait for a sign of life of a guest that seems to hang."""
+        """Start the wait for a sign of life from a guest that seems to hang."""
         name = "answer to a probe"
         return Deadline(name, min(LIMITS_S[name] * self.factor(spec), MAX_PROBE_S))
 
 
-#: The one of this process.
+#: The boot times of this process.
 CALIBRATION = Calibration()

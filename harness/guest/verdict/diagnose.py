@@ -1,11 +1,11 @@
-"""What a guest that hangs is asked before it is killed, gently first.
+"""Diagnosis of a guest that hangs, before it is killed.
 
-The order is that of how much a step disturbs: the host's view, QEMU's own, registers, task lists
-by sysrq, and last an NMI, which the guest's kernel line (``unknown_nmi_panic``) turns into a panic
-with the backtrace of a CPU that takes no interrupts any more. Each step has its own limit, all of
-them have one together, and one that fails says so in its file and does not keep the next from
-being tried. A monitor that does not answer at all (QEMU itself is stopped, or stuck in a lock) is
-waited for at length only once.
+The steps begin with those that disturb the guest least: the host's view of QEMU, QEMU's status,
+registers, task lists by sysrq, and an NMI. The kernel parameter ``unknown_nmi_panic`` turns the NMI
+into a panic with the backtrace of a CPU that no longer takes interrupts. Each step has a time
+limit, and so have all of them together. A step that fails says so in its file, and the next one
+follows. Once the monitor has not answered (QEMU is stopped or deadlocked), later steps wait for it
+only briefly.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from harness.guest.transport.console import TAIL_LINES, Console
 from harness.guest.transport.qmp import Monitor, MonitorError, SilentMonitorError
 from harness.guest.verdict.deadlines import Deadline
 
-#: Between the two looks at registers: same addresses twice mean a tight loop or a halt.
+#: Seconds between the two looks at registers. Equal addresses mean a tight loop or a halt.
 BETWEEN_LOOKS_S = 0.2
-#: Console silence that ends the wait for a step's output, and the longest such wait.
+#: Seconds of console silence that end the wait for a step's output, and the limit for this wait.
 QUIET_S = 0.5
 OUTPUT_S = 10.0
-#: Each question to the monitor, and all steps together.
+#: Limit for each question to the monitor, and for all steps together, in seconds.
 STEP_S = 4.0
 TOTAL_S = 15.0
-#: What is left for a step when the time is used up, or the monitor has kept silent before.
+#: Limit for a step after the total was used up, or the monitor did not answer before.
 LAST_S = 0.5
 #: l: backtrace of all CPUs by NMI; w: blocked tasks; t: all tasks.
 SYSRQ_KEYS = "lwt"
 
 
 def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console) -> list[Path]:
-    """Ask everything, and return the files with the answers, in ``folder``.
+    """Do all steps, and return the files with their output, in ``folder``.
 
-    It takes no longer than about :data:`TOTAL_S`, however many questions stay without an answer.
+    It takes at most about :data:`TOTAL_S` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     console.mute()
@@ -62,7 +62,7 @@ def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console)
 
 
 class _Questions:
-    """The steps, and the time that they have left together."""
+    """The steps, and the time that is left for them."""
 
     def __init__(self, monitor: Monitor, process: Process, console: Console) -> None:
         self._monitor = monitor
@@ -72,7 +72,7 @@ class _Questions:
         self._silent = False
 
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
-        """Return each step's file and what gives its content."""
+        """Return each step's file name, and the function that returns its contents."""
         return [
             ("0-qemu.txt", lambda: _threads(self._process.pid)),
             ("1-status.json", self._status),
@@ -87,7 +87,7 @@ class _Questions:
         return min(most_s, max(self._deadline.remaining, LAST_S))
 
     def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Ask the monitor; one that kept silent once is not waited for at length again."""
+        """Execute a command of the monitor. If it did not answer before, wait only briefly."""
         timeout_s = self._limit(LAST_S if self._silent else STEP_S)
         try:
             return self._monitor.command(command, arguments, timeout_s=timeout_s)
@@ -110,7 +110,7 @@ class _Questions:
         return self._registers()
 
     def _sysrq(self, key: str) -> str:
-        """Send BREAK and ``key`` over the serial line: a way in that needs no user space."""
+        """Send BREAK and ``key`` over the serial line, which works without user space."""
         before = self._console.lines
         self._ask("chardev-send-break", {"id": SERIAL_ID})
         self._process.write(key.encode())
@@ -122,7 +122,7 @@ class _Questions:
         return self._output_since(before)
 
     def _output_since(self, before: int) -> str:
-        """Return what the console printed since line ``before``, once it is quiet."""
+        """Wait until the console is silent, and return its output since line ``before``."""
         console = self._console
         end = time.monotonic() + self._limit(OUTPUT_S)
         seen = console.bytes
@@ -136,7 +136,7 @@ class _Questions:
 
 
 def _threads(pid: int) -> str:
-    """Return what the host knows of QEMU: whether it is stopped, sleeps, or burns a CPU."""
+    """Return the status and CPU time of QEMU's process and threads, as the host sees them."""
     try:
         qemu = psutil.Process(pid)
         lines = [f"process {pid}: {qemu.status()}"]

@@ -1,4 +1,4 @@
-"""What can go wrong with a guest, as verdicts that a script can tell apart."""
+"""The ways in which a guest can fail, as verdicts for scripts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from harness.errors import GuestError
 from harness.values import Value
 
 FailureCause = Literal[
-    "silent",  # QEMU runs, the kernel printed nothing
+    "silent",  # QEMU runs, but the kernel printed nothing
     "panic-before-init",  # the kernel panicked or reset before user space ran
-    "panic",  # ... after that
+    "panic",  # the kernel panicked or reset after that
     "hang-in-init",  # the kernel started, but the SSH server did not
-    "not-restored",  # QEMU did not take the state that it had saved
-    "no-ssh",  # the SSH server says that it listens, but cannot be talked to
+    "not-restored",  # QEMU refused the state that it had saved
+    "no-ssh",  # the SSH server was started, but no login was possible
     "hang",  # a running guest stopped answering
-    "no-console",  # the SSH server answers, but the console shows nothing of it
-    "powered-off",  # the guest ended itself, on purpose as it seems
-    "rebooted",  # the guest started anew, on purpose as it seems
-    "qemu-died",  # QEMU ended and the guest had not panicked
-    "connection-lost",  # QEMU and the kernel run, the SSH connection broke
-    "cpu-mismatch",  # the guest's CPU is not what the profile promised
+    "no-console",  # the SSH server answers, but the console does not show its start
+    "powered-off",  # the guest powered itself off, probably on purpose
+    "rebooted",  # the guest rebooted, probably on purpose
+    "qemu-died",  # QEMU ended without a panic of the guest
+    "connection-lost",  # QEMU and the kernel run, but the SSH connection broke
+    "cpu-mismatch",  # the guest's CPU differs from the profile
 ]
 
 
 class Ending(Value):
-    """Why a guest, or the way to it, ended."""
+    """Why a guest, or the connection to it, ended."""
 
     verdict: FailureCause
     what: str
@@ -43,14 +43,14 @@ def ending(
     why: str,
     farewell: str | None = None,
 ) -> Ending:
-    """Return the verdict on a guest that cannot be talked to any more.
+    """Return the verdict on a guest whose connection was lost.
 
-    :param panic: the panic's line, if the console had one.
+    :param panic: the panic's line on the console, if there was one.
     :param in_user_space: whether the init had started.
     :param ended: whether QEMU has ended, with ``returncode`` (negative for a signal).
-    :param shutdown: the cause that QEMU gave for its end (``ShutdownCause``), empty without one.
-    :param why: what the connection's end said.
-    :param farewell: the console's line by which a kernel says that it was told to end.
+    :param shutdown: QEMU's reason for its end (``ShutdownCause``), empty if it gave none.
+    :param why: the error of the connection.
+    :param farewell: the kernel's last message if user space told it to end.
     """
     crashed: FailureCause = "panic" if in_user_space else "panic-before-init"
     if panic is not None:
@@ -61,14 +61,14 @@ def ending(
     if shutdown == "guest-reset" and farewell is not None:
         return Ending(verdict="rebooted", what=f"the guest was told to reboot: {farewell}")
     if shutdown == "guest-reset":
-        what = "the guest reset itself without a word (triple fault?)"
+        what = "the guest reset itself without a message (triple fault?)"
         return Ending(verdict=crashed, what=what)
     if shutdown == "guest-shutdown":
         said = f": {farewell}" if farewell else ""
         return Ending(verdict="powered-off", what=f"the guest switched itself off{said}")
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name
-        hint = "the host may be short of memory: its kernel log tells"
+        hint = "the host may be short of memory: see its kernel log"
         return Ending(
             verdict="qemu-died",
             what=f"QEMU was killed by {name}",
@@ -78,19 +78,19 @@ def ending(
 
 
 class Completed(Value):
-    """A command that ran in the guest, or as much of it as there was."""
+    """The result of a command in the guest, complete or partial."""
 
-    #: ``None`` if a signal ended it, if it was cut short, or if the server did not say.
+    #: None if a signal ended it, if the harness ended it, or if the server did not report it.
     returncode: int | None
-    #: The signal's name without ``SIG``, if one ended it.
+    #: The signal's name without ``SIG``, if a signal ended it.
     signal: str | None
-    #: Bounded: of a long output the first and the last part, with a line between them.
+    #: A long output is shortened: its first and last part, with a line between them.
     stdout: bytes
     stderr: bytes
     seconds: float
-    #: The deadline passed; the command was killed, and the guest is well.
+    #: Whether the command was killed at its deadline. The guest still works.
     timed_out: bool = False
-    #: Why the command was ended before its end for what it printed; empty if it was not.
+    #: Why the command was killed because of its output; empty if it was not.
     overflow: str = ""
 
     @property
@@ -102,14 +102,14 @@ class Completed(Value):
 
 
 class GuestFailure(GuestError):  # noqa: N818 - the contract's name
-    """A guest that cannot go on, with what was known and collected by then.
+    """A failure of a guest, which cannot be used after it.
 
-    :param verdict: what happened, in one word.
+    :param verdict: what happened.
     :param phase: the last boot phase that was reached (``firmware``, ``kernel``, ``init``,
         ``sshd``, ``ready``).
     :param console_tail: the console's last lines.
-    :param detail: lines that tell more than the console does, and are shown in its place.
-    :param partial: what the command that was running had given.
+    :param detail: lines to show instead of the console's last lines.
+    :param partial: the result so far of the command that was running.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Splats that are known and excused: data with a reason, a link and an end."""
+"""Known splats, which are excused: each entry has a reason, a link and an expiry date."""
 
 from __future__ import annotations
 
 import datetime
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from harness import paths
 from harness.errors import UserError
 from harness.guest.verdict.splat_report import Splat
+from harness.guest.verdict.storm import STORM
 from harness.values import Value
 
 #: ``[[splat]]`` tables.
@@ -20,16 +21,16 @@ KNOWN_SPLATS = paths.KERNELS.parent / "known-splats.toml"
 
 
 class KnownSplat(Value):
-    """One excuse. It ends by itself, so that somebody looks at it again."""
+    """An entry that excuses splats until it expires. Then it has to be reviewed."""
 
     #: A regular expression that is searched in ``KIND: TITLE``, in ``KIND: FIRST LINE`` and in the
     #: fingerprint.
     match: str = Field(min_length=4)
-    #: Why it does not count.
+    #: Why the splat is excused.
     reason: str = Field(min_length=10)
-    #: Where it was reported or is being mended.
+    #: Address of the report or of the fix.
     link: str = Field(pattern=r"^https?://\S+$")
-    #: The last day on which it is excused.
+    #: The last day on which the entry is valid.
     expires: datetime.date
 
     @field_validator("match")
@@ -42,7 +43,7 @@ class KnownSplat(Value):
         return value
 
     def covers(self, splat: Splat) -> bool:
-        """Tell whether ``splat`` is this one. A corrupted report is never excused."""
+        """Return true if the entry matches ``splat``. A corrupted splat is never excused."""
         if splat.corrupted:
             return False
         texts = (
@@ -56,15 +57,15 @@ class KnownSplat(Value):
 def load_known_splats(
     path: Path = KNOWN_SPLATS, today: datetime.date | None = None
 ) -> tuple[KnownSplat, ...]:
-    """Return the excuses in ``path``.
+    """Return the known splats in ``path``.
 
-    :raise UserError: the file cannot be read, an entry is malformed, or one has expired.
+    :raise UserError: the file cannot be read, or an entry is malformed or has expired.
     """
     today = today or datetime.datetime.now(tz=datetime.UTC).date()
     try:
         data = tomllib.loads(path.read_text())
         if set(data) - {"splat"} or not isinstance(data.get("splat", []), list):
-            raise UserError("only [[splat]] tables belong into this file", where=path)
+            raise UserError("the file may contain only [[splat]] tables", where=path)
         known = tuple(KnownSplat.model_validate(entry) for entry in data.get("splat", []))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"the known splats cannot be read: {error}", where=path) from error
@@ -79,18 +80,18 @@ def load_known_splats(
     for entry in known:
         if entry.expires < today:
             raise UserError(
-                f"the excuse for {entry.match!r} has expired on {entry.expires}",
+                f"the entry for {entry.match!r} expired on {entry.expires}",
                 where=path,
                 detail=f"{entry.reason}\n{entry.link}",
-                hint="see whether it still happens: remove the entry, or give it a new date",
+                hint="if the splat still happens, set a new date; otherwise remove the entry",
             )
     return known
 
 
-def unexcused(splats: Iterable[Splat], known: Sequence[KnownSplat]) -> tuple[Splat, ...]:
-    """Return the splats that no entry covers. A panic is never excused: it ends the guest."""
-    return tuple(
-        splat
-        for splat in splats
-        if splat.kind == "panic" or not any(entry.covers(splat) for entry in known)
-    )
+def find_excuse(splat: Splat, known: Sequence[KnownSplat]) -> KnownSplat | None:
+    """Return the entry that excuses a splat, None if there is none.
+
+    A panic is never excused, because it ends the guest; nor is a storm.
+    """
+    candidates = known if splat.kind not in {"panic", STORM} else ()
+    return next((entry for entry in candidates if entry.covers(splat)), None)

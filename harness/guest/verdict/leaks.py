@@ -1,16 +1,16 @@
-"""Memory that the kernel has lost, as its kmemleak finds it."""
+"""Memory leaks in the kernel, as found by kmemleak."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: Seconds that looking takes at most, on a fast machine.
+#: Limit for the scans, in seconds on a fast machine.
 TIMEOUT_S = 60.0
 _OPTION = "CONFIG_DEBUG_KMEMLEAK=y"
 
-#: Objects are reported from an age of 5 s on, and if two scans find the same content
-#: (``MSECS_MIN_AGE`` and ``update_checksum()`` in mm/kmemleak.c). The kernel says how many they
-#: are; what they are goes to the console, too, where complaints are found.
+#: kmemleak reports objects that are older than 5 s and have the same contents in two scans
+#: (``MSECS_MIN_AGE`` and ``update_checksum()`` in mm/kmemleak.c). The kernel prints only their
+#: number. The script prints the objects on the console as well, where the splat is found.
 _SCRIPT = """
 [ -w "$1" ] || exit 0
 sleep 6
@@ -20,7 +20,7 @@ COMMAND = ("sh", "-c", _SCRIPT, "leaks", "/sys/kernel/debug/kmemleak", "/dev/con
 
 
 def can_be_looked_for(config: Path) -> bool:
-    """Tell by its configuration whether a kernel has kmemleak."""
+    """Return true if a kernel's configuration has kmemleak."""
     try:
         return _OPTION in config.read_text().splitlines()
     except OSError:

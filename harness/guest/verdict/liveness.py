@@ -1,4 +1,4 @@
-"""Whether anybody is there: bounds for waits that have none, and a guest's sign of life."""
+"""Signs of life from a guest, and limits for waits of paramiko that have none."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Protocol
 
 from harness.guest.verdict.deadlines import Deadline
 
-#: How much later than its deadline a connection is cut, so that waits with a limit of their own
-#: end by that first.
+#: Seconds from a deadline until the connection is closed. Waits with their own limit end earlier.
 GRACE_S = 1.0
-#: While a command gives nothing for so long, the guest is asked for a sign of life, and again after
-#: as long. Seconds that it may take for one, and how many in a row it may owe.
+#: Seconds without output after which the guest is probed, and between two probes; seconds that it
+#: may take to answer; and number of missing answers in a row after which it hangs.
 PERIOD_S, BEAT_S, MISSES = 10.0, 8.0, 2
 
 
 class Closable(Protocol):
-    """Something whose ``close`` ends all waits for it."""
+    """A connection whose ``close`` ends all waits on it."""
 
     def close(self) -> None:
         """Close it."""
@@ -30,8 +29,8 @@ class Closable(Protocol):
 def cut_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
     """Close ``connection`` if the block has not ended soon after the deadline.
 
-    Paramiko waits without a limit for the answer to a request on a channel, and for room in a
-    full socket. Both end when their transport is closed, as errors.
+    paramiko waits without a limit for the answer to a request on a channel, and for room in a
+    full socket. Both waits end with an error when the transport is closed.
     """
     timer = threading.Timer(deadline.remaining + GRACE_S, connection.close)
     timer.name, timer.daemon = "ssh-cut", True
@@ -44,21 +43,21 @@ def cut_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
 
 
 def still_answers(address: tuple[str, int], deadline: Deadline) -> bool:
-    """Whether the guest's kernel still answers on a port, be it by refusing the connection.
+    """Return true if the guest's kernel still answers on a port, even by refusing a connection.
 
-    QEMU's user network takes each connection itself, so only what comes through it counts: a
-    server's greeting, or the end of the connection. Of a guest that hangs comes neither.
+    QEMU's user network accepts each connection itself. So only a server's greeting or the end of
+    the connection counts. A guest that hangs sends neither.
     """
     return _first_bytes(address, deadline) is not None
 
 
 def greets(address: tuple[str, int], deadline: Deadline) -> bool:
-    """Whether an SSH server answers on a port."""
+    """Return true if an SSH server answers on a port."""
     return _first_bytes(address, deadline) == b"SSH-"
 
 
 def _first_bytes(address: tuple[str, int], deadline: Deadline) -> bytes | None:
-    """Return the first four bytes from a port, none if it is closed, or None for silence."""
+    """Return the first four bytes from a port, ``b""`` if it is closed, None if it is silent."""
     try:
         with socket.create_connection(address, timeout=max(deadline.remaining, 0.1)) as connection:
             connection.settimeout(max(deadline.remaining, 0.1))
@@ -70,17 +69,16 @@ def _first_bytes(address: tuple[str, int], deadline: Deadline) -> bytes | None:
 
 
 class LivenessMonitor:
-    """Listens for a guest's sign of life while a command runs and gives nothing.
+    """Probes a guest while a command runs without output, to find a hang before the deadline.
 
-    A program's deadline is far away; a guest that hangs is to be known before. What listens is a
-    thread of its own, and what it does in the guest is one connection in ten seconds.
+    It runs in its own thread. Its cost for the guest is one connection in ten seconds.
 
-    :param scale: multiplies the time for an answer; above 1 for a guest that is slow.
-    :param on_stop: called once, from that thread, when there is none any more.
+    :param scale: multiplies the time for an answer; above 1 for a slow guest.
+    :param on_stop: called once, from the thread, when the guest no longer answers.
     """
 
     def __init__(self, address: tuple[str, int], scale: float, on_stop: Callable[[], None]) -> None:
-        #: Reason why the guest was declared dead; None while it is not.
+        #: Reason why the guest was declared dead; None if it was not.
         self.stopped: str | None = None
         self._address = address
         self._scale = scale
@@ -97,7 +95,7 @@ class LivenessMonitor:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen while the block runs."""
+        """Probe the guest while the block runs."""
         self.heard()
         self._listening = True
         try:
@@ -122,5 +120,5 @@ class LivenessMonitor:
                 return
 
     def close(self) -> None:
-        """Stop listening; an answer that is waited for is not."""
+        """Stop probing, without waiting for a pending answer."""
         self._closed.set()

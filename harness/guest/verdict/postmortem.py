@@ -1,4 +1,4 @@
-"""Why a guest, or the way to it, ended: found out once, with what its machine still tells."""
+"""The reason why a guest, or the connection to it, ended."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from harness.guest.verdict.failure import Completed, FailureCause, GuestFailure,
 
 #: Console lines in an error.
 TAIL = 30
-#: QEMU needs this to end after a panic, and a broken connection to be explained by one.
+#: Seconds to wait for QEMU's end after a panic, and for the cause of a broken connection.
 SETTLE_S = 3.0
-#: Verdicts on a guest that still runs, and can be asked for its registers and stacks.
+#: Verdicts on a guest that still runs, so that its registers and stacks can be collected.
 ASKED: frozenset[FailureCause] = frozenset({"silent", "hang-in-init", "no-ssh", "hang"})
 
 
 class Postmortem:
-    """Makes the errors that a guest ends with; returns them, for their place to raise.
+    """Finds out why a guest failed, and returns the error for the caller to raise.
 
-    :param folder: gets ``diagnosis/`` of a guest that hangs.
+    :param folder: gets ``diagnosis/`` if the guest hangs.
     """
 
     def __init__(self, spec: GuestSpec, folder: Path, machine: Machine, alarm: Alarm) -> None:
@@ -38,7 +38,7 @@ class Postmortem:
         self._machine = machine
         self._alarm = alarm
         self._diagnosed = False
-        #: The last one, None while nothing has failed.
+        #: The last failure, None if there was none.
         self.failure: GuestFailure | None = None
 
     def fail(
@@ -50,14 +50,14 @@ class Postmortem:
         detail: str = "",
         hint: str | None = None,
     ) -> GuestFailure:
-        """Return a failure with the console's end; a guest that hangs is looked at first."""
+        """Return a failure with the console's last lines. Diagnose a guest that hangs first."""
         machine = self._machine
         tail = machine.console.tail(TAIL)
         phase = machine.console.phase
         if verdict in ASKED and not self._diagnosed:
             self._diagnosed = True
             diagnose(self._folder / "diagnosis", machine.monitor, machine.process, machine.console)
-            hint = hint or f"the guest was asked for its state: {self._folder / 'diagnosis'}"
+            hint = hint or f"the guest's state is in {self._folder / 'diagnosis'}"
         self.failure = GuestFailure(
             verdict,
             f"{verdict}: {what}",
@@ -71,7 +71,7 @@ class Postmortem:
         return self.failure
 
     def died(self) -> bool:
-        """Whether QEMU has ended, or does so in a moment."""
+        """Wait briefly for QEMU's end. Return true if it has ended."""
         return self._machine.process.wait(SETTLE_S)
 
     def explain(
@@ -80,17 +80,17 @@ class Postmortem:
         partial: Completed | None = None,
         why: str = "it broke",
     ) -> GuestFailure:
-        """Return why the guest, or the way to it, ended.
+        """Return why the guest, or the connection to it, ended.
 
-        :param hung: takes ``why`` and says how a guest hangs whose QEMU runs and which has not
-            panicked; None if it does not.
-        :param partial: what the command that was running had given.
-        :param why: what the connection's end said.
+        :param hung: takes ``why`` and returns how the guest hangs, None if it does not hang.
+            Called if QEMU runs and the guest has not panicked.
+        :param partial: the result so far of the command that was running.
+        :param why: the error of the connection.
         """
         machine = self._machine
         self._alarm.wait(lambda: self._alarm.tripped, Deadline("explanation", SETTLE_S))
         if machine.console.panic is not None:
-            machine.process.wait(SETTLE_S)  # the panic's own lines are still coming
+            machine.process.wait(SETTLE_S)  # the panic may still be printing
         if machine.process.ended.is_set():
             machine.console.settle()
         elif machine.console.panic is None and (how := hung(why)) is not None:
@@ -112,10 +112,10 @@ class Postmortem:
 
     @contextmanager
     def translated(self, hung: Callable[[str], str | None] = lambda _why: None) -> Iterator[None]:
-        """Turn what SSH says into what happened to the guest.
+        """Turn an error of the SSH connection into the guest's failure.
 
-        :param hung: as of :meth:`explain`.
-        :raise GuestFailure: the connection, or the guest behind it, is gone.
+        :param hung: as for :meth:`explain`.
+        :raise GuestFailure: the connection broke, or the guest ended or hangs.
         """
         try:
             yield
@@ -124,14 +124,12 @@ class Postmortem:
         except Unresponsive as error:
             if self._alarm.tripped:
                 raise self.explain(hung, error.partial) from error
-            raise self.fail(
-                "hang", "the guest does not answer any more", partial=error.partial
-            ) from error
+            raise self.fail("hang", "the guest no longer answers", partial=error.partial) from error
         except ConnectionLost as error:
             raise self.explain(hung, why=str(error)) from error
 
     def refused(self, error: MonitorError) -> HarnessError:
-        """Return why QEMU did not start: the user's error if it refuses the CPU."""
+        """Return why QEMU did not start. If it refuses the CPU, that is a :exc:`UserError`."""
         process = self._machine.process
         process.wait(1.0)
         user = cpu.refusal(process.stderr_text(), self._spec.cpu, self._spec.emulator)
@@ -142,19 +140,22 @@ class Postmortem:
         return self.fail("qemu-died", f"QEMU did not start: {end}", detail=self._said())
 
     def not_restored(self, error: MonitorError) -> GuestFailure:
-        """Return why QEMU did not take a state that had been saved."""
-        self._machine.process.wait(SETTLE_S)  # it says more on its way out
+        """Return why QEMU refused a saved state."""
+        self._machine.process.wait(SETTLE_S)  # QEMU prints more when it ends
         return self.fail("not-restored", error.what, detail=self._said())
 
     def mismatch(self, where: str, differ: list[str]) -> GuestFailure:
-        """Return that the CPU has not what its profile says, as ``where`` was asked."""
+        """Return the failure for a CPU that differs from its profile.
+
+        :param where: where the difference was found: ``by QMP`` or ``in the guest``.
+        """
         return self.fail(
             "cpu-mismatch",
-            f"the CPU {self._spec.cpu.name!r} is not what its profile promises, asked {where}",
+            f"the CPU {self._spec.cpu.name!r} differs from its profile, as seen {where}",
             detail="\n".join(differ),
-            hint="mend the CPU profile, or use a QEMU that does what it says",
+            hint="correct the CPU profile, or use a QEMU that has these features",
         )
 
     def _said(self) -> str:
-        """Return the end of what QEMU wrote on its standard error."""
+        """Return the end of QEMU's messages."""
         return self._machine.process.stderr_text()[-2000:]

@@ -1,4 +1,4 @@
-"""One report of the kernel: what its lines say of the place of the fault, and how it is named."""
+"""One report of the kernel: the place of the fault, its kind, title and fingerprint."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from harness.guest.verdict.splat_rules import GENERIC, OTHER_CPUS, Rule
 from harness.values import Value
 
-#: Frames in a fingerprint.
+#: Number of frames in a fingerprint.
 FRAMES = 5
-#: Frames kept of one report, of each sort.
+#: Limit for the frames kept of one report, for reliable and for unreliable ones.
 _MAX_FRAMES = 64
 
 
@@ -18,25 +18,25 @@ class Splat(Value):
     """One report of the kernel."""
 
     kind: str
-    #: What people call such a report, such as ``KASAN: slab-use-after-free Read in f``.
+    #: The usual name of such a report, such as ``KASAN: slab-use-after-free Read in f``.
     title: str
     fingerprint: str
-    #: Line on the console where it begins, from 1.
+    #: Number of its first line on the console, from 1.
     first_line: int
     excerpt: str
     #: First line of the report without time stamp, CPU numbers, process ids and addresses.
     line: str = ""
-    #: The report is cut or mixed with another. Its frames and its kind are no evidence.
+    #: The report is cut or mixed with another. Its frames and its kind are unreliable.
     corrupted: bool = False
 
 
 _FRAME = re.compile(
     rb"\s*(?:\[<[0-9a-f]+>\] )?(\? )?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)"
 )
-#: Where a report's first line names the place.
+#: The place that a report's first line names.
 _PLACE = re.compile(rb" (?:at|in) (?:\S{1,200}:\d+ )?([A-Za-z_][\w.]{0,200})\+0x")
 _RIP = re.compile(rb"RIP: [0-9a-f]+:([A-Za-z_][\w.]*)\+0x")
-#: The report goes on with other places than where the fault was.
+#: Headings of parts about other places than that of the fault.
 _ELSEWHERE = re.compile(
     rb"(?:[Aa]llocated|[Ff]reed) by task |(?:Allocated|Freed) in |Uninit was |Local variable "
     rb"|(?:Last|Second to last) potentially related|Showing all locks held|Disabled preemption at"
@@ -67,7 +67,7 @@ _FIELD = re.compile(r"\{(\w+)\}")
 
 @dataclass
 class OpenReport:
-    """What is known of a report while its lines come."""
+    """A report whose lines are still being read."""
 
     rule: Rule
     first: bytes
@@ -77,27 +77,27 @@ class OpenReport:
     frames: list[bytes] = field(default_factory=list)
     maybe: list[bytes] = field(default_factory=list)
     rip: bytes | None = None
-    #: CPU and process that the report names; a second pair is somebody else's.
+    #: CPU and process that the report names. A second pair belongs to another report.
     header: tuple[bytes, bytes] | None = None
-    #: Stacks of the trace that were begun and not ended.
+    #: Number of stacks in the trace that have begun and not ended.
     stacks: int = 0
-    #: The lines are now about other places than where the fault was.
+    #: The current lines are about other places than that of the fault.
     elsewhere: bool = False
     #: The line that counts the oopses was seen: ``[#1]``.
     died: bool = False
-    #: Its last line was seen.
+    #: The last line of the report was seen.
     ended: bool = False
-    #: Its lines are not all its own, or some of them were lost.
+    #: Some lines belong to another report, or were lost.
     mixed: bool = False
 
     @property
     def early(self) -> bool:
-        """Tell whether nothing but first lines was seen yet."""
+        """Whether only first lines were seen so far."""
         return self.rip is None and not self.frames
 
     @property
     def complete(self) -> bool:
-        """Tell whether nothing is missing."""
+        """Whether the report is complete."""
         if self.ended or self.rule.single:
             return True
         if not self.rule.trace:
@@ -106,7 +106,7 @@ class OpenReport:
 
     @property
     def corrupted(self) -> bool:
-        """Tell whether the report is cut or mixed."""
+        """Whether the report is cut or mixed with another."""
         return self.mixed or not self.complete or (self.rule.trace and not self._places)
 
     @property
@@ -114,7 +114,7 @@ class OpenReport:
         return bool(self.rip or self.frames or self.maybe)
 
     def take(self, line: bytes) -> None:
-        """Take what a line of a report says about the place of the fault."""
+        """Read a further line of the report."""
         self._take_heading(line)
         if self.rule.kind in {"bug", "oops"} and DIED.search(line):
             self.died = True
@@ -132,7 +132,7 @@ class OpenReport:
             self.rip = rip[1]
 
     def _take_heading(self, line: bytes) -> None:
-        """Take which place the next frames are about."""
+        """Read a heading, which says what the next frames are about."""
         if _TRACE.match(line):
             self.elsewhere = False
             if self.rule.kind == "lockdep":
@@ -148,7 +148,7 @@ class OpenReport:
             self.mixed = True
 
     def splat(self) -> Splat:
-        """Return the report as far as it has come."""
+        """Return the report as read so far."""
         frames = self._frames()
         line = _plain(self.first)
         return Splat(
@@ -162,7 +162,7 @@ class OpenReport:
         )
 
     def _title(self, frames: list[str]) -> str:
-        """Return the rule's title with what the report says; what it does not say is left out."""
+        """Return the rule's title with its fields filled in. Unknown fields are left out."""
         words = {name: _OFFSETS.sub("", _plain(text)) for name, text in self.words.items()}
         if frames:
             words["frame"] = frames[0]
@@ -175,7 +175,10 @@ class OpenReport:
         return " ".join(text.split()).rstrip(": ")
 
     def _frames(self) -> list[str]:
-        """Return the frames that identify the fault; unreliable ones (``?``) only if alone."""
+        """Return the frames that identify the fault.
+
+        Unreliable ones (``?``) count only if there are no others.
+        """
         names = [*([self.rip] if self.rip else []), *(self.frames or self.maybe)]
         plain = [_SUFFIX.sub(b"", name) for name in names]
         telling = [name for name in plain if not GENERIC.match(name)]

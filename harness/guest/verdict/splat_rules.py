@@ -1,6 +1,6 @@
 """Rules for the reports of the kernel: how each begins and ends, its kind and its title.
 
-The rules themselves are in ``splat-rules.toml``; what is here holds for all of them.
+The rules themselves are in ``splat-rules.toml``.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """How a report begins, how it ends and how people call it.
+    """A rule for one kind of report.
 
-    :param key: fixed text in the first line. It is looked for before any expression is tried.
-    :param rest: expression for what stands behind the key. Its named groups are for the title.
-        No expression may try more than a bounded number of characters at a time.
-    :param title: how people name the report. ``{frame}`` is the first frame that tells something.
-    :param anywhere: the key may stand anywhere in a line. Only for text that nothing else prints.
+    :param key: fixed text in the first line. It is searched before any expression is tried.
+    :param rest: expression for the text behind the key. Its named groups are for the title. It
+        must not backtrack over an unbounded number of characters.
+    :param title: the usual name of the report. ``{frame}`` is the first frame that identifies the
+        fault.
+    :param anywhere: the key may be anywhere in a line. Only for text that nothing else prints.
     :param end: last line of a complete report.
-    :param trace: a complete report has a call trace, and its ``end`` where there is one. Without,
-        a report is complete with its first line.
-    :param single: the report is this one line.
-    :param preface: the line is the message of a WARN, BUG or oops and tells more than these do.
+    :param trace: a complete report has a call trace and, if the rule has an ``end``, that line.
+        Otherwise a report is complete with its first line.
+    :param single: the report has only this line.
+    :param preface: the line is the message of a WARN, BUG or oops, and more specific than these.
     :param more: expression for a later line with more named groups for the title.
-    :param skip: frames of the machinery that this kind of report always shows.
+    :param skip: functions of the reporting code that this kind of report always shows.
     """
 
     kind: str
@@ -76,19 +77,19 @@ def _read_rules(text: str) -> tuple[Rule, ...]:
     return tuple(map(rule, table["rule"]))
 
 
-#: In order: the first rule that matches names the report.
+#: In order of priority: the first rule that matches determines the kind.
 RULES = _read_rules(Path(__file__).with_name("splat-rules.toml").read_text(encoding="utf-8"))
 
-#: Lines that look like a report and are none, or are the end of one.
+#: Lines that look like the first line of a report and are not.
 NEVER = re.compile(
     rb"---\[ end |\[Firmware (?:Bug|Warn|Info)\]|Spectre V|Modules linked in:|Hardware name:|Code: "
     rb"|(?:Kernel c|C|Unknown kernel c)ommand line"
 )
 CUT_HERE = b"------------[ cut here ]------------"
 
-#: Kinds that say more than one of their first lines in one report.
+#: Kinds with several first lines in one report.
 SEVERAL_LINES = frozenset({"rcu-stall", "leak", "csd-lock", "workqueue-lockup"})
-#: Kinds that show other CPUs' stacks, which those CPUs print themselves.
+#: Kinds with stacks of other CPUs, which those CPUs print themselves.
 OTHER_CPUS = frozenset(
     {
         "rcu-stall",
@@ -100,7 +101,7 @@ OTHER_CPUS = frozenset(
         "panic",
     }
 )
-#: Kind → kinds whose first line may follow, before any frame, in the same report.
+#: Kind → kinds whose first line may follow in the same report, before any frame.
 FOLLOWS = {
     "oops": frozenset({"oops"}),
     "bug": frozenset({"oops"}),
@@ -111,7 +112,7 @@ FOLLOWS = {
 #: Kinds that follow the message of a report with ``preface``.
 AFTER_PREFACE = frozenset({"warn", "bug", "oops"})
 
-#: Machinery of reporting and of entering the kernel. It tells nothing about the fault.
+#: Functions for reporting and for kernel entry, which do not identify a fault.
 GENERIC = re.compile(
     rb"(?:_*dump_stack\w*|show_stack\w*|__warn\w*|warn_slowpath\w*"
     rb"|report_bug\w*|_*handle_bug|v?panic|check_panic_on_warn"

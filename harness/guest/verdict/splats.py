@@ -1,11 +1,9 @@
-"""Find the kernel's complaints on its console: panics, oopses, warnings, sanitizers, lockups.
+"""A scanner for splats on the console: panics, oopses, warnings, sanitizers, lockups.
 
-The scanner takes console bytes line by line and never raises. One report has one context: the
-task or CPU that printk names on each line where ``CONFIG_PRINTK_CALLER`` is set. So two CPUs that
-report at once give two reports. Without the caller their lines cannot be told apart, and the
-reports are marked as corrupted; so is a report that lacks its end or its call trace.
-
-The rules are in `splat_rules`.
+The scanner reads the console line by line and never raises. One report has one context: the task
+or CPU that printk names on each line with ``CONFIG_PRINTK_CALLER``. So two CPUs that report at
+once give two reports. Without the caller their lines cannot be told apart, and the reports are
+marked as corrupted. So is a report that lacks its end or its call trace.
 """
 
 from __future__ import annotations
@@ -26,15 +24,15 @@ from harness.guest.verdict.splat_rules import (
     Rule,
 )
 
-#: A report without an end is cut after this many lines.
+#: Limit for the lines of a report. One without an end is cut there.
 MAX_EXCERPT = 160
-#: Number of reports kept. A kernel that warns for ever is as broken after a hundred.
+#: Limit for the reports that are kept.
 MAX_SPLATS = 200
-#: Reports that are open at the same time, one for each context.
+#: Limit for the reports that are open at the same time, one for each context.
 MAX_OPEN = 32
 
-#: ``[    1.234567]``, with ``[    T1]`` behind it where printk names its caller. A console log of
-#: the harness has a second stamp in front.
+#: ``[    1.234567]``, followed by ``[    T1]`` if printk names its caller. The harness's console
+#: log has a second stamp in front.
 _STAMP = re.compile(
     rb"(?:\[ *\d{1,9}\.\d{3}\] )?(?:<\d{1,3}>)?\[ *\d{1,9}\.\d{6}\](?:\[ *([TC]\d{1,10})\])? ?"
 )
@@ -43,20 +41,20 @@ _DROPPED = re.compile(rb"\*\* \d+ printk messages dropped \*\*")
 
 
 class Scanner:
-    """Finds reports in lines as they come. Never raises on what a guest prints.
+    """Finds reports in console lines. Never raises, whatever a guest prints.
 
-    :param keep: takes each report that is complete, in place of :meth:`splats`.
+    :param keep: called with each finished report, which :meth:`splats` then does not return.
     """
 
     def __init__(self, keep: Callable[[Splat], None] | None = None) -> None:
         self._number = 0
         self._done: list[Splat] = []
         self._keep = keep or self._keep_first
-        #: Context → its open report, which several contexts can share.
+        #: Context → its open report. Several contexts can share one.
         self._open: dict[bytes | None, OpenReport] = {}
 
     def feed(self, raw: bytes) -> None:
-        """Take one line, without its end."""
+        """Process one line. Its line end is ignored."""
         self._number += 1
         raw = raw[:MATCHED].rstrip(b"\r\n")
         context, line = _split(raw)
@@ -82,13 +80,13 @@ class Scanner:
             self._more(context, report, rule, match, line, raw)
 
     def splats(self) -> tuple[Splat, ...]:
-        """Return the reports so far, in the order of their first lines, open ones included."""
+        """Return the reports so far, open ones included, in the order of their first lines."""
         pending = [report.splat() for report in self._pending()]
         return tuple(sorted([*self._done, *pending], key=lambda splat: splat.first_line))
 
     @property
     def unfinished(self) -> bool:
-        """Tell whether a report is open that is not complete: more of it may come."""
+        """Whether an open report is incomplete, so that more lines may follow."""
         return any(not report.complete for report in self._open.values())
 
     def _pending(self) -> list[OpenReport]:
@@ -97,7 +95,7 @@ class Scanner:
         return sorted(unique.values(), key=lambda report: report.first_line)
 
     def _adopt(self, context: bytes | None) -> OpenReport | None:
-        """Return the report for which a CPU without one of its own shows its stack."""
+        """Return the report to which the stack of a CPU without its own report belongs."""
         for report in reversed(self._pending()):
             if report.rule.kind in OTHER_CPUS:
                 if len(self._open) < MAX_OPEN:
@@ -147,9 +145,9 @@ class Scanner:
 
 
 def _split(raw: bytes) -> tuple[bytes | None, bytes]:
-    """Return the context that printk names and the text of a line.
+    """Return the context that printk names, and the text of a line.
 
-    Whatever stands before a stamp is an unfinished line of somebody else.
+    Text before the stamp is an unfinished line of another writer.
     """
     stamp = _STAMP.match(raw) or _STAMP.search(raw)
     if stamp is None:
@@ -158,7 +156,7 @@ def _split(raw: bytes) -> tuple[bytes | None, bytes]:
 
 
 def _first_line(line: bytes) -> tuple[Rule | None, re.Match[bytes] | None]:
-    """Return the rule by which a report begins with this line, and how it matched."""
+    """Return the rule for a report that begins with this line, and its match."""
     if not NEVER.match(line):
         for rule in RULES if _AT_START.match(line) or _ANYWHERE.search(line) else _WITHOUT_KEY:
             if match := rule.match(line):
@@ -171,7 +169,7 @@ def _any_key(*, anywhere: bool) -> re.Pattern[bytes]:
     return re.compile(b"|".join(map(re.escape, keys)))
 
 
-#: Nearly no line has the key of a rule, and to ask each rule takes five times as long.
+#: Most lines have no rule's key. One search for any key is five times faster than trying each rule.
 _AT_START, _ANYWHERE = _any_key(anywhere=False), _any_key(anywhere=True)
 _WITHOUT_KEY = tuple(rule for rule in RULES if not rule.key)
 
@@ -181,10 +179,10 @@ def _words(match: re.Match[bytes]) -> dict[str, bytes]:
 
 
 def _belongs(report: OpenReport, rule: Rule) -> bool:
-    """Tell whether a line that could begin a report is a part of the open one.
+    """Return true if a line that could begin a report belongs to the open one.
 
-    The bar "cut here" comes before what it is about, and a warning's message before or after its
-    "WARNING:". An oops says first what happened, and "Oops:" after it.
+    The "cut here" line precedes its report. A warning's message precedes or follows its
+    "WARNING:" line. The cause of an oops precedes its "Oops:" line.
     """
     if rule.kind == "panic":
         return False
@@ -202,7 +200,7 @@ def _belongs(report: OpenReport, rule: Rule) -> bool:
 
 
 def _says_more(report: OpenReport, rule: Rule) -> bool:
-    """Tell whether a further first line names the report better than the one before."""
+    """Return true if a further first line names the report better than the previous one."""
     if _is_cut(report.first):
         return not _is_cut(rule.key)
     return rule.preface and not report.rule.preface

@@ -1,9 +1,9 @@
-"""A guest that does not get on any more, told from one that is slow.
+"""Detection of a stall during boot: a guest that makes no progress, as opposed to a slow one.
 
-A boot prints all the time. Where it falls silent for long, compared with how it went so far, the
-CPUs are looked at several times: one that works has other values in its registers each time, one
-that spins, or was halted, has not. A host that gives QEMU no time makes a guest stand still, too,
-so that is asked as well, and then nothing is concluded.
+A booting guest prints regularly. If it is silent for long, compared with its boot so far, its
+registers are read several times. They differ on a CPU that works, and are equal on one that spins
+or is halted. A guest also stands still if the host gives QEMU no CPU time. Then no stall is
+reported.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from harness.guest.alarm import Alarm
 from harness.guest.machine import Machine
 from harness.guest.verdict.deadlines import Deadline
 
-#: Silence, in seconds, before a guest is looked at whose CPUs spin or are dead, and before one is
-#: given up that only waits; also so many times the longest silence that there was before.
+#: Seconds of silence before the registers are read, and before a guest whose CPUs all wait for an
+#: interrupt is declared stalled.
 SPIN_S, WAIT_S = 5.0, 15.0
+#: The silence must also be this many times the longest one before.
 GAPS = 5
-#: Looks at the registers, the seconds between two of them, and the part that must be alike: an
-#: interrupt falls into some of them.
+#: Number of looks at the registers, seconds between two of them, and the fraction of looks that
+#: must be equal. Some looks fall into an interrupt.
 LOOKS, BETWEEN_S, ALIKE = 6, 0.4, 0.5
-#: The part of the time that a spinning guest's QEMU has the host's CPU, at least.
+#: Minimum fraction of a host CPU that QEMU must get for a spinning guest to count as stalled.
 SERVED = 0.25
 
 _GENERAL = re.compile(r"\bR(?:AX|BX|CX|DX|SI|DI|BP|SP|8 ?|9 ?|1[0-5])=[0-9a-f]+")
@@ -35,9 +36,9 @@ _INTERRUPTS = 1 << 9
 
 
 class Cpu(NamedTuple):
-    """A CPU at one look."""
+    """The state of a CPU at one look."""
 
-    #: The general registers, without the instruction pointer: a loop has several.
+    #: The general registers. The instruction pointer is left out: it differs within a loop.
     state: tuple[str, ...]
     halted: bool
     #: Whether an interrupt would wake it.
@@ -45,7 +46,7 @@ class Cpu(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All CPUs at a time (monotonic seconds), and the seconds of CPU time that QEMU has had."""
+    """All CPUs at a time (monotonic seconds), and the CPU time in seconds that QEMU has used."""
 
     time: float
     cpu_s: float
@@ -53,7 +54,7 @@ class Look(NamedTuple):
 
 
 def read_cpus(text: str) -> tuple[Cpu, ...]:
-    """Return the CPUs in what QEMU's ``info registers -a`` prints (``cpu_x86_dump_state``)."""
+    """Return the CPUs in the output of ``info registers -a`` (QEMU's ``cpu_x86_dump_state``)."""
     return tuple(map(_read_cpu, re.split(r"^CPU#\d+\s*$", text, flags=re.MULTILINE)[1:]))
 
 
@@ -69,9 +70,10 @@ def _read_cpu(part: str) -> Cpu:
 def wait_for(
     until: Callable[[], bool], deadline: Deadline, machine: Machine, alarm: Alarm, scale: float
 ) -> str:
-    """Wait until ``until()`` holds or ``alarm`` goes; return why not, if neither will happen.
+    """Wait until ``until()`` is true, ``alarm`` is tripped, the guest stalls, or the deadline.
 
-    :param scale: by how much the guest is slower than others with its accelerator.
+    :param scale: the guest's slowness relative to others with the same accelerator.
+    :return: the stall or the deadline, as text; empty in the other cases.
     """
     stall = Stall(machine.look, scale)
     console = machine.console
@@ -89,11 +91,12 @@ def wait_for(
 
 
 class Stall:
-    """Watches one guest while something is expected of it.
+    """Watches one guest for a stall.
 
-    :param look: returns what ``info registers -a`` prints and QEMU's CPU time; None if it cannot.
-    :param scale: multiplies the silence that is borne; above 1 on a slow host.
-    :param clock: seconds, of which only differences count.
+    :param look: returns the output of ``info registers -a`` and QEMU's CPU time in seconds, None
+        if they are not available.
+    :param scale: multiplies the tolerated silence; above 1 on a slow host.
+    :param clock: returns seconds; only differences are used.
     """
 
     def __init__(
@@ -108,12 +111,12 @@ class Stall:
         self._looks: deque[Look] = deque(maxlen=LOOKS)
 
     def check(self, quiet_s: float, longest_gap_s: float) -> str | None:
-        """Return why the guest is held for stuck, None while it is not.
+        """Return why the guest was declared stalled, None if it was not.
 
-        To be called again and again; it looks at the guest itself, as often as that makes sense.
+        Call it repeatedly. It reads the registers only when that is useful.
 
-        :param quiet_s: seconds since the console printed something.
-        :param longest_gap_s: the longest time before that in which it did not.
+        :param quiet_s: seconds since the last console output.
+        :param longest_gap_s: longest pause in console output before that, in seconds.
         """
         floor = GAPS * longest_gap_s
         if quiet_s < max(SPIN_S * self._scale, floor):
@@ -132,14 +135,14 @@ class Stall:
         waits = all(cpu.halted and cpu.wakeable for cpu in self._looks[-1].cpus)
         if waits and quiet_s < max(WAIT_S * self._scale, floor):
             return None
-        what = "all CPUs wait for an interrupt" if waits else "the CPUs do not get on"
+        what = "all CPUs wait for an interrupt" if waits else "the CPUs make no progress"
         return f"nothing was printed for {quiet_s:.0f} s, and {what}"
 
 
 def stands_still(looks: deque[Look]) -> bool:
-    """Whether no CPU did any work between the looks, although the host let it."""
+    """Return true if no CPU made progress between the looks, although QEMU had CPU time."""
     for states in zip(*(look.cpus for look in looks), strict=True):
-        # What an idle CPU has in its registers is left over from its last tick.
+        # The registers of an idle CPU are left over from its last tick.
         (_, count), *_ = Counter(None if cpu.halted else cpu.state for cpu in states).most_common(1)
         if count < ALIKE * len(states):
             return False

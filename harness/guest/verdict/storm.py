@@ -1,4 +1,4 @@
-"""The reports of a kernel that are kept, when there are more than anybody reads."""
+"""A limit on the splats that are kept of one guest."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splats import MAX_SPLATS
 
-#: Reports that are kept although something excuses them.
+#: Limit for the excused splats that are kept.
 MAX_EXCUSED = 50
-#: The kind of the report that stands for those that were dropped; nothing excuses it.
+#: Kind of the splat that stands for those that were dropped. It is never excused.
 STORM = "storm"
 
 
 class Keeper:
-    """Keeps the first reports. Excused ones are counted apart, so that they crowd out no others."""
+    """Keeps the first splats. Excused ones have their own limit, so that the others have room."""
 
     def __init__(self) -> None:
         self._kept: list[Splat] = []
@@ -23,11 +23,11 @@ class Keeper:
         self._others = 0
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:
-        """Set what tells whether a report is excused; it counts from here on."""
+        """Set the test for excused splats, for splats that are added from now on."""
         self._known = known
 
     def add(self, splat: Splat) -> None:
-        """Take a report that is complete."""
+        """Add a finished splat."""
         if self.full:
             return
         if splat.kind != "panic" and self._known(splat):
@@ -37,7 +37,7 @@ class Keeper:
             return
         self._others += 1
         if self._others > MAX_SPLATS:
-            what = f"more than {MAX_SPLATS} complaints of the kernel; the rest was not looked at"
+            what = f"more than {MAX_SPLATS} splats of the kernel; the rest was ignored"
             splat = splat.model_copy(
                 update={"kind": STORM, "title": what, "fingerprint": STORM, "excerpt": what}
             )
@@ -45,9 +45,9 @@ class Keeper:
 
     @property
     def full(self) -> bool:
-        """Whether a storm was told, and nothing more is kept."""
+        """Whether the limit was exceeded, so that further splats are ignored."""
         return self._others > MAX_SPLATS
 
     def splats(self) -> list[Splat]:
-        """Return the reports that were kept."""
+        """Return the splats that were kept."""
         return list(self._kept)

@@ -1,1 +1,1 @@
-"""Comparing runs: samples kept of each, intervals, verdicts."""
+"""Comparison of runs: baselines, intervals, verdicts."""

@@ -1,7 +1,7 @@
-"""What a run is compared by: ``baseline.json``, one small file in each run's folder.
+"""``baseline.json``: the data of a run that comparisons need, in one small file.
 
-It holds cases and blocks of the samples, and what the figures were measured on. It is all that a
-pipeline has to keep of a run that later ones are compared with.
+It has the cases, blocks of the samples, and the host and artefacts. A pipeline need not keep more
+of a run to compare later runs with it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ BASELINE_FILE = "baseline.json"
 
 
 class BaselineCell(Value):
-    """A cell: what it ran on, and what its cases came to."""
+    """A cell: its kernel, accelerator, clock, artefacts and results."""
 
     name: str
     kernel: str
     accel: str
     clock: Clock = "host"
-    #: Hashes and versions that tell one build from another, by what they are of.
+    #: Kind of artefact → its hash or version.
     made_of: dict[str, str] = Field(default_factory=dict)
-    #: By ``SUBJECT/PROGRAM::CASE``.
+    #: ``SUBJECT/PROGRAM::CASE`` → status.
     cases: dict[str, CaseStatus]
-    #: Titles of the kernel's complaints that count.
+    #: Titles of the splats that are not excused.
     splats: tuple[str, ...] = ()
-    #: What its guests failed of.
+    #: Verdicts on its failed guests.
     lost: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
-        """Its name without the kernel's: the same cell with another kernel has the same."""
+        """The cell's name without the kernel's. Equal for the same cell with another kernel."""
         return self.name.removeprefix(f"{self.kernel}-")
 
 
@@ -48,11 +48,11 @@ class Baseline(Document):
 
     #: The name of the run's folder.
     run: str
-    #: The host's CPU model; nothing where nobody recorded it.
+    #: The host's CPU model; empty if it was not recorded.
     host_cpu: str
     cells: tuple[BaselineCell, ...]
     measurements: tuple[Measurement, ...]
-    #: Why the run did not come to its end; nothing if it did.
+    #: Why the run did not end; empty if it did.
     incomplete: str = ""
 
     @override
@@ -72,8 +72,8 @@ def make_baseline(
 ) -> Baseline:
     """Make the baseline of a run.
 
-    :param made_of: by cell, the hashes and versions of what it was made of.
-    :param clocks: by cell, what its clock counts; the host's time for those that are not in it.
+    :param made_of: cell → hashes and versions of its artefacts.
+    :param clocks: cell → its clock; the host's time for cells that are not in it.
     """
     return Baseline(
         run=run,

@@ -1,4 +1,4 @@
-"""Two runs → what changed: a verdict for each latency, and the cases that came out otherwise."""
+"""The comparison of runs: a verdict on each latency, and the cases whose result changed."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from harness.results.ktap.reader import PROGRAM
 from harness.results.measurements import Measurement
 from harness.values import Value
 
-#: Cases that stand for a whole program.
+#: Cases that stand for a whole program, see :func:`_stand_in_gone`.
 STAND_INS = frozenset({PROGRAM, "(samples)"})
 
 COMPARISON_FILE = "comparison.json"
 
 LatencyVerdict = Literal["better", "same", "worse", "unsure", "new", "gone", "refused"]
-#: ``broken`` is what fails now and did not before, also if it was not there before.
+#: ``broken``: fails now, and passed, was skipped or did not exist before.
 CaseVerdict = Literal["broken", "mended", "new", "gone", "changed"]
 
 
 class LatencyChange(Value):
-    """A latency that one of the runs has, or both."""
+    """A latency that at least one of the runs has."""
 
-    #: The new run's cell, or the base's where only that has it.
+    #: The new run's cell, or the base's if only that has the latency.
     cell: str
     mechanism: str
     mode: str
     unit: str
     verdict: LatencyVerdict
-    #: Why, where it is not plain from the figures.
+    #: Why the verdict is ``unsure`` or ``refused``; otherwise empty.
     reason: str = ""
-    #: None unless it was judged.
+    #: None if the latency was not judged.
     judgement: Judgement | None = None
 
 
 class CaseChange(Value):
-    """A case, a complaint of the kernel, or a guest, that came out otherwise."""
+    """A case, a splat or a guest failure whose result changed."""
 
     cell: str
     kind: Literal["case", "splat", "guest"]
@@ -51,7 +51,7 @@ class CaseChange(Value):
 
 
 class Difference(Value):
-    """What the two runs were made of, where that differs."""
+    """An artefact that differs between the two runs."""
 
     cell: str
     what: str
@@ -60,7 +60,7 @@ class Difference(Value):
 
 
 class Comparison(Document):
-    """``comparison.json``, and what ``compare --json`` prints."""
+    """``comparison.json``. ``compare --json`` prints it."""
 
     base: tuple[str, ...]
     new: str
@@ -70,20 +70,20 @@ class Comparison(Document):
     differences: tuple[Difference, ...]
     #: Cells that only one of the runs has.
     unmatched: tuple[str, ...]
-    #: Of these, the ones that the new run lacks.
+    #: The cells of ``unmatched`` that the new run lacks.
     missing: tuple[str, ...] = ()
-    #: Whether cases and cells may be gone.
+    #: Whether cases and cells may be missing in the new run.
     allow_missing: bool = False
-    #: Which of the runs did not come to their end, and why.
+    #: Runs that did not end, each with the reason.
     incomplete: tuple[str, ...] = ()
-    #: 4 if one of the runs is incomplete, or nothing ran in the new one.
+    #: 4 if one of the runs is incomplete, or nothing ran in one.
     exit_code: Literal[0, 1, 4]
-    #: One sentence that says why the exit code is what it is.
+    #: Reason for the exit code, in one sentence.
     reason: str
 
     @property
     def verdict(self) -> str:
-        """What a report calls the result, in lower case."""
+        """The verdict in reports, in lower case."""
         return {0: "same or better", 1: "worse", 4: "incomplete"}[self.exit_code]
 
 
@@ -94,11 +94,11 @@ def compare(
     *,
     allow_missing: bool = False,
 ) -> Comparison:
-    """Compare a run with one before, or with several of the same kind.
+    """Compare a run with one or more earlier ones.
 
-    Cases are compared with the last of them; latencies with all.
+    Cases are compared with the last of these, latencies with all.
 
-    :param allow_missing: do not count cases and cells that the new run lacks.
+    :param allow_missing: ignore cases and cells that the new run lacks.
     :raise UserError: they have no cell in common.
     :raise ValueError: there is no base.
     """
@@ -141,9 +141,9 @@ def compare(
 def _verdict(
     found: Comparison, bases: Sequence[Baseline], new: Baseline
 ) -> tuple[Literal[0, 1, 4], str]:
-    """Return the exit code and the sentence that explains it.
+    """Return the exit code and its reason.
 
-    What is known to be worse is said even of a run that is incomplete.
+    The reason for an incomplete run also has what is known to be worse.
     """
     bad = _findings(found)
     empty = [base.run for base in bases if not _recorded_something(base)]
@@ -163,13 +163,13 @@ def _recorded_something(run: Baseline) -> bool:
 
 
 def _tested_something(run: Baseline) -> bool:
-    """Tell whether a case passed or failed, or something was measured, in a run."""
+    """Return true if in a run a case passed or failed, or something was measured."""
     ran = any(status != "skip" for cell in run.cells for status in cell.cases.values())
     return ran or bool(run.measurements)
 
 
 def _findings(found: Comparison) -> list[str]:
-    """Return what makes the new run worse, in words."""
+    """Return what makes the new run worse, as text."""
     worse = sum(change.verdict == "worse" for change in found.latencies)
     broken = sum(change.verdict == "broken" for change in found.cases)
     gone = sum(change.verdict == "gone" and change.kind == "case" for change in found.cases)
@@ -179,14 +179,17 @@ def _findings(found: Comparison) -> list[str]:
         lacks = [f"{gone} {'case' if gone == 1 else 'cases'}"] if gone else []
         number = len(found.missing)
         lacks += [f"{number} {'cell' if number == 1 else 'cells'}"] if number else []
-        bad += [f"{' and '.join(lacks)} gone (--allow-missing if that is meant)"] if lacks else []
+        bad += [f"{' and '.join(lacks)} gone (--allow-missing accepts that)"] if lacks else []
     return bad
 
 
 def match(
     old: Sequence[BaselineCell], new: Sequence[BaselineCell]
 ) -> list[tuple[BaselineCell, BaselineCell]]:
-    """Return the cells that are the same but for the kernel: by name, else where only one fits."""
+    """Return pairs of cells that differ only in their kernels.
+
+    Cells with equal names match first. Others match if exactly one on each side fits.
+    """
     by_name = {cell.name: cell for cell in old}
     pairs = [(by_name[cell.name], cell) for cell in new if cell.name in by_name]
     taken = {cell.name for _, cell in pairs}
@@ -200,14 +203,15 @@ def match(
 
 
 def refusal(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
-    """Return why latencies of two cells must not be compared; nothing if they may."""
+    """Return why latencies of two cells must not be compared; empty if they may."""
     if old.accel != fresh.accel:
-        return f"accelerator {fresh.accel}, and {old.accel} before"
+        return f"different accelerators: {old.accel} before, {fresh.accel} now"
     if old.clock != fresh.clock:
-        return f"clock {fresh.clock}, and {old.clock} before"
-    # Instructions are counted alike on any machine.
+        return f"different clocks: {old.clock} before, {fresh.clock} now"
+    # Counts of instructions do not depend on the host.
     if fresh.clock == "host" and base.host_cpu != new.host_cpu:
-        return f"host {new.host_cpu or 'unknown'}, and {base.host_cpu or 'unknown'} before"
+        before, now = base.host_cpu or "unknown", new.host_cpu or "unknown"
+        return f"different hosts: {before} before, {now} now"
     return ""
 
 
@@ -250,12 +254,12 @@ def _latencies(
 
 
 def _why_not(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
-    """Return why a base's cell of that name must not be compared; it may have none."""
+    """Return why a base's cell must not be compared; empty if it may, or has no such cell."""
     own = next((cell for cell in base.cells if cell.name == old.name), None)
     return refusal(base, new, own, fresh) if own else ""
 
 
-#: What a spin is called in a refusal.
+#: Ways to busy-wait, as text for a refusal.
 _SPINS = {
     "pause": "with PAUSE",
     "bare": "without PAUSE",
@@ -264,10 +268,10 @@ _SPINS = {
 
 
 def other_spin(before: Sequence[Measurement], after: Measurement, accel: str) -> str:
-    """Return why latencies that were measured by different spins must not be compared.
+    """Return why latencies must not be compared if programs busy-waited in different ways.
 
-    Programs that did not say how they spun executed PAUSE. On a processor that is what they do
-    now; under TCG PAUSE left translated code, and the figures were about that.
+    Earlier programs did not report it, and executed PAUSE. On a real CPU programs still do. Under
+    TCG, PAUSE left translated code, which dominated the figures.
     """
     if after.unit == "insn":
         return ""
@@ -278,7 +282,7 @@ def other_spin(before: Sequence[Measurement], after: Measurement, accel: str) ->
     )
     if old == new and len(new) == 1:
         return ""
-    return f"spins {' and '.join(new)}, and {' and '.join(old)} before"
+    return f"different busy-waiting: {' and '.join(old)} before, {' and '.join(new)} now"
 
 
 def _judge(
@@ -295,10 +299,10 @@ def _judge(
 
 
 def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterator[CaseChange]:
-    """Give what came out otherwise in a cell.
+    """Yield the cases, splats and guest failures of a cell that changed.
 
-    A complaint or a lost guest is mended only where the cell ran as far as before: a guest that
-    died, or a run that stopped, has had no chance to show it again.
+    A splat or a guest failure is mended only if the cell ran as far as before. In a guest that
+    died, or a run that stopped, it may just not have occurred yet.
     """
     for name in dict.fromkeys([*fresh.cases, *old.cases]):
         before, after = old.cases.get(name), fresh.cases.get(name)
@@ -329,10 +333,10 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
 def _stand_in_gone(
     name: str, before: CaseStatus | None, fresh: BaselineCell
 ) -> Literal["mended", "changed"] | None:
-    """Judge a case that stood for its whole program, where the program now has cases of its own.
+    """Return the verdict on a missing case that stood for its whole program.
 
-    Such a case, ``(program)`` or ``(samples)``, is there only for a program that said nothing, or
-    did not end. None for any other case, and for a program that is gone itself.
+    Such a case, ``(program)`` or ``(samples)``, exists only if the program as a whole failed or was
+    skipped. None for any other case, and if the program itself is missing.
     """
     program, _, case = name.rpartition("::")
     own = [status for other, status in fresh.cases.items() if _program(other) == program]
@@ -369,7 +373,7 @@ def _differences(old: BaselineCell, fresh: BaselineCell) -> Iterator[Difference]
 
 
 def _counts(latencies: Sequence[LatencyChange]) -> str:
-    """Return in words what was compared, where nothing got worse."""
+    """Return as text how many latencies were compared, if nothing got worse."""
     judged = [change for change in latencies if change.judgement is not None]
     counts = {
         verdict: sum(change.verdict == verdict for change in latencies)

@@ -1,33 +1,32 @@
-"""Is a latency better, the same or worse? The method, and its floors.
+"""The verdict on a latency: better, same or worse. The method, and its floors.
 
-A latency is *worse* when all of this holds, and *better* when the reverse does:
+A latency is *worse* if all of these hold, and *better* if the reverse of all holds:
 
-1. The 99 % interval of the ratio of medians (resampling of blocks) lies above the relative floor.
-   Many latencies are judged at once, so 95 % would be wrong about one in twenty.
-2. The medians differ by more than the absolute floor, which a cache line or a clock's step makes.
+1. The 99 % interval of the ratio of medians (resampling of blocks) is above the relative floor.
+   Many latencies are judged at once, and with 95 % one in twenty would be wrong.
+2. The medians differ by more than the absolute floor. A cache line or a clock's resolution makes
+   smaller differences.
 3. The medians of the blocks differ by the rank test of Mann and Whitney (1947, "On a test of
    whether one of two random variables is stochastically larger than the other"). Resampling of
-   few blocks is too sure of itself; this test is not.
-4. The fastest tenth moved too, by at least half the floor. What a kernel does in every round shows
-   there as well; what the host does to some rounds does not.
-5. No measurement was disturbed: see
-   :func:`harness.results.hostload.disturbed`. On a host with more work than CPUs even
-   measurements that are steady in themselves differ, by a quarter where the cache is shared, and a
-   thousandfold where each round waits for the host's scheduler.
+   few blocks gives intervals that are too narrow. This test does not have that problem.
+4. The fastest tenth moved too, by at least half the floor. A change in the kernel affects every
+   round, and so the fastest ones. The host disturbs only some rounds.
+5. No measurement was disturbed: see :func:`harness.results.hostload.disturbed`. On a host with
+   more work than CPUs even steady measurements differ: by a quarter if the cache is shared, and by
+   a factor of a thousand if each round waits for the host's scheduler.
+6. Under TCG there are at least three takes on both sides. In one of nine runs of the same kernel
+   on a calm host, six of 55 latencies were up to four times as long as in the others, evenly from
+   beginning to end. The relative floor is higher under TCG, too.
 
-6. Under TCG there are three takes and more on both sides. Of nine runs of one kernel on a calm host
-   there, one had six of 55 latencies up to four times as long as the others, evenly from beginning
-   to end. The relative floor is higher there, too.
-
-Where 1 and 2 hold and the rest does not, the verdict is *unsure*, with the reason. *Same* means
+If 1 and 2 hold and another one does not, the verdict is *unsure*, with the reason. *Same* means
 that no difference beyond the floors could be shown.
 
-The floors stand for what one run cannot know of itself: how much the next one of the same kernel
-differs, because memory was laid out and threads were placed in another way. They were measured, see
-``docs/figures.md``. Several runs, or a repeated one, tell it from what they are: each is drawn as
-a whole (:class:`harness.results.compare.resampling.Estimate`).
+The floors are for differences between runs of the same kernel that one run cannot show, because
+memory layout and placement of threads change from run to run. They were measured, see
+``docs/figures.md``. Several runs, or a repeated one, show these differences themselves: each take
+is drawn as a whole (:class:`harness.results.compare.resampling.Estimate`).
 
-In unit ``insn`` the clock counts instructions, and any difference is one of the code.
+In unit ``insn`` the clock counts instructions, and any difference comes from the code.
 """
 
 from __future__ import annotations
@@ -49,37 +48,38 @@ from harness.values import Value
 LatencyVerdict = Literal["better", "same", "worse", "unsure"]
 
 CERTAINTY = 0.99
-#: Largest probability that the rank test may give to chance.
+#: Significance level of the rank test.
 CHANCE = 0.001
-#: Takes of both sides with which QEMU's TCG is told from the kernel.
+#: Takes that both sides need under TCG, whose latencies differ between runs.
 FEWEST_TAKES = 3
-#: With fewer blocks on both sides the rank test cannot come below `CHANCE`.
+#: With fewer blocks on both sides, the rank test cannot get below `CHANCE`.
 FEWEST_BLOCKS = 8
 
 
 class Floors(Value):
-    """What is too little to be a difference."""
+    """Limits below which a difference does not count."""
 
     relative: float = 0.15
-    #: The same under TCG, where the others of those nine runs differed by up to 0.21.
+    #: The relative floor under TCG, where eight of the nine runs differed by up to 0.21.
     emulated: float = 0.30
     #: In ns.
     absolute: float = 100.0
 
 
 class Judgement(Value):
-    """What became of a latency. Ratios are new by base, with 99 % intervals."""
+    """The verdict on a latency. Ratios are new divided by base, with 99 % intervals."""
 
     verdict: LatencyVerdict
-    #: Why, where it is not plain from the figures.
+    #: Why the verdict is ``unsure``; otherwise empty.
     reason: str = ""
+    #: The medians.
     base: float
     new: float
-    #: Of medians: value, low, high; None where it is by zero.
+    #: Ratio of medians: value, low, high; None if the base is or may be zero.
     ratio: tuple[float, float, float] | None
-    #: Of the slow hundredths; shown and not judged, because the host makes most of a tail.
+    #: Ratio of the slow hundredths. Shown and not judged, because most of a tail is the host's.
     tail: tuple[float, float, float] | None
-    #: Probability that chance alone ranks the blocks like this; None in unit ``insn``.
+    #: p-value of the rank test; None in unit ``insn``.
     chance: float | None = None
 
 
@@ -94,10 +94,11 @@ def judge(
 ) -> Judgement:
     """Compare two measurements of the same thing.
 
-    :param base: the blocks of each time that it was measured.
-    :param hosts: what the hosts did during all of them.
+    :param base: the takes of the base.
+    :param new: the takes of the new run.
+    :param hosts: the host's load during all takes.
     :param emulated: whether they were measured under TCG.
-    :raise ValueError: there are no blocks.
+    :raise ValueError: one side has no take.
     """
     before, after = Estimate(base, salt=0), Estimate(new, salt=1)
     ratio = after.ratio(before, MEDIAN, CERTAINTY)
@@ -127,7 +128,7 @@ def judge(
 
 
 def rank_test(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the two-sided probability of Mann and Whitney's test, by its normal approximation.
+    """Return the two-sided p-value of Mann and Whitney's test, by its normal approximation.
 
     With correction for ties and for continuity.
     """
@@ -145,7 +146,7 @@ def rank_test(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 def _direction(
     said: Judgement, ratio: Interval | None, relative: float, absolute: float
 ) -> Literal["better", "worse"] | None:
-    """Return where the medians went beyond the floors, if anywhere."""
+    """Return the direction in which the medians differ beyond the floors, None if they do not."""
     if ratio is None or abs(said.new - said.base) <= absolute:
         return None
     if ratio.low > 1 + relative:
@@ -154,13 +155,13 @@ def _direction(
 
 
 def _chance(chance: float, before: Estimate, after: Estimate) -> str:
-    """Return why the rank test does not agree; nothing if it does."""
+    """Return why the rank test shows no difference; empty if it shows one."""
     if chance < CHANCE:
         return ""
     fewest = min(before.medians.size, after.medians.size)
     if fewest < FEWEST_BLOCKS:
         return f"too few samples: {fewest} blocks, of {SHORTEST} and more each"
-    return f"the rank test gives it to chance (p = {chance:.2g})"
+    return f"the rank test finds no difference (p = {chance:.2g})"
 
 
 def _doubt(
@@ -170,7 +171,7 @@ def _doubt(
     hosts: Iterable[HostLoad | None],
     relative: float,
 ) -> str:
-    """Return why a difference of the medians need not be one of the kernels."""
+    """Return why a difference of the medians may come from the host; empty if it does not."""
     for host in hosts:
         reason = disturbed(host)
         if reason:
@@ -178,24 +179,24 @@ def _doubt(
     fast = after.ratio(before, FAST, CERTAINTY)
     half = 1 + relative / 2
     if fast is None or (fast.low <= half if direction == "worse" else fast.high >= 1 / half):
-        return "the fastest tenth is as fast as before, so the host may have done it"
+        return "the fastest tenth is as fast as before, so the host may be the cause"
     return ""
 
 
 def _few(takes: int) -> str:
-    """Return why a difference need not be more than TCG's; nothing if there are enough takes."""
+    """Return why a difference may come from TCG; empty if there are enough takes."""
     if takes >= FEWEST_TAKES:
         return ""
     return (
-        "under TCG one run can be four times as slow as the next: take "
-        f"{FEWEST_TAKES} of both sides (--repeat {FEWEST_TAKES}), or --clock icount"
+        "under TCG one run can be four times as slow as the next: use "
+        f"--repeat {FEWEST_TAKES} on both sides, or --clock icount"
     )
 
 
 def _exactly(
     said: Judgement, base: Sequence[SampleBlocks], new: Sequence[SampleBlocks]
 ) -> Judgement:
-    """Judge by the sum of instructions, after the median: both are exact."""
+    """Judge by the median of instructions, and by the mean if it is equal. Both are exact."""
     before, after = (sorted({(t.count, t.data) for t in takes}) for takes in (base, new))
     if before == after:
         return said

@@ -1,4 +1,4 @@
-"""A run's folder, or a file that was kept of one → what other runs are compared with."""
+"""Baselines, made from a run's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.values import Clock, KernelArtefact
 def baseline_of(
     folder: RunFolder, outcome: Outcome, measurements: tuple[Measurement, ...]
 ) -> Baseline:
-    """Return what is to be kept of a run for comparisons."""
+    """Return the baseline of a run."""
     setups = read_setups(folder)
     return make_baseline(
         folder.path.name,
@@ -30,7 +30,7 @@ def baseline_of(
 
 
 def read_setups(folder: RunFolder) -> dict[str, CellSetup]:
-    """Return by cell what it was made of; nothing of a run that was never prepared."""
+    """Return cell → setup; empty for a run that was never prepared."""
     try:
         return {setup.cell.name: setup for setup in folder.read_artefacts().cells}
     except UserError:
@@ -38,7 +38,7 @@ def read_setups(folder: RunFolder) -> dict[str, CellSetup]:
 
 
 def made_of(setup: CellSetup) -> dict[str, str]:
-    """Return the hashes and versions that tell one cell's making from another's."""
+    """Return the hashes and versions of a cell's artefacts."""
     return {
         "kernel": setup.kernel.key[:12],
         "series": series_hash(setup.kernel),
@@ -50,7 +50,7 @@ def made_of(setup: CellSetup) -> dict[str, str]:
 
 
 def series_hash(kernel: KernelArtefact) -> str:
-    """Return the hash of the patches that a kernel was built with; nothing where it is unknown."""
+    """Return the hash of the patches that a kernel was built with; empty if it is unknown."""
     patches = patches_of(kernel)
     if patches is None:
         return ""
@@ -58,10 +58,9 @@ def series_hash(kernel: KernelArtefact) -> str:
 
 
 def patches_of(kernel: KernelArtefact) -> list[dict[str, Any]] | None:
-    """Return hash and strip of each patch that a kernel was built with; None where it is unknown.
+    """Return hash and strip of each patch that a kernel was built with; None if it is unknown.
 
-    They are in the inputs of the configuration that the same tree had: it lies beside the kernel
-    in the store.
+    They are in the inputs of the ``kernel-config`` artefact with the same tree, in the same store.
     """
     try:
         tree = json.loads((kernel.path / "inputs.json").read_text())["tree"]
@@ -75,7 +74,7 @@ def patches_of(kernel: KernelArtefact) -> list[dict[str, Any]] | None:
 
 
 def clock(folder: RunFolder, cell: str) -> Clock:
-    """Return what a cell's clock counted, which its QEMU command tells."""
+    """Return a cell's clock, read from its QEMU command."""
     try:
         script = (folder.cell(cell) / "qemu.sh").read_text(errors="replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""Resampling of blocks: how far a percentile, or a ratio of two, could lie from what was measured.
+"""Intervals for percentiles and their ratios, by resampling of blocks.
 
-The draws come from a fixed seed, so that a report that is made again says the same.
+The seed is fixed, so that a report does not change when it is rendered again.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from harness.results.blocks import blocks_of
 from harness.results.records import SampleBlocks
 
-#: Of which intervals are made: the fast tenth, the median, the slow hundredth.
+#: Percentiles with intervals: the fast tenth, the median, the slow hundredth.
 LEVELS = (0.10, 0.50, 0.99)
 FAST, MEDIAN, SLOW = range(3)
 DRAWS = 1000
-#: What the reports show; a comparison asks for more (:mod:`harness.results.compare.judge`).
+#: Confidence level in reports. A comparison uses a higher one
+#: (:mod:`harness.results.compare.judge`).
 SHOWN = 0.95
-#: Percentiles at which draws are read: every third of a percent, and denser in the tail.
+#: Percentiles at which draws are evaluated: every third of a percent, and denser in the tail.
 _GRID = np.union1d(np.linspace(0, 1, 301), np.linspace(0.95, 1, 101))
 
 Draws = NDArray[np.float64]
@@ -38,10 +39,10 @@ class Interval(NamedTuple):
 class Estimate:
     """The percentiles of a distribution: as measured, and in each draw.
 
-    :param takes: one measurement, or several of the same thing. Then takes are drawn first and
-        blocks in them after, so that what differs from one take to the next widens the interval.
-    :param salt: distributions that are compared must not be drawn alike.
-    :raise ValueError: there is none.
+    :param takes: one or several. Of several, takes are drawn first, and then blocks within them,
+        so that differences between takes widen the interval.
+    :param salt: part of the seed. It must differ for distributions that are compared.
+    :raise ValueError: there is no take.
     """
 
     def __init__(self, takes: Sequence[SampleBlocks], salt: int = 0) -> None:
@@ -62,20 +63,20 @@ class Estimate:
                 for b, w in zip(_flat(blocks), weight, strict=True)
             ]
         )
-        #: As measured, in the order of `LEVELS`.
+        #: Percentiles as measured, in the order of `LEVELS`.
         self.values = _read(below.sum(axis=0, keepdims=True), weight.sum(keepdims=True), grid)[0]
         times = _times(tuple(len(take.kept) for take in takes), salt)
-        # Not by `@`: the threads of a BLAS that wait for each other take twice the CPU time here.
+        # Not by `@`: the threads of a BLAS wait for each other, and take twice the CPU time here.
         drawn = np.einsum("db,bg->dg", times, below)
-        #: One row a draw, in the order of `LEVELS`.
+        #: A row for each draw, with a column for each of `LEVELS`.
         self.draws: Draws = _read(drawn, times.dot(weight), grid)
 
     def interval(self, level: int, certainty: float = SHOWN) -> Interval:
-        """Return a percentile with its interval; `level` is `FAST`, `MEDIAN` or `SLOW`."""
+        """Return a percentile with its interval. ``level`` is `FAST`, `MEDIAN` or `SLOW`."""
         return _interval(float(self.values[level]), self.draws[:, level], certainty)
 
     def ratio(self, base: Estimate, level: int, certainty: float = SHOWN) -> Interval | None:
-        """Return this by `base`, with its interval; None where `base` is zero."""
+        """Return the ratio to ``base`` with its interval; None if ``base`` is or may be zero."""
         if base.values[level] <= 0 or base.draws[:, level].min() <= 0:
             return None
         draws = self.draws[:, level] / base.draws[:, level]
@@ -97,16 +98,16 @@ def _grid(pool: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np
 def _read(
     below: NDArray[np.float64], total: NDArray[np.float64], grid: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return per row the smallest value of the grid that has each level's share at or below it."""
+    """Return, for each row and level, the smallest grid value with that share at or below it."""
     share = below / total[:, None]
     return np.stack([grid[(share >= level - 1e-9).argmax(axis=1)] for level in LEVELS], axis=1)
 
 
 @functools.lru_cache(maxsize=64)
 def _times(sizes: tuple[int, ...], salt: int) -> NDArray[np.float64]:
-    """Return how often each draw has each block.
+    """Return how often each draw contains each block.
 
-    :param sizes: the number of blocks of each take.
+    :param sizes: number of blocks of each take.
     """
     random = np.random.default_rng([20210913, salt])
     takes = random.multinomial(len(sizes), [1 / len(sizes)] * len(sizes), size=DRAWS)
@@ -120,7 +121,7 @@ def _times(sizes: tuple[int, ...], salt: int) -> NDArray[np.float64]:
 
 
 def _interval(value: float, draws: Draws, certainty: float) -> Interval:
-    """Return the percentile interval, which always holds the value itself."""
+    """Return the percentile interval, extended to include the value."""
     rest = (1 - certainty) / 2
     low, high = np.quantile(draws, [rest, 1 - rest])
     return Interval(value, min(value, float(low)), max(value, float(high)))

@@ -1,1 +1,1 @@
-"""Reading what programs print: KTAP, and the forms of the kernel's selftests."""
+"""Parsers for programs' output: KTAP, and the formats of the kernel's selftests."""

@@ -1,4 +1,4 @@
-"""What a program's end says about it. Pure."""
+"""Failures that follow from how a program ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ EXIT_SKIP = 4
 
 
 def death(returncode: int | None, signal: str | None, reason: str | None) -> str | None:
-    """Return how a program died, None if it exited by itself.
+    """Return how a program died, as text; None if it exited by itself.
 
-    :param returncode: an exit code; -N (Python) and 128+N (shells) stand for signal N.
-    :param signal: the signal's name where the connection told it.
-    :param reason: why the harness ended it, which says more than the signal it used.
+    :param returncode: an exit code; -N (Python) and 128+N (shells) mean signal N.
+    :param signal: the signal's name, if it is known.
+    :param reason: why the harness ended the program. It takes precedence over the signal.
     """
     if reason:
         return reason
@@ -36,9 +36,9 @@ def death(returncode: int | None, signal: str | None, reason: str | None) -> str
 def exit_complaint(
     returncode: int | None, counts: Mapping[CaseStatus, int], any_header: bool
 ) -> str | None:
-    """Return why an exit code does not fit the cases, None if it does.
+    """Return why an exit code does not fit the cases; None if it does.
 
-    A program that exits with 0 and reported a failing case has failed by that case already.
+    An exit code of 0 after a failing case is accepted, because the case fails the program.
 
     :param any_header: whether the program printed a version line.
     """

@@ -1,4 +1,4 @@
-"""The open documents of a KTAP stream, and the cases that wait for an ancestor's name."""
+"""Open documents of a KTAP stream, and cases that wait for the name of a parent."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 from harness.lib.kept import Lines, cut
 from harness.results.ktap.lines import CaseStatus
 
-#: Complaints about one document that are kept, and characters of each.
+#: Limits for the complaints that are kept about one document, and for the characters of each.
 MAX_COMPLAINTS, MAX_COMPLAINT = 20, 500
 
 
 class Draft(NamedTuple):
-    """A case whose name lacks the ancestors that are not known yet."""
+    """A case whose full name is not known yet."""
 
     path: tuple[str, ...]
     status: CaseStatus
@@ -24,7 +24,7 @@ class Draft(NamedTuple):
 
 
 class Complaints(list[str]):
-    """What is wrong with a document; the first few, each once and cut."""
+    """Errors in a document: the first few, each once, and shortened."""
 
     def append(self, text: str) -> None:
         """Add a complaint."""
@@ -33,14 +33,14 @@ class Complaints(list[str]):
             super().append(text)
 
     def extend(self, texts: Iterable[str]) -> None:
-        """Add several."""
+        """Add several complaints."""
         for text in texts:
             self.append(text)
 
 
 @dataclass
 class Level:
-    """An open document: the root's, or that of a subtest whose parent has no result yet."""
+    """An open document: the root, or a subtest whose result line was not seen yet."""
 
     indent: int
     name: str | None = None
@@ -50,7 +50,7 @@ class Level:
     number: int = 0
     seen: int = 0
     failed: int = 0
-    #: A name that ``# Subtest:`` gave to the document that will open below this one.
+    #: The name in a ``# Subtest:`` line for the next document below this one.
     child: str | None = None
     lines: Lines = field(default_factory=Lines)
     held: list[Draft] = field(default_factory=list)
@@ -58,20 +58,20 @@ class Level:
 
     @property
     def touched(self) -> bool:
-        """Whether anything was said on this level."""
+        """Whether anything was reported on this level."""
         return bool(self.header or self.seen or self.plan is not None or self.complaints)
 
     def plan_complaint(self) -> list[str]:
-        """Return how the plan was not kept; nothing where it was, or there is none."""
+        """Return the complaint about a plan that was not kept; empty if there is none."""
         if self.plan is None or self.plan == self.seen:
             return []
         return [f"planned {cases(self.plan)}, saw {self.seen}"]
 
     def all_complaints(self) -> list[str]:
-        """Return everything that makes this document's parent a failure."""
+        """Return all complaints that make this document's parent fail."""
         return [*self.complaints, *self.plan_complaint()]
 
 
 def cases(count: int) -> str:
-    """Return ``1 case``, ``2 cases``."""
+    """Return a number of cases as text: ``1 case``, ``2 cases``."""
     return f"{count} case" if count == 1 else f"{count} cases"

@@ -1,8 +1,8 @@
-"""What one line of KTAP says. Pure: bytes in, a value out, nothing raised.
+"""A parser for single lines of KTAP. Pure: it takes bytes, returns a value and never raises.
 
-The grammar is the kernel's ``Documentation/dev-tools/ktap.rst`` (version 1), read as widely as TAP
-13 and 14 allow: a result's number and the dash before its description may be missing, ``#`` may be
-escaped, and ``# Subtest: NAME`` may name a nested document.
+The grammar is that of the kernel's ``Documentation/dev-tools/ktap.rst`` (version 1), with what TAP
+13 and 14 allow in addition: a result's number and the dash before its description may be missing,
+``#`` may be escaped, and ``# Subtest: NAME`` may name a nested document.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Literal, NamedTuple
 
 CaseStatus = Literal["pass", "fail", "skip"]
 
-#: A name that is longer is cut; the whole line is then kept among the case's diagnostics.
+#: Limit for the characters of a name. The whole line is among the diagnostics if it was cut.
 MAX_NAME = 200
 
 
 class Version(NamedTuple):
-    """``KTAP version 1``, ``TAP version 13``: a document begins."""
+    """``KTAP version 1`` or ``TAP version 13``: the begin of a document."""
 
     dialect: str
     number: int
 
 
 class Plan(NamedTuple):
-    """``1..N``, with TAP's ``# SKIP reason`` for a document that runs nothing."""
+    """``1..N``, optionally with TAP's ``# SKIP reason`` for a skipped document."""
 
     total: int
     skip: str | None
@@ -37,7 +37,7 @@ class Subtest(NamedTuple):
 
 
 class BailOut(NamedTuple):
-    """``Bail out! reason``: the program gives up."""
+    """``Bail out! reason``: the program aborts."""
 
     reason: str
 
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
     status: CaseStatus
     number: int | None
-    #: Whether number or dash mark this as a result even where no version line came before.
+    #: Whether a number or dash identifies this as a result even without a version line.
     certain: bool
     name: str
     message: str
@@ -72,13 +72,13 @@ _DIRECTIVE = re.compile(
     rb"(SKIP(?:PED)?|TODO|XFAIL|TIMEOUT|ERROR)(?![A-Za-z0-9_-]):?", re.IGNORECASE
 )
 _SUBTEST = b"# Subtest:"
-#: What a case checks: ids of statements, of ours alone among all dialects.
+#: Ids of the statements that a case checks. An extension of this project.
 _CHECKS = re.compile(r"\s*# checks: ([A-Z]+-\d+(?:,\s*[A-Z]+-\d+)*)\s*")
 _BAIL_OUT = b"Bail out!"
 
 
 def decode(raw: bytes) -> str:
-    r"""Return the text of a line; bytes that are not UTF-8 stay readable as ``\xNN``."""
+    r"""Return the text of a line. Bytes that are not UTF-8 become ``\xNN``."""
     return raw.decode("utf-8", "backslashreplace")
 
 
@@ -89,13 +89,13 @@ def printk_prefix(raw: bytes) -> int:
 
 
 def indent_of(raw: bytes) -> int:
-    """Return how many columns a line is indented; a tab counts for four."""
+    """Return how many columns a line is indented. A tab counts as four."""
     blank = raw[: len(raw) - len(raw.lstrip(b" \t"))]
     return len(blank) + 3 * blank.count(b"\t")
 
 
 def classify(raw: bytes) -> Line:
-    """Return what a line without its line end says, None for a line that says nothing in KTAP."""
+    """Parse a line without its line end. Return None if it is not a line of KTAP's structure."""
     line = raw.strip(b" \t\r")
     if line.startswith((b"ok", b"not ok")):
         return _result(line)
@@ -111,7 +111,7 @@ def classify(raw: bytes) -> Line:
 
 
 def checks_of(line: str) -> tuple[str, ...]:
-    """Return the statements that a diagnostic line says the case checks; none for another line."""
+    """Return the ids in a ``# checks:`` line; empty for any other line."""
     found = _CHECKS.fullmatch(line)
     return tuple(re.split(r",\s*", found[1])) if found else ()
 
@@ -148,7 +148,7 @@ def _result(line: bytes) -> Result | None:
 
 
 def _directive(data: bytes) -> tuple[str | None, str]:
-    """Split what follows ``#`` into a known directive's word and the rest."""
+    """Split the text after ``#`` into a known directive and the rest."""
     found = _DIRECTIVE.match(data)
     if not found:
         return None, decode(data)
@@ -157,10 +157,10 @@ def _directive(data: bytes) -> tuple[str | None, str]:
 
 
 def _status(ok: bool, word: str | None) -> CaseStatus:
-    """Return the status by ktap.rst: SKIP holds for ``ok`` and ``not ok`` alike.
+    """Return the status of a result. As in ktap.rst, SKIP applies to ``ok`` and ``not ok``.
 
-    An expected failure (XFAIL, a failing TODO) says neither that the thing works nor that
-    something got worse, so it counts as skipped; its message tells which it was.
+    An expected failure (XFAIL, or a failing TODO) counts as skipped, because it shows neither that
+    something works nor that it broke. The message has the directive.
     """
     if word in {"SKIP", "XFAIL"} or (word == "TODO" and not ok):
         return "skip"

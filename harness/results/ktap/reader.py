@@ -1,15 +1,14 @@
-"""A streaming reader of the KTAP that a guest program prints.
+"""A streaming parser for the KTAP of a guest program.
 
-It takes bytes as they come, in pieces of any size, and gives each case as soon as its full name is
-known. It never raises on what a guest says and drops nothing in silence: a line is a case's result,
-what the case checks, one of its diagnostics, or kept in :attr:`KtapReader.stray`. Where these grow
-beyond some KiB, their first and last lines are kept. Time is linear in the input, and memory is
-bounded.
+It takes bytes in pieces of any size, and returns each case as soon as its full name is known. It
+never raises, whatever a guest prints. No line is lost: each is a case's result, its ``# checks:``
+line or one of its diagnostics, or it is in :attr:`KtapReader.stray`. If these grow beyond some KiB,
+only their first and last lines are kept. Time is linear in the input, and memory is bounded.
 
-A document's structure is found by indentation (ktap.rst, "Nested tests"). Only the leaves of the
-tree are cases; a parent becomes a case of its own when it says something that its children do not:
-``not ok`` although none of them failed, or a plan that was not kept. What is wrong with the
-program as a whole is one failing case named :data:`PROGRAM`.
+The structure of documents follows from indentation (ktap.rst, "Nested tests"). Only the leaves of
+the tree are cases. A parent becomes a case if it adds a failure: ``not ok`` although none of its
+children failed, or a plan that was not kept. An error of the program as a whole is a failing case
+named :data:`PROGRAM`.
 """
 
 from __future__ import annotations
@@ -37,32 +36,32 @@ from harness.values import Value
 
 #: The name of the case that stands for a whole program.
 PROGRAM = "(program)"
-#: Levels of nesting that are followed; a deeper line is kept as a diagnostic and told.
+#: Limit for nesting. A deeper line is kept as a diagnostic, and adds a complaint.
 MAX_DEPTH = 16
-#: Cases of one program that are given, characters of their names, and of all their diagnostics.
+#: Limits for the cases of one program, the characters of a name, and those of all diagnostics.
 MAX_CASES, MAX_PATH, MAX_SAID = 10_000, 1000, 4 << 20
-#: Remarks on the form of the output that are kept.
+#: Limit for the remarks on the format of the output.
 MAX_PROBLEMS = 50
 
 
 class CaseResult(Value):
-    """One case that a program reported, or that the reader concluded."""
+    """One case that a program reported, or that the parser added."""
 
-    #: Parents' names and its own, joined by dots; made unique within the program by `` (2)``.
+    #: The parents' names and its own, joined by dots. `` (2)`` is appended to a duplicate.
     name: str
     status: CaseStatus
-    #: What followed ``#`` on the result line, or why the reader made this case.
+    #: The text after ``#`` on the result line, or why the parser added this case.
     message: str = ""
     #: The lines that belong to the case, as printed, without the last line end.
     diagnostics: str = ""
-    #: Ids of the statements that the case says it checks (``# checks: A-1, B-2``).
+    #: Ids of the statements that the case checks (``# checks: A-1, B-2``).
     checks: tuple[str, ...] = ()
-    #: Whether no result line stands for this case.
+    #: Whether the case has no result line.
     synthetic: bool = False
 
 
 class KtapReader:
-    """Reads one program's output; :meth:`feed` what arrives, then :meth:`close` once."""
+    """Parser for one program's output. Call :meth:`feed` repeatedly, then :meth:`close` once."""
 
     def __init__(self) -> None:
         self._cutter = LineCutter()
@@ -79,26 +78,26 @@ class KtapReader:
         self._cases = 0
         self._said = 0
         self._last_document: tuple[int, int | None, str | None] = (0, None, None)
-        #: How many cases were given, by status.
+        #: Number of returned cases by status.
         self.counts: Counter[CaseStatus] = Counter()
 
     @property
     def full(self) -> str:
-        """Why no more output is wanted; empty while it is."""
+        """Why further output is not accepted; empty if it is."""
         return f"more than {MAX_CASES} cases" if self._cases > MAX_CASES else ""
 
     @property
     def stray(self) -> str:
-        """Every line that belongs to no case: structure, and output around the results."""
+        """Lines that belong to no case: structure, and output around the results."""
         return "\n".join(self._stray)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with the form of the output without deciding a verdict."""
+        """Errors in the format of the output that do not affect a verdict."""
         return tuple(self._problems)
 
     def feed(self, data: bytes) -> list[CaseResult]:
-        """Take the next bytes; return the cases that they completed."""
+        """Parse the next bytes, and return the cases that they complete."""
         for line in self._cutter.feed(data):
             self._line(line)
         return self._take()
@@ -111,18 +110,18 @@ class KtapReader:
         reason: str | None = None,
         stderr: bytes = b"",
     ) -> list[CaseResult]:
-        """End the output; return the cases that were still open and the program's own, if any.
+        """End the output, and return the remaining cases, with that of the program, if any.
 
-        :param returncode: None when the program ended without one; -N and 128+N are signal N.
-        :param signal: the signal's name where it is known.
+        :param returncode: None if the program ended without one; -N and 128+N mean signal N.
+        :param signal: the signal's name, if it is known.
         :param reason: why the harness ended the program ("timed out after 30 s").
-        :param stderr: added to the diagnostics of the program's own case.
+        :param stderr: added to the diagnostics of the program's case.
         """
         if self._closed:
             return []
         died = death(returncode, signal, reason)
         if rest := self._cutter.rest():
-            # A dying program's last line may be cut: "ok 1" could have been "ok 12 # SKIP".
+            # The last line of a program that died may be cut: "ok 12 # SKIP" may read "ok 1".
             self._line(rest, plain=died is not None)
         if len(self._stack) > 1 and not self._stack[0].touched:
             self._unwrap()
@@ -158,7 +157,7 @@ class KtapReader:
     def _structure(
         self, said: Version | Plan | Subtest | Result, indent: int, text: str, *, prefixed: bool
     ) -> bool:
-        """Act on a line of structure; return False for one that is nested too deeply."""
+        """Process a line of structure. Return false if it is nested too deeply."""
         popped = self._pop(indent)
         deeper = indent > self._stack[-1].indent
         if deeper and len(self._stack) > MAX_DEPTH:
@@ -179,9 +178,9 @@ class KtapReader:
         elif isinstance(said, Plan):
             self._plan(said, level)
         elif len(self._stack) > 1 and level.name is None and not level.seen:
-            level.name = said.name  # KUnit names a document inside it
+            level.name = said.name  # KUnit prints the name inside the document
         else:
-            level.child = said.name  # TAP 14 names it before
+            level.child = said.name  # TAP 14 prints it before the document
         return True
 
     def _version(self, said: Version, level: Level, *, prefixed: bool) -> None:
@@ -213,7 +212,7 @@ class KtapReader:
             if self._dialect == "KTAP":
                 self._problem("a result without a number")
         elif said.number != level.number + 1:
-            self._problem(f"result {said.number} where {level.number + 1} was due")
+            self._problem(f"result {said.number}, expected {level.number + 1}")
         level.number = level.number + 1 if said.number is None else said.number
         name = said.name or (suite.name if suite else None) or f"case {level.seen}"
         lines, level.lines, level.child = level.lines, Lines(), None
@@ -227,7 +226,7 @@ class KtapReader:
     # --- levels ---
 
     def _pop(self, indent: int) -> list[Level]:
-        """Take the levels that are deeper than `indent` off the stack, innermost first."""
+        """Remove the levels that are deeper than ``indent``, and return them, innermost first."""
         popped = []
         while len(self._stack) > 1 and self._stack[-1].indent > indent:
             popped.append(self._stack.pop())
@@ -236,7 +235,7 @@ class KtapReader:
     def _open(self, indent: int) -> None:
         parent = self._stack[-1]
         level = Level(indent, name=parent.child)
-        # What was printed before a subtest belongs to the case that it is part of.
+        # Lines before a subtest belong to the case that contains it.
         parent.child = None
         self._stack.append(level)
 
@@ -249,9 +248,9 @@ class KtapReader:
             self._finish(draft)
 
     def _unfinished(self, levels: list[Level], *, keep: int = 0) -> None:
-        """Close levels, innermost first, whose parent's result never came.
+        """Close levels without a result line, innermost first.
 
-        :param keep: how many of the outermost are not to be closed.
+        :param keep: number of outermost levels to leave open.
         """
         for place, level in enumerate(levels[: len(levels) - keep]):
             above = [*self._stack, *reversed(levels[place + 1 :])]
@@ -267,7 +266,7 @@ class KtapReader:
                 self._emit(draft._replace(path=(name, *draft.path)), above, counted=True)
 
     def _close_suite(self, suite: Level, said: Result, name: str, lines: Lines, text: str) -> None:
-        """Settle a parent's result with the document that came before it."""
+        """Combine a parent's result with the nested document before it."""
         for draft in suite.held:
             self._emit(draft._replace(path=(name, *draft.path)), counted=True)
         if suite.name is not None and said.name not in {"", suite.name}:
@@ -290,9 +289,9 @@ class KtapReader:
             self._stray.extend([*lines, text])
 
     def _end_document(self, *, forgive: bool = False) -> None:
-        """Check the root against its plan and begin another one.
+        """Check the root's plan, and begin another document.
 
-        :param forgive: the program said by its exit code that it was skipped as a whole.
+        :param forgive: the exit code says that the whole program was skipped.
         """
         root = self._stack[0]
         self._unfinished(self._pop(root.indent))
@@ -307,7 +306,7 @@ class KtapReader:
     def _emit(
         self, draft: Draft, above: list[Level] | None = None, *, counted: bool = False
     ) -> None:
-        """Give a case away, or hold it where an ancestor's name is not known yet."""
+        """Finish a case, or hold it if the name of a parent is not known yet."""
         if not draft.synthetic and not counted:
             self._cases += 1
         if self._cases > MAX_CASES and draft.status != "fail":
@@ -350,7 +349,7 @@ class KtapReader:
         )
 
     def _conclude(self, returncode: int | None, died: str | None, stderr: bytes) -> None:
-        """Add the program's own case where it failed, or was skipped, as a whole."""
+        """Add a case for the program if it failed or was skipped as a whole."""
         seen, plan, skip = self._last_document
         if returncode == 0 and self.counts["fail"]:
             self._problem(f"exit code 0, although {cases(self.counts['fail'])} failed")
@@ -367,7 +366,7 @@ class KtapReader:
             and (returncode == 4 or (plan == 0 and returncode == 0))
         ):
             status = "skip"
-            complaints = [skip or self._last[:200] or "skipped without a word"]
+            complaints = [skip or self._last[:200] or "skipped without a reason"]
         elif complaint := exit_complaint(returncode, self.counts, self._dialect is not None):
             complaints.append(f"{complaint}; last line: {self._last[:200]!r}")
         if complaints:

@@ -1,9 +1,8 @@
-"""A streaming reader of what one of the kernel's selftests prints.
+"""A streaming parser for the output of the kernel's selftests.
 
-Many print KTAP, and are read as such (:mod:`harness.results.ktap.reader`). Others have forms of
-their own, or none: then the exit code is the verdict (0 pass, 4 skip, anything else fail), and
-each line that begins with ``[OK]``, ``[FAIL]`` or ``[SKIP]``, as those of x86 print them, is a case
-besides.
+Many print KTAP (:mod:`harness.results.ktap.reader`). For others the exit code is the verdict (0
+pass, 4 skip, anything else fail). In addition, each line that begins with ``[OK]``, ``[FAIL]`` or
+``[SKIP]``, the format of the x86 selftests, is a case.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from harness.results.ktap.lines import (
 )
 from harness.results.ktap.reader import MAX_CASES, MAX_SAID, PROGRAM, CaseResult, KtapReader
 
-#: Bytes of output without any form that are held until a line tells which it is.
+#: Limit for the bytes that are held until a line shows the format.
 MAX_HELD = 1 << 20
 _SAID = re.compile(r"\s*\[(RUN|OK|FAIL|SKIP)\]\s*(.*)")
 _STATUS: dict[str, CaseStatus] = {"OK": "pass", "FAIL": "fail", "SKIP": "skip"}
 
 
 class SelftestReader:
-    """Reads one program's output; :meth:`feed` what arrives, then :meth:`close` once."""
+    """Parser for one program's output. Call :meth:`feed` repeatedly, then :meth:`close` once."""
 
     def __init__(self) -> None:
-        #: Whether it is KTAP, or has lines of x86's form; neither until a line tells.
+        #: Whether it is KTAP, or has lines in the format of x86. Both false until a line shows it.
         self._is_ktap = False
         self._is_plain = False
         self._ktap = KtapReader()
@@ -52,28 +51,28 @@ class SelftestReader:
 
     @property
     def counts(self) -> Counter[CaseStatus]:
-        """How many cases were given, by status."""
+        """Number of returned cases by status."""
         return self._ktap.counts if self._is_ktap else self._counts
 
     @property
     def full(self) -> str:
-        """Why no more output is wanted; empty while it is."""
+        """Why further output is not accepted; empty if it is."""
         if self._is_ktap:
             return self._ktap.full
         return f"more than {MAX_CASES} cases" if sum(self._counts.values()) > MAX_CASES else ""
 
     @property
     def stray(self) -> str:
-        """Every line that belongs to no case."""
+        """Lines that belong to no case."""
         return self._ktap.stray if self._is_ktap else "\n".join(self._stray)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is odd without deciding a verdict."""
+        """Errors in the output that do not affect a verdict."""
         return self._ktap.problems if self._is_ktap else tuple(self._problems)
 
     def feed(self, data: bytes) -> list[CaseResult]:
-        """Take the next bytes; return the cases that they completed."""
+        """Parse the next bytes, and return the cases that they complete."""
         if self._is_ktap:
             return self._ktap.feed(data)
         found: list[CaseResult] = []
@@ -94,7 +93,7 @@ class SelftestReader:
         reason: str | None = None,
         stderr: bytes = b"",
     ) -> list[CaseResult]:
-        """End the output; return the cases that were still open and the program's own, if any.
+        """End the output, and return the remaining cases, with that of the program, if any.
 
         The parameters are those of :meth:`harness.results.ktap.reader.KtapReader.close`.
         """
@@ -109,13 +108,13 @@ class SelftestReader:
         return found + self._conclude(returncode, death(returncode, signal, reason), stderr)
 
     def _line(self, raw: bytes) -> list[CaseResult]:
-        """Take a whole line of output that is not known to be KTAP."""
+        """Process a whole line of output that is not known to be KTAP."""
         raw = raw.removesuffix(b"\r")
         if self._is_plain:
             return self._plain(raw)
         self._held.append(raw)
         self._held_size += len(raw) + 64
-        # So many lines without any form: what comes later is no KTAP either.
+        # After so many lines without a known format, later ones are not expected to be KTAP.
         gave_up = self._held_size > MAX_HELD
         self._is_ktap, self._is_plain = _is_ktap(raw), bool(_SAID.fullmatch(decode(raw)))
         self._is_plain |= gave_up and not self._is_ktap
@@ -136,15 +135,15 @@ class SelftestReader:
         if found[1] == "RUN":
             self._running = found[2].strip()
             return []
-        # What a line says of a failure is not what it says of a pass: a case goes by what was
-        # announced, or by its place.
+        # The text differs between a failure and a pass. So a case is named by the [RUN] line
+        # before it, or by its number.
         name = self._running or f"case {sum(self._counts.values()) + 1}"
         return [self._case(name, _STATUS[found[1]], found[2].strip())]
 
     def _case(
         self, wanted: str, status: CaseStatus, message: str, *, synthetic: bool = False
     ) -> CaseResult:
-        """Make a case of the lines until here."""
+        """Return a case with the lines so far as its diagnostics."""
         wanted = wanted[:MAX_NAME]
         if len(self._names) < MAX_CASES or wanted in self._names:
             self._names[wanted] += 1
@@ -166,7 +165,7 @@ class SelftestReader:
     def _conclude(
         self, returncode: int | None, died: str | None, stderr: bytes
     ) -> list[CaseResult]:
-        """Return the program's own case, unless its exit code only says what a case has said."""
+        """Return the case for the program, unless its cases already show the same verdict."""
         if stderr.strip():
             self._lines.extend(decode(stderr).rstrip("\n").split("\n"))
         failed = self._counts["fail"]
@@ -174,7 +173,7 @@ class SelftestReader:
         if died is not None:
             return [self._case(PROGRAM, "fail", died + said, synthetic=True)]
         if returncode == EXIT_SKIP:
-            skipped = self._last[:MAX_NAME] or "skipped without a word"
+            skipped = self._last[:MAX_NAME] or "skipped without a reason"
             return [self._case(PROGRAM, "skip", skipped, synthetic=True)]
         if returncode != 0 and not failed:
             return [self._case(PROGRAM, "fail", f"exit code {returncode}{said}", synthetic=True)]
@@ -187,6 +186,6 @@ class SelftestReader:
 
 
 def _is_ktap(raw: bytes) -> bool:
-    """Tell whether a line can be nothing but KTAP."""
+    """Return true if a line can only be KTAP."""
     said = classify(raw)
     return isinstance(said, Version | Plan) or (isinstance(said, Result) and said.certain)

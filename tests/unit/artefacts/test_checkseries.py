@@ -360,7 +360,7 @@ def test_the_table_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> No
     assert "x86: [bold]A" in out
     assert "3 pass, 1 FAIL" in out
     assert "NO (1 of 1)" in out
-    assert "1 more not looked at" in out
+    assert "1 more not checked" in out
     assert "FAILED" in out
     assert result.exit_code == ExitCode.GUEST
 

@@ -44,7 +44,7 @@ def test_rounds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UINTR_HARNESS_ROUNDS", "100000")
     assert wanted_rounds() == 100_000
     monkeypatch.setenv("UINTR_HARNESS_ROUNDS", "many")
-    with pytest.raises(UserError, match="no number of rounds: 'many'"):
+    with pytest.raises(UserError, match="not a number of rounds: 'many'"):
         wanted_rounds()
 
 

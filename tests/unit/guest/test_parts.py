@@ -194,10 +194,10 @@ def test_kvm_whose_cpu_stops(fake_qemu: MakeQemu, kvm_device: Path) -> None:
 def test_kvm_that_interprets(
     fake_qemu: MakeQemu, kvm_device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accel, "TRIAL_S", {"kvm": 0.2, "tcg": 30.0})
+    monkeypatch.setattr(accel, "PROBE_S", {"kvm": 0.2, "tcg": 30.0})
     with pytest.raises(UserError) as caught:
         accel.probe_accel(fake_qemu(halts=False), "kvm")
-    assert "not done after" in (caught.value.detail or "")
+    assert "did not finish within" in (caught.value.detail or "")
 
 
 def test_the_probe_guest_is_what_its_source_says(tmp_path: Path) -> None:
@@ -421,13 +421,13 @@ def test_runtime_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     assert not mine.exists()
 
 
-def test_a_runtime_folder_of_somebody_else_is_refused(
+def test_a_runtime_folder_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / f"uintr-harness-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(GuestError, match="somebody else"):
+    with pytest.raises(GuestError, match="another user"):
         runtime.runtime_root()
 
 

@@ -120,12 +120,12 @@ def test_a_monitor_that_answers_nothing_is_waited_for_once(
         ("qemu: unable to find CPU model 'foo'\n", "no CPU model 'foo'", "-cpu help"),
         (
             "qemu: warning: TCG doesn't support requested feature: CPUID.07H:EBX.hle [bit 4]\n",
-            "cannot do all",
+            "lacks features of",
             "features",
         ),
         (
             "qemu: Host doesn't support requested features\n",
-            "cannot do all",
+            "lacks features of",
             "features",
         ),
     ],

@@ -178,7 +178,7 @@ def test_the_same_run_is_the_same_submission(run: RunFolder, tmp_path: Path) -> 
 
 
 def test_what_is_no_origin_and_no_run(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no name of an origin"):
+    with pytest.raises(UserError, match="not a valid origin"):
         render_kcidb(run, "My Bench", read_outcome(run).outcome)
     with pytest.raises(UserError, match="not the folder"):
         read_outcome(RunFolder(tmp_path / "nowhere"))

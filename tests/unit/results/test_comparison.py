@@ -138,7 +138,7 @@ def test_cases(before: str | None, after: str | None, verdict: str | None, code:
     assert found.exit_code == code
 
 
-def test_new_complaints_and_lost_guests_are_broken() -> None:
+def test_new_splats_and_lost_guests_are_broken() -> None:
     bad = side(cell(splats=("WARNING in x",), lost=("panic",)))
     found = compare([side()], bad)
     assert [(c.kind, c.verdict) for c in found.cases] == [("splat", "broken"), ("guest", "broken")]
@@ -151,7 +151,7 @@ def test_what_disappears_is_a_finding_unless_allowed() -> None:
     new = side(cell(cases={"a::1": "pass"}))
     found = compare([base], new)
     assert (found.exit_code, found.verdict, found.missing) == (1, "worse", ("gone-smp4-gcc",))
-    assert found.reason == "1 case and 1 cell gone (--allow-missing if that is meant)"
+    assert found.reason == "1 case and 1 cell gone (--allow-missing accepts that)"
     allowed = compare([base], new, allow_missing=True)
     assert (allowed.exit_code, allowed.missing) == (0, ("gone-smp4-gcc",))
     assert compare([new], base).exit_code == 0
@@ -273,4 +273,4 @@ def test_an_old_baseline_file_has_no_spin() -> None:
     old = Baseline.model_validate(text)
     (change,) = compare([old], new).latencies
     assert change.verdict == "refused"
-    assert change.reason == "spins with PAUSE, and with an expensive PAUSE before"
+    assert change.reason == "different busy-waiting: with an expensive PAUSE before, with PAUSE now"

@@ -117,7 +117,7 @@ def test_a_malformed_statement_is_told_with_its_line(tmp_path: Path, item: str) 
 
 
 def test_no_contract_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no contract"):
+    with pytest.raises(UserError, match="contract cannot be read"):
         read_contract(tmp_path / "none")
 
 
@@ -155,7 +155,7 @@ static const struct ktap_case cases[] = {
 
 @pytest.mark.parametrize("word", ["a-1", "A_1", "A", '"A-1"', "A-1 A-2"])
 def test_what_is_no_id_is_refused(tmp_path: Path, word: str) -> None:
-    with pytest.raises(UserError, match="no statement's id"):
+    with pytest.raises(UserError, match="not a statement's id"):
         read_claims(program(tmp_path, f"KTAP_CASE(one, {word}),"))
 
 

@@ -97,7 +97,7 @@ def test_names(name: str, words: tuple[str, str, str]) -> None:
     ],
 )
 def test_wrong_names_are_told_with_the_words_that_there_are(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is not|is none of"):
+    with pytest.raises(ValueError, match="is not"):
         parse_name(name)
 
 

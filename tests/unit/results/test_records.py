@@ -117,7 +117,7 @@ def test_a_full_disk_is_a_failure_of_the_host(tmp_path: Path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
         for _ in range(2):
-            with pytest.raises(GuestError, match="cannot be kept") as caught:
+            with pytest.raises(GuestError, match="cannot be stored") as caught:
                 recorder.write(EVERY[1])
         assert caught.value.exit_code is ExitCode.GUEST
         assert caught.value.hint
@@ -132,6 +132,6 @@ def test_a_full_disk_is_a_failure_of_the_host(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GuestError, match="cannot be kept"):
+    with pytest.raises(GuestError, match="cannot be stored"):
         Recorder(tmp_path / "file" / "results.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -82,9 +82,9 @@ def test_a_changed_input_is_another_test(
     program.write_text("ELF of another build")
     done = run(path, stub)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"the program is not the one that failed: {program}" in done.stderr
+    assert f"the program has changed: {program}" in done.stderr
     program.unlink()
-    assert f"the program is gone: {program}" in run(path, stub).stderr
+    assert f"the program is missing: {program}" in run(path, stub).stderr
     assert run(path, stub, "--anyway").returncode == 7
 
 
