@@ -1,8 +1,9 @@
 """Limits on data from a guest: bytes, files, depth, length of names, time.
 
 A guest is not trusted. It may state wrong sizes, print without end, and use names that a host
-file cannot have. Each reader checks a limit of this module while it reads. Data beyond the limit
-is cut off, which is recorded as a result of the program that was running.
+file cannot have. Each reader checks a limit while it reads: one of this module, or for a program's
+output the program's own (``OUTPUT_LIMIT`` in ``harness/values.py``). Data beyond it is cut off,
+which is recorded as a result of the program that was running.
 """
 
 from __future__ import annotations
