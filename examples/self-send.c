@@ -29,7 +29,7 @@ static void waits_while_masked(void)
 	ktap_check(spin_until(hits == 1), "it was not delivered with UIF set");
 }
 
-/* After the function, the statements of guest-tests/CONTRACT.md that the case checks. */
+/* After each function: the statements of guest-tests/CONTRACT.md that the case checks. */
 static const struct ktap_case cases[] = {
 	KTAP_CASE(arrives_with_its_vector, TASK-3, POST-9),
 	KTAP_CASE(waits_while_masked, DELIVERY-2),

@@ -2,8 +2,8 @@
 /*
  * cpuid LEAF SUBLEAF - print one CPUID leaf of every CPU that this task may run on.
  *
- * One line a CPU: "CPU EAX EBX ECX EDX", registers as eight hexadecimal digits.  The harness
- * compares bit 5 of EDX of leaf 7 with what the CPU profile promised, before any test.
+ * One line per CPU: "CPU EAX EBX ECX EDX", registers as eight hexadecimal digits.  Before any
+ * test, the harness compares bit 5 of EDX of leaf 7 with the CPU profile.
  */
 
 #include "freestanding.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the guest's own small programs start with.  They are freestanding on purpose: they build
- * without a static C library and stay at a few KiB.  Each defines run().
+ * Start-up code and system calls for the guest's own small programs.  They are freestanding, so
+ * that they need no static C library and have only a few KiB.  Each defines run().
  */
 #ifndef FREESTANDING_H
 #define FREESTANDING_H
@@ -13,7 +13,7 @@
 #define NR_sched_setaffinity	203
 #define NR_clock_settime	227
 
-/* argc, the arguments' pointers, as the kernel laid them out. */
+/* Program entry.  The stack has argc and the pointers to the arguments. */
 void run(long *stack);
 
 static inline long syscall3(long nr, long a, long b, long c)

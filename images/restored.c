@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * restored NANOSECONDS SEED - tell a restored guest what it cannot know: the time, and chance.
+ * restored NANOSECONDS SEED - set the clock of a restored guest, and reseed its random numbers.
  *
- * NANOSECONDS are those since the epoch, for CLOCK_REALTIME.  SEED, 64 hexadecimal digits, goes
- * into the kernel's random pool, which then seeds its generator anew (random(4)): two guests that
- * were restored from one file would draw the same numbers otherwise.  Exit code 1 and up: which
- * of the steps failed.
+ * NANOSECONDS since the epoch are the new CLOCK_REALTIME.  SEED, 64 hexadecimal digits, is added to
+ * the kernel's random pool, from which the generator is reseeded (random(4)): otherwise two guests
+ * that were restored from one file would get the same random numbers.  Exit codes: 2 wrong usage,
+ * 3 the clock, 4 the seed could not be set.
  */
 
 #include "freestanding.h"

@@ -69,7 +69,7 @@ def prune(store: Store, chosen: Iterable[Kept]) -> Iterator[tuple[Kept, bool]]:
     :raise UserError: the permission to remove one is missing.
     """
     for one in chosen:
-        yield one, store.take_away(one.kind, one.key)
+        yield one, store.remove(one.kind, one.key)
 
 
 def _paths(root: Path) -> Iterator[Path]:

@@ -249,7 +249,7 @@ class Store:
         finally:
             lock.release()
 
-    def take_away(self, kind: str, name: str) -> bool:
+    def remove(self, kind: str, name: str) -> bool:
         """Remove an artefact or a kept folder, unless a process builds, uses or holds it.
 
         :param kind: the artefact's kind, or ``work``.

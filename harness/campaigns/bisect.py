@@ -123,7 +123,7 @@ class _Search:
             self._write(suspects=tuple(map(self._point, few)))
             steps = math.ceil(math.log2(len(untested) + 1))
             self.progress.note(f"{len(suspects)} suspects, steps to go: about {steps}")
-            id_ = untested[_away(in_a_row, len(untested))]
+            id_ = untested[_skip_distance(in_a_row, len(untested))]
             verdict = self._step(id_).verdict
             in_a_row = in_a_row + 1 if verdict == "skip" else 0
             match verdict:
@@ -212,7 +212,7 @@ class _Search:
         return result
 
 
-def _away(skips: int, count: int) -> int:
+def _skip_distance(skips: int, count: int) -> int:
     """Return the index of the point to test after some skips in a row; the best point is first.
 
     A broken build usually spans several commits, and the next best points are neighbours of the
@@ -267,7 +267,7 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     found = list(failures(run))
     lost = [one for one in found if one.kind == "guest"]
     for failure in found:
-        if _counts(failure, lost):
+        if _is_kernel_fault(failure, lost):
             return {"verdict": "bad", **_seen(failure)}
     if lost:
         boot = any(not one.program and one.verdict in _NO_BOOT | _KERNELS_FAULT for one in lost)
@@ -283,7 +283,7 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     )
 
 
-def _counts(failure: Failure, lost: Sequence[Failure]) -> bool:
+def _is_kernel_fault(failure: Failure, lost: Sequence[Failure]) -> bool:
     """Tell whether the kernel caused a failure."""
     if failure.kind == "guest":
         return bool(failure.program) and failure.verdict in _KERNELS_FAULT

@@ -115,7 +115,7 @@ class _Checker:
             self.progress.note("sparse is not installed: left out (apt-get install sparse)")
         bare = self.profile.model_copy(update={"series": None, "unknown_options": "drop"})
         build_kernel(bare, self.store, self.progress, apart=APART)
-        self.before = self._look(bare, self.folder)
+        self.before = self._lint(bare, self.folder)
         result = SeriesResult(
             kernel=self.profile.name,
             toolchain=self.profile.toolchain,
@@ -151,7 +151,7 @@ class _Checker:
             step = step.model_copy(update={"builds": True, "build_s": round(took, 1)})
         step = step.model_copy(update={"applies": True})
         try:
-            step = self._looked_through(step, profile, folder)
+            step = self._with_lint_findings(step, profile, folder)
             if step.builds and self.qemu:
                 cells = self._run(profile, folder, self.qemu)
                 changes = {"cells": cells, "tested": bool(self.request.select)}
@@ -171,7 +171,9 @@ class _Checker:
 
     # --- lint --------------------------------------------------------------------------------
 
-    def _looked_through(self, step: StepResult, profile: KernelProfile, folder: Path) -> StepResult:
+    def _with_lint_findings(
+        self, step: StepResult, profile: KernelProfile, folder: Path
+    ) -> StepResult:
         """Add checkpatch's findings in a patch, and new complaints of the compiler and sparse."""
         newest = max((folder / "series").glob("*.patch"))
         patch = self.patches[step.number - 1 : step.number]
@@ -181,7 +183,7 @@ class _Checker:
         step = step.model_copy(update={"checkpatch": style})
         if not step.builds:
             return step
-        now = self._look(profile, folder)
+        now = self._lint(profile, folder)
         fresh = [
             None if found is None else lint.fresh(found, known or lint.Findings())
             for found, known in zip(now, self.before, strict=True)
@@ -189,7 +191,7 @@ class _Checker:
         self.before = now
         return step.model_copy(update={"warnings": fresh[0], "sparse": fresh[1]})
 
-    def _look(
+    def _lint(
         self, profile: KernelProfile, folder: Path
     ) -> tuple[lint.Findings, lint.Findings | None]:
         """Return all complaints of compiler and sparse about the files that the series touches."""

@@ -200,7 +200,7 @@ def _explain(error: BaseException) -> int:
             return ExitCode.INTERRUPTED
         case OSError() if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             where = f"\n  where: {error.filename}" if error.filename else ""
-            _say(f"the disk is full{where}\n  hint: {_room(error.filename)}")
+            _say(f"the disk is full{where}\n  hint: {_disk_full_hint(error.filename)}")
             return ExitCode.GUEST
         case _:
             kind = type(error).__name__
@@ -211,7 +211,7 @@ def _explain(error: BaseException) -> int:
             return ExitCode.GUEST
 
 
-def _room(name: object) -> str:
+def _disk_full_hint(name: object) -> str:
     """Return a hint on a full disk; only the artefact store can be moved by a variable."""
     store = paths.cache_place().absolute()
     if isinstance(name, str | bytes) and Path(os.fsdecode(name)).absolute().is_relative_to(store):

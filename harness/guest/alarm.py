@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from harness.guest.verdict.deadlines import Deadline
 
-#: Seconds between two looks at a state whose changes are not reported.
+#: Seconds between two checks of a state whose changes are not reported.
 POLL_S = 0.02
 
 

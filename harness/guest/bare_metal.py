@@ -21,7 +21,7 @@ from pydantic import Field
 
 from harness.guest.argv import MACHINES, base_argv, cpu_argument
 from harness.guest.cpu import knows_property
-from harness.guest.limits import MIB, Enough, as_size, read_end
+from harness.guest.limits import MIB, OutputLimitError, as_size, read_end
 from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.transport.command import Bounded
@@ -81,7 +81,7 @@ def as_script(argv: list[str]) -> str:
     return f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'
 
 
-def end_of(status: int) -> tuple[int | None, str | None, str | None]:
+def decode_status(status: int) -> tuple[int | None, str | None, str | None]:
     """Return the exit code, the signal's name, and why there is neither, from QEMU's status."""
     if status < 0:
         return None, signal.Signals(-status).name.removeprefix("SIG"), None
@@ -96,7 +96,7 @@ def run_bare_metal(
     *,
     timeout_s: float,
     on_stdout: Callable[[bytes], None],
-    said_as: str | None = None,
+    log_name: str | None = None,
     limit: int = OUTPUT_LIMIT,
 ) -> tuple[Completed, str | None]:
     """Run a program until it ends or the deadline passes, and end QEMU.
@@ -105,7 +105,7 @@ def run_bare_metal(
         ``NAME.registers.txt``.
     :param timeout_s: seconds.
     :param on_stdout: called with output as it arrives.
-    :param said_as: another NAME for the last two, for repeated runs, which share the script.
+    :param log_name: another NAME for the last two, for repeated runs, which share the script.
     :param limit: bytes that the program may print.
     :return: the program's result, and the reason if it has neither an exit code nor a signal.
     :raise GuestError: QEMU does not start.
@@ -118,7 +118,7 @@ def run_bare_metal(
     script.write_text(as_script(argv))
     script.chmod(0o755)
     began = time.monotonic()
-    log = folder / f"{said_as or name}.log"
+    log = folder / f"{log_name or name}.log"
     with contextlib.ExitStack() as stack:
         # Start stopped: otherwise a program may end before the monitor's handshake.
         process, monitor = start([*argv, "-S"], log, timeout_s=_START_S, stack=stack)
@@ -130,9 +130,9 @@ def run_bare_metal(
             and not process.wait(_END_S if output.eof else 0)
         )
         if timed_out:
-            (folder / f"{said_as or name}.registers.txt").write_text(_registers(monitor))
+            (folder / f"{log_name or name}.registers.txt").write_text(_registers(monitor))
         cut = timed_out or output.overflow
-        returncode, by, why = (None, None, None) if cut else end_of(process.returncode or 0)
+        returncode, by, why = (None, None, None) if cut else decode_status(process.returncode or 0)
     done = Completed(
         returncode=returncode,
         signal=by,
@@ -176,7 +176,7 @@ def _follow(
         output.kept.add(data)
         try:
             on_stdout(data)
-        except Enough as error:
+        except OutputLimitError as error:
             output.overflow = str(error)
             break
     return output

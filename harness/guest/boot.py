@@ -22,7 +22,7 @@ from harness.guest.transport.qmp import MonitorError
 from harness.guest.transport.ssh import ConnectionLost, Ssh
 from harness.guest.verdict.deadlines import CALIBRATION
 from harness.guest.verdict.failure import FailureCause
-from harness.guest.verdict.liveness import greets
+from harness.guest.verdict.liveness import ssh_server_answers
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.stall import wait_for
 
@@ -115,7 +115,9 @@ class Boot:
         port = self._ask(
             lambda: forwarded_port(self._machine.monitor.human("info usernet"), NET_ID)
         )
-        differ = self._ask(lambda: cpu.disagreements_by_qmp(self._machine.monitor, self._spec.cpu))
+        differ = self._ask(
+            lambda: cpu.cpu_differences_by_qmp(self._machine.monitor, self._spec.cpu)
+        )
         if differ:
             raise self._postmortem.mismatch("by QMP", differ)
         return port
@@ -142,21 +144,21 @@ class Boot:
 
     def _wait(self, name: str, until: Callable[[], bool], verdict: FailureCause, what: str) -> None:
         deadline = CALIBRATION.deadline(self._spec, name)
-        in_vain = wait_for(
+        reason = wait_for(
             until, deadline, self._machine, self._alarm, CALIBRATION.scale(self._spec)
         )
         if self._alarm.tripped:
             raise self._postmortem.explain()
         if until():
             return
-        if greets((HOST_IP, self._port), CALIBRATION.probe(self._spec)):
+        if ssh_server_answers((HOST_IP, self._port), CALIBRATION.probe(self._spec)):
             raise self._postmortem.fail(
                 "no-console",
                 "the SSH server answers, but the console does not show that it was started",
                 hint="check that the kernel has a driver for the serial console "
                 "(CONFIG_SERIAL_8250_CONSOLE); without it, splats cannot be seen",
             )
-        raise self._postmortem.fail(verdict, f"{what} ({in_vain})")
+        raise self._postmortem.fail(verdict, f"{what} ({reason})")
 
     def _log_in(self) -> None:
         deadline = CALIBRATION.deadline(self._spec, "SSH login")
@@ -178,8 +180,8 @@ class Boot:
         deadline = CALIBRATION.deadline(self._spec, "SSH login")
         probe_s = CALIBRATION.probe(self._spec).seconds
         with self._postmortem.translated():
-            done = self.ssh.run(cpu.question_to_guest(first), deadline, probe_s=probe_s)
-        differ = cpu.disagreements_of_answer(done, self._spec.cpu, self._spec.smp)
+            done = self.ssh.run(cpu.cpu_query_command(first), deadline, probe_s=probe_s)
+        differ = cpu.cpu_differences_in_output(done, self._spec.cpu, self._spec.smp)
         if differ:
             raise self._postmortem.mismatch("in the guest", differ)
 

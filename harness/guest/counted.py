@@ -23,7 +23,14 @@ from pathlib import Path
 from harness import paths
 from harness.guest.argv import base_argv, boot_argv, machine_argv
 from harness.guest.cpu import knows_property
-from harness.guest.limits import SAMPLES, Enough, Spent, TooMuch, as_size, printable
+from harness.guest.limits import (
+    SAMPLES,
+    CopyLimitError,
+    CopyUsage,
+    OutputLimitError,
+    as_size,
+    printable,
+)
 from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
 from harness.guest.spec import GuestSpec
@@ -133,8 +140,8 @@ def run_counted(
         while not ended and not overflow and not deadline.expired:
             ended = process.wait(_POLL_S)
             try:
-                follower.look()
-            except Enough as error:
+                follower.read_new()
+            except OutputLimitError as error:
                 overflow = str(error)
             overflow = overflow or _overflow(scratch, limit)
         console = _read(scratch / CONSOLE, limit)
@@ -174,10 +181,10 @@ class _Follower:
         #: When the first byte was seen.
         self.first: float | None = None
 
-    def look(self) -> None:
+    def read_new(self) -> None:
         """Read the new bytes, up to the file's current size.
 
-        :raise Enough: the callback accepts no more.
+        :raise OutputLimitError: the callback accepts no more.
         """
         try:
             file = self._path.open("rb")
@@ -255,19 +262,19 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
     Sparse members are skipped: they can claim any size, and would be read as zeros.
     """
-    spent = Spent(SAMPLES, REST)
+    usage = CopyUsage(SAMPLES, REST)
     try:
         for member in tar:
             if not member.isreg() or member.issparse():
                 continue
-            spent.entry(0)
-            spent.claim(member.size, printable(member.name.encode(errors="surrogateescape")))
+            usage.entry(0)
+            usage.claim(member.size, printable(member.name.encode(errors="surrogateescape")))
             stream = tar.extractfile(member)
             if stream is not None:
                 content = stream.read(member.size)
-                spent.add(len(content))
+                usage.add(len(content))
                 yield printable(member.name.encode(errors="surrogateescape")), content
-    except TooMuch as error:
+    except CopyLimitError as error:
         raise ValueError(str(error)) from error
 
 

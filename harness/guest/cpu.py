@@ -89,7 +89,7 @@ def knows_property(emulator: Emulator, model: str, name: str) -> bool:
     return any(item.get("name") == name for item in found)
 
 
-def disagreements_by_qmp(monitor: Monitor, profile: CpuProfile) -> list[str]:
+def cpu_differences_by_qmp(monitor: Monitor, profile: CpuProfile) -> list[str]:
     """Return the differences between the profile's features and each vCPU, as QMP reports it.
 
     :raise MonitorError: QEMU did not answer.
@@ -156,22 +156,22 @@ def parse_vendors(cpuinfo: str) -> frozenset[str]:
     )
 
 
-def question_to_guest(first: Sequence[str]) -> list[str]:
+def cpu_query_command(first: Sequence[str]) -> list[str]:
     """Return a command that runs ``first``, then prints the guest's CPUs."""
     return ["sh", "-c", f"{shlex.join(first)} && cpuid 7 0 && echo '{_MARK}' && cat /proc/cpuinfo"]
 
 
-def disagreements_of_answer(done: Completed, profile: CpuProfile, smp: int) -> list[str]:
-    """Return the differences between the profile and the output of :func:`question_to_guest`."""
+def cpu_differences_in_output(done: Completed, profile: CpuProfile, smp: int) -> list[str]:
+    """Return the differences between the profile and the output of :func:`cpu_query_command`."""
     text = done.stdout.decode(errors="replace")
     if done.returncode != 0 or _MARK not in text:
         said = done.stderr.decode(errors="replace").strip() or "no answer"
         return [f"the CPU check did not run: {said}"]
     cpuid, _, cpuinfo = text.partition(_MARK)
-    return disagreements_in_guest(cpuid, cpuinfo, profile, smp)
+    return cpu_differences_in_guest(cpuid, cpuinfo, profile, smp)
 
 
-def disagreements_in_guest(
+def cpu_differences_in_guest(
     cpuid_7_0: str, cpuinfo: str, profile: CpuProfile, smp: int
 ) -> list[str]:
     """Return the differences between the profile and the CPUs that the guest sees."""

@@ -18,11 +18,11 @@ MIB = 1 << 20
 MATCHED = 512
 
 
-class TooMuch(GuestError):  # noqa: N818 - the name is clear without "Error"
+class CopyLimitError(GuestError):
     """A copy exceeds its budget, or has files that the host cannot store."""
 
 
-class Enough(Exception):  # noqa: N818 - a signal between a reader of output and its source
+class OutputLimitError(Exception):
     """Raised by a callback that accepts no more output. The text says why."""
 
 
@@ -43,10 +43,10 @@ COPY = Budget(256 * MIB)
 SAMPLES = Budget(64 * MIB, files=256, depth=0)
 
 
-class Spent:
+class CopyUsage:
     """The part of a budget that a copy has used.
 
-    :raise TooMuch: from every method, when the budget is exceeded.
+    :raise CopyLimitError: from every method, when the budget is exceeded.
     """
 
     def __init__(self, budget: Budget, what: str) -> None:
@@ -62,16 +62,16 @@ class Spent:
         """
         self._files += 1
         if self._files > self._budget.files:
-            raise self._too_much(f"more than {self._budget.files} files and folders")
+            raise self._error(f"more than {self._budget.files} files and folders")
         if depth > self._budget.depth:
             allowed = self._budget.depth
             deep = f"folders more than {allowed} deep" if allowed else "a folder among the files"
-            raise self._too_much(deep)
+            raise self._error(deep)
 
     def claim(self, size: int, name: str) -> None:
         """Check a size that the guest states, before the file is read."""
         if size > self._budget.size - self._bytes:
-            raise self._too_much(
+            raise self._error(
                 f"{name!r} claims to have {size} bytes; all files together may have "
                 f"{as_size(self._budget.size)}"
             )
@@ -80,22 +80,22 @@ class Spent:
         """Count bytes that were read."""
         self._bytes += size
         if self._bytes > self._budget.size:
-            raise self._too_much(f"more than {as_size(self._budget.size)}")
+            raise self._error(f"more than {as_size(self._budget.size)}")
 
     def name(self, raw: bytes) -> str:
         """Return a printable file name for the host, see :func:`printable`."""
         if len(raw) > self._budget.name:
-            raise self._too_much(f"a name of {len(raw)} bytes: {raw[:40]!r}...")
+            raise self._error(f"a name of {len(raw)} bytes: {raw[:40]!r}...")
         if raw in {b"", b".", b".."} or b"/" in raw or b"\0" in raw:
-            raise self._too_much(f"{raw!r} is not a file name")
+            raise self._error(f"{raw!r} is not a file name")
         return printable(raw)
 
-    def late(self, seconds: float) -> TooMuch:
+    def timed_out(self, seconds: float) -> CopyLimitError:
         """Return the error for a copy that takes too long."""
-        return self._too_much(f"the copy was not complete after {seconds:.0f} s")
+        return self._error(f"the copy was not complete after {seconds:.0f} s")
 
-    def _too_much(self, why: str) -> TooMuch:
-        return TooMuch(
+    def _error(self, why: str) -> CopyLimitError:
+        return CopyLimitError(
             f"too much to copy from the guest: {why}",
             where=self._what,
             hint="let the program write less",

@@ -89,7 +89,7 @@ class Machine:
         """
         self.monitor.connect(self._socket, START_S, self.process.ended.is_set)
 
-    def look(self) -> tuple[str, float] | None:
+    def sample_cpus(self) -> tuple[str, float] | None:
         """Return the CPUs' registers, and the CPU time (seconds) that QEMU has used.
 
         None if they are not available.

@@ -19,7 +19,7 @@ from harness.guest.transport import keys
 from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import CALIBRATION, Deadline
 from harness.guest.verdict.failure import Completed
-from harness.guest.verdict.liveness import LivenessMonitor, still_answers
+from harness.guest.verdict.liveness import LivenessMonitor, kernel_answers
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.splat_report import Splat
 from harness.values import OUTPUT_LIMIT
@@ -141,7 +141,7 @@ class Guest:
             A command that prints more is killed, and its result has ``overflow`` set.
         :raise GuestFailure: the guest ended or hangs; ``partial`` has the command's output.
         """
-        self._must_be_ready()
+        self._check_ready()
         liveness = self._liveness
         assert liveness is not None
 
@@ -179,7 +179,7 @@ class Guest:
         :raise GuestError: the guest refused the files, or the copy took too long.
         :raise GuestFailure: the guest ended or hangs.
         """
-        self._must_be_ready()
+        self._check_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
         with self._translated():
             self._ssh.push(local, remote, deadline)
@@ -188,10 +188,10 @@ class Guest:
         """Copy a file, or a folder with its contents, out of the guest.
 
         :raise FileNotFoundError: the guest has no ``remote``.
-        :raise TooMuch: it is more than ``budget`` allows. The guest still works.
+        :raise CopyLimitError: it is more than ``budget`` allows. The guest still works.
         :raise GuestFailure: the guest ended or hangs.
         """
-        self._must_be_ready()
+        self._check_ready()
         deadline = CALIBRATION.deadline(self.spec, "copy of files")
         with self._translated():
             self._ssh.fetch(remote, local, deadline, budget)
@@ -249,7 +249,7 @@ class Guest:
 
     # --- failing ---------------------------------------------------------------------------
 
-    def _must_be_ready(self) -> None:
+    def _check_ready(self) -> None:
         if self._postmortem.failure is not None:
             raise self._postmortem.failure
         if self.state is not State.READY:
@@ -268,7 +268,7 @@ class Guest:
             return f"{gone}: {self._liveness.stopped}"
         if self.state is not State.READY:
             return None
-        if still_answers(self._ssh.address, CALIBRATION.probe(self.spec)):
+        if kernel_answers(self._ssh.address, CALIBRATION.probe(self.spec)):
             return None
         return f"the SSH connection broke, and {gone}: {why}"
 

@@ -186,7 +186,7 @@ def _curves(records: Sequence[LatencyRecord]) -> Iterable[Curves]:
                 Curve(
                     name,
                     style_of(name),
-                    " ".join(f"{100 * x:.2f},{_up(y, low, high):.2f}" for x, y in points),
+                    " ".join(f"{100 * x:.2f},{_y_position(y, low, high):.2f}" for x, y in points),
                 )
                 for name, points in lines
             ),
@@ -202,7 +202,7 @@ def _points(record: LatencyRecord, decades: int) -> list[tuple[float, float]]:
     return [(x, float(max(1, value))) for x, value in zip(places, values, strict=True)]
 
 
-def _up(value: float, low: float, high: float) -> float:
+def _y_position(value: float, low: float, high: float) -> float:
     """Return a value's position, from 96 at the bottom to 6 at the top."""
     return 96 - 90 * math.log(value / low) / math.log(high / low)
 
@@ -214,7 +214,9 @@ def _rows(low: float, high: float, unit: str) -> tuple[Mark, ...]:
     for step in range(steps + 1):
         value = low * 10**step
         name = quantity(value, unit).replace(".00", "").replace(".0", "")
-        marks.append(Mark(_up(value, low, high), name if steps <= 4 or step % 2 == 0 else ""))
+        marks.append(
+            Mark(_y_position(value, low, high), name if steps <= 4 or step % 2 == 0 else "")
+        )
     return tuple(marks)
 
 

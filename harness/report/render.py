@@ -9,7 +9,7 @@ from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
 from harness.lib.files import write_atomically
 from harness.report.junit import render_junit
-from harness.results.ending import is_told_by_summary
+from harness.results.ending import ended_without_seal
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
 from harness.results.outcome import RunOutcome, read_outcome, records_of
 from harness.results.records import CaseRecord
@@ -27,7 +27,7 @@ def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
 
     outcome = rendered.outcome
     rendered.baseline.write(folder.path / BASELINE_FILE)
-    if outcome.verdict != "incomplete" or not is_told_by_summary(folder.path):
+    if outcome.verdict != "incomplete" or not ended_without_seal(folder.path):
         outcome.summary.write(folder.summary)
     names = [cell.name for cell in outcome.summary.cells]
     write_atomically(folder.junit, render_junit(records_of(folder), names, outcome.unexplained))

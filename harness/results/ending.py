@@ -178,7 +178,7 @@ def _damage(folder: Path, results: Path, info: RunInfo) -> str:
     )
 
 
-def is_told_by_summary(folder: Path) -> bool:
+def ended_without_seal(folder: Path) -> bool:
     """Return true if a run has ended without a seal, as in earlier versions.
 
     Only ``summary.json`` tells whether its results are complete. So it must not be rewritten from

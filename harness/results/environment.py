@@ -24,7 +24,7 @@ _VERSION_S = 10.0
 _PROC = Path("/proc")
 
 
-class Moment(Value):
+class LoadSample(Value):
     """Load of the host at one time."""
 
     time: datetime
@@ -53,8 +53,8 @@ class Environment(Document):
     host: Host
     #: Tool → first line of its version output.
     tools: dict[str, str]
-    start: Moment
-    end: Moment | None = None
+    start: LoadSample
+    end: LoadSample | None = None
     #: CPU time that a hypervisor took away during the run (steal), in percent.
     steal_percent: float | None = None
 
@@ -71,13 +71,13 @@ def observe(tools: Mapping[str, Sequence[str]]) -> Environment:
             "python": platform.python_version(),
             **{name: tool_version(argv) for name, argv in tools.items()},
         },
-        start=moment(),
+        start=sample_load(),
     )
 
 
-def finish(environment: Environment, now: Moment | None = None) -> Environment:
+def finish(environment: Environment, now: LoadSample | None = None) -> Environment:
     """Return the environment with the host's load at the end of the run."""
-    end = now or moment()
+    end = now or sample_load()
     ticks = end.ticks - environment.start.ticks
     stolen = end.stolen_ticks - environment.start.stolen_ticks
     percent = round(100 * stolen / ticks, 2) if ticks > 0 else None
@@ -96,10 +96,10 @@ def host() -> Host:
     )
 
 
-def moment() -> Moment:
+def sample_load() -> LoadSample:
     """Return the current load of this host."""
     ticks, stolen = cpu_ticks(_read("stat"))
-    return Moment(
+    return LoadSample(
         time=datetime.now(UTC),
         load=os.getloadavg(),
         memory_available_mib=psutil.virtual_memory().available >> 20,

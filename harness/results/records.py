@@ -119,7 +119,7 @@ class SampleBlocks(Value):
         return raw
 
     @model_validator(mode="after")
-    def _holds_what_it_says(self) -> Self:
+    def _check_length(self) -> Self:
         samples, rest = divmod(len(self.raw()), 8)
         if rest or min(self.kept) < 1 or samples != sum(self.kept) or samples > self.count:
             raise ValueError(f"{samples} samples and {rest} bytes, for {self.kept} of {self.count}")

@@ -19,14 +19,14 @@ CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1 << 20
 
 
-class Room(Value):
+class Capacity(Value):
     """CPUs and memory that a host has available."""
 
     cpus: int
     memory_mib: int
 
 
-def look_around(cgroup: Path = CGROUP) -> Room:
+def read_capacity(cgroup: Path = CGROUP) -> Capacity:
     """Return the CPUs and memory available to this process, within its container's limits.
 
     :param cgroup: folder of the cgroup v2 limits, as a container sees it.
@@ -39,10 +39,10 @@ def look_around(cgroup: Path = CGROUP) -> Room:
     limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
     if limit.isdigit() and used.isdigit():
         memory = min(memory, max(0, int(limit) - int(used)))
-    return Room(cpus=max(1, int(cpus)), memory_mib=memory // _MIB)
+    return Capacity(cpus=max(1, int(cpus)), memory_mib=memory // _MIB)
 
 
-def jobs_for(cells: Sequence[Cell], room: Room) -> int:
+def jobs_for(cells: Sequence[Cell], capacity: Capacity) -> int:
     """Return how many of the cells' guests can run at a time with enough CPUs and memory.
 
     At least one, even on a host that is too small. Its guest is slow.
@@ -51,8 +51,8 @@ def jobs_for(cells: Sequence[Cell], room: Room) -> int:
         return 1
     widest = max(cell.smp for cell in cells)
     memory_mib = int(GuestSpec.model_fields["memory_mib"].default) + OVERHEAD_MIB
-    by_memory = (room.memory_mib - RESERVE_MIB) // memory_mib
-    return max(1, min(len(cells), room.cpus // widest, by_memory))
+    by_memory = (capacity.memory_mib - RESERVE_MIB) // memory_mib
+    return max(1, min(len(cells), capacity.cpus // widest, by_memory))
 
 
 def _read(path: Path) -> str:

@@ -81,7 +81,7 @@ class CellGuest:
         #: Whether a test has used the guest.
         self._used = False
         #: Whether a test has failed in the guest, or its kernel has complained.
-        self._doubtful = False
+        self._suspect = False
         #: Whether the current test asked for a fresh guest.
         self._isolated = False
         self._snapshot: Snapshot | None = None
@@ -105,21 +105,21 @@ class CellGuest:
     @property
     def factor(self) -> float:
         """Slowness of the guest relative to a fast machine; deadlines are scaled by it."""
-        return self._living().factor
+        return self._current_guest().factor
 
     @property
     def qemu_pid(self) -> int:
         """The process id of the guest's QEMU."""
-        return self._living().qemu_pid
+        return self._current_guest().qemu_pid
 
     @property
     def restored(self) -> bool:
         """Whether the guest was restored from a snapshot."""
-        return self._living().boot.restored
+        return self._current_guest().boot.restored
 
-    def doubt(self) -> None:
+    def mark_suspect(self) -> None:
         """Note that a test failed in this guest, and may have left it in a bad state."""
-        self._doubtful = True
+        self._suspect = True
 
     def ready(self, *, fresh: bool = False) -> None:
         """Make sure that there is a running guest.
@@ -134,10 +134,10 @@ class CellGuest:
         if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
         if self._guest is not None and self._guest.alive:
-            self._take_leave()
+            self._collect_last_data()
         self._drop()
         try:
-            self._start_one()
+            self._start_guest()
         except HarnessError as error:
             self._boot_failure = error
             self.failures.append(error)
@@ -183,7 +183,7 @@ class CellGuest:
 
     def console_tail(self, lines: int = 20) -> str:
         """Return the last lines of the console."""
-        return self._living().console_tail(lines)
+        return self._current_guest().console_tail(lines)
 
     def push_program(self, name: str) -> str:
         """Make sure that a program is in the guest, and return its path there.
@@ -214,7 +214,7 @@ class CellGuest:
         fresh = [splat for splat in everything if splat.first_line > self._counted]
         self._counted = max([self._counted, *(splat.first_line for splat in fresh)])
         self.record_splats(fresh)
-        self._doubtful |= bool(fresh)
+        self._suspect |= bool(fresh)
         return fresh
 
     def record_splats(self, fresh: Sequence[Splat]) -> None:
@@ -229,21 +229,21 @@ class CellGuest:
     def close(self) -> None:
         """Stop the guest, after a last scan of its console."""
         try:
-            self._take_leave()
+            self._collect_last_data()
         finally:
             self._drop()
             self._kept.close()
 
-    def _take_leave(self) -> None:
+    def _collect_last_data(self) -> None:
         """Collect a guest's last data before it stops. Its splats are recorded with no test."""
         user, self.user = self.user, None
         try:
-            self._ask_before_the_end()
+            self._collect_from_kernel()
             self.take_splats()
         finally:
             self.user = user
 
-    def _ask_before_the_end(self) -> None:
+    def _collect_from_kernel(self) -> None:
         """Fetch the kernel's coverage counters, and scan for memory leaks."""
         guest = self._guest
         if guest is None or not guest.alive or not self._used:
@@ -252,7 +252,7 @@ class CellGuest:
         with suppress(GuestFailure):
             if gcov.is_in(self.setup.kernel.path):
                 self._fetch_counters()
-            if leaks.can_be_looked_for(self.setup.kernel.config):
+            if leaks.has_kmemleak(self.setup.kernel.config):
                 self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
 
     def _fetch_counters(self) -> None:
@@ -275,9 +275,9 @@ class CellGuest:
 
     def _stale(self, *, fresh: bool) -> bool:
         """Return true if the current guest must be replaced."""
-        return (fresh and self._used) or (self._doubtful and self._snapshot is not None)
+        return (fresh and self._used) or (self._suspect and self._snapshot is not None)
 
-    def _start_one(self) -> None:
+    def _start_guest(self) -> None:
         """Restore a guest, or boot one."""
         if self._snapshot is None:
             # If this process is killed, the next run removes the folder.
@@ -312,7 +312,7 @@ class CellGuest:
         self._journal.boot(setup, guest.boot, guest.factor, note)
         return guest
 
-    def _living(self) -> Guest:
+    def _current_guest(self) -> Guest:
         if self._guest is None:
             raise self._boot_failure or self.failures[-1]
         return self._guest
@@ -320,7 +320,7 @@ class CellGuest:
     @contextmanager
     def _using(self) -> Iterator[Guest]:
         """Yield the guest. If it fails, record the failure and drop the guest."""
-        guest = self._living()
+        guest = self._current_guest()
         self._used = True
         try:
             yield guest
@@ -337,6 +337,6 @@ class CellGuest:
         lifetime, self._lifetime = self._lifetime, ExitStack()
         self._guest = None
         self._counted = 0
-        self._used = self._doubtful = False
+        self._used = self._suspect = False
         self._pushed.clear()
         lifetime.close()

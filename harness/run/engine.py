@@ -79,7 +79,7 @@ def errors_noted(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def refusal_noted(out: Path | None, argv: Sequence[str]) -> Iterator[None]:
+def early_error_noted(out: Path | None, argv: Sequence[str]) -> Iterator[None]:
     """Note in ``out`` an error that stopped a run before it had made its folder.
 
     Commands that start other runs create ``out`` themselves, and read there how the run ended.

@@ -22,8 +22,8 @@ from harness.results.ending import Ending, worse
 from harness.results.folder import RunFolder, make_run_folder
 from harness.results.outcome import load_baseline, read_outcome
 from harness.results.summary import Outcome
-from harness.run.capacity import jobs_for, look_around
-from harness.run.engine import Run, begin_run, errors_noted, refusal_noted
+from harness.run.capacity import jobs_for, read_capacity
+from harness.run.engine import Run, begin_run, early_error_noted, errors_noted
 from harness.values import Cell, Value
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def run(request: Request, options: RunOptions, display: Display, argv: Sequence[
     :raise BuildError: no cell can run because builds failed.
     :raise GuestError: the host cannot store the results.
     """
-    with refusal_noted(options.out, argv):
+    with early_error_noted(options.out, argv):
         plan = request.plan()
         if options.jobs is None:
-            options = options.model_copy(update={"jobs": jobs_for(plan.cells, look_around())})
+            options = options.model_copy(update={"jobs": jobs_for(plan.cells, read_capacity())})
         _check_tests(options.tests, request.clock)
         load_known_splats()
         # A baseline may be runs/latest, which begin_run() makes a link to this run.
@@ -163,7 +163,7 @@ def _note_end(
     rendered = read_outcome(folder, cells, ending=_RECORDS_ALONE)
     code, reason = verdict(ended, live, rendered.outcome, failures)
     found, error = None, None
-    # An incomplete run is not compared: what it lacks would look like a difference.
+    # An incomplete run is not compared: missing results would look like a difference.
     if baselines and code <= ExitCode.TESTS_FAILED:
         try:
             found = _compare(folder, rendered.baseline, baselines, options)

@@ -51,5 +51,5 @@ class BareMetalRun(ItemRun):
             timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
             on_stdout=hear,
             limit=program.output_limit,
-            said_as=attempt_name(program.path.name, self._attempt),
+            log_name=attempt_name(program.path.name, self._attempt),
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import IO, ClassVar
 
 from harness.errors import HarnessError
-from harness.guest.limits import Enough
+from harness.guest.limits import OutputLimitError
 from harness.guest.verdict.failure import Completed
 from harness.results.folder import attempt_name
 from harness.results.ktap.exit_status import EXIT_SKIP
@@ -71,7 +71,7 @@ class ItemRun:
                 output.write(data)
                 self._tell(self._reader.feed(data))
                 if self._reader.full:
-                    raise Enough(self._reader.full)
+                    raise OutputLimitError(self._reader.full)
 
             try:
                 done, reason = self._execute(hear)

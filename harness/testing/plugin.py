@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         run = RunFolder(Path(folder))
         config.stash[RUN] = run
-        config.stash[STANDALONE] = _begins(config, run, prepared=not given)
+        config.stash[STANDALONE] = _owns_run(config, run, prepared=not given)
         cells = run.read_artefacts().cells
         config.stash[CELLS] = cells
         config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
@@ -207,7 +207,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     finally:
         cell.close()
     if cell.splats_seen:
-        raise Recorded(_splat_text(cell), pytrace=False)
+        raise RecordedFailure(_splat_text(cell), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +226,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     try:
         cell.ready(fresh=bool(isolate))
     except HarnessError as error:
-        kind = Recorded if error in cell.failures else pytest.fail.Exception
+        kind = RecordedFailure if error in cell.failures else pytest.fail.Exception
         raise kind(str(error), pytrace=False) from None
     yield
     cell.take_splats()
@@ -249,13 +249,13 @@ def pytest_runtest_makereport(
     report = yield
     cell = getattr(item, "funcargs", {}).get("guest")
     if report.failed and isinstance(cell, CellGuest):
-        cell.doubt()
+        cell.mark_suspect()
     if report.failed and call.excinfo is not None:
         _record_defect(item, call.excinfo, report)
     return report
 
 
-class Recorded(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
+class RecordedFailure(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
     """A failure that is already recorded, possibly by an earlier test."""
 
 
@@ -278,7 +278,7 @@ def _record_defect(
     if CELL not in properties or properties.get(OWN) or JOURNAL not in item.config.stash:
         return  # a developer's own test is recorded by its report
     journal = item.config.stash[JOURNAL]
-    if isinstance(excinfo.value, Recorded) or journal.troubles > item.stash.get(TROUBLES, 0):
+    if isinstance(excinfo.value, RecordedFailure) or journal.troubles > item.stash.get(TROUBLES, 0):
         return
     name, user = str(properties[CELL]), str(properties[PROGRAM])
     # pytest_runtest_call() turns an error of the harness into a failure of pytest.
@@ -359,7 +359,7 @@ def _splat_text(cell: CellGuest) -> str:
     return "\n".join([f"splats in {cell.name}:", *lines])
 
 
-def _begins(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
+def _owns_run(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
     """Return true if this process has to end the run, and note that the run begins.
 
     A run that was just prepared has begun. If a run in an existing folder has begun and not ended,

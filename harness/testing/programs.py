@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import IO
 
 from harness.guest.limits import SAMPLES as SAMPLES_BUDGET
-from harness.guest.limits import TooMuch
+from harness.guest.limits import CopyLimitError
 from harness.guest.verdict.failure import Completed
 from harness.results.hostload import Watch
 from harness.results.ktap.reader import CaseResult
@@ -68,8 +68,12 @@ class ProgramRun(ItemRun):
             return
         try:
             self._cell.fetch(REMOTE_SAMPLES, self._samples, SAMPLES_BUDGET)
-        except (TooMuch, FileNotFoundError) as error:
-            what = error.what if isinstance(error, TooMuch) else "the folder of samples is missing"
+        except (CopyLimitError, FileNotFoundError) as error:
+            what = (
+                error.what
+                if isinstance(error, CopyLimitError)
+                else "the folder of samples is missing"
+            )
             self._tell([CaseResult(name=SAMPLES, status="fail", message=what, synthetic=True)])
             return
         self._record_samples(done, self._host, restored=self._cell.restored)

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.testing.itemrun import OnCase
-from harness.testing.ways import way_to_run
+from harness.testing.ways import run_class
 
 if TYPE_CHECKING:
     from harness.results.ktap.reader import CaseResult
@@ -30,7 +30,7 @@ def test_program(
     flaky, and still counts as failed.
     """
     found = guest.program(program)
-    way = way_to_run(guest.setup, found)
+    way = run_class(guest.setup, found)
     on_case = _subtest_of_each(subtests)
     lost: list[HarnessError] = []
     for attempt in range(uintr_attempt, uintr_attempt + 1 + uintr_retries):

@@ -11,7 +11,7 @@ from harness.testing.selftests import MissingRun, SelftestRun
 from harness.values import Program
 
 
-def way_to_run(setup: CellSetup, program: Program) -> type[ItemRun]:
+def run_class(setup: CellSetup, program: Program) -> type[ItemRun]:
     """Return the class that runs a program in a cell."""
     if program.missing:
         return MissingRun
@@ -29,4 +29,4 @@ def needs_guest(setup: CellSetup, program: Program | None) -> bool:
     """
     if program is None:
         return setup.cell.clock == "host"
-    return way_to_run(setup, program).needs_guest
+    return run_class(setup, program).needs_guest

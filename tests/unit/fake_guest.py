@@ -25,7 +25,7 @@ import pytest
 
 from harness.guest import vm
 from harness.guest.bootreport import BootReport
-from harness.guest.limits import COPY, Budget, Enough
+from harness.guest.limits import COPY, Budget, OutputLimitError
 from harness.guest.snapshot import Snapshot
 from harness.guest.spec import GuestSpec
 from harness.guest.transport import keys
@@ -41,7 +41,7 @@ def _give(output: bytes, on_stdout: object, limit: int) -> str:
         for place in range(0, min(len(output), limit), 7):
             if callable(on_stdout):
                 on_stdout(output[place : place + 7])
-    except Enough as error:
+    except OutputLimitError as error:
         return str(error)
     return "more than it may" if len(output) > limit else ""
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.run import Jobs
-from harness.run.capacity import OVERHEAD_MIB, RESERVE_MIB, Room, jobs_for, look_around
+from harness.run.capacity import OVERHEAD_MIB, RESERVE_MIB, Capacity, jobs_for, read_capacity
 from tests.unit.runs import cell
 
 #: Of one guest.
@@ -29,20 +29,20 @@ def test_guests_have_cpus_and_memory_for_themselves(
     smp: tuple[int, ...], cpus: int, memory_mib: int, jobs: int
 ) -> None:
     cells = [cell(smp=number) for number in smp]
-    assert jobs_for(cells, Room(cpus=cpus, memory_mib=memory_mib)) == jobs
+    assert jobs_for(cells, Capacity(cpus=cpus, memory_mib=memory_mib)) == jobs
 
 
 def test_a_containers_limits_count(tmp_path: Path) -> None:
-    free = look_around(tmp_path)
+    free = read_capacity(tmp_path)
     assert free.cpus >= 1
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text(f"{300 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{100 << 20}\n")
-    assert look_around(tmp_path) == Room(cpus=1, memory_mib=200)
+    assert read_capacity(tmp_path) == Capacity(cpus=1, memory_mib=200)
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert look_around(tmp_path).cpus == free.cpus
-    assert look_around(tmp_path).memory_mib > 200
+    assert read_capacity(tmp_path).cpus == free.cpus
+    assert read_capacity(tmp_path).memory_mib > 200
 
 
 def test_the_option_takes_a_number_or_the_word() -> None:

@@ -605,7 +605,7 @@ def test_artefacts_are_held_while_pytest_runs(tmp_path: Path, start: Start) -> N
     test.write_text(
         "from pathlib import Path\nfrom harness.artefacts.store import Store\n\n"
         f"def test_held():\n    store = Store(Path({str(tmp_path / 'store')!r}))\n"
-        f"    assert not store.take_away('programs', {KEY!r})\n"
+        f"    assert not store.remove('programs', {KEY!r})\n"
     )
     assert start(run, tests=str(test)).ret == 0
     assert folder.exists()

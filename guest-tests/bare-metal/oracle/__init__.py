@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The architecture of user interrupts as a program.
+"""An executable model of the architecture of user interrupts.
 
 Each operation is a function, named after the pseudocode of Intel's Software Developer's Manual, and
-written from what the manual says. Nothing here knows how an emulator works: where the two differ,
-one of them has misread the manual.
+written from the manual's text alone, independently of any emulator. If an emulator and the model
+differ, one of them has misread the manual.
 
 A branch that decides something calls :meth:`~oracle.processor.Processor.by` with the statement of
 ``CONTRACT.md`` that it follows.
@@ -14,9 +14,9 @@ A branch that decides something calls :meth:`~oracle.processor.Processor.by` wit
 ``uintr``          the five instructions, notification identification and processing, delivery
 ``msrs``           RDMSR and WRMSR
 ``xsave``          state component 14 under XSAVES and XRSTORS
-``ordinary``       the arithmetic and moves that stand around them
+``ordinary``       arithmetic, moves, branches and other ordinary instructions
 ``instruction``    the parts of an instruction
-``decode``         from bytes to these
-``machine``        instruction boundaries
+``decode``         decoding and dispatch of instructions
+``machine``        instruction boundaries: events and their order
 =================  ==========================================================================
 """

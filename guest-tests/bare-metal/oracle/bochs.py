@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run bare-metal programs in Bochs, a model of the processor that others wrote.
+"""Run bare-metal programs in Bochs, an independent model of the processor.
 
-What a case expects comes from the manual; a second opinion shows where we misread it. Bochs 3.1 is
-needed: before, SENDUIPI and UIRET were wrong. Deviations that are known and explained stand in
-``deviations``, a case and a reason a line; a case that differs without a reason fails, and so does
-one that no longer differs.
+The cases' expected results come from the manual. A second implementation shows where the cases
+misread it. Bochs 3.1 or later is needed: SENDUIPI and UIRET are wrong in earlier versions.
+The file ``deviations`` lists known deviations, one case and its reason per line. A case that
+differs without being listed fails, and so does a listed case that no longer differs.
 
     bochs.py [--bochs COMMAND] [--share DIR] [PROGRAM…]
 
-:param COMMAND: how Bochs is started, with the words that a packaged one elsewhere needs.
+:param COMMAND: the command that starts Bochs, with further arguments if they are needed.
 :param DIR: the folder with ``BIOS-bochs-latest``.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE.parent
 RUNTIME = PROGRAMS / "runtime"
-#: Races need CPUs that run at the same time; Bochs runs them in turn.
+#: Races need CPUs that run in parallel. Bochs runs them in turn.
 LEFT_OUT = {"races"}
 SECTOR, TRACK = 512, 36 * 512
 LIMIT_S = 300
@@ -53,12 +53,12 @@ sound: waveoutdrv=dummy
 
 
 def run(argv: list[str]) -> None:
-    """Run a tool; its failure ends the script."""
+    """Run a tool. If it fails, the script ends."""
     subprocess.run(argv, check=True)
 
 
 def build(name: str, folder: Path) -> Path:
-    """Return a floppy disk's image with a program."""
+    """Return the image of a floppy disk that boots a program."""
     flags = [
         line.partition("#")[0].strip() for line in (RUNTIME / "flags").read_text().splitlines()
     ]
@@ -66,7 +66,7 @@ def build(name: str, folder: Path) -> Path:
     sources = [PROGRAMS / f"{name}.c", *sorted(RUNTIME.glob("*.[cS]"))]
     where = ["-I", str(RUNTIME), "-T", str(RUNTIME / "link.ld"), "-o", str(elf)]
     run(["gcc", *filter(None, flags), *where, *map(str, sources)])
-    # From 1 MiB on, as it lies in memory; what is not in the file is zero there.
+    # The program's memory from 1 MiB on. Memory that is not in the file is zero.
     run(["objcopy", "-O", "binary", "-R", ".bss", str(elf), str(flat)])
     header = subprocess.run(
         ["readelf", "-h", str(elf)], check=True, capture_output=True, text=True
@@ -86,7 +86,7 @@ def build(name: str, folder: Path) -> Path:
 
 
 def verdicts(output: str) -> dict[str, str]:
-    """Return the status of each case; xAPIC and x2APIC mode are told apart by the names."""
+    """Return the status of each case. The APIC mode is part of the name."""
     found = {}
     for line in output.splitlines():
         match = re.match(r"(not )?ok \d+ (\S+)(?: # (SKIP).*)?$", line)
@@ -96,13 +96,13 @@ def verdicts(output: str) -> dict[str, str]:
 
 
 def deviations() -> dict[str, str]:
-    """Return the reason of each known deviation, by ``PROGRAM/CASE`` without the mode."""
+    """Return the known deviations: ``PROGRAM/CASE``, without the APIC mode → reason."""
     lines = (line.partition("#")[0] for line in (HERE / "deviations").read_text().splitlines())
     return dict(line.split(None, 1) for line in lines if line.strip())
 
 
 def judge(name: str, found: dict[str, str], known: dict[str, str]) -> list[str]:
-    """Return what is wrong with a program's verdicts."""
+    """Return the unexpected verdicts of a program, as text."""
     wrong = []
     for case, status in found.items():
         reason = known.get(f"{name}/{case.rpartition('.')[0]}")
@@ -114,7 +114,7 @@ def judge(name: str, found: dict[str, str], known: dict[str, str]) -> list[str]:
 
 
 def in_bochs(name: str, args: argparse.Namespace, folder: Path) -> str:
-    """Run a program in Bochs, and return its output; bounded, as Bochs may stop in its debugger."""
+    """Run a program in Bochs, and return its output. Bochs is killed if it does not end in time."""
     config, log = folder / "bochsrc", folder / "log"
     config.write_text(
         CONFIG.format(
@@ -136,9 +136,9 @@ def in_bochs(name: str, args: argparse.Namespace, folder: Path) -> str:
 
 
 def main() -> int:
-    """Run the programs that the command line names, or all; 1 if one differs without a reason."""
+    """Run the named programs, or all. Return 1 if a verdict is unexpected."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bochs", default="bochs", help="how it is started")
+    parser.add_argument("--bochs", default="bochs", help="the command that starts Bochs")
     parser.add_argument("--share", type=Path, default=Path("/usr/share/bochs"))
     parser.add_argument("--vga", type=Path, default=Path("/usr/share/vgabios/vgabios.bin"))
     parser.add_argument("--display", default='rfb, options="timeout=0"')

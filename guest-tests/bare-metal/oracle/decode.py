@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From bytes to operations: prefixes, opcode, operands. 64-bit mode; registers as operands."""
+"""Decoding and dispatch of instructions in 64-bit mode. Most operands are registers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from oracle.processor import (
 
 
 class Done(Exception):  # noqa: N818 - the end of a sequence
-    """INT 80h, with which a sequence ends."""
+    """Raised by INT 80h, which ends a sequence."""
 
 
 def execute(cpu: Processor) -> None:
-    """Execute the instruction at RIP; a fault leaves RIP where it is.
+    """Execute the instruction at RIP. A fault leaves RIP unchanged.
 
-    :raise Fault: it faults.
-    :raise Done: it is the end.
+    :raise Fault: the instruction faults.
+    :raise Done: the sequence ends.
+    :raise Unmodelled: the model does not cover the instruction.
     """
     insn = Instruction(cpu, cpu.rip)
     opcode = insn.prefixes()
@@ -45,12 +46,12 @@ def execute(cpu: Processor) -> None:
         cpu.rip = insn.at
 
 
-#: Executes an instruction; true if it has set RIP.
+#: Executes an instruction. Returns true if it has set RIP.
 Handler = Callable[[Instruction], bool | None]
 
 
 def _plain(insn: Instruction) -> None:
-    """Refuse prefixes on instructions for which nobody uses them."""
+    """Refuse LOCK, F2 and F3, which are not modelled for ordinary instructions."""
     if insn.lock or insn.repeat:
         raise Unmodelled("a prefix of an ordinary instruction")
 
@@ -115,7 +116,7 @@ def _shift(insn: Instruction) -> None:
 
 
 def _mov(insn: Instruction) -> None:
-    """MOV between registers, or with memory that a register points to."""
+    """MOV between registers, or between a register and memory that a register points to."""
     _plain(insn)
     mode, reg, rm = insn.modrm()
     bits = insn.bits if insn.byte & 1 else 8
@@ -134,7 +135,7 @@ def _mov(insn: Instruction) -> None:
 
 
 def _lea(insn: Instruction) -> None:
-    """LEA of an address that is relative to RIP."""
+    """LEA of a RIP-relative address."""
     _plain(insn)
     mode, reg, rm = insn.modrm()
     if mode or rm & 7 != 5 or insn.bits != 64:
@@ -212,7 +213,7 @@ def _set(insn: Instruction) -> None:
 
 
 def _move_if(insn: Instruction) -> None:
-    """CMOVcc; with 32 bits the upper half is cleared in any case."""
+    """CMOVcc. With 32 bits the upper half is cleared even if the condition is false."""
     _plain(insn)
     reg, rm = insn.registers()
     source = rm if ordinary.condition(insn.cpu, insn.byte & 15) else reg
@@ -292,18 +293,18 @@ def _group_7(insn: Instruction) -> bool:
 
 
 def _group_9(insn: Instruction) -> None:
-    """0F C7 /6 of a register with F3: SENDUIPI; 64 bits whatever the prefixes say."""
+    """0F C7: SENDUIPI is F3 /6 of a register, always with 64 bits; XRSTORS is /3, XSAVES /5."""
     mode, reg, rm = insn.modrm()
     if mode == 0 and reg & 7 in (3, 5) and rm & 7 not in (4, 5):
         _plain(insn)
         operation = xsave.xrstors if reg & 7 == 3 else xsave.xsaves
-        # A fault may name any byte of the area that it reaches first.
+        # The manual does not say which byte of the area a fault reports.
         insn.cpu.cr2_open = True
         try:
             operation(insn.cpu, xsave.mask(insn.cpu), insn.cpu.regs[rm])
         except Fault as fault:
             if any(one.on_write for one in insn.cpu.breakpoints):
-                raise Unmodelled("what of the area was accessed before the fault") from fault
+                raise Unmodelled("data breakpoints on an area whose access faults") from fault
             raise
         insn.cpu.cr2_open = False
         return

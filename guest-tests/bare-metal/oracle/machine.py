@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Instruction boundaries: what is taken there and in which order, until a sequence ends."""
+"""Instruction boundaries: the events that are taken there, and their order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oracle.uintr import (
 
 #: The software interrupt that ends a sequence.
 DONE = 0x80
-#: In DR6: a single step.
+#: Bit of DR6: single step.
 BS = 1 << 14
 
 
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass
 class Outcome:
-    """The end of a sequence: vector, error code and CR2 of the event, and the events before it."""
+    """The end of a sequence: the event that ended it, and the events before."""
 
     vector: int
     error: int = 0
@@ -48,11 +48,11 @@ class Outcome:
 def run(cpu: Processor, limit: int) -> Outcome:
     """Run until INT 80h or a fault.
 
-    Debug exceptions and interrupts go to handlers that return at once; interrupts are ended at the
-    local APIC by theirs, and that of a breakpoint on an instruction sets RF.
+    Debug exceptions and interrupts go to handlers that return at once. The handler of an interrupt
+    writes EOI to the local APIC; that of a code breakpoint sets RF in the frame.
 
-    :param limit: of instructions.
-    :raise Unmodelled: the sequence does not end, or does what is not modelled.
+    :param limit: largest number of instructions.
+    :raise Unmodelled: the sequence does not end, or the model does not cover it.
     """
     outcome = Outcome(DONE)
     try:
@@ -74,22 +74,22 @@ def run(cpu: Processor, limit: int) -> Outcome:
             _instruction(cpu)
     except Fault as fault:
         if cpu.traps:
-            raise Unmodelled("a fault behind an access with a breakpoint on it") from fault
+            raise Unmodelled("a fault after an access that hit a data breakpoint") from fault
         outcome.vector, outcome.error = fault.vector, fault.error
         outcome.address = fault.address
-        # SDM 3B, "Instruction-breakpoint exception condition": RF is set in a fault's image.
+        # SDM 3B, "Instruction-breakpoint exception condition": a fault pushes RFLAGS with RF set.
         outcome.rflags = cpu.rflags | RF
         return outcome
     except Done:
         outcome.rflags = cpu.rflags
         return outcome
-    raise Unmodelled("it does not end")
+    raise Unmodelled("a sequence that does not end")
 
 
 def _instruction(cpu: Processor) -> None:
-    """Execute one, which a trap of a single step may follow."""
+    """Execute one instruction, and note its single-step trap if TF was set."""
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
-    # Only what loads it leaves it set (SDM 3B, "RF flag").
+    # RF stays set only if the instruction loads it (SDM 3B, "RF flag").
     cpu.set_flag(RF, False)
     execute(cpu)
     if shadow:
@@ -98,7 +98,7 @@ def _instruction(cpu: Processor) -> None:
 
 
 def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
-    """Take the interrupt with the highest vector, if one can be taken."""
+    """Take the pending interrupt with the highest vector. Return whether one was taken."""
     if not cpu.apic.irr or not cpu.flag(IF) or cpu.sti_shadow:
         return False
     vector = max(cpu.apic.irr)
@@ -111,6 +111,6 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
 
 
 def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) -> None:
-    """Enter and leave a handler: IRET ends the shadow of STI."""
+    """Record an event whose handler returns. Its IRET ends the shadow of STI."""
     outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
     cpu.sti_shadow = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages, the rights to them, and the parts of them that have known bytes."""
+"""Memory: pages, their access rights, and blocks with known content."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PRESENT, WRITABLE, USER = 1, 2, 4
 
 
 class OutsideError(Exception):
-    """An access to bytes of a page of which nothing is known."""
+    """An access to bytes whose content is unknown."""
 
 
 class Violation(NamedTuple):
-    """An access that is not allowed."""
+    """A page fault's cause."""
 
-    #: The first byte of it.
+    #: The first byte that must not be accessed.
     address: int
-    #: Whether the page is there.
+    #: Whether the page is present.
     present: bool
     #: Whether the page's protection key forbids it.
     key: bool
@@ -27,15 +27,15 @@ class Violation(NamedTuple):
 
 @dataclass
 class Memory:
-    """Linear memory: what is neither in ``pages`` nor unknown is not mapped. CR0.WP is set."""
+    """Linear memory with CR0.WP set. A page that is not in ``pages`` is not mapped."""
 
-    #: Rights by the number of the page.
+    #: Page number → bits of its page-table entry.
     pages: dict[int, int] = field(default_factory=dict)
-    #: Known bytes, by the address of the first.
+    #: Address → known bytes from there on.
     blocks: dict[int, bytearray] = field(default_factory=dict)
-    #: Addresses below this one belong to others.
+    #: The content of memory below this address is unknown.
     unknown_below: int = 0
-    #: Protection keys by the number of the page; 0 for the others.
+    #: Page number → protection key; 0 for other pages.
     keys: dict[int, int] = field(default_factory=dict)
 
     def violation(
@@ -48,11 +48,11 @@ class Memory:
         smap: bool = False,
         pkru: int = 0,
     ) -> Violation | None:
-        """Return the violation of an access, if it is one.
+        """Return why an access causes a page fault; None if it is allowed.
 
-        :param smap: whether pages of the user may not be accessed.
-        :param pkru: PKRU if the access is one of data and CR4.PKE is set, else 0.
-        :raise OutsideError: nothing is known of it.
+        :param smap: whether SMAP forbids access to user pages.
+        :param pkru: PKRU if it is a data access and CR4.PKE is set, else 0.
+        :raise OutsideError: the content at the address is unknown.
         """
         if address < self.unknown_below:
             raise OutsideError(hex(address))
@@ -67,15 +67,18 @@ class Memory:
         return None
 
     def load(self, address: int, size: int) -> int:
-        """Return what is at an address.
+        """Return the value at an address.
 
-        :raise OutsideError: nothing is known of it.
+        :raise OutsideError: the content at the address is unknown.
         """
         block, offset = self._find(address, size)
         return int.from_bytes(block[offset : offset + size], "little")
 
     def store(self, address: int, size: int, value: int) -> None:
-        """Store the low ``size`` bytes of a value; see :meth:`load`."""
+        """Store the low ``size`` bytes of a value.
+
+        :raise OutsideError: the content at the address is unknown.
+        """
         block, offset = self._find(address, size)
         block[offset : offset + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
@@ -89,9 +92,9 @@ class Memory:
 def _forbidden(rights: int, access: int, write: bool) -> bool:
     """Return whether a protection key forbids an access (SDM 3A, "Protection Keys").
 
-    Keys are for the user's pages, and for the supervisor's accesses to them, too.
+    Keys apply to user pages, also when the supervisor accesses them.
 
-    :param access: AD and WD of the page's key.
+    :param access: the bits AD and WD of PKRU for the page's key.
     """
     user_page = rights & (PRESENT | USER) == PRESENT | USER
     return user_page and bool(access & 1 or (access & 2 and write))

@@ -6,14 +6,15 @@ from __future__ import annotations
 from oracle.processor import GP, Fault, Processor, Unmodelled, canonical
 
 RR, HANDLER, STACKADJUST, MISC, PD, TT = range(0x985, 0x98B)
-#: A write of a vector sends it to oneself; in x2APIC mode alone (SDM 3A, "SELF IPI register").
+#: Sends the vector that is written to its own CPU, in x2APIC mode only (SDM 3A, "SELF IPI
+#: register").
 SELF_IPI = 0x83F
-#: The statement about what each takes.
+#: MSR → the statement about the values that it takes.
 _BY = {number: f"ENUM-{4 + number - RR}" for number in range(RR, TT + 1)}
 
 
 def rdmsr(cpu: Processor, number: int) -> int:
-    """Return an MSR; CR4.UINTR does not matter (ENUM-11)."""
+    """Return the value of an MSR. CR4.UINTR does not matter (ENUM-11)."""
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
@@ -35,7 +36,7 @@ def rdmsr(cpu: Processor, number: int) -> int:
 
 
 def wrmsr(cpu: Processor, number: int, value: int) -> None:
-    """Write an MSR, or raise #GP for bits that it does not take."""
+    """Write an MSR, or raise #GP for a value that it does not take."""
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
@@ -57,7 +58,7 @@ def _self_ipi(cpu: Processor, value: int) -> None:
 
 
 def refused(cpu: Processor, number: int, value: int) -> bool:
-    """Return whether an MSR has reserved bits in a value, or wants it canonical and it is not."""
+    """Return true if WRMSR refuses a value: a reserved bit is set, or it is not canonical."""
     if number == RR:
         return False
     if number == MISC:
@@ -67,7 +68,7 @@ def refused(cpu: Processor, number: int, value: int) -> bool:
 
 
 def load(cpu: Processor, number: int, value: int) -> None:
-    """Change the state that an MSR shows."""
+    """Set the state that an MSR holds, without checks."""
     match number:
         case 0x985:
             cpu.by("DELIVERY-17")

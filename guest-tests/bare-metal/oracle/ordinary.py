@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ordinary instructions, as far as they leave and read flags; SDM volume 2.
+"""Ordinary instructions that read or change RFLAGS; SDM volume 2.
 
-Flags that the manual leaves undefined are not modelled: an instruction has only the forms in which
-all that it changes is defined, but for AF of the logical ones and shifts, which processors clear.
+Forms that leave a flag undefined are not modelled. The exceptions are logical operations and
+shifts: they leave AF undefined, and processors clear it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from oracle.processor import (
 )
 
 _PARITY = tuple(PF if byte.bit_count() % 2 == 0 else 0 for byte in range(256))
-#: What POPF loads at any CPL.
+#: Flags that POPF loads at any CPL.
 _POPF = STATUS | TF | DF | NT | AC | ID
 
 
@@ -49,7 +49,7 @@ def _set_status(cpu: Processor, flags: int, mask: int = STATUS) -> None:
 
 
 def add(cpu: Processor, a: int, b: int, bits: int, carry: int = 0) -> int:
-    """Return a sum, and set the flags."""
+    """Return a sum, and set the status flags."""
     total = a + b + carry
     result = total & ((1 << bits) - 1)
     flags = _result_flags(result, bits)
@@ -61,7 +61,7 @@ def add(cpu: Processor, a: int, b: int, bits: int, carry: int = 0) -> int:
 
 
 def sub(cpu: Processor, a: int, b: int, bits: int, borrow: int = 0) -> int:
-    """Return a difference, and set the flags."""
+    """Return a difference, and set the status flags."""
     total = a - b - borrow
     result = total & ((1 << bits) - 1)
     flags = _result_flags(result, bits)
@@ -92,7 +92,7 @@ AND, CMP = 4, 7
 
 
 def increment(cpu: Processor, a: int, bits: int) -> int:
-    """INC: all flags but CF."""
+    """INC: add 1, and set all status flags except CF."""
     carry = cpu.rflags & CF
     result = add(cpu, a, 1, bits)
     _set_status(cpu, carry, CF)
@@ -100,7 +100,7 @@ def increment(cpu: Processor, a: int, bits: int) -> int:
 
 
 def decrement(cpu: Processor, a: int, bits: int) -> int:
-    """DEC: all flags but CF."""
+    """DEC: subtract 1, and set all status flags except CF."""
     carry = cpu.rflags & CF
     result = sub(cpu, a, 1, bits)
     _set_status(cpu, carry, CF)
@@ -108,7 +108,10 @@ def decrement(cpu: Processor, a: int, bits: int) -> int:
 
 
 def shift_by_one(cpu: Processor, kind: int, a: int, bits: int) -> int:
-    """ROL, ROR, RCL, RCR, SHL, SHR, and SAR as 7, by their number in ModRM."""
+    """Rotate or shift by one bit.
+
+    :param kind: ModRM.reg: ROL, ROR, RCL, RCR, SHL, SHR are 0 to 5, SAR is 7.
+    """
     top, bottom = a >> (bits - 1) & 1, a & 1
     mask = (1 << bits) - 1
     carry = cpu.rflags & CF
@@ -132,7 +135,7 @@ def shift_by_one(cpu: Processor, kind: int, a: int, bits: int) -> int:
 
 
 def condition(cpu: Processor, code: int) -> bool:
-    """Return whether a condition of Jcc, SETcc and CMOVcc holds."""
+    """Return true if a condition of Jcc, SETcc and CMOVcc is met."""
     less = cpu.flag(SF) != cpu.flag(OF)
     holds = (
         cpu.flag(OF),
@@ -153,14 +156,14 @@ def pushf(cpu: Processor) -> None:
 
 
 def popf(cpu: Processor) -> None:
-    """Load what the CPL and IOPL allow."""
+    """POPF: load the flags that CPL and IOPL allow."""
     value = cpu.pop()
     mask = _POPF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
     cpu.rflags = cpu.rflags & ~(mask | RF) | value & mask
 
 
 def iret(cpu: Processor) -> None:
-    """IRETQ: load RIP, CS, RFLAGS, RSP and SS, to the same privilege level or to a lower one."""
+    """IRETQ: return to the same privilege level or to a less privileged one."""
     if cpu.flag(NT):
         raise Fault(GP)
     stack = cpu.regs[RSP]
@@ -169,32 +172,30 @@ def iret(cpu: Processor) -> None:
     )
     cpl = cpu.selectors.get((cs, ss))
     if cpl is None or cpl < cpu.cpl or not canonical(rip, cpu.paging_bits) or flags & 7 << 17 & ~AC:
-        raise Unmodelled(
-            "IRET with other selectors, to nowhere, or with flags of virtual-8086 mode"
-        )
+        raise Unmodelled("IRET with other selectors, a RIP that is not canonical, or VM or VIF set")
     mask = _POPF | RF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
     cpu.rip, cpu.regs[RSP], cpu.cpl = rip, rsp, cpl
     cpu.rflags = cpu.rflags & ~mask | flags & mask
 
 
 def lahf(cpu: Processor) -> int:
-    """Return what AH gets."""
+    """LAHF: return the value for AH."""
     return cpu.rflags & (SF | ZF | AF | PF | CF) | 2
 
 
 def sahf(cpu: Processor, value: int) -> None:
-    """Load flags from AH."""
+    """SAHF: load flags from AH."""
     _set_status(cpu, value, SF | ZF | AF | PF | CF)
 
 
 def cli(cpu: Processor) -> None:
-    """Clear IF, if IOPL allows it."""
+    """CLI: clear IF, or raise #GP if IOPL forbids it."""
     _need_iopl(cpu)
     cpu.set_flag(IF, False)
 
 
 def sti(cpu: Processor) -> None:
-    """Set IF, if IOPL allows it; interrupts wait for one more instruction."""
+    """STI: set IF, or raise #GP if IOPL forbids it. Interrupts are held off for one instruction."""
     _need_iopl(cpu)
     cpu.sti_shadow = not cpu.flag(IF)
     cpu.set_flag(IF, True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The state of one logical processor in IA-32e mode, and how it faults."""
+"""One logical processor in IA-32e mode: state, memory accesses, faults."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 class Fault(Exception):  # noqa: N818 - the architecture's word
     """A fault-class exception.
 
-    :param vector: its number.
-    :param error: its error code, 0 for those without one.
-    :param address: what CR2 gets, for a page fault.
+    :param vector: number of the exception.
+    :param error: error code; 0 for an exception without one.
+    :param address: new value of CR2 for a page fault, else None.
     """
 
     def __init__(self, vector: int, error: int = 0, address: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Fault(Exception):  # noqa: N818 - the architecture's word
 
 @dataclass(frozen=True)
 class Breakpoint:
-    """One of DR0 to DR3, enabled: on data if it is for writes or for all accesses."""
+    """An enabled breakpoint, one of DR0 to DR3. Without ``on_write`` it is a code breakpoint."""
 
     number: int
     address: int
@@ -43,24 +43,24 @@ class Breakpoint:
     on_read: bool = False
 
     def hit_by(self, address: int, size: int, *, write: bool, read: bool) -> bool:
-        """Return whether an access of data is what this waits for."""
+        """Return true if a data access meets the breakpoint's condition."""
         wanted = (write and self.on_write) or (read and self.on_read)
         return wanted and address < self.address + self.size and self.address < address + size
 
 
-class Unmodelled(Exception):  # noqa: N818 - it is no error of anybody
-    """Something happens that this model says nothing about."""
+class Unmodelled(Exception):  # noqa: N818 - not an error: such a case is left out
+    """The model does not cover an instruction or an event."""
 
 
 def canonical(address: int, bits: int) -> bool:
-    """Return whether bits 63 to ``bits - 1`` of an address are all the same (SDM 1, 3.3.7.1)."""
+    """Return true if bits 63 to ``bits - 1`` of an address are equal (SDM 1, 3.3.7.1)."""
     high = address >> (bits - 1)
     return high in (0, (1 << (65 - bits)) - 1)
 
 
 @dataclass
 class Apic:
-    """The local APIC, as far as fixed interrupts to itself go."""
+    """The local APIC, reduced to fixed interrupts."""
 
     id: int = 0
     x2apic: bool = False
@@ -68,7 +68,7 @@ class Apic:
     irr: set[int] = field(default_factory=set)
 
     def fixed(self, destination: int, vector: int) -> None:
-        """Take a fixed interrupt in physical mode; others hear of it on a machine with others."""
+        """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
         everybody = 0xFFFFFFFF if self.x2apic else 0xFF
         # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
         if vector >= 16 and destination in (self.id, everybody):
@@ -77,7 +77,7 @@ class Apic:
 
 @dataclass
 class Processor:
-    """One logical processor. 64-bit code; paging with four levels."""
+    """One logical processor that runs 64-bit code."""
 
     memory: Memory
     regs: list[int] = field(default_factory=lambda: [0] * 16)
@@ -91,12 +91,12 @@ class Processor:
     cr4_pke: bool = False
     pkru: int = 0
     breakpoints: tuple[Breakpoint, ...] = ()
-    #: Bits of DR6 for the debug trap that the next boundary begins with.
+    #: Bits of DR6 for a debug trap at the next instruction boundary.
     traps: int = 0
-    #: What CPUID says: bits of a linear address, and flexible UIRET.
+    #: From CPUID: width of linear addresses, and whether UIRET loads UIF from the frame.
     linear_bits: int = 57
     uiret_uif: bool = False
-    #: Bits of a linear address in the paging mode.
+    #: Width of linear addresses in the current paging mode.
     paging_bits: int = 48
 
     uif: bool = False
@@ -109,25 +109,25 @@ class Processor:
     #: IA32_UINTR_TT: the table's address, and in bit 0 whether SENDUIPI is enabled.
     uitt: int = 0
 
-    #: Whether STI holds interrupts off for one instruction.
+    #: Whether STI inhibits interrupts for one more instruction.
     sti_shadow: bool = False
-    #: Code and stack selectors by their CPL, which are all that IRET is modelled with.
+    #: (CS, SS) → CPL. IRET is modelled only with these selectors.
     selectors: dict[tuple[int, int], int] = field(default_factory=dict)
-    #: Whether the manual leaves open what a fault has left of state component 14 but UINV.
+    #: Whether state component 14, except UINV, is unspecified after a fault.
     component_open: bool = False
-    #: Whether the manual leaves open which byte of an area CR2 names.
+    #: Whether it is unspecified which byte of an area CR2 holds.
     cr2_open: bool = False
-    #: Statements of the contract that decided something.
+    #: Ids of the contract's statements that decided something.
     reached: set[str] = field(default_factory=set)
-    #: Memory that the manual leaves open: address and size.
+    #: Address and size of memory whose content is unspecified.
     unspecified: list[tuple[int, int]] = field(default_factory=list)
 
     def by(self, statement: str) -> None:
-        """Note that a statement of the contract has decided something."""
+        """Record that a statement of the contract has decided something."""
         self.reached.add(statement)
 
     def flag(self, mask: int) -> bool:
-        """Return whether a bit of RFLAGS is set."""
+        """Return true if one of the bits is set in RFLAGS."""
         return bool(self.rflags & mask)
 
     def set_flag(self, mask: int, value: bool) -> None:
@@ -139,7 +139,7 @@ class Processor:
     def read(
         self, address: int, size: int, *, supervisor: bool = False, stack: bool = False
     ) -> int:
-        """Return what is at a linear address.
+        """Return the value at a linear address.
 
         :param supervisor: access with the supervisor's rights, whatever the CPL is.
         :param stack: raise #SS instead of #GP for an address that is not canonical.
@@ -150,7 +150,7 @@ class Processor:
         return self.memory.load(address, size)
 
     def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
-        """Store a value at a linear address; see :meth:`read`."""
+        """Store a value at a linear address. ``stack`` is as in :meth:`read`."""
         self._check(address, size, stack)
         self._translate(address, size, write=True, user=self.cpl == 3)
         self._watch(address, size, write=True)
@@ -164,16 +164,16 @@ class Processor:
         return self.memory.load(address, 1)
 
     def lock(self, address: int, size: int, *, implicit: bool = False) -> None:
-        """See that the supervisor may read and write; what follows goes to :attr:`memory`.
+        """Check a locked access with the supervisor's rights. The access goes to :attr:`memory`.
 
-        :param implicit: RFLAGS.AC waives nothing.
+        :param implicit: whether SMAP applies even if RFLAGS.AC is set.
         """
         self._check(address, size, stack=False)
         self._translate(address, size, write=True, user=False, implicit=implicit)
         self._watch(address, size, write=True, read=True)
 
     def breakpoint_here(self) -> int:
-        """Return the bits of DR6 of breakpoints on the next instruction, unless RF is set."""
+        """Return the bits of DR6 for code breakpoints at RIP; 0 if RF is set."""
         if self.flag(RF):
             return 0
         these = (one for one in self.breakpoints if not one.on_write and one.address == self.rip)
@@ -204,7 +204,7 @@ class Processor:
     # --- the stack -----------------------------------------------------------------------------
 
     def push(self, value: int) -> None:
-        """Push eight bytes; RSP changes only if they could be stored."""
+        """Push eight bytes. A fault leaves RSP unchanged."""
         address = (self.regs[RSP] - 8) & MASK64
         self.write(address, 8, value, stack=True)
         self.regs[RSP] = address

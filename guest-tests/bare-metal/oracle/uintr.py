@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""User interrupts: SDM volume 3A, chapter "User Interrupts", and the five pages of volume 2."""
+"""User interrupts; SDM volume 3A, chapter "User Interrupts", and volume 2."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from oracle.processor import (
     canonical,
 )
 
-#: What UIRET loads of RFLAGS.
+#: Bits of RFLAGS that UIRET loads.
 UIRET_FLAGS = CF | PF | AF | ZF | SF | TF | DF | OF | NT | RF | AC | ID
-#: Bits of a UITT entry's first half that must be 0; the vector is looked at by itself.
+#: Bits of a UITT entry's first half that must be 0. The vector is checked separately.
 UITTE_RESERVED = 0xFFFF_FFFF_FFFF_00FE
 #: Bits of a UPID's first half that must be 0 for SENDUIPI.
 UPID_RESERVED = 0xFF00_FFFC
@@ -36,7 +36,7 @@ ON, SN = 1, 2
 
 
 def enabled(cpu: Processor, *, lock: bool) -> None:
-    """Raise #UD where an instruction of the feature does not exist; the mode is 64-bit mode."""
+    """Raise #UD if the feature's instructions are not available. The mode is 64-bit mode."""
     if lock:
         cpu.by("INSN-4")
         raise Fault(UD)
@@ -53,7 +53,7 @@ def clui(cpu: Processor) -> None:
 
 
 def stui(cpu: Processor) -> None:
-    """Set UIF; nothing is held off for an instruction (DELIVERY-3)."""
+    """Set UIF. Unlike STI, it does not inhibit delivery for one instruction (DELIVERY-3)."""
     cpu.by("INSN-17")
     cpu.uif = True
 
@@ -66,7 +66,7 @@ def testui(cpu: Processor) -> None:
 
 
 def uiret(cpu: Processor) -> None:
-    """Return from a user-interrupt handler that has dropped the vector."""
+    """Return from a user-interrupt handler, which has popped the vector."""
     stack = cpu.regs[RSP]
     try:
         temp_rip = cpu.read(stack, 8, stack=True)
@@ -91,7 +91,7 @@ def uiret(cpu: Processor) -> None:
 
 
 def senduipi(cpu: Processor, index: int) -> None:
-    """Post the vector of a table's entry, and notify the receiver unless that is not wanted."""
+    """Post the vector of a UITT entry, and notify the receiver unless ON or SN is set."""
     if not cpu.uitt & 1:
         cpu.by("INSN-9")
         raise Fault(UD)
@@ -106,7 +106,7 @@ def senduipi(cpu: Processor, index: int) -> None:
     if upid & 0x3F:
         cpu.by("SEND-10")
         raise Fault(GP)
-    # One locked access: it needs the right to write before anything is known of the contents.
+    # One locked access: it must be writable even if the content is then refused.
     try:
         cpu.lock(upid, 16)
     except Fault as fault:
@@ -126,7 +126,7 @@ def senduipi(cpu: Processor, index: int) -> None:
 
 
 def _read_uitte(cpu: Processor, index: int) -> tuple[int, int]:
-    """Return both halves of an entry."""
+    """Return both halves of a UITT entry."""
     address = ((cpu.uitt & ~0xF) + 16 * index) & MASK64
     try:
         entry = cpu.read(address, 16, supervisor=True)
@@ -137,7 +137,7 @@ def _read_uitte(cpu: Processor, index: int) -> tuple[int, int]:
 
 
 def _notify(cpu: Processor, word: int) -> None:
-    """Send the ordinary interrupt that a UPID names."""
+    """Send the notification interrupt that a UPID's first half names."""
     vector, ndst = word >> 16 & 0xFF, word >> 32
     cpu.by("SEND-5" if vector >= 16 else "SEND-18")
     cpu.by("SEND-19")
@@ -145,14 +145,14 @@ def _notify(cpu: Processor, word: int) -> None:
 
 
 def _or_smap(cpu: Processor, fault: Fault, smap: str, other: str) -> str:
-    """Return the statement about SMAP if that may be why a page that is there faulted."""
+    """Return the statement for SMAP if it may be the cause of a fault, else the other one."""
     return smap if cpu.cr4_smap and fault.error & 1 else other
 
 
 def user_interrupt_notification_identification(cpu: Processor, vector: int) -> bool:
-    """Return whether an interrupt that the local APIC has given is a notification.
+    """Return true if an interrupt from the local APIC is a notification.
 
-    IA-32e mode is active. The EOI is done by the caller, which has taken the request.
+    IA-32e mode is active. The caller has removed the request from the APIC, which stands for EOI.
     """
     if not cpu.cr4_uintr:
         cpu.by("NOTIFY-9")
@@ -165,7 +165,7 @@ def user_interrupt_notification_identification(cpu: Processor, vector: int) -> b
 
 
 def user_interrupt_notification_processing(cpu: Processor) -> None:
-    """Move the requests of the UPID to UIRR."""
+    """Move the posted requests of the UPID to UIRR."""
     try:
         cpu.lock(cpu.upidaddr, 16, implicit=True)
     except Fault as fault:
@@ -185,7 +185,7 @@ def user_interrupt_notification_processing(cpu: Processor) -> None:
 
 
 def user_interrupt_deliverable(cpu: Processor) -> bool:
-    """Return whether a user interrupt is delivered at this boundary; the mode is 64-bit mode."""
+    """Return true if a user interrupt is delivered at this boundary. The mode is 64-bit mode."""
     if not cpu.uirr:
         return False
     if not cpu.cr4_uintr:
@@ -220,7 +220,7 @@ def user_interrupt_delivery(cpu: Processor) -> None:
     except Fault as fault:
         cpu.by("FRAME-12" if fault.address is None else "FRAME-10")
         cpu.by("FRAME-14")
-        # Words that were stored before the fault may stay.
+        # Words that were stored before the fault may remain.
         cpu.unspecified.append(((rsp - 32) & MASK64, 32))
         raise
     cpu.by("DELIVERY-1" if cpu.flag(1 << 9) else "DELIVERY-4")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """State component 14 under XSAVES and XRSTORS; SDM volume 1, chapter 13, and volume 2.
 
-IA32_XSS has bit 14 and XCR0 bit 0 alone. Instructions that ask for bit 0 are not modelled.
+Only bit 14 is set in IA32_XSS, and only bit 0 in XCR0. Requests for component 0 are not modelled.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from oracle.processor import GP, MASK64, Fault, Processor, Unmodelled
 COMPONENT = 1 << 14
 ENABLED = COMPONENT | 1
 COMPACTED = 1 << 63
-#: Where the header is, and the first component behind it.
+#: Offsets of the header, and of the first component after it.
 HEADER, EXTENDED = 512, 576
 _UIF = 1 << 63
-#: MSRs in the order of the image, MISC as the third.
+#: MSRs in the order of the component's image.
 _IMAGE = (msrs.HANDLER, msrs.STACKADJUST, msrs.MISC, msrs.PD, msrs.RR, msrs.TT)
 
 
 def _rfbm(cpu: Processor, requested: int, area: int) -> int:
-    """Return the components that are asked for and enabled, after the checks of both."""
+    """Check CPL and alignment, and return RFBM: the requested components that are enabled."""
     if cpu.cpl:
         cpu.by("XSAVE-19")
         raise Fault(GP)
@@ -32,16 +32,16 @@ def _rfbm(cpu: Processor, requested: int, area: int) -> int:
 
 
 def _image(cpu: Processor) -> list[int]:
-    """Return the six words of the component as it is."""
+    """Return the current state as the six words of the component."""
     misc = cpu.uinv << 32 | cpu.uittsz | (_UIF if cpu.uif else 0)
     return [cpu.uihandler, cpu.uistackadjust, misc, cpu.upidaddr, cpu.uirr, cpu.uitt]
 
 
 def xsaves(cpu: Processor, requested: int, area: int) -> None:
-    """Save the component if it is not in its initial configuration, and then clear UINV."""
+    """Save the component unless it is in its initial configuration, then clear UINV."""
     rfbm = _rfbm(cpu, requested, area)
     image = _image(cpu)
-    # XINUSE: the component is initial only if all of it is 0.
+    # XINUSE: the configuration is initial only if all of the component is 0.
     saved = rfbm & COMPONENT if any(image) else 0
     cpu.by("XSAVE-7")
     cpu.write(area + HEADER, 8, saved)
@@ -86,7 +86,7 @@ def xrstors(cpu: Processor, requested: int, area: int) -> None:
 
 
 def _refused(cpu: Processor, image: list[int]) -> bool:
-    """Return whether a word is one that its MSR would not take; bit 63 of MISC is UIF."""
+    """Return true if WRMSR would refuse one of the words. Bit 63 of MISC is UIF."""
     words = [word & ~_UIF if place == 2 else word for place, word in enumerate(image)]
     return any(msrs.refused(cpu, number, word) for number, word in zip(_IMAGE, words, strict=True))
 
@@ -98,5 +98,5 @@ def _load(cpu: Processor, image: list[int]) -> None:
 
 
 def mask(cpu: Processor) -> int:
-    """Return what EDX and EAX ask for."""
+    """Return the requested components, EDX:EAX."""
     return cpu.regs[2] << 32 & MASK64 | cpu.regs[0] & 0xFFFFFFFF

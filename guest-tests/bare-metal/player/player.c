@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Plays random sequences. Each has a state of the processor, the content of some pages, and code,
- * which runs until INT 80h or a fault. Debug traps and interrupts are recorded, and it goes on.
+ * Plays random sequences. A sequence has an initial state of the processor, the content of some
+ * pages, and code, which runs until INT 80h or a fault. Debug traps and interrupts are recorded,
+ * and the code continues.
  */
 #include "player.h"
 #include "uintr.h"
@@ -31,8 +32,8 @@ static void log_event(const struct regs *regs, u64 dr6)
 }
 
 /*
- * A breakpoint on an instruction is a fault: RF lets the instruction execute. Whether DR6 of the
- * trap before already reports it, because its condition is met there, too, is left open.
+ * A code breakpoint is a fault: RF lets the instruction execute. A trap before that instruction may
+ * report the breakpoint in DR6 as well, or not: its condition is met there, too. Ignore it there.
  */
 static bool at_trap(struct regs *regs)
 {

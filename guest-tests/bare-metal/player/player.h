@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Layout of random sequences and their results, in words of 64 bits. The machine's memory is a file
- * of the host; harness/campaigns/bare_fuzz/case.py has the same layout.
+ * Layout of random sequences and their results, in 64-bit words. The host reads and writes them in
+ * the file that is the machine's memory. harness/campaigns/bare_fuzz/case.py has the same layout.
  */
 #ifndef PLAYER_H
 #define PLAYER_H
@@ -21,7 +21,7 @@
 #define PAGE_UITT	15
 #define PAGE_AREA	18
 
-/* Known bytes: the end of a page, and the beginning of the second page of the stack. */
+/* Words with known content, at the end of a page; the stack's are on both of its pages. */
 #define CODE_WORDS	64
 #define HANDLER_WORDS	16
 #define STACK_WORDS	64
@@ -51,7 +51,7 @@ struct player_case {
 struct player_out {
 	/* Sequences that have begun and ended. */
 	u64 begun, ended;
-	/* Of the CPU: addresses of 57 bits, flexible UIRET. */
+	/* From CPUID: 57-bit linear addresses, flexible UIRET. */
 	u64 la57, uiret_uif;
 };
 

@@ -54,7 +54,9 @@ def _case(seed: int, number: int, facts: Facts) -> tuple[Case, Expectation] | No
 
 
 @contextmanager
-def made_beside(seed: int, facts: Facts, limit: int | None = None) -> Iterator[Iterator[Batch]]:
+def batches_in_background(
+    seed: int, facts: Facts, limit: int | None = None
+) -> Iterator[Iterator[Batch]]:
     """Yield batches; another process makes the next one meanwhile."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:

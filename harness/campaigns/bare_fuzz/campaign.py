@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from harness.campaigns.bare_fuzz.batch import Batch, Makes, made_beside
+from harness.campaigns.bare_fuzz.batch import Batch, Makes, batches_in_background
 from harness.campaigns.bare_fuzz.case import Case
 from harness.campaigns.bare_fuzz.compare import Deviation, Difference, differences
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
@@ -96,7 +96,7 @@ class _Failure(NamedTuple):
     by_way: dict[str, list[Difference] | str]
 
     @property
-    def gist(self) -> tuple[str, ...]:
+    def signature(self) -> tuple[str, ...]:
         """A key that failures with the same cause mostly share."""
         said = next(iter(self.by_way.values()))
         places = (said,) if isinstance(said, str) else tuple(sorted({one.place for one in said}))
@@ -135,7 +135,11 @@ class Campaign:
         self._end = float("inf")
 
     def search(
-        self, seed: int, seconds: float, limit: int | None = None, make: Makes = made_beside
+        self,
+        seed: int,
+        seconds: float,
+        limit: int | None = None,
+        make: Makes = batches_in_background,
     ) -> SequencesReport:
         """Play the cases of a seed until a limit of time, cases or findings is reached.
 
@@ -220,10 +224,10 @@ class Campaign:
 
     def _judge(self, number: int | None, case: Case, failure: _Failure) -> None:
         """Play a failed case again, shrink it if it fails each time, and keep it."""
-        if failure.gist in self._known:
+        if failure.signature in self._known:
             return
-        self._known.add(failure.gist)
-        again = [self._alone([case])[0] for _ in range(AGAIN)]
+        self._known.add(failure.signature)
+        again = [self._play_alone([case])[0] for _ in range(AGAIN)]
         if any(one.by_way != failure.by_way for one in again):
             self._keep("unsteady", number, case, case, failure)
             return
@@ -232,17 +236,17 @@ class Campaign:
         ways = tuple(failure.by_way)[:1]
         small = shrink(
             case,
-            lambda these: [bool(one.by_way) for one in self._alone(these, ways)],
+            lambda these: [bool(one.by_way) for one in self._play_alone(these, ways)],
             lambda: self._clock() < end,
         )
-        final = self._alone([small])[0]
-        if final.gist in self._known and final.gist != failure.gist:
+        final = self._play_alone([small])[0]
+        if final.signature in self._known and final.signature != failure.signature:
             return
-        self._known.add(final.gist)
+        self._known.add(final.signature)
         crash = any(isinstance(said, str) for said in final.by_way.values())
         self._keep("crash" if crash else "disagreement", number, case, small, final)
 
-    def _alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
+    def _play_alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
         """Return the differences of some cases; one that the model does not cover has none."""
         expected = [expect(case, self._player.facts) for case in cases]
         modelled = [

@@ -36,17 +36,17 @@ def page(number: int) -> int:
     return WINDOW + number * PAGE_SIZE
 
 
-def known(number: int, words: int) -> int:
-    """Return the address of the last ``words`` words of a page, which are a case's."""
+def end_of_page(number: int, words: int) -> int:
+    """Return the address of the last ``words`` words of a page, which hold a case's data."""
     return page(number + 1) - 8 * words
 
 
-CODE = known(CODE_PAGE, CODE_WORDS)
-HANDLER = known(HANDLER_PAGE, HANDLER_WORDS)
-STACK = known(STACK_PAGE, STACK_WORDS // 2)
-UPID = known(UPID_PAGE, UPID_WORDS)
-UITT = known(UITT_PAGE, UITT_WORDS)
-AREA = known(AREA_PAGE, AREA_WORDS) - 512
+CODE = end_of_page(CODE_PAGE, CODE_WORDS)
+HANDLER = end_of_page(HANDLER_PAGE, HANDLER_WORDS)
+STACK = end_of_page(STACK_PAGE, STACK_WORDS // 2)
+UPID = end_of_page(UPID_PAGE, UPID_WORDS)
+UITT = end_of_page(UITT_PAGE, UITT_WORDS)
+AREA = end_of_page(AREA_PAGE, AREA_WORDS) - 512
 
 Hex = Annotated[
     int,

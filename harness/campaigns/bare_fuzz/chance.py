@@ -26,7 +26,7 @@ VECTORS = (UINV, UINV, UINV, UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 
 
-class Chance:
+class RandomValues:
     """Random values, mostly valid ones."""
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:

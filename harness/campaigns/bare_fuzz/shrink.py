@@ -44,7 +44,7 @@ def shrink(case: Case, fails: Fails, in_time: Callable[[], bool]) -> Case:
     :param case: a case that fails.
     :param in_time: returns whether there is time for more; if not, the smallest so far is returned.
     """
-    for ways in (_without, _plainer, _without):
+    for ways in (_with_steps_removed, _simplified, _with_steps_removed):
         while in_time():
             candidates = list(ways(case))
             verdicts = fails(candidates) if candidates else ()
@@ -57,7 +57,7 @@ def shrink(case: Case, fails: Fails, in_time: Callable[[], bool]) -> Case:
     return case
 
 
-def _without(case: Case) -> Iterator[Case]:
+def _with_steps_removed(case: Case) -> Iterator[Case]:
     """Yield the case without each group of consecutive steps, the largest groups first."""
     for field in ("code", "handler"):
         steps: tuple[str, ...] = getattr(case, field)
@@ -68,7 +68,7 @@ def _without(case: Case) -> Iterator[Case]:
             size //= 2
 
 
-def _plainer(case: Case) -> Iterator[Case]:
+def _simplified(case: Case) -> Iterator[Case]:
     """Yield copies of the case with one part made plainer. No change can be undone by another."""
     for field, plain in _PLAIN.items():
         if getattr(case, field) != plain:
@@ -76,13 +76,13 @@ def _plainer(case: Case) -> Iterator[Case]:
     yield from _simpler(case)
     for place, plain in enumerate(_MSRS):
         if case.msrs[place] != plain:
-            yield _with(case, "msrs", _put(case.msrs, place, plain))
+            yield _with(case, "msrs", _replaced(case.msrs, place, plain))
     zeros = (*(0,) * 4, _RSP, *(0,) * 11)
     if case.regs != zeros:
         yield _with(case, "regs", zeros)
     for place, plain in enumerate(zeros):
         if case.regs[place] != plain:
-            yield _with(case, "regs", _put(case.regs, place, plain))
+            yield _with(case, "regs", _replaced(case.regs, place, plain))
 
 
 def _simpler(case: Case) -> Iterator[Case]:
@@ -95,7 +95,7 @@ def _simpler(case: Case) -> Iterator[Case]:
             yield _with(case, "rflags", case.rflags & ~(1 << flag))
 
 
-def _put(words: tuple[int, ...], place: int, word: int) -> tuple[int, ...]:
+def _replaced(words: tuple[int, ...], place: int, word: int) -> tuple[int, ...]:
     return (*words[:place], word, *words[place + 1 :])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64
-from harness.campaigns.bare_fuzz.chance import TF, VECTORS, Chance
+from harness.campaigns.bare_fuzz.chance import TF, VECTORS, RandomValues
 from harness.campaigns.bare_fuzz.encode import load, modrm, pop, push, sized
 
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
@@ -19,7 +19,7 @@ _CONDITIONS = (
 _MSR = 0x985
 
 
-class Steps(Chance):
+class Steps(RandomValues):
     """Generators of steps, one method per kind."""
 
     def _arithmetic(self) -> str:
@@ -43,7 +43,7 @@ class Steps(Chance):
     def _carry(self) -> str:
         return self._pick("f8 clc", "f9 stc", "f5 cmc", "9e sahf", "fc cld", "fd std")
 
-    def _look(self) -> str:
+    def _observe(self) -> str:
         kind, code = self._random.randrange(4), self._random.randrange(16)
         to, other = self._register(), self._register()
         if kind == 0:
@@ -55,7 +55,7 @@ class Steps(Chance):
         rex = 0x40 | (to > 7)
         return f"{rex:02x}0f{0x90 + code:02x}{modrm(0, to):02x} set{_CONDITIONS[code]} {_NAMES[to]}"
 
-    def _look_by_push(self) -> str:
+    def _flags_by_push(self) -> str:
         if self._chance(0.3):
             return "9c pushf"
         to = self._register()

@@ -143,7 +143,7 @@ class Campaign:
             if _fails(of_it) and len(self._report.findings) < MAX_FINDINGS:
                 self._judge(script, number, of_it)
         if said:
-            self._blame(scripts, numbers, said)
+            self._find_culprit(scripts, numbers, said)
         self._write()
 
     def _play(self, scripts: Sequence[Script]) -> list[tuple[Play, ...]]:
@@ -172,18 +172,18 @@ class Campaign:
             plays = next((one for one in (plays, *again) if _fails(one)), plays)
             self._keep(kind, script, script, number, plays)
             return
-        gist = f"{kind} {_gist(plays)}"
-        if gist in self._known:
+        signature = f"{kind} {_signature(plays)}"
+        if signature in self._known:
             return
         small = self._shrink(script, lambda these: [_fails(one) for one in self._play(these)])
         final = self._play([small])[0]
         self._complaints()
-        found = f"{kind} {_gist(final)}"
+        found = f"{kind} {_signature(final)}"
         if found not in self._known:
             self._keep(kind, script, small, number, final)
-        self._known |= {gist, found}
+        self._known |= {signature, found}
 
-    def _blame(
+    def _find_culprit(
         self, scripts: Sequence[Script], numbers: Sequence[int | None], said: Sequence[str]
     ) -> None:
         """Find the script that causes a kernel's complaint, by playing each in a fresh guest."""
@@ -192,17 +192,17 @@ class Campaign:
         self._known.update(said)
 
         def complains(these: Sequence[Script]) -> list[bool]:
-            return [bool(self._alone(script)) for script in these]
+            return [bool(self._play_alone(script)) for script in these]
 
         for script, number in zip(scripts, numbers, strict=True):
-            if found := self._alone(script):
+            if found := self._play_alone(script):
                 small = self._shrink(script, complains)
                 self._keep("splat", script, small, number, self._play([small])[0], found)
                 return
         # No script causes it alone. The first one is kept for the batch; the console has the rest.
         self._keep("splat", scripts[0], scripts[0], numbers[0], self._play(scripts)[0], said)
 
-    def _alone(self, script: Script) -> list[str]:
+    def _play_alone(self, script: Script) -> list[str]:
         for player in self._players:
             player.renew()
         self._play([script])
@@ -255,7 +255,7 @@ class Campaign:
 
 
 def _fails(plays: tuple[Play, ...]) -> bool:
-    return difference(plays) is not None or not all(play.well for play in plays)
+    return difference(plays) is not None or not all(play.completed for play in plays)
 
 
 def _what(plays: tuple[Play, ...]) -> str:
@@ -267,7 +267,7 @@ def _what(plays: tuple[Play, ...]) -> str:
     return " <> ".join(text[0] if text else "(nothing)" for text in texts)
 
 
-def _gist(plays: tuple[Play, ...]) -> str:
+def _signature(plays: tuple[Play, ...]) -> str:
     """Return the operation at which the cells differ, and its results without thread states."""
     place = difference(plays)
     if place is None:

@@ -96,8 +96,8 @@ class CellPlayer:
         plays = list(read_plays(heard.decode(errors="replace")))
         if plays and plays[-1].ending == "unfinished":
             plays[-1] = plays[-1].model_copy(update={"ending": ending})
-        if len(plays) < len(scripts) and (not plays or plays[-1].well):
+        if len(plays) < len(scripts) and (not plays or plays[-1].completed):
             plays.append(Play(lines=(), ending=ending))
-        if not all(play.well for play in plays):
-            guest.doubt()
+        if not all(play.completed for play in plays):
+            guest.mark_suspect()
         return plays

@@ -115,7 +115,7 @@ class _Writer:
     def script(self) -> Script:
         """Return the script."""
         if not self._chance(0.15):
-            self._set_the_scene()
+            self._add_setup()
         for _ in range(self._random.randint(4, 30)):
             self._go_on()
         return Script(ways=tuple(self._ways), steps=tuple(self._steps))
@@ -141,9 +141,9 @@ class _Writer:
                 self._steps.append(f"{thread} signal {sleeper} {self._pick('1', '2')}")
             return
         thread = self._random.choice(awake) if awake and self._chance(0.95) else self._thread()
-        self._add(thread, self._sensible(thread, self._operation()))
+        self._add(thread, self._with_prerequisite(thread, self._operation()))
 
-    def _sensible(self, thread: int, operation: str) -> str:
+    def _with_prerequisite(self, thread: int, operation: str) -> str:
         """Return the operation, or mostly a missing one that it depends on."""
         if operation in _BLOCKING and len(self._ways) == 1 and self._chance(0.8):
             operation = "senduipi"
@@ -163,7 +163,7 @@ class _Writer:
             operation = "register"
         return operation
 
-    def _set_the_scene(self) -> None:
+    def _add_setup(self) -> None:
         """Add the steps that register a receiver and connect senders to it."""
         receiver = self._thread()
         self._add(receiver, "register")

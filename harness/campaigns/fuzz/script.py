@@ -47,13 +47,13 @@ class Play(Value):
     ending: str = WELL
 
     @property
-    def well(self) -> bool:
+    def completed(self) -> bool:
         """Whether the script was played to its end."""
         return self.ending == WELL
 
     def text(self) -> list[str]:
         """Return the lines, and the ending if the script ended early."""
-        return [*self.lines, *(() if self.well else (self.ending,))]
+        return [*self.lines, *(() if self.completed else (self.ending,))]
 
 
 def parse_script(text: str, where: str) -> Script:

@@ -23,14 +23,14 @@ def shrink(script: Script, fails: Fails, in_time: Callable[[], bool]) -> Script:
     """
     size = len(script.steps)
     while size and in_time():
-        smaller = _first(list(_without(script, size)), fails)
+        smaller = _first(list(_with_steps_removed(script, size)), fails)
         if smaller is None:
             size //= 2
         else:
             script = smaller
             size = min(size, len(script.steps))
     while in_time():
-        plainer = _first(list(_plainer(script)), fails)
+        plainer = _first(list(_simplified(script)), fails)
         if plainer is None:
             break
         script = plainer
@@ -42,13 +42,13 @@ def _first(candidates: Sequence[Script], fails: Fails) -> Script | None:
     return next((one for one, bad in zip(candidates, verdicts, strict=True) if bad), None)
 
 
-def _without(script: Script, size: int) -> Iterator[Script]:
+def _with_steps_removed(script: Script, size: int) -> Iterator[Script]:
     """Yield the script without each group of ``size`` consecutive steps, the last group first."""
     for start in reversed(range(0, len(script.steps), size)):
         yield _with(script, (*script.steps[:start], *script.steps[start + size :]))
 
 
-def _plainer(script: Script) -> Iterator[Script]:
+def _simplified(script: Script) -> Iterator[Script]:
     """Yield copies of the script with one part made plainer. No change can be undone by another."""
     used = max((int(step[0]) for step in script.steps), default=0) + 1
     if used < len(script.ways):
@@ -58,11 +58,11 @@ def _plainer(script: Script) -> Iterator[Script]:
             ways = (*script.ways[:place], "blocked", *script.ways[place + 1 :])
             yield script.model_copy(update={"ways": ways})
     for place, step in enumerate(script.steps):
-        for plain in _plainer_steps(step):
+        for plain in _simpler_steps(step):
             yield _with(script, (*script.steps[:place], plain, *script.steps[place + 1 :]))
 
 
-def _plainer_steps(step: str) -> Iterator[str]:
+def _simpler_steps(step: str) -> Iterator[str]:
     thread, operation, *words = step.split(" ")
     if operation == "child":
         children = " ".join(words).split(" ; ")

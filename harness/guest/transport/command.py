@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import paramiko
 
 from harness.guest.alarm import Alarm
-from harness.guest.limits import Enough, as_size
+from harness.guest.limits import OutputLimitError, as_size
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed
 from harness.values import OUTPUT_LIMIT
@@ -22,7 +22,7 @@ KEEP_TAIL = 3 << 20
 UNREAD = 64 << 20
 #: Seconds to wait for the end of output after a program's exit: a child may hold it open.
 LINGER_S = 1.0
-#: Seconds between two looks at conditions that have no descriptor.
+#: Seconds between two checks of conditions that have no descriptor.
 POLL_S = 0.5
 #: Bytes that are read at a time, and the number of reads between two checks of the deadline.
 CHUNK, CHUNKS = 16 << 10, 32
@@ -94,7 +94,7 @@ class Command:
     """One running command: its channel, and its output so far.
 
     :param on_stdout: called with standard output as it arrives; may raise
-        :exc:`~harness.guest.limits.Enough`.
+        :exc:`~harness.guest.limits.OutputLimitError`.
     :param limit: bytes that the command may print on both outputs together.
     :param overflow: returns why the command must end because of output elsewhere, for example on
         the console; empty if it need not end.
@@ -181,7 +181,7 @@ class Command:
             return
         try:
             self._on_stdout(data)
-        except Enough as error:
+        except OutputLimitError as error:
             self._overflow = str(error)
 
     def _completed(self, *, timed_out: bool = False) -> Completed:

@@ -14,7 +14,7 @@ from harness.guest.alarm import Alarm
 from harness.guest.limits import MATCHED
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splats import Scanner
-from harness.guest.verdict.storm import Keeper
+from harness.guest.verdict.storm import SplatBuffer
 
 #: Phase → texts on the console that mark its begin. In the order of a boot.
 MARKS: Mapping[str, tuple[bytes, ...]] = {
@@ -59,7 +59,7 @@ class Console:
         self._pending_since: float | None = None
         self._lock = threading.Lock()
         self._tail: deque[bytes] = deque(maxlen=TAIL_LINES)
-        self._keeper = Keeper()
+        self._keeper = SplatBuffer()
         self._scanner = Scanner(self._keeper.add)
         self._muted = False
         self._reader: threading.Thread | None = None
@@ -73,7 +73,7 @@ class Console:
         self.phases: dict[str, float] = {}
         self.panic: str | None = None
         #: The kernel's last message if user space told it to end, see :data:`FAREWELLS`.
-        self.farewell: str | None = None
+        self.shutdown_message: str | None = None
 
     def follow(self, stream: IO[bytes]) -> None:
         """Read ``stream`` in a thread until its end."""
@@ -135,7 +135,7 @@ class Console:
             self._alarm.trip()
         for words in FAREWELLS:
             if (place := line[:MATCHED].find(words)) >= 0:
-                self.farewell = line[place:MATCHED].decode(errors="replace")
+                self.shutdown_message = line[place:MATCHED].decode(errors="replace")
 
     def _look_for_marks(self, line: bytes) -> None:
         # Marks are printed twice. A snapshot may have been saved between the last mark's two.

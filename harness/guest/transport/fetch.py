@@ -18,7 +18,7 @@ import paramiko
 from paramiko.message import Message
 from paramiko.sftp import CMD_CLOSE, CMD_HANDLE, CMD_NAME, CMD_OPENDIR, CMD_READDIR
 
-from harness.guest.limits import Budget, Spent, TooMuch, printable
+from harness.guest.limits import Budget, CopyLimitError, CopyUsage, printable
 from harness.guest.verdict.deadlines import Deadline
 
 _CHUNK = 32 << 10
@@ -46,51 +46,51 @@ def copy(
     Files that were copied before a limit was reached are kept.
 
     :raise FileNotFoundError: there is no ``remote``.
-    :raise TooMuch: the budget or the deadline was exceeded, or the server violates SFTP.
+    :raise CopyLimitError: the budget or the deadline was exceeded, or the server violates SFTP.
     """
-    spent = Spent(budget, remote)
+    usage = CopyUsage(budget, remote)
     try:
-        _walk(sftp, _Entry(remote.encode(), local, 0), deadline, spent)
+        _walk(sftp, _Entry(remote.encode(), local, 0), deadline, usage)
     except UnicodeError as error:
-        raise TooMuch(
+        raise CopyLimitError(
             f"the guest has a file whose name the host cannot store: {error}", where=remote
         ) from error
     except NONSENSE as error:
-        raise TooMuch(
+        raise CopyLimitError(
             f"the guest's SFTP server violates the protocol: {error}", where=remote
         ) from error
 
 
-def _walk(sftp: paramiko.SFTPClient, start: _Entry, deadline: Deadline, spent: Spent) -> None:
+def _walk(sftp: paramiko.SFTPClient, start: _Entry, deadline: Deadline, usage: CopyUsage) -> None:
     attributes = sftp.lstat(start.remote)
     mode, size = attributes.st_mode or 0, attributes.st_size or 0
     if not stat.S_ISDIR(mode):
         if stat.S_ISREG(mode):
             start.local.parent.mkdir(parents=True, exist_ok=True)
-            _copy_file(sftp, start, size, deadline, spent)
+            _copy_file(sftp, start, size, deadline, usage)
         return
     start.local.mkdir(parents=True, exist_ok=True)
     folders = [start]
     while folders:
         folder = folders.pop()
-        for found in _listing(sftp, folder.remote, deadline, spent):
-            name = spent.name(found.raw)
+        for found in _listing(sftp, folder.remote, deadline, usage):
+            name = usage.name(found.raw)
             entry = _Entry(folder.remote + b"/" + found.raw, folder.local / name, folder.depth + 1)
             if stat.S_ISDIR(found.mode):
-                spent.entry(entry.depth)
+                usage.entry(entry.depth)
                 entry.local.mkdir(exist_ok=True)
                 folders.append(entry)
             elif stat.S_ISREG(found.mode):
-                spent.entry(folder.depth)
-                _copy_file(sftp, entry, found.size, deadline, spent)
+                usage.entry(folder.depth)
+                _copy_file(sftp, entry, found.size, deadline, usage)
 
 
 def _copy_file(
-    sftp: paramiko.SFTPClient, entry: _Entry, size: int, deadline: Deadline, spent: Spent
+    sftp: paramiko.SFTPClient, entry: _Entry, size: int, deadline: Deadline, usage: CopyUsage
 ) -> None:
     """Copy a file in chunks. Its stated size may be too small or too large."""
     name = printable(entry.remote)
-    spent.claim(size, name)
+    usage.claim(size, name)
     try:
         source = sftp.open(entry.remote, "rb")
     except FileNotFoundError:
@@ -99,14 +99,14 @@ def _copy_file(
         return  # it was removed in the meantime
     with source, entry.local.open("wb") as target:
         while chunk := source.read(_CHUNK):
-            spent.add(len(chunk))
+            usage.add(len(chunk))
             target.write(chunk)
             if deadline.expired:
-                raise spent.late(deadline.seconds)
+                raise usage.timed_out(deadline.seconds)
 
 
 def _listing(
-    sftp: paramiko.SFTPClient, folder: bytes, deadline: Deadline, spent: Spent
+    sftp: paramiko.SFTPClient, folder: bytes, deadline: Deadline, usage: CopyUsage
 ) -> Iterator[_Found]:
     """Yield the entries of a folder, however many there are.
 
@@ -119,7 +119,7 @@ def _listing(
     try:
         while True:
             if deadline.expired:
-                raise spent.late(deadline.seconds)
+                raise usage.timed_out(deadline.seconds)
             try:
                 kind, answer = _request(sftp, CMD_READDIR, handle)
             except EOFError:

@@ -53,12 +53,12 @@ class Monitor:
         work: Coroutine[Any, Any, T],
         what: str,
         timeout_s: float,
-        in_vain: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         end = time.monotonic() + timeout_s
         try:
-            while not in_vain() and time.monotonic() + POLL_S < end:
+            while not cancelled() and time.monotonic() + POLL_S < end:
                 with contextlib.suppress(FutureTimeoutError):
                     return future.result(POLL_S)
             return future.result(max(0.0, min(end - time.monotonic(), POLL_S)))
@@ -74,15 +74,15 @@ class Monitor:
         self,
         connection: socket.socket,
         timeout_s: float = COMMAND_S,
-        in_vain: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         """Do the handshake on a connected socket, which the monitor owns from now on.
 
-        :param in_vain: returns true if QEMU has ended. A handshake that is broken off does not
+        :param cancelled: returns true if QEMU has ended. A handshake that is broken off does not
             end by itself.
         :raise MonitorError: QEMU has ended, or did not answer in time.
         """
-        self._await(self._connect(connection), "handshake", timeout_s, in_vain)
+        self._await(self._connect(connection), "handshake", timeout_s, cancelled)
 
     async def _connect(self, connection: socket.socket) -> None:
         await self._client.connect(connection)

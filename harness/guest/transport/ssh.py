@@ -22,7 +22,7 @@ from harness.guest.transport.command import LINGER_S, Command, Interrupted, remo
 from harness.guest.transport.keys import Keys
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed
-from harness.guest.verdict.liveness import cut_at
+from harness.guest.verdict.liveness import close_at
 from harness.values import OUTPUT_LIMIT
 
 #: A channel's window, in bytes. Large, to avoid window adjustments: dropbear ends the connection
@@ -78,7 +78,7 @@ def _noting_signals(handle: _Handler) -> _Handler:
     return note_and_handle
 
 
-def _nothing() -> Completed:
+def _no_result() -> Completed:
     """Return the result of a command that gave no answer."""
     return Completed(
         returncode=None, signal=None, stdout=b"", stderr=b"", seconds=0.0, timed_out=True
@@ -95,7 +95,7 @@ def _closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
             channel.close()
 
 
-def _give(channel: paramiko.Channel, stdin: bytes) -> None:
+def _send_input(channel: paramiko.Channel, stdin: bytes) -> None:
     """Send a command its input. A command may end without reading all of it."""
     try:
         channel.sendall(stdin)
@@ -198,7 +198,7 @@ class Ssh:
             )
         except _BROKEN as error:
             if self.alive and not self._alarm.tripped and deadline.expired:
-                raise Unresponsive(_nothing()) from error
+                raise Unresponsive(_no_result()) from error
             return None
 
     def run(
@@ -230,7 +230,7 @@ class Ssh:
         patient = Deadline("answer to a new channel", max(deadline.remaining, probe_s))
         with _closing(self._open(patient)) as channel:
             try:
-                with cut_at(patient, channel.get_transport()):
+                with close_at(patient, channel.get_transport()):
                     if terminal:
                         channel.get_pty()
                     words = remote_command(
@@ -238,14 +238,14 @@ class Ssh:
                     )
                     channel.exec_command(words)
                     if stdin is not None:
-                        _give(channel, stdin)
+                        _send_input(channel, stdin)
                 command = Command(channel, on_stdout, output_limit, overflow)
                 done = command.follow(deadline, self._alarm)
             except _BROKEN as error:
                 late = patient.expired or (isinstance(error, TimeoutError) and self.alive)
                 if not late:
                     raise ConnectionLost(str(error) or type(error).__name__) from error
-                done = _nothing()
+                done = _no_result()
         cut = done.timed_out or done.overflow
         if cut and not self._kill(mark, Deadline("answer to a probe", probe_s)):
             raise Unresponsive(done)
@@ -257,7 +257,7 @@ class Ssh:
         with (
             contextlib.suppress(*_BROKEN, ConnectionLost, Unresponsive),
             _closing(self._open(deadline)) as channel,
-            cut_at(deadline, channel.get_transport()),
+            close_at(deadline, channel.get_transport()),
         ):
             channel.exec_command(script)
             return self._alarm.poll(channel.exit_status_ready, deadline)
@@ -287,13 +287,13 @@ class Ssh:
     def fetch(self, remote: str, local: Path, deadline: Deadline, budget: Budget = COPY) -> None:
         """Copy a file, or a folder with its contents, by SFTP.
 
-        :raise TooMuch: it is more than ``budget`` allows, or takes too long.
+        :raise CopyLimitError: it is more than ``budget`` allows, or takes too long.
         :raise FileNotFoundError: there is no ``remote``.
         :raise ConnectionLost: the connection broke; the text is the reason.
         """
         with _closing(self._open(deadline)) as channel:
             try:
-                with cut_at(deadline, channel.get_transport()):
+                with close_at(deadline, channel.get_transport()):
                     try:
                         fetch.copy(_sftp(channel), remote, local, deadline, budget)
                     finally:

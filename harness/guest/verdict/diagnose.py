@@ -25,8 +25,8 @@ from harness.guest.transport.console import TAIL_LINES, Console
 from harness.guest.transport.qmp import Monitor, MonitorError, SilentMonitorError
 from harness.guest.verdict.deadlines import Deadline
 
-#: Seconds between the two looks at registers. Equal addresses mean a tight loop or a halt.
-BETWEEN_LOOKS_S = 0.2
+#: Seconds between the two reads of the registers. Equal addresses mean a tight loop or a halt.
+BETWEEN_READS_S = 0.2
 #: Seconds of console silence that end the wait for a step's output, and the limit for this wait.
 QUIET_S = 0.5
 OUTPUT_S = 10.0
@@ -47,7 +47,7 @@ def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console)
     folder.mkdir(parents=True, exist_ok=True)
     console.mute()
     files = []
-    for name, step in _Questions(monitor, process, console).steps():
+    for name, step in _Steps(monitor, process, console).steps():
         try:
             text = step()
         except MonitorError as error:
@@ -61,7 +61,7 @@ def diagnose(folder: Path, monitor: Monitor, process: Process, console: Console)
     return files
 
 
-class _Questions:
+class _Steps:
     """The steps, and the time that is left for them."""
 
     def __init__(self, monitor: Monitor, process: Process, console: Console) -> None:
@@ -106,7 +106,7 @@ class _Questions:
         return str(self._ask("human-monitor-command", {"command-line": "info registers -a"}))
 
     def _registers_later(self) -> str:
-        time.sleep(BETWEEN_LOOKS_S)
+        time.sleep(BETWEEN_READS_S)
         return self._registers()
 
     def _sysrq(self, key: str) -> str:

@@ -41,7 +41,7 @@ def ending(
     returncode: int | None,
     shutdown: str,
     why: str,
-    farewell: str | None = None,
+    shutdown_message: str | None = None,
 ) -> Ending:
     """Return the verdict on a guest whose connection was lost.
 
@@ -50,7 +50,7 @@ def ending(
     :param ended: whether QEMU has ended, with ``returncode`` (negative for a signal).
     :param shutdown: QEMU's reason for its end (``ShutdownCause``), empty if it gave none.
     :param why: the error of the connection.
-    :param farewell: the kernel's last message if user space told it to end.
+    :param shutdown_message: the kernel's last message if user space told it to end.
     """
     crashed: FailureCause = "panic" if in_user_space else "panic-before-init"
     if panic is not None:
@@ -58,13 +58,13 @@ def ending(
     if not ended:
         what = f"the SSH connection broke, while QEMU and the kernel run: {why}"
         return Ending(verdict="connection-lost", what=what)
-    if shutdown == "guest-reset" and farewell is not None:
-        return Ending(verdict="rebooted", what=f"the guest was told to reboot: {farewell}")
+    if shutdown == "guest-reset" and shutdown_message is not None:
+        return Ending(verdict="rebooted", what=f"the guest was told to reboot: {shutdown_message}")
     if shutdown == "guest-reset":
         what = "the guest reset itself without a message (triple fault?)"
         return Ending(verdict=crashed, what=what)
     if shutdown == "guest-shutdown":
-        said = f": {farewell}" if farewell else ""
+        said = f": {shutdown_message}" if shutdown_message else ""
         return Ending(verdict="powered-off", what=f"the guest switched itself off{said}")
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name

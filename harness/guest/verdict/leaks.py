@@ -19,7 +19,7 @@ echo scan >"$1" && echo scan >"$1" && cat "$1" >"$2"
 COMMAND = ("sh", "-c", _SCRIPT, "leaks", "/sys/kernel/debug/kmemleak", "/dev/console")
 
 
-def can_be_looked_for(config: Path) -> bool:
+def has_kmemleak(config: Path) -> bool:
     """Return true if a kernel's configuration has kmemleak."""
     try:
         return _OPTION in config.read_text().splitlines()

@@ -26,7 +26,7 @@ class Closable(Protocol):
 
 
 @contextlib.contextmanager
-def cut_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
+def close_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
     """Close ``connection`` if the block has not ended soon after the deadline.
 
     paramiko waits without a limit for the answer to a request on a channel, and for room in a
@@ -42,7 +42,7 @@ def cut_at(deadline: Deadline, connection: Closable) -> Iterator[None]:
         timer.join(GRACE_S)
 
 
-def still_answers(address: tuple[str, int], deadline: Deadline) -> bool:
+def kernel_answers(address: tuple[str, int], deadline: Deadline) -> bool:
     """Return true if the guest's kernel still answers on a port, even by refusing a connection.
 
     QEMU's user network accepts each connection itself. So only a server's greeting or the end of
@@ -51,7 +51,7 @@ def still_answers(address: tuple[str, int], deadline: Deadline) -> bool:
     return _first_bytes(address, deadline) is not None
 
 
-def greets(address: tuple[str, int], deadline: Deadline) -> bool:
+def ssh_server_answers(address: tuple[str, int], deadline: Deadline) -> bool:
     """Return true if an SSH server answers on a port."""
     return _first_bytes(address, deadline) == b"SSH-"
 
@@ -109,7 +109,7 @@ class LivenessMonitor:
             if not self._listening or time.monotonic() - self._last < PERIOD_S:
                 misses = 0
                 continue
-            if still_answers(self._address, Deadline("sign of life", BEAT_S * self._scale)):
+            if kernel_answers(self._address, Deadline("sign of life", BEAT_S * self._scale)):
                 self.heard()
                 continue
             misses += 1

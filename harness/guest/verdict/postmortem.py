@@ -94,7 +94,7 @@ class Postmortem:
         if machine.process.ended.is_set():
             machine.console.settle()
         elif machine.console.panic is None and (how := hung(why)) is not None:
-            last = machine.console.farewell
+            last = machine.console.shutdown_message
             how = f"{how}; its kernel was told to end: {last}" if last else how
             return self.fail("hang", how, partial=partial)
         shutdown = machine.monitor.event("SHUTDOWN") or {}
@@ -105,9 +105,9 @@ class Postmortem:
             returncode=machine.process.returncode,
             shutdown=shutdown.get("data", {}).get("reason", ""),
             why=why,
-            farewell=machine.console.farewell,
+            shutdown_message=machine.console.shutdown_message,
         )
-        said = self._said() if end.verdict == "qemu-died" else ""
+        said = self._qemu_messages() if end.verdict == "qemu-died" else ""
         return self.fail(end.verdict, end.what, partial=partial, detail=said, hint=end.hint)
 
     @contextmanager
@@ -137,12 +137,12 @@ class Postmortem:
             return user
         code = process.returncode
         end = f"ended with exit code {code}" if code is not None else error.what
-        return self.fail("qemu-died", f"QEMU did not start: {end}", detail=self._said())
+        return self.fail("qemu-died", f"QEMU did not start: {end}", detail=self._qemu_messages())
 
     def not_restored(self, error: MonitorError) -> GuestFailure:
         """Return why QEMU refused a saved state."""
         self._machine.process.wait(SETTLE_S)  # QEMU prints more when it ends
-        return self.fail("not-restored", error.what, detail=self._said())
+        return self.fail("not-restored", error.what, detail=self._qemu_messages())
 
     def mismatch(self, where: str, differ: list[str]) -> GuestFailure:
         """Return the failure for a CPU that differs from its profile.
@@ -156,6 +156,6 @@ class Postmortem:
             hint="correct the CPU profile, or use a QEMU that has these features",
         )
 
-    def _said(self) -> str:
+    def _qemu_messages(self) -> str:
         """Return the end of QEMU's messages."""
         return self._machine.process.stderr_text()[-2000:]

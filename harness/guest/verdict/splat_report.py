@@ -91,7 +91,7 @@ class OpenReport:
     mixed: bool = False
 
     @property
-    def early(self) -> bool:
+    def has_only_first_lines(self) -> bool:
         """Whether only first lines were seen so far."""
         return self.rip is None and not self.frames
 

@@ -124,7 +124,7 @@ class Scanner:
         raw: bytes,
     ) -> None:
         report.lines.append(raw)
-        if rule is not None and match is not None and _says_more(report, rule):
+        if rule is not None and match is not None and _is_more_specific(report, rule):
             report.rule, report.first, report.words = rule, line, _words(match)
         elif report.rule.more is not None and (more := report.rule.more.match(line)):
             report.words.update({**_words(more), **report.words})
@@ -190,7 +190,7 @@ def _belongs(report: OpenReport, rule: Rule) -> bool:
         return True
     if rule.kind == report.rule.kind and rule.kind in SEVERAL_LINES:
         return True
-    if not report.early or (rule.kind == "oops" and report.died):
+    if not report.has_only_first_lines or (rule.kind == "oops" and report.died):
         return False
     if rule.kind in FOLLOWS.get(report.rule.kind, ()):
         return True
@@ -199,7 +199,7 @@ def _belongs(report: OpenReport, rule: Rule) -> bool:
     return report.rule.kind in AFTER_PREFACE and rule.preface
 
 
-def _says_more(report: OpenReport, rule: Rule) -> bool:
+def _is_more_specific(report: OpenReport, rule: Rule) -> bool:
     """Return true if a further first line names the report better than the previous one."""
     if _is_cut(report.first):
         return not _is_cut(rule.key)

@@ -23,9 +23,9 @@ from harness.guest.verdict.deadlines import Deadline
 SPIN_S, WAIT_S = 5.0, 15.0
 #: The silence must also be this many times the longest one before.
 GAPS = 5
-#: Number of looks at the registers, seconds between two of them, and the fraction of looks that
-#: must be equal. Some looks fall into an interrupt.
-LOOKS, BETWEEN_S, ALIKE = 6, 0.4, 0.5
+#: Number of samples of the registers, seconds between two of them, and the fraction of samples that
+#: must be equal. Some samples are taken during an interrupt.
+SAMPLES, BETWEEN_S, ALIKE = 6, 0.4, 0.5
 #: Minimum fraction of a host CPU that QEMU must get for a spinning guest to count as stalled.
 SERVED = 0.25
 
@@ -36,7 +36,7 @@ _INTERRUPTS = 1 << 9
 
 
 class Cpu(NamedTuple):
-    """The state of a CPU at one look."""
+    """The state of a CPU at one time."""
 
     #: The general registers. The instruction pointer is left out: it differs within a loop.
     state: tuple[str, ...]
@@ -45,7 +45,7 @@ class Cpu(NamedTuple):
     wakeable: bool
 
 
-class Look(NamedTuple):
+class CpuSample(NamedTuple):
     """All CPUs at a time (monotonic seconds), and the CPU time in seconds that QEMU has used."""
 
     time: float
@@ -75,13 +75,13 @@ def wait_for(
     :param scale: the guest's slowness relative to others with the same accelerator.
     :return: the stall or the deadline, as text; empty in the other cases.
     """
-    stall = Stall(machine.look, scale)
+    stall = Stall(machine.sample_cpus, scale)
     console = machine.console
 
     def over() -> bool:
         return until() or alarm.tripped
 
-    while not alarm.wait(over, Deadline("next look", min(deadline.remaining, BETWEEN_S))):
+    while not alarm.wait(over, Deadline("next sample", min(deadline.remaining, BETWEEN_S))):
         if deadline.expired:
             return str(deadline)
         stuck = stall.check(machine.clock() - console.last, console.longest_gap)
@@ -93,7 +93,7 @@ def wait_for(
 class Stall:
     """Watches one guest for a stall.
 
-    :param look: returns the output of ``info registers -a`` and QEMU's CPU time in seconds, None
+    :param sample: returns the output of ``info registers -a`` and QEMU's CPU time in seconds, None
         if they are not available.
     :param scale: multiplies the tolerated silence; above 1 on a slow host.
     :param clock: returns seconds; only differences are used.
@@ -101,14 +101,14 @@ class Stall:
 
     def __init__(
         self,
-        look: Callable[[], tuple[str, float] | None],
+        sample: Callable[[], tuple[str, float] | None],
         scale: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look = look
+        self._sample = sample
         self._clock = clock
         self._scale = scale
-        self._looks: deque[Look] = deque(maxlen=LOOKS)
+        self._samples: deque[CpuSample] = deque(maxlen=SAMPLES)
 
     def check(self, quiet_s: float, longest_gap_s: float) -> str | None:
         """Return why the guest was declared stalled, None if it was not.
@@ -120,33 +120,33 @@ class Stall:
         """
         floor = GAPS * longest_gap_s
         if quiet_s < max(SPIN_S * self._scale, floor):
-            self._looks.clear()
+            self._samples.clear()
             return None
         now = self._clock()
-        if self._looks and now - self._looks[-1].time < BETWEEN_S:
+        if self._samples and now - self._samples[-1].time < BETWEEN_S:
             return None
-        found = self._look()
+        found = self._sample()
         if found is None:
-            self._looks.clear()
+            self._samples.clear()
             return None
-        self._looks.append(Look(now, found[1], read_cpus(found[0])))
-        if len(self._looks) < LOOKS or not stands_still(self._looks):
+        self._samples.append(CpuSample(now, found[1], read_cpus(found[0])))
+        if len(self._samples) < SAMPLES or not made_no_progress(self._samples):
             return None
-        waits = all(cpu.halted and cpu.wakeable for cpu in self._looks[-1].cpus)
+        waits = all(cpu.halted and cpu.wakeable for cpu in self._samples[-1].cpus)
         if waits and quiet_s < max(WAIT_S * self._scale, floor):
             return None
         what = "all CPUs wait for an interrupt" if waits else "the CPUs make no progress"
         return f"nothing was printed for {quiet_s:.0f} s, and {what}"
 
 
-def stands_still(looks: deque[Look]) -> bool:
-    """Return true if no CPU made progress between the looks, although QEMU had CPU time."""
-    for states in zip(*(look.cpus for look in looks), strict=True):
+def made_no_progress(samples: deque[CpuSample]) -> bool:
+    """Return true if no CPU made progress between the samples, although QEMU had CPU time."""
+    for states in zip(*(sample.cpus for sample in samples), strict=True):
         # The registers of an idle CPU are left over from its last tick.
         (_, count), *_ = Counter(None if cpu.halted else cpu.state for cpu in states).most_common(1)
         if count < ALIKE * len(states):
             return False
-    first, last = looks[0], looks[-1]
+    first, last = samples[0], samples[-1]
     if not last.cpus or all(cpu.halted for cpu in last.cpus):
         return bool(last.cpus)
     return last.cpu_s - first.cpu_s >= SERVED * (last.time - first.time)

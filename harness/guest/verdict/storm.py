@@ -13,7 +13,7 @@ MAX_EXCUSED = 50
 STORM = "storm"
 
 
-class Keeper:
+class SplatBuffer:
     """Keeps the first splats. Excused ones have their own limit, so that the others have room."""
 
     def __init__(self) -> None:

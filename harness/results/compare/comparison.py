@@ -14,7 +14,7 @@ from harness.results.ktap.reader import PROGRAM
 from harness.results.measurements import Measurement
 from harness.values import Value
 
-#: Cases that stand for a whole program, see :func:`_stand_in_gone`.
+#: Cases that stand for a whole program, see :func:`_placeholder_gone`.
 STAND_INS = frozenset({PROGRAM, "(samples)"})
 
 COMPARISON_FILE = "comparison.json"
@@ -202,7 +202,7 @@ def match(
     return pairs
 
 
-def refusal(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
+def why_incomparable(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
     """Return why latencies of two cells must not be compared; empty if they may."""
     if old.accel != fresh.accel:
         return f"different accelerators: {old.accel} before, {fresh.accel} now"
@@ -222,7 +222,9 @@ def _latencies(
     fresh: BaselineCell,
     floors: Floors,
 ) -> Iterator[LatencyChange]:
-    why_not = next(filter(None, (_why_not(base, new, old, fresh) for base in bases)), "")
+    why_not = next(
+        filter(None, (_why_incomparable_cell(base, new, old, fresh) for base in bases)), ""
+    )
     before: dict[tuple[str, str, str], list[Measurement]] = {}
     for base in bases:
         for one in base.measurements:
@@ -237,7 +239,7 @@ def _latencies(
             verdict = "new"
         elif key not in after:
             verdict = "gone"
-        elif refused := why_not or other_spin(before[key], after[key], fresh.accel):
+        elif refused := why_not or spin_mismatch(before[key], after[key], fresh.accel):
             verdict, reason = "refused", refused
         else:
             judgement = _judge(before[key], after[key], floors, emulated=fresh.accel == "tcg")
@@ -253,13 +255,15 @@ def _latencies(
         )
 
 
-def _why_not(base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell) -> str:
+def _why_incomparable_cell(
+    base: Baseline, new: Baseline, old: BaselineCell, fresh: BaselineCell
+) -> str:
     """Return why a base's cell must not be compared; empty if it may, or has no such cell."""
     own = next((cell for cell in base.cells if cell.name == old.name), None)
-    return refusal(base, new, own, fresh) if own else ""
+    return why_incomparable(base, new, own, fresh) if own else ""
 
 
-#: Ways to busy-wait, as text for a refusal.
+#: Ways to busy-wait, as text for :func:`spin_mismatch`.
 _SPINS = {
     "pause": "with PAUSE",
     "bare": "without PAUSE",
@@ -267,7 +271,7 @@ _SPINS = {
 }
 
 
-def other_spin(before: Sequence[Measurement], after: Measurement, accel: str) -> str:
+def spin_mismatch(before: Sequence[Measurement], after: Measurement, accel: str) -> str:
     """Return why latencies must not be compared if programs busy-waited in different ways.
 
     Earlier programs did not report it, and executed PAUSE. On a real CPU programs still do. Under
@@ -308,7 +312,7 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
         before, after = old.cases.get(name), fresh.cases.get(name)
         verdict = _case_verdict(before, after)
         if verdict == "gone":
-            verdict = _stand_in_gone(name, before, fresh) or verdict
+            verdict = _placeholder_gone(name, before, fresh) or verdict
         if verdict:
             yield CaseChange(
                 cell=fresh.name,
@@ -330,7 +334,7 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
                 yield CaseChange(cell=fresh.name, kind=kind, name=name, verdict=found)
 
 
-def _stand_in_gone(
+def _placeholder_gone(
     name: str, before: CaseStatus | None, fresh: BaselineCell
 ) -> Literal["mended", "changed"] | None:
     """Return the verdict on a missing case that stood for its whole program.

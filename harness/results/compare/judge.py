@@ -110,7 +110,7 @@ def judge(
         tail=after.ratio(before, SLOW, CERTAINTY),
     )
     if unit == "insn":
-        return _exactly(said, base, new)
+        return _judge_counts(said, base, new)
     chance = rank_test(before.medians, after.medians)
     said = said.model_copy(update={"chance": chance})
     chosen = floors or Floors()
@@ -118,12 +118,12 @@ def judge(
     direction = _direction(said, ratio, relative, chosen.absolute)
     if direction is None:
         return said
-    doubt = (
-        _chance(chance, before, after)
-        or _doubt(direction, before, after, hosts, relative)
-        or (_few(min(len(base), len(new))) if emulated else "")
+    reason = (
+        _chance_reason(chance, before, after)
+        or _host_reason(direction, before, after, hosts, relative)
+        or (_too_few_takes(min(len(base), len(new))) if emulated else "")
     )
-    update = {"verdict": "unsure", "reason": doubt} if doubt else {"verdict": direction}
+    update = {"verdict": "unsure", "reason": reason} if reason else {"verdict": direction}
     return said.model_copy(update=update)
 
 
@@ -154,7 +154,7 @@ def _direction(
     return "better" if ratio.high < 1 / (1 + relative) else None
 
 
-def _chance(chance: float, before: Estimate, after: Estimate) -> str:
+def _chance_reason(chance: float, before: Estimate, after: Estimate) -> str:
     """Return why the rank test shows no difference; empty if it shows one."""
     if chance < CHANCE:
         return ""
@@ -164,7 +164,7 @@ def _chance(chance: float, before: Estimate, after: Estimate) -> str:
     return f"the rank test finds no difference (p = {chance:.2g})"
 
 
-def _doubt(
+def _host_reason(
     direction: Literal["better", "worse"],
     before: Estimate,
     after: Estimate,
@@ -183,7 +183,7 @@ def _doubt(
     return ""
 
 
-def _few(takes: int) -> str:
+def _too_few_takes(takes: int) -> str:
     """Return why a difference may come from TCG; empty if there are enough takes."""
     if takes >= FEWEST_TAKES:
         return ""
@@ -193,7 +193,7 @@ def _few(takes: int) -> str:
     )
 
 
-def _exactly(
+def _judge_counts(
     said: Judgement, base: Sequence[SampleBlocks], new: Sequence[SampleBlocks]
 ) -> Judgement:
     """Judge by the median of instructions, and by the mean if it is equal. Both are exact."""

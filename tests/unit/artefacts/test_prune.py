@@ -182,25 +182,25 @@ def test_what_is_taken_away_is_made_again(store: Store) -> None:
 def test_what_another_process_found_stays(store: Store) -> None:
     path = make(store.root, 1)
     with used(store.root, "find"):
-        assert not store.take_away("thing", path.name)
+        assert not store.remove("thing", path.name)
         assert (path / "file").exists()
-    assert store.take_away("thing", path.name)
+    assert store.remove("thing", path.name)
     assert not path.exists()
 
 
 def test_what_another_process_built_stays(store: Store) -> None:
     key = Store.key("thing", {"a": 1})
     with used(store.root, "get"):
-        assert not store.take_away("thing", key)
+        assert not store.remove("thing", key)
         assert (store.root / "thing" / key / "new").exists()
-    assert store.take_away("thing", key)
+    assert store.remove("thing", key)
 
 
 def test_a_kept_folder_in_which_another_process_works_stays(store: Store) -> None:
     with used(store.root, "work"):
-        assert not store.take_away("work", "kernel-a")
+        assert not store.remove("work", "kernel-a")
         assert (store.root / "work" / "kernel-a").is_dir()
-    assert store.take_away("work", "kernel-a")
+    assert store.remove("work", "kernel-a")
 
 
 def test_what_is_taken_away_while_it_is_looked_up_is_not_found(
@@ -231,11 +231,11 @@ def test_the_artefacts_of_files_are_held(store: Store, tmp_path: Path) -> None:
     one, two = make(store.root, 1), make(store.root, 2)
     holds = hold_all([one / "file", two, tmp_path / "no/such", Path("/bin/true")])
     assert len(holds) == 2
-    assert not store.take_away("thing", one.name)
-    assert not store.take_away("thing", two.name)
+    assert not store.remove("thing", one.name)
+    assert not store.remove("thing", two.name)
     holds.clear()
     gc.collect()
-    assert store.take_away("thing", one.name)
+    assert store.remove("thing", one.name)
 
 
 def test_what_a_killed_removal_left_is_removed(store: Store) -> None:

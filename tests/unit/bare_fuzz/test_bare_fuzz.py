@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from harness import paths
-from harness.campaigns.bare_fuzz.batch import Batch, made_beside, make_batch
+from harness.campaigns.bare_fuzz.batch import Batch, batches_in_background, make_batch
 from harness.campaigns.bare_fuzz.campaign import (
     FUZZ_FILE,
     MAX_FINDINGS,
@@ -157,7 +157,7 @@ def test_the_player_has_the_same_layout(tmp_path: Path) -> None:
 
 
 def test_batches_are_made_beside_and_in_order() -> None:
-    with made_beside(3, Facts(), 5) as batches:
+    with batches_in_background(3, Facts(), 5) as batches:
         made = list(batches)
     assert [one.numbers for one in made] == [(0, 1, 2, 3, 4)]
     assert made[0].cases == make_batch(3, range(5), Facts()).cases
@@ -384,10 +384,10 @@ def test_what_is_no_finding_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_maker_of_cases_ends_with_a_search_that_is_killed() -> None:
     code = (
         "import multiprocessing, os, signal\n"
-        "from harness.campaigns.bare_fuzz.batch import made_beside\n"
+        "from harness.campaigns.bare_fuzz.batch import batches_in_background\n"
         "from harness.campaigns.bare_fuzz.model import Facts\n"
         "if __name__ == '__main__':\n"
-        "    with made_beside(1, Facts(), 600) as batches:\n"
+        "    with batches_in_background(1, Facts(), 600) as batches:\n"
         "        next(batches)\n"
         "        print(multiprocessing.active_children()[0].pid, flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -30,7 +30,7 @@ class FakeCellGuest:
     def __init__(self, folder: Path, verdict: FailureCause = "panic") -> None:
         self.folder = folder
         self.batches: list[int] = []
-        self.doubts = 0
+        self.suspects = 0
         self.fresh: list[bool] = []
         self.env: Mapping[str, str] = {}
         self._verdict = verdict
@@ -45,8 +45,8 @@ class FakeCellGuest:
     def push(self, local: Path, remote: str) -> None:
         self._text = local.read_text()
 
-    def doubt(self) -> None:
-        self.doubts += 1
+    def mark_suspect(self) -> None:
+        self.suspects += 1
 
     def run(
         self,
@@ -94,12 +94,12 @@ def test_after_a_hang_the_guest_is_doubted_and_the_rest_is_there(tmp_path: Path)
     guest = FakeCellGuest(tmp_path)
     plays = player(guest).play([script("0 hang"), script()])
     assert [play.ending for play in plays] == ["hangs", "exited 0"]
-    assert guest.doubts == 1
+    assert guest.suspects == 1
 
 
 def test_an_interpreter_that_stops_is_the_last_scripts_doing(tmp_path: Path) -> None:
     plays = player(FakeCellGuest(tmp_path)).play([script(), script("0 stop"), script()])
-    assert [play.well for play in plays] == [True, False, True]
+    assert [play.completed for play in plays] == [True, False, True]
 
 
 def test_a_guest_of_its_own_is_asked_for_once(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_plays_are_read_with_their_ends() -> None:
     plays = list(read_plays(output))
     assert [play.ending for play in plays] == ["exited 0", "hangs", "killed 11", "unfinished"]
     assert plays[0].lines == ("1: 0 stui: 0 | 0:1",)
-    assert [play.well for play in plays] == [True, False, False, False]
+    assert [play.completed for play in plays] == [True, False, False, False]
 
 
 def test_a_batch_names_its_scripts() -> None:

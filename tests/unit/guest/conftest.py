@@ -21,7 +21,7 @@ MakeSpec = Callable[..., GuestSpec]
 def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runtime folders of the test's own, and no waiting for what a fake has said at once."""
     monkeypatch.setattr("harness.guest.verdict.diagnose.QUIET_S", 0.06)
-    monkeypatch.setattr("harness.guest.verdict.diagnose.BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr("harness.guest.verdict.diagnose.BETWEEN_READS_S", 0.0)
     monkeypatch.setattr("harness.guest.verdict.postmortem.SETTLE_S", 0.5)
     # A fake is at its next phase at once; each of these waits is one for nothing.
     monkeypatch.setitem(LIMITS_S, "start of the init", LIMITS_S["first console output"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.guest.bare_metal import BareMetalSpec, as_script, bare_metal_argv, end_of
+from harness.guest.bare_metal import BareMetalSpec, as_script, bare_metal_argv, decode_status
 from harness.testing.bare_metal import wanted_rounds
 from harness.values import CpuProfile, Emulator
 
@@ -64,11 +64,11 @@ def test_a_qemu_without_the_feature() -> None:
     ],
 )
 def test_ends(status: int, expected: tuple[int | None, str | None, str | None]) -> None:
-    assert end_of(status) == expected
+    assert decode_status(status) == expected
 
 
 def test_an_even_status_is_not_the_programs_own_end() -> None:
-    code, by, why = end_of(0)
+    code, by, why = decode_status(0)
     assert code is None
     assert by is None
     assert "triple fault" in (why or "")

@@ -16,7 +16,7 @@ from paramiko.sftp import SFTP_NO_SUCH_FILE
 from paramiko.sftp_attr import SFTPAttributes
 
 from harness.guest.alarm import Alarm
-from harness.guest.limits import Budget, TooMuch
+from harness.guest.limits import Budget, CopyLimitError
 from harness.guest.transport import fetch
 from harness.guest.transport.console import Console
 from harness.guest.verdict.deadlines import Deadline
@@ -128,7 +128,7 @@ def test_a_hostile_server_is_bounded(
     server.names, server.size, server.folders = names, size, folders
     tracemalloc.start()
     try:
-        with pytest.raises(TooMuch, match=said):
+        with pytest.raises(CopyLimitError, match=said):
             _copy(sftp, tmp_path / "out")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
@@ -140,7 +140,7 @@ def test_a_copy_ends_at_its_deadline(
     server: type[_Server], sftp: paramiko.SFTPClient, tmp_path: Path
 ) -> None:
     server.names = ("endless",)
-    with pytest.raises(TooMuch, match="not complete after"):
+    with pytest.raises(CopyLimitError, match="not complete after"):
         _copy(sftp, tmp_path / "out", 0.0)
 
 

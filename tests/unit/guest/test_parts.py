@@ -119,7 +119,7 @@ def test_cpuid_against_the_profile(
 ) -> None:
     text = "".join(f"{n} 00000000 00000000 00000000 {value:08x}\n" for n, value in enumerate(edx))
     profile = CpuProfile(name="x", model="max", exposes_uintr=exposes)
-    found = cpu.disagreements_in_guest(text, CPUINFO, profile, smp)
+    found = cpu.cpu_differences_in_guest(text, CPUINFO, profile, smp)
     assert len(found) == len(words)
     for line, word in zip(found, words, strict=True):
         assert word in line
@@ -130,7 +130,7 @@ def test_flags_against_the_profile() -> None:
         name="x", model="max", exposes_uintr=False, require_flags=("uintr",), forbid_flags=("pku",)
     )
     cpuid = "0 00000000 00000000 00000000 00000000\n1 00000000 00000000 00000000 00000000\n"
-    found = cpu.disagreements_in_guest(cpuid, CPUINFO, profile, 2)
+    found = cpu.cpu_differences_in_guest(cpuid, CPUINFO, profile, 2)
     assert [line.split(":")[0] for line in found] == ["CPU 0", "CPU 0", "CPU 1"]
 
 
@@ -148,7 +148,7 @@ def test_the_vendor_against_the_profile(
     profile = CpuProfile(name="x", model="max", exposes_uintr=False, vendor=vendor)
     cpuinfo = f"processor\t: 0\nvendor_id\t: {says}\nflags\t\t: fpu\n"
     cpuid = "0 00000000 00000000 00000000 00000000\n"
-    assert cpu.disagreements_in_guest(cpuid, cpuinfo, profile, 1) == words
+    assert cpu.cpu_differences_in_guest(cpuid, cpuinfo, profile, 1) == words
 
 
 def test_an_unrelated_refusal_is_not_the_users() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from harness.guest.verdict import liveness
 from harness.guest.verdict.deadlines import Deadline
-from harness.guest.verdict.liveness import LivenessMonitor, greets
-from harness.guest.verdict.stall import BETWEEN_S, LOOKS, SPIN_S, WAIT_S, Stall, read_cpus
+from harness.guest.verdict.liveness import LivenessMonitor, ssh_server_answers
+from harness.guest.verdict.stall import BETWEEN_S, SAMPLES, SPIN_S, WAIT_S, Stall, read_cpus
 
 IF = 0x202
-#: Between two looks, on the tests' clock.
+#: Between two samples, on the tests' clock.
 STEP_S = 1.5 * BETWEEN_S
 
 
@@ -42,22 +42,22 @@ def test_registers_as_qemu_prints_them() -> None:
 
 
 def ticking() -> Callable[[], float]:
-    """Return a clock that goes on by itself, from look to look."""
+    """Return a clock that advances with each sample."""
     ticks = count()
     return lambda: next(ticks) * STEP_S
 
 
-def watch(look: Callable[[], tuple[str, float] | None], scale: float = 1.0) -> Stall:
-    return Stall(look, scale, clock=ticking())
+def watch(sample: Callable[[], tuple[str, float] | None], scale: float = 1.0) -> Stall:
+    return Stall(sample, scale, clock=ticking())
 
 
 SPINS = [registers((5, False, 2))]
-WORKS = [registers((number, False, 2)) for number in range(LOOKS)]
+WORKS = [registers((number, False, 2)) for number in range(SAMPLES)]
 DEAD = [registers((5, True, 2))]
 IDLE = [registers((5, True, IF), (6, True, IF))]
-TICKS = [registers((number, True, IF), (6, True, IF)) for number in range(LOOKS)]
+TICKS = [registers((number, True, IF), (6, True, IF)) for number in range(SAMPLES)]
 ONE_SPINS = [registers((5, False, 2), (6, True, IF))]
-ONE_WORKS = [registers((number, False, 2), (6, True, IF)) for number in range(LOOKS)]
+ONE_WORKS = [registers((number, False, 2), (6, True, IF)) for number in range(SAMPLES)]
 DISTURBED = [registers((5, False, 2)), registers((5, False, 2)), registers((9, False, 2))]
 
 
@@ -76,36 +76,36 @@ DISTURBED = [registers((5, False, 2)), registers((5, False, 2)), registers((9, F
     ],
 )
 def test_what_is_held_for_stuck(shows: list[str], served: float, after_s: float | None) -> None:
-    looks = count()
+    samples = count()
 
-    def look() -> tuple[str, float]:
-        number = next(looks)
+    def sample() -> tuple[str, float]:
+        number = next(samples)
         return shows[number % len(shows)], number * STEP_S * served
 
     def verdicts(quiet_s: float) -> list[str | None]:
-        watched = watch(look)
-        return [watched.check(quiet_s, longest_gap_s=0.5) for _ in range(3 * LOOKS)]
+        watched = watch(sample)
+        return [watched.check(quiet_s, longest_gap_s=0.5) for _ in range(3 * SAMPLES)]
 
     if after_s is None:
         assert not any(verdicts(1000.0))
         return
     assert not any(verdicts(after_s - 0.1))
     found = verdicts(after_s)
-    assert not any(found[: LOOKS - 1]), "it was not looked at often enough"
+    assert not any(found[: SAMPLES - 1]), "it was not sampled often enough"
     assert found[-1]
 
 
 def test_a_guest_that_was_slow_before_is_borne_with() -> None:
     watched = watch(lambda: (DEAD[0], 0.0))
-    assert not any(watched.check(19.9, longest_gap_s=4.0) for _ in range(3 * LOOKS))
-    assert [watched.check(20.0, longest_gap_s=4.0) for _ in range(3 * LOOKS)][-1]
+    assert not any(watched.check(19.9, longest_gap_s=4.0) for _ in range(3 * SAMPLES))
+    assert [watched.check(20.0, longest_gap_s=4.0) for _ in range(3 * SAMPLES)][-1]
     patient = watch(lambda: (DEAD[0], 0.0), scale=3.0)
-    assert not any(patient.check(14.9, longest_gap_s=0.1) for _ in range(3 * LOOKS))
+    assert not any(patient.check(14.9, longest_gap_s=0.1) for _ in range(3 * SAMPLES))
 
 
 def test_looks_before_a_sign_of_life_do_not_count() -> None:
     watched = watch(lambda: (DEAD[0], 0.0))
-    for _ in range(LOOKS - 1):
+    for _ in range(SAMPLES - 1):
         assert watched.check(SPIN_S, 0.0) is None
     assert watched.check(0.1, 0.0) is None
     assert watched.check(SPIN_S, 0.0) is None
@@ -113,7 +113,7 @@ def test_looks_before_a_sign_of_life_do_not_count() -> None:
 
 def test_a_monitor_that_does_not_answer_proves_nothing() -> None:
     watched = watch(lambda: None)
-    assert not any(watched.check(1000.0, 0.0) for _ in range(3 * LOOKS))
+    assert not any(watched.check(1000.0, 0.0) for _ in range(3 * SAMPLES))
 
 
 # --- a guest's sign of life while a command runs -------------------------------------------
@@ -143,11 +143,11 @@ def serve(server: socket.socket, greeting: bytes) -> None:
 def test_a_greeting_is_told_from_an_answer(port: socket.socket) -> None:
     address = port.getsockname()
     serve(port, b"SSH-2.0-x\r\n")
-    assert greets(address, Deadline("test", 5))
+    assert ssh_server_answers(address, Deadline("test", 5))
     with socket.create_server(("127.0.0.1", 0)) as other:
         serve(other, b"")
-        assert liveness.still_answers(other.getsockname(), Deadline("test", 5))
-        assert not greets(other.getsockname(), Deadline("test", 5))
+        assert liveness.kernel_answers(other.getsockname(), Deadline("test", 5))
+        assert not ssh_server_answers(other.getsockname(), Deadline("test", 5))
 
 
 @pytest.fixture
