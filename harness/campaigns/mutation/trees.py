@@ -203,7 +203,8 @@ class QemuTree(Tree):
     @override
     def dependents(self, files: Iterable[str]) -> dict[str, tuple[str, ...]]:
         said = capture(["ninja", "-t", "deps"], cwd=self.out, env=self.environment())
-        places = {os.path.relpath(self.tree / file, self.out): file for file in files}
+        places = {str(self.tree / file): file for file in files}
+        places |= {os.path.relpath(path, self.out): file for path, file in places.items()}
         return dependents_by_ninja(said.text.splitlines(), places)
 
     @override
@@ -217,7 +218,7 @@ def dependents_by_ninja(
 ) -> dict[str, tuple[str, ...]]:
     """Read which objects depend on which files from what ``ninja -t deps`` says.
 
-    :param places: by its path from the build folder, each file that is asked for.
+    :param places: by what it may be called there, each file that is asked for.
     """
     found: dict[str, set[str]] = {}
     target = ""
