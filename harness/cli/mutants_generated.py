@@ -54,7 +54,7 @@ def generated(proof: Proof, count: int, seed: int, sequences: int, out: Path | N
     from harness.campaigns.mutation.campaign import PATCHES, Sample, generate
     from harness.campaigns.mutation.records import REPORT_FILE
 
-    sample = Sample(count=count, seed=seed, sequences=sequences if proof.of == "emulator" else 0)
+    sample = Sample(count=count, seed=seed, sequences=sequences)
     where = make_results_folder(out, "mutants", MUTANTS_FILE)
     with shown() as progress:
         report = generate(proof, sample, where, Store.open(progress), progress, _show)

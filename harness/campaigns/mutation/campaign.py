@@ -43,6 +43,7 @@ from harness.campaigns.mutation.trees import (
     qemu_tree,
 )
 from harness.errors import GuestError, UserError
+from harness.names import DEFAULT_COMPILER
 from harness.progress import Progress
 from harness.request.profiles import load_emulator, load_kernel
 from harness.request.request import Request
@@ -58,7 +59,7 @@ class Sample(Value):
 
     count: int
     seed: int = 1
-    #: Sequences of instructions that are played to those that no program notices.
+    #: Sequences of instructions that are played to mutants of the emulator that no program notices.
     sequences: int = 0
 
 
@@ -207,7 +208,7 @@ def generate(
         known.write(out / REPORT_FILE)
     explained = read_explained(paths.PATCHES / "mutants" / basis.profile / EXPLAINED_FILE)
     killers = [one.program for one in known.results if one.program]
-    suite = Suite(proof.of, _request(basis, proof), out, proof.jobs, start, killers)
+    suite = Suite(proof.of, _request(basis), out, proof.jobs, start, killers)
     suite.prepare(UNCHANGED, progress)
     with ExitStack() as stack:
         tree = stack.enter_context(_tree(basis, store, progress))
@@ -217,15 +218,13 @@ def generate(
         chosen, report = _chosen(tree, basis, sample, known)
         for one in unknown(explained.values(), chosen) if not basis.names else ():
             progress.note(f"explained, but no such mutant: {one.change} ({one.rule}, {one.file})")
-        sequences = _sequences(proof, sample, suite, store, progress)
+        sequences = _sequences(basis, suite, store, progress)
         campaign = Campaign(tree, chosen, report, out, explained, suite, sequences, progress, tell)
         return campaign.run()
 
 
 def _basis(proof: Proof, sample: Sample, store: Store, progress: Progress) -> Basis:
     kind = KINDS[proof.of]
-    if sample.sequences and proof.of == "kernel":
-        raise UserError("sequences are played without a kernel", where="--sequences")
     load = load_emulator if proof.of == "emulator" else load_kernel
     patches = fetch_series(load(kind.profile).series, store, progress)
     return Basis(
@@ -236,19 +235,21 @@ def _basis(proof: Proof, sample: Sample, store: Store, progress: Progress) -> Ba
         names=proof.names,
         cpus=proof.cpus or kind.cpus,
         smp=proof.smp or kind.smp,
+        compilers=proof.compilers or (DEFAULT_COMPILER,),
+        accel=proof.accel,
         select=kind.select if proof.select is None else proof.select,
-        sequences=sample.sequences,
+        sequences=sample.sequences if proof.of == "emulator" else 0,
     )
 
 
-def _request(basis: Basis, proof: Proof) -> Request:
+def _request(basis: Basis) -> Request:
     kernel = basis.of == "kernel"
     return Request(
         kernels=(KINDS["kernel"].profile,),
         cpus=basis.cpus,
         smp=basis.smp,
-        compilers=proof.compilers or ("gcc",),
-        accel=proof.accel,
+        compilers=basis.compilers,
+        accel=basis.accel,
         # A kernel that has oopsed is as good as dead, and its programs wait for what never comes.
         cmdline="oops=panic" if kernel else "",
         select=basis.select,
@@ -290,23 +291,16 @@ def _chosen(
     return in_order(found, sample.seed), known.model_copy(update=changes)
 
 
-def _sequences(
-    proof: Proof, sample: Sample, suite: Suite, store: Store, progress: Progress
-) -> Sequences | None:
+def _sequences(basis: Basis, suite: Suite, store: Store, progress: Progress) -> Sequences | None:
     """Return the sequences that are asked for, made and played once unchanged."""
-    if not sample.sequences:
+    if not basis.sequences:
         return None
     cell = next((one for one in suite.cells if one.cell.cpu.exposes_uintr), None)
     if cell is None:
-        raise UserError(
-            "sequences need a CPU that has user interrupts",
-            where="--cpu",
-            hint="name one, or leave --sequences out",
-        )
-    compiler = (proof.compilers or ("gcc",))[0]
-    player = build_bare_metal(compiler, store, progress, pattern=PLAYER)[0].path
-    sequences = Sequences(
-        Machine(cell.emulator, cell.cell.cpu, player), sample.seed, sample.sequences
-    )
+        progress.note("no sequences: none of the CPUs has user interrupts")
+        return None
+    player = build_bare_metal(basis.compilers[0], store, progress, pattern=PLAYER)[0].path
+    machine = Machine(cell.emulator, cell.cell.cpu, player)
+    sequences = Sequences(machine, basis.seed, basis.sequences)
     sequences.prepare(progress)
     return sequences

@@ -14,7 +14,7 @@ from harness.campaigns.mutants import MutantTarget
 from harness.campaigns.mutation.candidates import Candidate
 from harness.errors import ExitCode, UserError
 from harness.results.document import Document
-from harness.values import Value
+from harness.values import Compiler, Value
 
 #: In the folder of the results; beside the mutants that were made by hand.
 REPORT_FILE, EXPLAINED_FILE = "generated.json", "explained.toml"
@@ -86,6 +86,8 @@ class Basis(Value):
     names: tuple[str, ...] = ()
     cpus: tuple[str, ...]
     smp: tuple[int, ...]
+    compilers: tuple[Compiler, ...]
+    accel: Literal["auto", "tcg", "kvm"]
     select: str
     sequences: int = 0
 

@@ -39,7 +39,7 @@ RULES: Mapping[str, str] = {
 
 #: Calls that nothing is changed in: no program can notice.
 _UNSEEN = re.compile(
-    r"trace_|qemu_log|error_report|printk|pr_|dev_|WARN|BUG|BUILD_BUG|g_assert|assert|"
+    r"trace_|qemu_log|qemu_fprintf|error_report|printk|pr_|dev_|WARN|BUG|BUILD_BUG|g_assert|assert|"
     r"static_assert|_Static_assert|lockdep_|MODULE_|EXPORT_|kasan_|kmemleak_|might_|QEMU_BUILD_BUG"
 )
 #: Parts of names by which calls that order or exclude are known.

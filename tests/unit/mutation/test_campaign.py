@@ -32,7 +32,15 @@ from harness.values import Emulator
 from tests.unit.mutation.test_trees import ToyTree, toy
 
 BASIS = Basis(
-    of="emulator", profile="toy", series=("1",), seed=1, cpus=("exposed",), smp=(1,), select=""
+    of="emulator",
+    profile="toy",
+    series=("1",),
+    seed=1,
+    cpus=("exposed",),
+    smp=(1,),
+    compilers=("gcc",),
+    accel="tcg",
+    select="",
 )
 #: Which arguments a "program" tries, and what has to come of them.
 PROGRAMS = {"bare-metal/few": (1, 0), "bare-metal/many": (9, 1)}

@@ -67,13 +67,19 @@ def test_only_added_lines_are_changed() -> None:
     assert {one.line for one in candidates()} == {8, 9, 10}
     assert candidates(added=set()) == []
     # What is half on a line that was there before is not the series' alone.
-    assert not [one for one in candidates(added={9}) if one.rule == "condition-negated"]
+    two = b"void f(int a)\n{\n\tg(a,\n\t  3);\n}\n"
+    assert {one.rule for one in candidates(two, {3})} == set()
+    assert {one.rule for one in candidates(two, {4})} == {"constant"}
+    assert "statement-deleted" in {one.rule for one in candidates(two, {3, 4})}
 
 
 def test_no_two_mutants_have_the_same_text() -> None:
     found = candidates()
     assert len({one.text for one in found}) == len(found)
     assert SOURCE not in {one.text for one in found}
+    # One less than 0x1 and 0x1 without its bit are both 0x0.
+    texts = [one.text for one in candidates(b"int x = 0x1;\n", {1})]
+    assert sorted(texts) == [b"int x = 0x%d;\n" % number for number in (0, 2, 3)]
 
 
 def test_names_are_unique_and_say_where_and_by_which_rule() -> None:
