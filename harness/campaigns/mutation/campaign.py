@@ -75,7 +75,7 @@ class Judge(Protocol):
 class Campaign:
     """The mutants of a tree, in their order.
 
-    :param tells: hears of each result.
+    :param tell: hears of each result.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Campaign:
         for folder in (PATCHES, LOGS):
             (self._out / folder).mkdir(exist_ok=True)
         known = {one.name for one in self._report.results if one.status != "not-judged"}
-        kept = tuple(one for one in self._report.results if one.name in known)
+        kept = tuple(self._reasoned(one) for one in self._report.results if one.name in known)
         self._report = self._report.model_copy(update={"results": kept})
         for one in self._candidates:
             if self._report.different >= self._report.wanted:
@@ -122,6 +122,8 @@ class Campaign:
             self._report = self._report.model_copy(update={"results": results})
             self._write()
             self._tell(result, one)
+            if result.status == "killed" and one.change in self._explained:
+                self._progress.note(f"explained, but killed: {one.name}")
         self._write()
         return self._report
 
@@ -168,9 +170,16 @@ class Campaign:
                     return Result.of(one, "killed", way="sequence", message=said)
             except GuestError as error:
                 return Result.of(one, "not-judged", message=error.what)
-        if known := self._explained.get(one.change):
-            return Result.of(one, "explained", message=known.reason)
-        return Result.of(one, "survived")
+        return self._reasoned(Result.of(one, "survived"))
+
+    def _reasoned(self, result: Result) -> Result:
+        """Return a result with the reason that is known now for a survivor."""
+        if result.status not in {"survived", "explained"}:
+            return result
+        known = self._explained.get(result.change)
+        status = "explained" if known else "survived"
+        changes = {"status": status, "message": known.reason if known else ""}
+        return result.model_copy(update=changes)
 
 
 def _since(began: float) -> float:

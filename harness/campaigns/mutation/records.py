@@ -66,6 +66,11 @@ class Result(Value):
     build_s: float = 0.0
     run_s: float = 0.0
 
+    @property
+    def change(self) -> str:
+        """The digest of what changes, which a reason names."""
+        return self.name.rpartition("-")[2]
+
     @classmethod
     def of(cls, candidate: Candidate, status: Status, **more: object) -> Result:
         """Make the result of a mutant."""

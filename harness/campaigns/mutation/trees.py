@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from typing_extensions import override
 
@@ -150,18 +149,20 @@ def code_digest(path: Path) -> str:
         return sha256(bare.read_bytes()).hexdigest()
 
 
-class Lines(NamedTuple):
-    """What a tree's lines that a series adds are found with."""
+def _added(
+    repository: Repository,
+    profile: EmulatorProfile | KernelProfile,
+    kind: TreeKind,
+    store: Store,
+    progress: Progress,
+) -> dict[str, set[int]]:
+    """Return, by C file, the lines that a profile's series adds.
 
-    repository: Repository
-    profile: EmulatorProfile | KernelProfile
-    kind: TreeKind
-
-    def find(self, store: Store, progress: Progress) -> dict[str, set[int]]:
-        """Return, by C file, the lines that the series adds."""
-        base = fetch_source(self.profile.source, store, progress, self.kind)
-        files = touched_files(fetch_series(self.profile.series, store, progress))
-        return added_lines(self.repository, base.commit, files)
+    :param repository: whose index holds the patched tree.
+    """
+    base = fetch_source(profile.source, store, progress, kind)
+    files = touched_files(fetch_series(profile.series, store, progress))
+    return added_lines(repository, base.commit, files)
 
 
 # --- QEMU -----------------------------------------------------------------------------------
@@ -238,7 +239,7 @@ def qemu_tree(profile: EmulatorProfile, store: Store, progress: Progress) -> Ite
     """
     unchanged = choice.build_emulator(store, progress, profile.name)
     with choice.laid_out(store, progress, profile.name, apart=APART) as place:
-        added = Lines(place.repository, profile, QEMU_TREE).find(store, progress)
+        added = _added(place.repository, profile, QEMU_TREE, store, progress)
         yield QemuTree(place, added, unchanged)
 
 
@@ -319,5 +320,5 @@ def kernel_tree(
     :raise: as :func:`harness.artefacts.kernel.build.build_kernel`.
     """
     with configure.laid_out(profile, store, progress, apart=APART) as place:
-        added = Lines(place.repository, profile, KERNEL_TREE).find(store, progress)
+        added = _added(place.repository, profile, KERNEL_TREE, store, progress)
         yield KernelTree(place, profile, added, unchanged)
