@@ -270,7 +270,9 @@ class KernelTree(Tree):
         self._cc = profile.toolchain
         self._unchanged = unchanged
         self.out.mkdir(exist_ok=True)
-        (self.out / ".config").write_text(laid_out.config)
+        config = self.out / ".config"
+        if not config.exists() or config.read_text() != laid_out.config:
+            config.write_text(laid_out.config)
 
     @override
     def all_of_it(self) -> Sequence[str]:
