@@ -129,9 +129,6 @@ def changes(source: bytes, lines: Collection[int]) -> Iterator[Change]:
 
 def _is_left_alone(part: Part) -> bool:
     """Tell whether nothing is changed in a part of the tree."""
-    kind = part.node.type
-    if kind in {"preproc_include", "preproc_if", "preproc_elif"}:
-        return kind == "preproc_include"
     parent = part.node.parent
     if parent and parent.type in {"preproc_if", "preproc_elif"}:
         condition = parent.child_by_field_name("condition")
