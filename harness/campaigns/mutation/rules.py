@@ -132,7 +132,8 @@ def _is_left_alone(part: Part) -> bool:
     parent = part.node.parent
     if parent and parent.type in {"preproc_if", "preproc_elif"}:
         condition = parent.child_by_field_name("condition")
-        return condition is not None and condition.start_byte == part.node.start_byte
+        if condition and condition.start_byte == part.node.start_byte:
+            return True
     return bool(_UNSEEN.match(called(part)))
 
 

@@ -101,6 +101,7 @@ def test_statements_change_places_with_each_other_and_with_checks() -> None:
         "/* if (a) return 3; */",
         '#include "a-1.h"',
         "#if 3 < 4\n#endif",
+        "#if 3 < 4\n\ttrace_sent(3);\n#elif 5 < 4\n#endif",
     ],
 )
 def test_what_no_program_can_notice_is_left_alone(statement: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.case import NAMES, Case
 from harness.campaigns.bare_fuzz.model import Facts
-from harness.campaigns.bare_fuzz.play import Machine, Played, QemuPlayer, Start
+from harness.campaigns.bare_fuzz.play import Machine, Modes, Played, QemuPlayer, Start
 from harness.campaigns.mutation.sequences import EndedError, Sequences, StoppingPlayer
 from harness.errors import GuestError
 from harness.progress import Silent
@@ -79,9 +79,9 @@ def test_nothing_is_played_behind_a_sequence_that_ends_qemu(
 ) -> None:
     starts = []
 
-    def start(self: QemuPlayer, way: str, packed: Sequence[bytes], *, x2apic: bool) -> Start:
+    def start(self: QemuPlayer, way: str, packed: Sequence[bytes], modes: Modes) -> Start:
         starts.append(len(packed))
-        return Start([], min(1, len(packed)), False, "hangs" if packed else "")
+        return Start([], min(1, len(packed)), False, False, "hangs" if packed else "")
 
     monkeypatch.setattr(QemuPlayer, "_start", start)
     player = StoppingPlayer(machine(), ("multi",))
