@@ -49,6 +49,9 @@ from harness.request.profiles import load_emulator, load_kernel
 from harness.request.request import Request
 from harness.values import Emulator, Value
 
+#: The CPUs that mutants of the emulator run on: the series also decides what a CPU without the
+#: feature refuses.
+EMULATOR_CPUS = ("exposed", "hidden")
 #: Folders in that of the results.
 PATCHES, RUNS, LOGS = "patches", "runs", "logs"
 UNCHANGED = "unchanged"
@@ -242,7 +245,7 @@ def _basis(proof: Proof, sample: Sample, store: Store, progress: Progress) -> Ba
         series=tuple(str(patch.identity["sha256"]) for patch in patches),
         seed=sample.seed,
         names=proof.names,
-        cpus=proof.cpus or kind.cpus,
+        cpus=proof.cpus or (EMULATOR_CPUS if proof.of == "emulator" else kind.cpus),
         smp=proof.smp or kind.smp,
         compilers=proof.compilers or (DEFAULT_COMPILER,),
         accel=proof.accel,
