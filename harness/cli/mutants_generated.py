@@ -111,6 +111,8 @@ def _show_survivors(report: Report, patches: Path) -> None:
         click.secho(f"\n{one.status}: {one.name}", fg=_COLOURS[one.status])
         if one.message:
             click.echo(f"  {clean_line(one.message)}")
+        if one.unsteady:
+            click.echo(f"  failed once, and not again: {clean_line(', '.join(one.unsteady))}")
         text = (patches / f"{one.name}.patch").read_text(errors="replace")
         for line in text.partition("\n@@ ")[2].splitlines()[1:]:
             click.echo(f"  {clean_line(line)}")

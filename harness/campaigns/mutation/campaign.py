@@ -34,7 +34,7 @@ from harness.campaigns.mutation.records import (
     unknown,
 )
 from harness.campaigns.mutation.sequences import Sequences
-from harness.campaigns.mutation.suite import Kill, NotJudged, Suite
+from harness.campaigns.mutation.suite import Kill, NotJudged, Suite, Unnoticed
 from harness.campaigns.mutation.trees import (
     MAX_OBJECTS,
     Built,
@@ -71,8 +71,8 @@ class Judge(Protocol):
 
     def judge(
         self, name: str, built: Built, on_line: Callable[[str], None]
-    ) -> Kill | NotJudged | None:
-        """Return what notices it; None if nothing does."""
+    ) -> Kill | NotJudged | Unnoticed:
+        """Return what notices it, if anything does."""
 
 
 class Campaign:
@@ -163,7 +163,7 @@ class Campaign:
         verdict = self._judge.judge(f"{RUNS}/{one.name}", built, on_line)
         if isinstance(verdict, NotJudged):
             return Result.of(one, "not-judged", message=verdict.message)
-        if verdict:
+        if isinstance(verdict, Kill):
             return Result.of(one, "killed", **verdict._asdict())
         emulator = built.get("emulator")
         if self._sequences and isinstance(emulator, Emulator):
@@ -173,7 +173,7 @@ class Campaign:
                     return Result.of(one, "killed", way="sequence", message=said)
             except GuestError as error:
                 return Result.of(one, "not-judged", message=error.what)
-        return self._reasoned(Result.of(one, "survived"))
+        return self._reasoned(Result.of(one, "survived", unsteady=verdict.unsteady))
 
     def _reasoned(self, result: Result) -> Result:
         """Return a result with the reason that is known now for a survivor."""

@@ -60,6 +60,8 @@ class Result(Value):
     cell: str = ""
     #: What that said, why it survives, or what did not build.
     message: str = ""
+    #: Cases of other programs that failed once and not again, if nothing else noticed it.
+    unsteady: tuple[str, ...] = ()
     #: A digest of the objects that differ from the unchanged ones.
     objects: str = ""
     #: Seconds that building and running took.

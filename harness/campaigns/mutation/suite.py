@@ -2,7 +2,7 @@
 
 What each run needs is prepared once. A mutant's run is a run's folder with the same cells, in which
 the emulator or the kernel is another, and pytest in a process of its own. The programs that have
-killed most so far are run first, and the first failure ends it.
+killed most so far are run first. The first failure ends it, once it was seen a second time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,6 +36,8 @@ from harness.values import Plan
 
 #: Programs that are run before all others.
 FIRST = 3
+#: Programs that may fail once and not again, before nothing is believed any more.
+MAX_UNSTEADY = 2
 #: A program that takes so many times what it took unchanged hangs, but never before so many
 #: seconds: a busy host is no fault of a mutant's.
 _PATIENCE, _SHORTEST_S = 10.0, 30.0
@@ -61,6 +63,12 @@ class NotJudged(NamedTuple):
     """A run that did not come to a verdict, and why."""
 
     message: str
+
+
+class Unnoticed(NamedTuple):
+    """No program notices a mutant; what failed once and not again."""
+
+    unsteady: tuple[str, ...] = ()
 
 
 class Suite:
@@ -127,38 +135,66 @@ class Suite:
 
     def judge(
         self, name: str, built: Built, on_line: Callable[[str], None]
-    ) -> Kill | NotJudged | None:
-        """Run the programs until one notices a mutant; None if none does.
+    ) -> Kill | NotJudged | Unnoticed:
+        """Run the programs until one notices a mutant, twice.
+
+        What fails once and not again may be the host's doing: the others are run without it.
 
         :param name: the folder of its runs; what a campaign that was ended left there is removed.
         """
         shutil.rmtree(self._out / name, ignore_errors=True)
-        first = self._first()
-        rest = f"not ({first})" if first else ""
-        for part, chosen in (("first", first), ("rest", rest)):
-            if part == "first" and not chosen:
+        first = " or ".join(one for one, _ in self._killers.most_common(FIRST))
+        parts = [("first", first), ("rest", f"not ({first})")] if first else [("all", "")]
+        unsteady: list[Kill] = []
+        while parts:
+            part, chosen = parts[0]
+            folder = self._out / name / (f"{part}-{len(unsteady)}" if unsteady else part)
+            without = [f"not {one.program}" for one in unsteady]
+            verdict = self._run(folder, [chosen, *without], built, on_line)
+            if verdict is None:
+                parts.pop(0)
                 continue
-            verdict = self._run(self._out / name / part, chosen, built, on_line)
-            if isinstance(verdict, Kill):
-                self._killers[verdict.program] += 1
-            if verdict:
+            if isinstance(verdict, NotJudged):
                 return verdict
-        return None
-
-    def _first(self) -> str:
-        """Return the expression for the programs that have killed most."""
-        return " or ".join(name for name, _ in self._killers.most_common(FIRST))
+            again = self._run(
+                folder.with_name(f"{folder.name}-again"),
+                [verdict.program or chosen, *without],
+                built,
+                on_line,
+                cell=verdict.cell,
+            )
+            if again:
+                if isinstance(again, Kill):
+                    self._killers[again.program] += 1
+                return again
+            unsteady.append(verdict)
+            if len(unsteady) > MAX_UNSTEADY or not verdict.program:
+                return NotJudged(f"failed once, and not again: {verdict.by}")
+        return Unnoticed(tuple(one.by for one in unsteady))
 
     def _run(
-        self, path: Path, chosen: str, built: Built, on_line: Callable[[str], None]
+        self,
+        path: Path,
+        chosen: Sequence[str],
+        built: Built,
+        on_line: Callable[[str], None],
+        *,
+        cell: str = "",
     ) -> Kill | NotJudged | None:
+        """Run programs with what was built until one fails; None if none does.
+
+        :param chosen: expressions that each program has to match.
+        :param cell: the name of the only one; all by default.
+        """
         folder = RunFolder(path)
         folder.path.mkdir(parents=True)
-        select = " and ".join(f"({one})" for one in (self._request.select, chosen) if one)
-        folder.write_plan(self._plan.model_copy(update={"select": select}))
+        select = " and ".join(f"({one})" for one in (self._request.select, *chosen) if one)
+        setups = [one for one in self._setups if cell in {"", one.cell.name}]
+        cells = tuple(one.cell for one in setups)
+        folder.write_plan(self._plan.model_copy(update={"select": select, "cells": cells}))
         folder.begin(sys.argv)
-        cells = tuple(one.model_copy(update=dict(built)) for one in self._setups)
-        folder.write_artefacts(RunArtefacts(cells=cells))
+        changed = tuple(one.model_copy(update=dict(built)) for one in setups)
+        folder.write_artefacts(RunArtefacts(cells=changed))
         options = RunOptions(verbose=1, jobs=self._jobs, exit_first=True)
         code = self._pytest(folder, select, options, on_line)
         found = next(filter(self._notices, failures(path)), None)

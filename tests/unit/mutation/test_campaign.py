@@ -24,7 +24,7 @@ from harness.campaigns.mutation.records import (
     read_report,
     unknown,
 )
-from harness.campaigns.mutation.suite import Kill, NotJudged
+from harness.campaigns.mutation.suite import Kill, NotJudged, Unnoticed
 from harness.campaigns.mutation.trees import Built
 from harness.errors import ExitCode, GuestError, UserError
 from harness.progress import Silent
@@ -57,7 +57,7 @@ class Runs:
 
     def judge(
         self, name: str, built: Built, on_line: Callable[[str], None]
-    ) -> Kill | NotJudged | None:
+    ) -> Kill | NotJudged | Unnoticed:
         if isinstance(self.fails, BaseException):
             raise self.fails
         self.judged.append(name)
@@ -72,7 +72,7 @@ class Runs:
             if done.returncode != expected:
                 said = f"{done.returncode} is not {expected}"
                 return Kill("case", f"{program}::code", "cell", said, program)
-        return None
+        return Unnoticed(("bare-metal/other::c",))
 
 
 class Toy:
@@ -128,6 +128,8 @@ def test_every_kind_of_mutant_is_told_apart(bench: Toy) -> None:
     assert {status for rule, status in by_rule if rule in sides} == {"killed", "same"}
     # One more than a limit that no program tries, and than one that nothing uses.
     assert {("constant", "survived"), ("constant", "equivalent")} <= by_rule
+    survived = [one for one in report.results if one.status == "survived"]
+    assert {one.unsteady for one in survived} == {("bare-metal/other::c",)}
     killed = [one for one in report.results if one.status == "killed"]
     assert all(one.by and one.message and one.objects for one in killed)
     assert report.exit_code == ExitCode.TESTS_FAILED
@@ -235,7 +237,7 @@ def test_sequences_are_played_to_what_no_program_notices(
 ) -> None:
     emulator = Emulator(binary=Path("/toy"), version="1")
     monkeypatch.setattr(bench.tree, "built", lambda _: {"emulator": emulator})
-    monkeypatch.setattr(bench.runs, "judge", lambda *_: None)
+    monkeypatch.setattr(bench.runs, "judge", lambda *_: Unnoticed())
     known = Report(basis=BASIS, wanted=0, candidates=0)
     chosen, report = _chosen(bench.tree, BASIS, Sample(count=2), known)
     found = Campaign(

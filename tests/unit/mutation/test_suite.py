@@ -9,7 +9,7 @@ import pytest
 
 from harness.campaigns.mutants import MutantTarget
 from harness.campaigns.mutation import suite as module
-from harness.campaigns.mutation.suite import Kill, NotJudged, Suite
+from harness.campaigns.mutation.suite import Kill, NotJudged, Suite, Unnoticed
 from harness.errors import ExitCode, GuestError, UserError
 from harness.progress import Silent
 from harness.request.request import Request
@@ -97,7 +97,8 @@ PASSED: tuple[int, Sequence[Record]] = (0, [took("bare-metal/a", 2.0), took("bar
 def test_programs_that_have_killed_are_run_first_and_none_twice(tmp_path: Path) -> None:
     killers = [*3 * ["bare-metal/b"], *2 * ["x/y"], *4 * ["bare-metal/a"], "x/z"]
     plays = Pytest(PASSED, (0, []), (0, []))
-    assert suite(tmp_path, plays, killers).judge("runs/m", OTHER, lambda _: None) is None
+    made = suite(tmp_path, plays, killers)
+    assert made.judge("runs/m", OTHER, lambda _: None) == Unnoticed()
     first = "bare-metal/a or bare-metal/b or x/y"
     assert plays.selected == [
         "bare-metal",
@@ -110,12 +111,13 @@ def test_programs_that_have_killed_are_run_first_and_none_twice(tmp_path: Path) 
 
 @pytest.mark.usefixtures("begun")
 def test_the_order_follows_what_kills(tmp_path: Path) -> None:
-    plays = Pytest(PASSED, (1, [failing("bare-metal/b")]), (1, [failing("bare-metal/b")]))
+    plays = Pytest(PASSED, *4 * [(1, [failing("bare-metal/b")])])
     made = suite(tmp_path, plays, select="")
     kill = made.judge("runs/one", OTHER, lambda _: None)
     assert kill == Kill("case", "bare-metal/b::c", CELL, "1 is not 2", "bare-metal/b")
     made.judge("runs/two", OTHER, lambda _: None)
-    assert plays.selected == ["", "", "(bare-metal/b)"]
+    # Each failure is seen twice.
+    assert plays.selected == ["", "", *3 * ["(bare-metal/b)"]]
 
 
 GUEST = GuestFailureRecord(cell=CELL, verdict="panic", message="Oops")
@@ -165,10 +167,37 @@ GUEST = GuestFailureRecord(cell=CELL, verdict="panic", message="Oops")
 def test_what_counts_as_noticed(
     tmp_path: Path, of: MutantTarget, code: int, records: Sequence[Record], verdict: str
 ) -> None:
-    made = suite(tmp_path, Pytest(PASSED, (code, records)), of=of)
+    made = suite(tmp_path, Pytest(PASSED, (code, records), (code, records)), of=of)
     found = made.judge("runs/m", OTHER, lambda _: None)
-    assert found is not None
-    assert ("not judged" if isinstance(found, NotJudged) else found.way) == verdict
+    assert (found.way if isinstance(found, Kill) else "not judged") == verdict
+    assert not isinstance(found, Unnoticed)
+
+
+@pytest.mark.usefixtures("begun")
+def test_what_fails_once_and_not_again_is_no_kill(tmp_path: Path) -> None:
+    b, c = failing("bare-metal/b"), failing("bare-metal/c", "really")
+    plays = Pytest(PASSED, (1, [b]), (0, []), (0, []), (1, [c]), (1, [c]))
+    made = suite(tmp_path, plays, ["bare-metal/b"], select="")
+    found = made.judge("runs/m", OTHER, lambda _: None)
+    assert isinstance(found, Kill)
+    assert found.by == "bare-metal/c::c"
+    assert plays.selected[1:] == [
+        "(bare-metal/b)",  # fails
+        "(bare-metal/b)",  # and passes
+        "(bare-metal/b) and (not bare-metal/b)",
+        "(not (bare-metal/b)) and (not bare-metal/b)",
+        "(bare-metal/c) and (not bare-metal/b)",
+    ]
+
+
+@pytest.mark.usefixtures("begun")
+def test_what_is_unsteady_throughout_is_not_judged(tmp_path: Path) -> None:
+    names = ("bare-metal/a", "bare-metal/b", "bare-metal/c")
+    plays = [play for name in names for play in ((1, [failing(name)]), (0, []))]
+    once = suite(tmp_path, Pytest(PASSED, *plays[:2], (0, [])), select="")
+    assert once.judge("runs/m", OTHER, lambda _: None) == Unnoticed(("bare-metal/a::c",))
+    again = suite(tmp_path, Pytest(*plays), select="")
+    assert isinstance(again.judge("runs/m", OTHER, lambda _: None), NotJudged)
 
 
 @pytest.mark.usefixtures("begun")
@@ -201,4 +230,4 @@ def test_the_unchanged_programs_are_run_once(tmp_path: Path) -> None:
 def test_what_an_ended_campaign_left_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "out/runs/m/rest").mkdir(parents=True)
     made = suite(tmp_path, Pytest(PASSED, (0, [])))
-    assert made.judge("runs/m", OTHER, lambda _: None) is None
+    assert made.judge("runs/m", OTHER, lambda _: None) == Unnoticed()
