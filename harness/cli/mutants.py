@@ -59,18 +59,43 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
     help="Only the programs that match (pytest's -k).",
 )
 @GUESTS_AT_A_TIME
-@out_option("Folder for mutants.json and each run  [default: runs/mutants-TIME-RANDOM]")
-def command(out: Path | None, **options: Any) -> int:
+@click.option(
+    "--generate",
+    "count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make N mutants by rule instead, which differ in what is compiled.",
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Chooses those that are generated."
+)
+@click.option(
+    "--sequences",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    help="Random sequences (fuzz --bare-metal) for generated mutants of the emulator that no "
+    "program notices.",
+)
+@out_option("Folder for the results and each run  [default: runs/mutants-TIME-RANDOM]")
+def command(out: Path | None, count: int | None, seed: int, sequences: int, **options: Any) -> int:
     """Break the bundled series in each way that a mutant describes; see a case fail for each.
 
     NAMES choose mutants by name or pattern. The suite is run without a mutant first. The exit code
     is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
+
+    With --generate the mutants are made by rule. The same series, number and seed make the same
+    ones. With the --out of a campaign that was ended, it goes on.
     """
     from harness.artefacts.store import Store
     from harness.campaigns.mutants import MUTANTS_FILE, Proof, exit_code, prove
     from harness.results.folder import make_results_folder
 
     proof = Proof(**options)
+    if count is not None:
+        from harness.cli.mutants_generated import generated
+
+        return generated(proof, count, seed, sequences, out)
     where = make_results_folder(out, "mutants", MUTANTS_FILE)
     with shown() as progress:
         report = prove(proof, where, Store.open(progress), progress, _show)

@@ -84,7 +84,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_a_prepared_machine_only_runs_the_command(machine: Machine) -> None:
     assert machine.start("run", "-k", "a b").stdout == "uintr-harness run -k a b\n"
-    assert f"--editable {paths.ROOT}[emulator,lore,watch]\n" in machine.said()
+    assert f"--editable {paths.ROOT}[emulator,lore,mutants,watch]\n" in machine.said()
     machine.log.unlink()
     done = machine.start("plan", "--smp", "1")
     assert (done.stdout, done.stderr) == ("uintr-harness plan --smp 1\n", "")

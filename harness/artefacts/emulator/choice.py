@@ -12,8 +12,11 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import paths
 from harness.artefacts.emulator import qemu_build
@@ -123,11 +126,43 @@ def is_built(store: Store, name: str = OURS) -> bool:
     return store.find("emulator", inputs) is not None
 
 
+class LaidOut(NamedTuple):
+    """A patched tree with its build folder, for as long as the folder around both is held."""
+
+    tree: Path
+    #: Where ninja builds; configured.
+    out: Path
+    #: What the tree is checked out of.
+    repository: Repository
+    environment: dict[str, str]
+
+
+@contextmanager
+def laid_out(
+    store: Store, progress: Progress, name: str = OURS, *, apart: str
+) -> Iterator[LaidOut]:
+    """Hold a kept folder with a profile's patched tree, configured; nothing is compiled.
+
+    :param apart: a word that names a kept folder of its own, for a caller that changes files in it
+        and must not spoil the next build of somebody at work.
+    :raise: as :func:`build_emulator`.
+    """
+    builder = _Builder(load_emulator(name), store, progress, apart)
+    with builder.workspace() as kept:
+        log = store.log(kept.name)
+        tree, out = builder.prepare(kept, log)
+        repository = Repository(kept / "repository.git", tree)
+        yield LaidOut(tree, out, repository, qemu_build.environment(kept))
+
+
 class _Builder:
     """State of one call of :func:`build_emulator`."""
 
-    def __init__(self, profile: EmulatorProfile, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, profile: EmulatorProfile, store: Store, progress: Progress, apart: str = ""
+    ) -> None:
         self.profile = profile
+        self.apart = f"-{apart}" if apart else ""
         self.store = store
         self.progress = progress
         self.patches = fetch_series(profile.series, store, progress)
@@ -158,17 +193,27 @@ class _Builder:
 
     def build(self, folder: Path) -> None:
         """Fill an empty folder with the artefact."""
-        require(*_TOOLS, needed_for="a QEMU build")
-        require_extra("emulator", "mesonbuild", "distlib", "pycotap", needed_for="a QEMU build")
-        with self.store.workspace(f"emulator-{self.profile.name}") as kept:
-            tree, out = kept / "tree", kept / "out"
-            self._lay_out(kept, tree)
-            log = self.store.log(f"emulator-{self.profile.name}")
+        with self.workspace() as kept:
+            log = self.store.log(kept.name)
+            tree, out = self.prepare(kept, log)
             with self.progress.step(f"build emulator {self.profile.name}") as step:
-                self._check_devices(tree)
-                self._configure(tree, out, log, step)
                 self._run(qemu_build.ninja_argv(os.cpu_count() or 1), out, log, step)
             self._collect(tree, out, log, folder)
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        """Return the kept folder, which is held meanwhile."""
+        require(*_TOOLS, needed_for="a QEMU build")
+        require_extra("emulator", "mesonbuild", "distlib", "pycotap", needed_for="a QEMU build")
+        return self.store.workspace(f"emulator-{self.profile.name}{self.apart}")
+
+    def prepare(self, kept: Path, log: Path) -> tuple[Path, Path]:
+        """Lay the tree out in the kept folder and configure it; return tree and build folder."""
+        tree, out = kept / "tree", kept / "out"
+        self._lay_out(kept, tree)
+        with self.progress.step(f"configure emulator {self.profile.name}") as step:
+            self._check_devices(tree)
+            self._configure(tree, out, log, step)
+        return tree, out
 
     def _lay_out(self, kept: Path, tree: Path) -> None:
         """Put the source, the series and the harness's files into the kept work tree."""

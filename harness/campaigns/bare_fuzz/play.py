@@ -74,7 +74,7 @@ class QemuPlayer:
     def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
         self._machine = machine
         self.ways = tuple(ways)
-        start = self._start(self.ways[0], [], _Modes(x2apic=False, la57=False))
+        start = self._start(self.ways[0], [], Modes(x2apic=False, la57=False))
         if start.ending:
             raise GuestError("the player does not run", detail=start.ending)
         self.facts = Facts(linear_bits=57 if start.la57 else 48, uiret_uif=start.uiret_uif)
@@ -87,9 +87,9 @@ class QemuPlayer:
         :raise GuestError: QEMU does not start.
         """
         played: dict[int, Played] = {}
-        by_modes: dict[_Modes, list[int]] = {}
+        by_modes: dict[Modes, list[int]] = {}
         for number, case in enumerate(cases):
-            by_modes.setdefault(_Modes(case.x2apic, case.la57), []).append(number)
+            by_modes.setdefault(Modes(case.x2apic, case.la57), []).append(number)
         for modes, numbers in by_modes.items():
             while numbers:
                 these = numbers[:MAX_CASES]
@@ -103,7 +103,7 @@ class QemuPlayer:
                 del numbers[: len(results)]
         return [played[number] for number in range(len(cases))]
 
-    def _start(self, way: str, packed: Sequence[bytes], modes: _Modes) -> _Start:
+    def _start(self, way: str, packed: Sequence[bytes], modes: Modes) -> Start:
         with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
             memory = Path(scratch) / "memory"
             _write_memory(memory, packed, modes)
@@ -117,14 +117,14 @@ class QemuPlayer:
             return _read_memory(memory, ending)
 
 
-class _Modes(NamedTuple):
+class Modes(NamedTuple):
     """Modes that a machine is in from its start to its end."""
 
     x2apic: bool
     la57: bool
 
 
-class _Start(NamedTuple):
+class Start(NamedTuple):
     """One start of the machine."""
 
     results: list[tuple[int, ...]]
@@ -136,7 +136,7 @@ class _Start(NamedTuple):
     ending: str
 
 
-def _write_memory(memory: Path, packed: Sequence[bytes], modes: _Modes) -> None:
+def _write_memory(memory: Path, packed: Sequence[bytes], modes: Modes) -> None:
     with memory.open("wb") as file:
         file.truncate(_MEMORY_MIB * _MIB)
         file.seek(_IN)
@@ -155,9 +155,9 @@ def _ending(process: Process, seconds: float) -> str:
     return said[-1] if said else f"QEMU ended with {process.returncode}"
 
 
-def _read_memory(memory: Path, ending: str) -> _Start:
+def _read_memory(memory: Path, ending: str) -> Start:
     with memory.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
         begun, ended, la57, uiret_uif = struct.unpack_from("<4Q", view, _OUT)
         first = _OUT + PAGE_SIZE
         results = [RESULT.unpack_from(view, first + RESULT.size * place) for place in range(ended)]
-    return _Start(results, begun, bool(la57), bool(uiret_uif), ending)
+    return Start(results, begun, bool(la57), bool(uiret_uif), ending)

@@ -28,7 +28,7 @@ NUMBERED = {
 }
 LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
-    "emulator": (1, "ed446d7f743a624d858d3136e6e423570e65034a4302acf03b4d14d7dd26ea1a"),
+    "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
     "series": (1, "fc2656133ba105d74be104ab6c07da1b04697958d6b1dcea5f244b153923f925"),
 }

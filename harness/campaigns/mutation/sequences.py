@@ -1,0 +1,94 @@
+"""Random sequences of instructions, played to the mutants that no program notices.
+
+They are those of ``fuzz --bare-metal``, made once for all mutants, with what the model says must be
+left of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from typing_extensions import override
+
+from harness.campaigns.bare_fuzz.batch import Batch, Makes, made_beside
+from harness.campaigns.bare_fuzz.campaign import Player
+from harness.campaigns.bare_fuzz.compare import differences, read_deviations
+from harness.campaigns.bare_fuzz.play import Machine, Modes, QemuPlayer, Start
+from harness.errors import GuestError
+from harness.progress import Progress
+from harness.values import Emulator
+
+#: Of QEMU's ways to run code, the one that is played in: all others share what they differ in
+#: with QEMU's own code.
+WAY = "multi"
+
+
+class EndedError(GuestError):
+    """QEMU ended, or hangs, in a sequence."""
+
+
+class StoppingPlayer(QemuPlayer):
+    """A player that plays nothing more when a sequence has ended QEMU: each start takes time."""
+
+    @override
+    def _start(self, way: str, packed: Sequence[bytes], modes: Modes) -> Start:
+        start = super()._start(way, packed, modes)
+        if start.ending:
+            raise EndedError(f"QEMU in a sequence: {start.ending}")
+        return start
+
+
+class Sequences:
+    """The sequences of a seed.
+
+    :param machine: the unchanged emulator, a CPU and the player.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        seed: int,
+        count: int,
+        make: Makes = made_beside,
+        player: Callable[[Machine], Player] = lambda machine: StoppingPlayer(machine, (WAY,)),
+    ) -> None:
+        self._machine = machine
+        self._seed = seed
+        self._count = count
+        self._make = make
+        self._player = player
+        self._deviations = read_deviations()
+        self._batches: list[Batch] = []
+
+    def prepare(self, progress: Progress) -> None:
+        """Make them, and see that the unchanged emulator does what the model says.
+
+        :raise GuestError: it does not.
+        """
+        with progress.step(f"make {self._count} sequences"):
+            facts = self._player(self._machine).facts
+            with self._make(self._seed, facts, self._count) as batches:
+                self._batches = list(batches)
+            if found := self.judge(self._machine.emulator):
+                raise GuestError(
+                    "the model does not agree with the unchanged emulator",
+                    detail=found,
+                    hint=f"uintr-harness fuzz --bare-metal --seed {self._seed}",
+                )
+
+    def judge(self, emulator: Emulator) -> str:
+        """Play them until one differs from the model, and return how; empty if none does."""
+        try:
+            player = self._player(self._machine._replace(emulator=emulator))
+            return self._difference(player)
+        except EndedError as error:
+            return error.what
+
+    def _difference(self, player: Player) -> str:
+        for batch in self._batches:
+            played = player.play(WAY, batch.cases)
+            for number, expected, one in zip(batch.numbers, batch.expected, played, strict=True):
+                if found := differences(expected, one, self._deviations):
+                    said = found if isinstance(found, str) else "; ".join(map(str, found))
+                    return f"sequence {number}: {said}"
+        return ""

@@ -1,0 +1,90 @@
+"""Sequences for mutants, with machines that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.campaigns.bare_fuzz.batch import Batch, make_batch
+from harness.campaigns.bare_fuzz.case import NAMES, Case
+from harness.campaigns.bare_fuzz.model import Facts
+from harness.campaigns.bare_fuzz.play import Machine, Modes, Played, QemuPlayer, Start
+from harness.campaigns.mutation.sequences import EndedError, Sequences, StoppingPlayer
+from harness.errors import GuestError
+from harness.progress import Silent
+from harness.values import CpuProfile, Emulator
+
+BATCH = make_batch(3, range(4), Facts())
+
+
+def machine(name: str = "good") -> Machine:
+    cpu = CpuProfile(name="exposed", model="max", exposes_uintr=True)
+    return Machine(Emulator(binary=Path(f"/{name}"), version="1"), cpu, Path("/player"))
+
+
+class Player:
+    """Does what the model says, unless the emulator's name says otherwise."""
+
+    ways = ("multi",)
+    facts = Facts()
+
+    def __init__(self, machine: Machine) -> None:
+        self.name = machine.emulator.binary.name
+        if self.name == "ended":
+            raise EndedError("QEMU in a sequence: hangs")
+
+    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
+        assert way == "multi"
+        words = [one.words for one in BATCH.expected]
+        if self.name == "bad":
+            place = next(
+                place
+                for place, name in enumerate(NAMES)
+                if name == "rsp" and place not in BATCH.expected[2].open_places
+            )
+            changed = list(words[2])
+            changed[place] ^= 1 << 40
+            words[2] = tuple(changed)
+        return list(words)
+
+
+@contextmanager
+def make(seed: int, facts: Facts, limit: int | None) -> Iterator[Iterator[Batch]]:
+    assert (seed, limit) == (3, 4)
+    yield iter([BATCH])
+
+
+def sequences(of: str = "good") -> Sequences:
+    return Sequences(machine(of), 3, 4, make, Player)
+
+
+def test_a_difference_from_the_model_is_told() -> None:
+    made = sequences()
+    made.prepare(Silent())
+    assert made.judge(machine().emulator) == ""
+    assert made.judge(machine("bad").emulator).startswith(f"sequence {BATCH.numbers[2]}: rsp is ")
+    assert made.judge(machine("ended").emulator) == "QEMU in a sequence: hangs"
+
+
+def test_an_unchanged_emulator_that_differs_is_no_basis() -> None:
+    with pytest.raises(GuestError, match="does not agree with the unchanged emulator"):
+        sequences("bad").prepare(Silent())
+
+
+def test_nothing_is_played_behind_a_sequence_that_ends_qemu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts = []
+
+    def start(self: QemuPlayer, way: str, packed: Sequence[bytes], modes: Modes) -> Start:
+        starts.append(len(packed))
+        return Start([], min(1, len(packed)), False, False, "hangs" if packed else "")
+
+    monkeypatch.setattr(QemuPlayer, "_start", start)
+    player = StoppingPlayer(machine(), ("multi",))
+    with pytest.raises(EndedError, match="hangs"):
+        player.play("multi", list(BATCH.cases))
+    assert len(starts) == 2
