@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
-from harness.campaigns.bare_fuzz.batch import Batch, Makes, made_beside
+from harness.campaigns.bare_fuzz.batch import Batch, Makes, batches_in_background
 from harness.campaigns.bare_fuzz.campaign import Player
 from harness.campaigns.bare_fuzz.compare import differences, read_deviations
 from harness.campaigns.bare_fuzz.play import Machine, Modes, QemuPlayer, Start
@@ -49,7 +49,7 @@ class Sequences:
         machine: Machine,
         seed: int,
         count: int,
-        make: Makes = made_beside,
+        make: Makes = batches_in_background,
         player: Callable[[Machine], Player] = lambda machine: StoppingPlayer(machine, (WAY,)),
     ) -> None:
         self._machine = machine
