@@ -337,6 +337,26 @@ static void frame_is_on_a_stack_of_its_own(void)
 	deliver_at(top, (top - 4096) | 0xf, top - 4096 - 32);
 }
 
+/* No memory is there: the frame is lost, and the delivery is complete. */
+static void a_stack_without_memory_takes_the_frame(void)
+{
+	const u64 top = 0xb0000;	/* of a display that this machine has not */
+	struct regs regs;
+	struct trap trap;
+
+	start(&regs);
+	ui_log.count = 0;
+	stui();
+	wrmsr(MSR_UINTR_HANDLER, (u64)code_after);
+	wrmsr(MSR_UINTR_STACKADJUST, top | 1);
+	wrmsr(MSR_UINTR_RR, BIT(7));
+	EXPECT_EQ(run(code_nop, &regs, &trap), VECTOR_DONE);
+	EXPECT_EQ(trap.regs.rsp, top - 32);
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	EXPECT(!testui());
+	wrmsr(MSR_UINTR_HANDLER, (u64)ui_entry);
+}
+
 static void saves_the_flags_and_clears_tf_and_rf(void)
 {
 	u64 flags = (0xed7 | RFLAGS_AC | BIT(21)) & ~RFLAGS_TF;
@@ -623,6 +643,7 @@ TESTS(
 	TEST(does_not_end_hlt, DELIVERY-19),
 	TEST(frame_is_below_an_adjusted_stack, FRAME-2, FRAME-3),
 	TEST(frame_is_on_a_stack_of_its_own, FRAME-4),
+	TEST(a_stack_without_memory_takes_the_frame, FRAME-4),
 	TEST(saves_the_flags_and_clears_tf_and_rf, FRAME-6, FRAME-7, FRAME-8),
 	TEST(single_step_skips_the_handler, FRAME-6, FRAME-7, UIRET-10),
 	TEST(keeps_the_registers, FRAME-9),

@@ -381,6 +381,7 @@ static u32 get_mxcsr(void)
 static void refuse_mxcsr(void (*save)(void *, u64), void (*restore)(void *, u64))
 {
 	u32 mask, mxcsr = 0x1f80, other_mxcsr = 0x1fa0;
+	bool standard;
 	int bit;
 
 	asm volatile("ldmxcsr %0" :: "m"(other_mxcsr));
@@ -398,6 +399,12 @@ static void refuse_mxcsr(void (*save)(void *, u64), void (*restore)(void *, u64)
 		EXPECT_EQ(get_mxcsr(), mask >> bit & 1 ? mxcsr | 1U << bit : other_mxcsr);
 		/* What is not asked for is not looked at. */
 		EXPECT_EQ(try(restore, area, 1), VECTOR_DONE);
+		/* The standard format has it loaded with SSE or AVX whatever XSTATE_BV says. */
+		header(area)[0] &= ~2UL;
+		standard = !(header(area)[1] >> 63);
+		EXPECT_EQ(try(restore, area, 3),
+			  standard && !(mask >> bit & 1) ? TRAP_GP : VECTOR_DONE);
+		header(area)[0] |= 2;
 	}
 	asm volatile("ldmxcsr %0" :: "m"(mxcsr));
 }
