@@ -340,7 +340,7 @@ static void frame_is_on_a_stack_of_its_own(void)
 /* No memory is there: the frame is lost, and the delivery is complete. */
 static void a_stack_without_memory_takes_the_frame(void)
 {
-	const u64 top = 0xb0000;	/* of a display that this machine has not */
+	const u64 top = 0x3f000000;	/* mapped for CPL 3, and beyond the memory of the machine */
 	struct regs regs;
 	struct trap trap;
 
