@@ -41,7 +41,8 @@ class Percent(click.ParamType[float]):
 @click.option(
     "--allow-missing",
     is_flag=True,
-    help="Do not count cases and cells that RUN lacks; for a run of fewer programs or cells.",
+    help="Do not count cases, latencies and cells that RUN lacks, and cases that it skips; for a "
+    "run of fewer programs or cells.",
 )
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a comment.")

@@ -21,11 +21,12 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
     The contract is guest-tests/CONTRACT.md.
     With RUN, a run's folder, show the result of each statement in each cell. A statement fails if a
     case that names it fails, else passes if one passes; only cases that ran count. The exit code is
-    4 for a run that did not end, because its later cases may check further statements.
+    4 for a run that lacks results, because they may check further statements.
     """
     from harness.report import contract as report
     from harness.results.contract import check_contract, read_claims, read_contract
     from harness.results.folder import RunFolder
+    from harness.results.outcome import read_outcome
     from harness.results.records import CaseRecord, read_records
 
     cases: list[CaseRecord] = []
@@ -36,9 +37,9 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
         cells = [cell.name for cell in folder.read_plan().cells]
         records = read_records(folder.results).records
         cases = [record for record in records if isinstance(record, CaseRecord)]
-        ending = folder.read_ending()
-        if ending.state != "ended":
-            click.echo(f"note: the run is {ending.state}: {ending.reason}", err=True)
+        outcome = read_outcome(folder).outcome
+        if outcome.exit_code not in {ExitCode.PASSED, ExitCode.TESTS_FAILED}:
+            click.echo(f"note: the run is {outcome.verdict}: {outcome.reason}", err=True)
             code = ExitCode.GUEST
     found = check_contract(read_contract(), read_claims(), cases, cells)
     shown = found

@@ -63,7 +63,7 @@ class Jobs(click.ParamType[int | None]):
 @click.option(
     "--allow-missing",
     is_flag=True,
-    help="With --baseline: do not count cases and cells that this run lacks.",
+    help="With --baseline: do not count what this run lacks or skips.",
 )
 @click.option("-x", "--exitfirst", "exit_first", is_flag=True, help="Stop at the first failure.")
 @click.option(

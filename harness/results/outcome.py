@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import GuestError, UserError
+from harness.errors import ExitCode, GuestError, UserError
 from harness.results.compare.baseline import BASELINE_FILE, Baseline
 from harness.results.compare.measured import baseline_of
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
 from harness.results.latency import with_samples
 from harness.results.measurements import gather, with_intervals
-from harness.results.records import LatencyRecord, Record, read_records
+from harness.results.records import LatencyRecord, Record, Records, read_records
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
 
@@ -43,7 +43,12 @@ def read_outcome(
     chosen = plan.cells if cells is None else tuple(cells)
     if cells is None and ended.cells is not None:
         chosen = tuple(cell for cell in plan.cells if cell.name in ended.cells)
-    outcome = fold(records_of(folder), chosen, select=plan.select)
+    found = _read(folder)
+    if ended.state == "ended" and (unread := _unread(found)):
+        ended = Ending(
+            state="incomplete", exit_code=ExitCode.GUEST, reason=unread, cells=ended.cells
+        )
+    outcome = fold(_with_samples(found.records, folder), chosen, select=plan.select)
     measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
@@ -55,15 +60,32 @@ def records_of(folder: RunFolder) -> tuple[Record, ...]:
 
     :raise GuestError: the host cannot read them.
     """
+    return _with_samples(_read(folder).records, folder)
+
+
+def _read(folder: RunFolder) -> Records:
     try:
-        return tuple(
-            with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
-            for record in read_records(folder.results).records
-        )
+        return read_records(folder.results)
     except OSError as error:
         raise GuestError(
             f"the results cannot be read: {error.strerror}", where=folder.results
         ) from error
+
+
+def _with_samples(records: Sequence[Record], folder: RunFolder) -> tuple[Record, ...]:
+    return tuple(
+        with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
+        for record in records
+    )
+
+
+def _unread(found: Records) -> str:
+    """Return why records are not known; empty if all are. Each might be of a failure."""
+    number = len(found.broken) + len(found.unknown)
+    if not number:
+        return ""
+    lines = "line of the results is" if number == 1 else "lines of the results are"
+    return f"{number} {lines} damaged, or written by another version"
 
 
 def load_baseline(path: Path) -> Baseline:

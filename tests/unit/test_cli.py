@@ -19,6 +19,7 @@ import harness.testing.plugin  # noqa: F401
 from harness import cli
 from harness.errors import BuildError, ExitCode, HarnessError
 from harness.guest import vm
+from harness.results.ending import RUN_FILE, seal
 from harness.results.folder import RunArtefacts, RunFolder
 from harness.results.records import Record, Recorder
 from harness.run import engine, suite
@@ -172,6 +173,49 @@ def test_the_contract_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     holes = json.loads(capsys.readouterr().out)["statements"]
     assert all(one["hole"] and not one["cases"] for one in holes)
     assert cli.invoke(["contract", "no-run"]) == ExitCode.USAGE
+
+
+def edited(folder: RunFolder, target: Path, line: bytes = b"", **info: object) -> Path:
+    """Copy a run with another ``run.json`` and a further record; the seal fits."""
+    shutil.copytree(folder.path.resolve(), target)
+    copy = RunFolder(target)
+    with copy.results.open("ab") as results:
+        results.write(line)
+    run_file = target / RUN_FILE
+    known = json.loads(run_file.read_bytes())
+    known |= {"results": json.loads(seal(copy.results).model_dump_json()), **info}
+    run_file.write_text(json.dumps(known))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (4, b""),
+        (3, b""),
+        (0, b'{"kind": "case", "cell": "c", "status": "fa\n'),
+        (0, b'{"kind": "case", "schema": 99, "status": "fail"}\n'),
+    ],
+    ids=["guest", "build", "cut line", "later version"],
+)
+def test_a_run_that_lacks_results_is_nowhere_green(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, line: bytes
+) -> None:
+    fake({"api/a": GOOD, "api/b": GOOD})
+    assert run() == 0
+    good = edited(latest(), tmp_path / "good")
+    assert cli.invoke(["contract", str(good)]) == 0
+    less = edited(latest(), tmp_path / "less", line, exit_code=code, reason="something failed")
+    assert cli.invoke(["report", str(less)]) == (code or 4)
+    for argv in (
+        ["contract", str(less)],
+        ["contract", "--json", str(less)],
+        ["compare", str(good), str(less)],
+        ["compare", "--allow-missing", "--markdown", str(good), str(less)],
+    ):
+        assert cli.invoke(argv) == 4
+    out, err = capsys.readouterr()
+    assert "something failed" in out + err or "damaged" in out + err
 
 
 def test_a_guest_that_dies_is_exit_4_and_the_rest_is_kept(

@@ -191,7 +191,8 @@ def _split_subject(subject: str) -> tuple[str, list[str]]:
     chunks: list[str] = []
     while match := _BRACKETS.match(subject):
         text = re.sub(r"(?i)(patch)(v\d+)", r"\1 \2", match[1])
-        chunks += [word.strip(",;") for word in text.split()]
+        # Patchwork separates them by commas.
+        chunks += [word.strip(";") for word in re.split(r"[\s,]+", text) if word]
         subject = subject[match.end() :]
     return subject, chunks
 
@@ -231,7 +232,8 @@ def _kind(mail: Mail, mails: Sequence[Mail], groups: Sequence[int]) -> Kind:
     numbered = any(
         one.count and not one.is_reply for one, at in zip(mails, groups, strict=True) if at == group
     )
-    own = mail.says_patch and not numbered and mail.author == parent.author
+    by_author = mail.author == parent.author or mail.version > parent.version
+    own = mail.says_patch and not numbered and by_author
     return "patch" if own else "reply"
 
 

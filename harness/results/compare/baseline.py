@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 from typing_extensions import override
 
+from harness.errors import ExitCode
 from harness.results.document import Document
 from harness.results.environment import Environment
 from harness.results.ktap.lines import CaseStatus
@@ -83,8 +84,20 @@ def make_baseline(
             for cell in outcome.summary.cells
         ),
         measurements=measurements,
-        incomplete="" if outcome.state == "ended" else f"{outcome.verdict}: {outcome.reason}",
+        incomplete=f"{outcome.verdict}: {outcome.reason}" if _lacks_results(outcome) else "",
     )
+
+
+def _lacks_results(outcome: Outcome) -> bool:
+    """Return true if a run has less than its plan: it did not end, or an error took some of it.
+
+    A guest that failed is a result.
+    """
+    if outcome.state != "ended":
+        return True
+    if outcome.exit_code == ExitCode.GUEST:
+        return not outcome.guest_failures
+    return outcome.exit_code not in {ExitCode.PASSED, ExitCode.TESTS_FAILED}
 
 
 def _cell(

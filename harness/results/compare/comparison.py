@@ -173,13 +173,17 @@ def _findings(found: Comparison) -> list[str]:
     worse = sum(change.verdict == "worse" for change in found.latencies)
     broken = sum(change.verdict == "broken" for change in found.cases)
     gone = sum(change.verdict == "gone" and change.kind == "case" for change in found.cases)
+    skipped = sum((one.before, one.after) == ("pass", "skip") for one in found.cases)
+    unmeasured = sum(change.verdict == "gone" for change in found.latencies)
     bad = [f"{worse} {'latency' if worse == 1 else 'latencies'} worse"] if worse else []
     bad += [f"{broken} newly failing"] if broken else []
     if not found.allow_missing:
-        lacks = [f"{gone} {'case' if gone == 1 else 'cases'}"] if gone else []
-        number = len(found.missing)
-        lacks += [f"{number} {'cell' if number == 1 else 'cells'}"] if number else []
-        bad += [f"{' and '.join(lacks)} gone (--allow-missing accepts that)"] if lacks else []
+        numbers = {"case": gone, "latency": unmeasured, "cell": len(found.missing)}
+        plural = {"case": "cases", "latency": "latencies", "cell": "cells"}
+        lacks = [f"{n} {one if n == 1 else plural[one]}" for one, n in numbers.items() if n]
+        said = [f"{' and '.join(lacks)} gone"] if lacks else []
+        said += [f"{skipped} skipped that passed before"] if skipped else []
+        bad += [f"{' and '.join(said)} (--allow-missing accepts that)"] if said else []
     return bad
 
 

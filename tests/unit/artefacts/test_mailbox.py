@@ -160,6 +160,24 @@ def test_an_author_may_go_on_without_numbers(fetch: Fetch) -> None:
     assert added(patches) == ["a", "b"]
 
 
+@pytest.mark.parametrize("words", ["v2", "RFC"])
+def test_subjects_as_patchwork_writes_them(fetch: Fetch, words: str) -> None:
+    patches, notes = fetch(
+        mail(f"[{words},2/2] y", "b", id_="2", answers="1"),
+        mail(f"[{words},1/2] x", "a", id_="1"),
+    )
+    assert added(patches) == ["a", "b"]
+    assert notes == ["mbox: 2 mails: 2 patches"]
+
+
+def test_an_author_may_send_the_next_version_from_elsewhere(fetch: Fetch) -> None:
+    patches, _ = fetch(
+        mail("[PATCH] one", "a", id_="1"),
+        mail("[PATCH v2] one", "b", id_="2", answers="1", who="at-work"),
+    )
+    assert added(patches) == ["b"]
+
+
 def test_what_is_lacking_is_said(fetch: Fetch) -> None:
     _, notes = fetch(mail("[PATCH 1/3] a", "a"), mail("[PATCH 3/3] c", "c"))
     assert notes[-1] == "mbox lacks patch 2 of 3"

@@ -110,6 +110,18 @@ def test_mechanisms_come_and_go_and_may_be_of_a_later_version() -> None:
     new = side(latencies=(measured(mechanism="pigeon"), measured(mechanism="shm")))
     found = {change.mechanism: change.verdict for change in compare([base], new).latencies}
     assert found == {"pigeon": "same", "shm": "new", "uintr": "gone"}
+    both = compare([base], new)
+    assert (both.exit_code, both.reason) == (1, "1 latency gone (--allow-missing accepts that)")
+    assert compare([base], new, allow_missing=True).exit_code == 0
+
+
+def test_cases_that_are_skipped_now_are_a_finding() -> None:
+    base = side(cell(cases={"a::1": "pass", "a::2": "pass", "b::1": "pass"}))
+    new = side(cell(cases={"a::1": "skip", "a::2": "skip", "b::1": "pass"}))
+    found = compare([base], new)
+    assert found.exit_code == 1
+    assert found.reason == "2 skipped that passed before (--allow-missing accepts that)"
+    assert compare([base], new, allow_missing=True).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,7 @@ def test_mechanisms_come_and_go_and_may_be_of_a_later_version() -> None:
         ("pass", None, "gone", 1),
         ("fail", None, "gone", 1),
         ("skip", None, "gone", 1),
-        ("pass", "skip", "changed", 0),
+        ("pass", "skip", "changed", 1),
         ("fail", "skip", "changed", 0),
         ("fail", "fail", None, 0),
     ],
