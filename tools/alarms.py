@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.artefacts.source.series import fetch_series
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import fetch_series, write_series
 from harness.artefacts.store import Store
 from harness.campaigns.child_runs import run_child, start_command, write_profile
 from harness.errors import GuestError, HarnessError
@@ -40,18 +41,13 @@ class Bench:
     def profile(self, name: str, *patches: Path) -> Path:
         """Write the default kernel's profile with further patches, and return its path."""
         kernel = load_kernel(DEFAULT_KERNEL)
-        series = self._folder / name
-        series.mkdir(parents=True)
-        lines = []
-        for number, patch in enumerate(
-            fetch_series(kernel.series, self._store, self._progress), start=1
-        ):
-            (series / f"{number:04}.patch").write_bytes(patch.content)
-            lines.append(f"{number:04}.patch -p{patch.strip}")
-        for more in patches:
-            (series / more.name).write_bytes(more.read_bytes())
-            lines.append(more.name)
-        (series / "series").write_text("\n".join(lines) + "\n")
+        series = write_series(
+            self._folder / name,
+            [
+                *fetch_series(kernel.series, self._store, self._progress),
+                *(Patch(path.name, path.read_bytes()) for path in patches),
+            ],
+        )
         return write_profile(
             kernel.model_copy(update={"series": FolderSeries(path=series.absolute())}), series
         )

@@ -36,7 +36,8 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from harness.artefacts.emulator.choice import build_emulator
-from harness.artefacts.source.series import fetch_series
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import fetch_series, write_series
 from harness.artefacts.store import Store
 from harness.campaigns.child_runs import write_profile
 from harness.errors import GuestError, HarnessError
@@ -49,9 +50,8 @@ from tools.judge import compile_judge, own_judges, run_judge, two_cpus
 
 PATCH = Path(__file__).with_name("stamps.patch")
 STAGES = ("post", "lock", "kick", "take", "deliver", "handler", "program")
-#: Steps of a way, by the number in the stamp: the first on the sender, the others on the receiver.
+#: Steps of a way that are on the sender, by the number in the stamp; the others are the receiver's.
 _SENDER_STEPS = (0, 1, 2)
-_RECEIVER_STEPS = (3, 4, 5, 6)
 #: As in ``stamps.patch``.
 _VARIABLE, _CPUS, _STAMPS = "UINTR_STAMPS", 2, 1 << 20
 _ROUND_TRIPS = 2000
@@ -113,14 +113,9 @@ class Row(NamedTuple):
 def stamped(name: str, folder: Path, store: Store, progress: Progress) -> Emulator:
     """Build an emulator profile with ``stamps.patch`` on its series."""
     profile = load_emulator(name)
-    series = folder / "series"
-    series.mkdir(parents=True)
-    lines = []
-    for number, patch in enumerate(fetch_series(profile.series, store, progress), start=1):
-        (series / f"{number:04}.patch").write_bytes(patch.content)
-        lines.append(f"{number:04}.patch -p{patch.strip}")
-    (series / PATCH.name).write_bytes(PATCH.read_bytes())
-    (series / "series").write_text("\n".join((*lines, PATCH.name)) + "\n")
+    patches = fetch_series(profile.series, store, progress)
+    folder.mkdir()
+    series = write_series(folder / "series", [*patches, Patch(PATCH.name, PATCH.read_bytes())])
     changed = profile.model_copy(
         update={"name": f"{profile.name}-stamps", "series": FolderSeries(path=series)}
     )

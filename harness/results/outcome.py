@@ -19,6 +19,9 @@ from harness.results.records import LatencyRecord, Record, Records, read_records
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
 
+#: Bytes of a baseline that is read; one of a large run has some MiB.
+MAX_BASELINE = 64 << 20
+
 
 class RunOutcome(NamedTuple):
     """The outcome of a run, and its baseline for comparisons."""
@@ -98,7 +101,15 @@ def load_baseline(path: Path) -> Baseline:
     if path.is_dir():
         return read_outcome(RunFolder(path.resolve())).baseline
     try:
-        return Baseline.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(MAX_BASELINE + 1)
+        if len(data) > MAX_BASELINE:
+            raise UserError(
+                f"this is not a baseline: it has more than {MAX_BASELINE >> 20} MiB",
+                where=path,
+                hint=f"give a run's folder, or the {BASELINE_FILE} of one",
+            )
+        return Baseline.model_validate_json(data)
     except OSError as error:
         raise UserError(
             f"there is no such run: {error.strerror}",

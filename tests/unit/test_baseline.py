@@ -79,3 +79,8 @@ def test_what_is_no_run_is_a_users_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "x.json", tmp_path / "nothing"):
         with pytest.raises(UserError):
             load_baseline(path)
+
+
+def test_a_file_without_an_end_is_no_baseline() -> None:
+    with pytest.raises(UserError, match="more than 64 MiB"):
+        load_baseline(Path("/dev/zero"))
