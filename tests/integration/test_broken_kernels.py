@@ -6,6 +6,7 @@ breaks as ``broken=`` on the command line, or later a file in sysfs, says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -32,13 +33,15 @@ from harness.values import FolderSeries
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 PATCHES = Path(__file__).parent / "broken"
-#: Verdict, the phase in which it is given, and words of the reason.
+#: Verdict, the phase in which it is given, and a pattern in the reason.
 BOOT: Mapping[str, tuple[str, str, str]] = {
     "spin-at-start": ("hang-in-init", "decompress", "the CPUs make no progress"),
     "triple-fault": ("panic-before-init", "decompress", "reset itself"),
     "panic": ("panic-before-init", "kernel", "broken on purpose"),
     "null-pointer": ("panic-before-init", "kernel", "Attempted to kill init"),
-    "spin": ("hang-in-init", "kernel", "the CPUs make no progress"),
+    # This one leaves interrupts on. If the host is so slow that the kernel's own reports of the
+    # lockup come within the tolerated silence, the boot's deadline ends it.
+    "spin": ("hang-in-init", "kernel", "the CPUs make no progress|its first program did not"),
     "halt": ("hang-in-init", "kernel", "the CPUs make no progress"),
     "sleep": ("hang-in-init", "kernel", "all CPUs wait for an interrupt"),
     "power-off": ("powered-off", "kernel", "switched itself off"),
@@ -110,7 +113,7 @@ def test_a_kernel_that_does_not_boot(guests: Guests, way: str) -> None:
     verdict, phase, words = BOOT[way]
     error = failure(guests.boots[way])
     assert (error.verdict, error.phase) == (verdict, phase)
-    assert words in str(error)
+    assert re.search(words, str(error))
 
 
 @pytest.mark.parametrize("way", LATER)
@@ -118,7 +121,7 @@ def test_a_kernel_that_breaks_while_a_program_runs(guests: Guests, way: str) -> 
     verdict, phase, words = LATER[way]
     error = failure(guests.runs[way])
     assert (error.verdict, error.phase) == (verdict, phase)
-    assert words in str(error)
+    assert re.search(words, str(error))
     assert error.partial is not None
     assert error.partial.stdout == b"begun\n"
 
