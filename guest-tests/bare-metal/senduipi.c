@@ -199,6 +199,16 @@ static void reserved_bits_of_a_upid(void)
 	EXPECT(!notified(UINV));
 }
 
+/* Where there is no memory, all bits read as 1, and so do the reserved ones. */
+static void a_upid_without_memory_is_refused(void)
+{
+	struct trap trap;
+
+	own->uitt[1].upid = 0x3f000000;	/* mapped, and beyond the memory of the machine */
+	EXPECT_EQ(send(1, &trap), TRAP_GP);
+	EXPECT_EQ(trap.regs.error, 0);
+}
+
 /* Table and descriptor where only the supervisor may go, as a kernel has them. */
 static void accesses_are_the_supervisors(void)
 {
@@ -426,6 +436,7 @@ TESTS(
 	TEST(upid_address_must_be_canonical, SEND-10),
 	TEST(table_address_must_be_canonical, SEND-11),
 	TEST(reserved_bits_of_a_upid, SEND-12),
+	TEST(a_upid_without_memory_is_refused, SEND-12),
 	TEST(accesses_are_the_supervisors, SEND-13),
 	TEST(smap_holds_for_the_upid, SEND-14),
 	TEST(missing_table_faults, SEND-15),
