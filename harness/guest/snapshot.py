@@ -46,6 +46,22 @@ def save(monitor: Monitor, state: Path, deadline: Deadline) -> None:
 
     :raise MonitorError: QEMU cannot write it. The guest is resumed if QEMU still runs.
     """
+    try:
+        stop_and_save(monitor, state, deadline)
+    except MonitorError:
+        with contextlib.suppress(MonitorError):
+            monitor.command("migrate_cancel")
+        raise
+    finally:
+        with contextlib.suppress(MonitorError):
+            monitor.command("cont")
+
+
+def stop_and_save(monitor: Monitor, state: Path, deadline: Deadline) -> None:
+    """Stop a guest, and write its state into a file.
+
+    :raise MonitorError: QEMU cannot write it. There is no file then.
+    """
     monitor.command("stop")
     try:
         monitor.command("migrate-set-parameters", {"max-bandwidth": _BYTES_PER_S})
@@ -53,12 +69,7 @@ def save(monitor: Monitor, state: Path, deadline: Deadline) -> None:
         _finish(monitor, "save", deadline)
     except MonitorError:
         state.unlink(missing_ok=True)
-        with contextlib.suppress(MonitorError):
-            monitor.command("migrate_cancel")
         raise
-    finally:
-        with contextlib.suppress(MonitorError):
-            monitor.command("cont")
 
 
 def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,16 @@ from oracle.processor import ZF, Processor
 from harness.artefacts.bare_metal import PLAYER, build_bare_metal
 from harness.artefacts.emulator.choice import build_emulator
 from harness.artefacts.store import Store
+from harness.campaigns.bare_fuzz import play
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.campaign import Campaign, Finding
 from harness.campaigns.bare_fuzz.case import STACK
 from harness.campaigns.bare_fuzz.compare import differences, read_deviations
 from harness.campaigns.bare_fuzz.model import Facts
-from harness.campaigns.bare_fuzz.play import WAYS, Machine, QemuPlayer
+from harness.campaigns.bare_fuzz.play import SAVED, WAYS, Machine, QemuPlayer
+from harness.guest.snapshot import load
+from harness.guest.transport.qmp import Monitor
+from harness.guest.verdict.deadlines import Deadline
 from harness.progress import Silent
 from harness.request.profiles import load_cpu
 
@@ -73,6 +78,37 @@ def test_a_model_that_leaves_a_flag_is_told_apart(
     assert any("testui" in step for step in finding.case.code)
     assert len(finding.case.code) <= 3
     assert any("rflags" in said for said in finding.differences["single"])
+
+
+def test_a_machine_that_is_restored_differently_is_told_apart(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some saves come between the write of IA32_UINTR_HANDLER and the look at it."""
+    changed = 0
+
+    def wrong(monitor: Monitor, state: Path, deadline: Deadline) -> None:
+        nonlocal changed
+        stream = bytearray(state.read_bytes())
+        head = b"\x09cpu/uintr\0\0\0\1"
+        if head in stream:
+            # Then come UIRR and UIHANDLER, big-endian.
+            stream[stream.rindex(head) + len(head) + 15] ^= 4
+            state.write_bytes(stream)
+            changed += 1
+        load(monitor, state, deadline)
+
+    player = QemuPlayer(machine, [SAVED])
+    batch = make_batch(1, range(1500), player.facts)
+    known = read_deviations()
+
+    def told() -> bool:
+        played = player.play(SAVED, batch.cases)
+        return any(map(partial(differences, deviations=known), batch.expected, played))
+
+    assert not told()
+    monkeypatch.setattr(play, "load", wrong)
+    assert any(told() for _ in range(20))
+    assert changed
 
 
 def test_a_sequence_that_ends_the_machine_takes_no_other_with_it(machine: Machine) -> None:

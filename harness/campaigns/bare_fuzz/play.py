@@ -6,6 +6,7 @@ import mmap
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +15,21 @@ from harness.campaigns.bare_fuzz.model import Facts
 from harness.errors import GuestError
 from harness.guest.argv import base_argv, cpu_argument
 from harness.guest.process import Process
+from harness.guest.query import start
+from harness.guest.snapshot import load, stop_and_save
+from harness.guest.transport.qmp import MonitorError
+from harness.guest.verdict.deadlines import Deadline
 from harness.values import CpuProfile, Emulator
 
+#: The way in which the machine is saved and restored several times.
+SAVED = "saved"
 #: Ways in which QEMU runs code; each ends translation blocks and checks for interrupts elsewhere.
 WAYS: Mapping[str, tuple[str, ...]] = {
     "multi": ("-accel", "tcg,thread=multi"),
     "single": ("-accel", "tcg,thread=single"),
     "one-insn": ("-accel", "tcg,thread=multi,one-insn-per-tb=on"),
     "icount": ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
+    SAVED: ("-accel", "tcg,thread=multi"),
 }
 _MIB = 1 << 20
 _MEMORY_MIB = 128
@@ -32,6 +40,9 @@ _MAGIC = 0x72657961
 MAX_CASES = (_OUT - _IN - PAGE_SIZE) // CASE_SIZE
 #: Seconds that a machine may take to start, and for each thousand cases.
 _START_S, _THOUSAND_S = 30.0, 30.0
+#: How often a player is saved; seconds between two looks at it, and that its end may take.
+_SAVES, _POLL_S, _END_S = 4, 0.0005, 2.0
+_MEMORY_STAYS = {"capability": "x-ignore-shared", "state": True}
 #: QEMU's exit code when the player has finished.
 _ENDED = 1
 
@@ -108,9 +119,12 @@ class QemuPlayer:
             memory = Path(scratch) / "memory"
             _write_memory(memory, packed, modes)
             argv = machine_argv(self._machine, way, memory, la57=modes.la57)
+            limit_s = _START_S + _THOUSAND_S * len(packed) / 1000
+            if way == SAVED:
+                return _read_memory(memory, _run_saved(argv, memory, len(packed), limit_s))
             process = Process(argv, log=Path(scratch) / "log")
             try:
-                ending = _ending(process, _START_S + _THOUSAND_S * len(packed) / 1000)
+                ending = _ending(process, limit_s)
             finally:
                 process.kill()
                 process.close_streams()
@@ -143,6 +157,47 @@ def _write_memory(memory: Path, packed: Sequence[bytes], modes: Modes) -> None:
         file.write(struct.pack("<4Q", _MAGIC, len(packed), *modes))
         file.seek(_IN + PAGE_SIZE)
         file.write(b"".join(packed))
+
+
+def _run_saved(argv: Sequence[str], memory: Path, cases: int, seconds: float) -> str:
+    """Run a player, and continue it several times in a new QEMU that reads the saved state.
+
+    The memory is a file that all of them use.
+
+    :return: how it ended early, or an empty text.
+    """
+    deadline = Deadline("player", seconds)
+    state, log = memory.with_name("state"), memory.with_name("log")
+    saves = [cases * number // (_SAVES + 1) for number in range(1, _SAVES + 1)] if cases else []
+    incoming: tuple[str, ...] = ()
+    for after in (*saves, None):
+        with ExitStack() as stack:
+            process, monitor = start(
+                [*argv, "-S", *incoming], log, timeout_s=deadline.remaining, stack=stack
+            )
+            try:
+                monitor.command("migrate-set-capabilities", {"capabilities": [_MEMORY_STAYS]})
+                if incoming:
+                    load(monitor, state, deadline)
+                monitor.command("cont")
+                if after is None or not _wait_for_case(memory, after, process, deadline):
+                    return _ending(process, deadline.remaining)
+                stop_and_save(monitor, state, deadline)
+            except MonitorError as error:
+                # The player may have ended while it was asked to stop.
+                ended = process.wait(_END_S)
+                return _ending(process, 0) if ended else f"cannot be saved: {error.what}"
+        incoming = ("-incoming", "defer")
+    raise AssertionError("the last QEMU runs to its end")
+
+
+def _wait_for_case(memory: Path, number: int, process: Process, deadline: Deadline) -> bool:
+    """Wait until a player has begun a case after this one. Return false if it ends before."""
+    with memory.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+        while struct.unpack_from("<Q", view, _OUT)[0] <= number:
+            if process.wait(_POLL_S) or deadline.expired:
+                return False
+    return True
 
 
 def _ending(process: Process, seconds: float) -> str:

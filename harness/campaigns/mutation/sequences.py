@@ -13,14 +13,14 @@ from typing_extensions import override
 from harness.campaigns.bare_fuzz.batch import Batch, Makes, batches_in_background
 from harness.campaigns.bare_fuzz.campaign import Player
 from harness.campaigns.bare_fuzz.compare import differences, read_deviations
-from harness.campaigns.bare_fuzz.play import Machine, Modes, QemuPlayer, Start
+from harness.campaigns.bare_fuzz.play import SAVED, Machine, Modes, QemuPlayer, Start
 from harness.errors import GuestError
 from harness.progress import Progress
 from harness.values import Emulator
 
-#: Of QEMU's ways to run code, the one that is played in: all others share what they differ in
-#: with QEMU's own code.
-WAY = "multi"
+#: Of QEMU's ways to run code, the one that is played in, with a thread per CPU as in guests. What
+#: the other ways differ in is QEMU's own code.
+WAY = SAVED
 
 
 class EndedError(GuestError):

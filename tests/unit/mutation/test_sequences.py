@@ -12,7 +12,7 @@ from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.case import NAMES, Case
 from harness.campaigns.bare_fuzz.model import Facts
 from harness.campaigns.bare_fuzz.play import Machine, Modes, Played, QemuPlayer, Start
-from harness.campaigns.mutation.sequences import EndedError, Sequences, StoppingPlayer
+from harness.campaigns.mutation.sequences import WAY, EndedError, Sequences, StoppingPlayer
 from harness.errors import GuestError
 from harness.progress import Silent
 from harness.values import CpuProfile, Emulator
@@ -28,7 +28,7 @@ def machine(name: str = "good") -> Machine:
 class Player:
     """Does what the model says, unless the emulator's name says otherwise."""
 
-    ways = ("multi",)
+    ways = (WAY,)
     facts = Facts()
 
     def __init__(self, machine: Machine) -> None:
@@ -37,7 +37,7 @@ class Player:
             raise EndedError("QEMU in a sequence: hangs")
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
-        assert way == "multi"
+        assert way == WAY
         words = [one.words for one in BATCH.expected]
         if self.name == "bad":
             place = next(
