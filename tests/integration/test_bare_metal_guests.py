@@ -171,7 +171,10 @@ def test_pending_user_interrupts_survive_save_and_restore(tmp_path: Path) -> Non
     assert process.returncode == 1
 
 
-def test_a_stream_with_an_unaligned_descriptor_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "bit"), [(31, 8), (39, 2)], ids=["UPIDADDR", "UITTADDR"])
+def test_a_stream_with_an_address_that_is_reserved_is_refused(
+    tmp_path: Path, place: int, bit: int
+) -> None:
     """Else the first notification would meet an assertion."""
     program = compiled(tmp_path, {"saved": SAVED})["saved"]
     emulator = build_emulator(Store.open(), Silent())
@@ -187,9 +190,10 @@ def test_a_stream_with_an_unaligned_descriptor_is_refused(tmp_path: Path) -> Non
     stream = bytearray(image.read_bytes())
     name = b"cpu/uintr"
     fields = stream.rindex(bytes([len(name)]) + name + b"\0\0\0\1") + 1 + len(name) + 4
-    # UIRR, UIHANDLER, UISTACKADJUST, UPIDADDR: big-endian quadwords
+    # UIRR, UIHANDLER, UISTACKADJUST, UPIDADDR, UITTADDR: big-endian quadwords
     assert stream[fields + 7] == 1 << 7
-    stream[fields + 31] |= 8
+    assert stream[fields + 39] & 0xF == 1
+    stream[fields + place] |= bit
     image.write_bytes(stream)
     done = subprocess.run(
         [*argv, "-incoming", f"file:{image}"],
