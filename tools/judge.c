@@ -5,8 +5,8 @@
  * Prints the median and the mean, in nanoseconds, of a round trip: notify the other thread, wait
  * for its answer. FORM is "spins": on two CPUs, nobody sleeps; "sleeps": on two CPUs; "together":
  * both sleep on one CPU. Or of one way, on one CPU, to a thread that sleeps: "one-way": the sender
- * goes on once the other has answered; "paced": it sleeps a millisecond between two sends, so that
- * the CPU is idle before each.
+ * goes on once the other has answered; "paced": the way back of a round trip, before each of which
+ * the CPU is idle for a millisecond, as in the programs of rt-tests.
  *
  * Exits with 4 if the kernel lacks the mechanism. Does not use the headers of guest-tests/, so that
  * a mistake there cannot be repeated here.
@@ -44,7 +44,7 @@ static struct {
 static long index_of[2];
 static pid_t process, side_of[2];
 static int rounds, spins, together, one_way, paced;
-static volatile uint64_t arrived;
+static volatile uint64_t sent, arrived;
 static volatile int answered;
 static const char *mechanism;
 
@@ -204,6 +204,8 @@ static void *other(void *unused)
 			arrived = now();
 			answered = i + 1;
 		} else {
+			if (paced)
+				sent = now();
 			tell(0);
 		}
 	}
@@ -222,16 +224,21 @@ static uint64_t round_trip(void)
 /* The sender yields its CPU, so that the receiver runs; and once more, so that it sleeps again. */
 static uint64_t one(int number)
 {
-	uint64_t at;
+	uint64_t at = now();
 
-	if (paced)
-		usleep(1000);
-	at = now();
 	tell(1);
 	while (answered != number + 1)
 		sched_yield();
 	sched_yield();
 	return arrived - at;
+}
+
+static uint64_t way_back(void)
+{
+	usleep(1000);
+	tell(1);
+	await(0);
+	return now() - sent;
 }
 
 static int by_size(const void *a, const void *b)
@@ -276,14 +283,14 @@ int main(int argc, char **argv)
 	mechanism = argv[1];
 	spins = !strcmp(argv[2], "spins");
 	paced = !strcmp(argv[2], "paced");
-	one_way = paced || !strcmp(argv[2], "one-way");
-	together = one_way || !strcmp(argv[2], "together");
+	one_way = !strcmp(argv[2], "one-way");
+	together = one_way || paced || !strcmp(argv[2], "together");
 	took = calloc(rounds, sizeof(*took));
 	open_all();
 	pthread_create(&thread, NULL, other, NULL);
 	prepare(0);
 	for (i = 0; i < rounds; i++) {
-		took[i] = one_way ? one(i) : round_trip();
+		took[i] = one_way ? one(i) : paced ? way_back() : round_trip();
 		sum += took[i];
 	}
 	pthread_join(thread, NULL);

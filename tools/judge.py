@@ -15,8 +15,9 @@ judge                  is compared with
 ``judge M together``   ``ping-pong-blocked-same-cpu``
 ``perf bench``         ``ping-pong-blocked-same-cpu`` of pipe; an average, as is the lab's figure
 ``judge M one-way``    ``one-way-blocked-same-cpu``
-``sigwaittest``        ``judge signal paced``: a signal to a CPU that was idle for a millisecond,
-                       which the lab does not measure; an average in whole microseconds
+``sigwaittest``        ``judge signal paced``: after a millisecond in which the CPU is idle, one
+                       thread wakes the other, and the signal back is measured; an average in whole
+                       microseconds. The lab does not measure this
 ``ptsematest``         ``judge futex paced``, for the same reason; a contended mutex is a futex
 =====================  ===========================================================================
 
