@@ -41,6 +41,7 @@ static volatile int flag[2], ready[2];
 static struct {
 	uint32_t value;
 } __attribute__((aligned(64))) word[2];
+static uint32_t seen[2];
 static long index_of[2];
 static pid_t process, side_of[2];
 static int rounds, spins, together, one_way, paced;
@@ -104,7 +105,7 @@ static void tell_futex(int to)
 	syscall(SYS_futex, &word[to].value, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void wait_word(int me)
+static void wait_futex(int me)
 {
 	while (!__atomic_load_n(&word[me].value, __ATOMIC_SEQ_CST))
 		if (!spins)
@@ -112,9 +113,17 @@ static void wait_word(int me)
 	__atomic_store_n(&word[me].value, 0, __ATOMIC_SEQ_CST);
 }
 
-static void tell_word(int to)
+/* One side writes each word, so that no instruction needs the bus lock. */
+static void tell_count(int to)
 {
-	__atomic_store_n(&word[to].value, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&word[to].value, word[to].value + 1, __ATOMIC_RELEASE);
+}
+
+static void wait_count(int me)
+{
+	while (__atomic_load_n(&word[me].value, __ATOMIC_ACQUIRE) == seen[me])
+		;
+	seen[me]++;
 }
 
 static void tell_uintr(int to)
@@ -266,9 +275,9 @@ static void open_all(void)
 	signal(SIGUSR1, signalled);
 	signal(SIGUSR2, signalled);
 	tell = is("uintr") ? tell_uintr : is("signal") ? tell_signal :
-	       is("futex") ? tell_futex : is("shm") ? tell_word : tell_fd;
+	       is("futex") ? tell_futex : is("shm") ? tell_count : tell_fd;
 	await = is("uintr") || (is("signal") && spins) ? wait_flag : is("signal") ? wait_signal :
-		is("futex") || is("shm") ? wait_word : wait_fd;
+		is("futex") ? wait_futex : is("shm") ? wait_count : wait_fd;
 }
 
 int main(int argc, char **argv)
