@@ -34,7 +34,7 @@ from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.lib.extras import install_line
 from harness.lib.process import Captured, capture, host_error
-from harness.lib.quilt import Entry, read_patch, read_series
+from harness.lib.quilt import Entry, is_there, read_patch, read_series
 from harness.progress import Progress
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
@@ -82,7 +82,7 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
             progress.note(f"not applied, its guard is not set: {entry.shown}")
             continue
         path = folder / entry.name
-        if not path.is_file():
+        if not is_there(folder, entry):
             raise UserError(
                 f"patch {entry.shown} is missing",
                 where=folder / entry.shown,
