@@ -19,6 +19,7 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from harness.artefacts.source.git import Repository, clean_environment
+from harness.artefacts.source.mail import check_text
 from harness.artefacts.source.mailbox import read_mailbox
 from harness.artefacts.source.patch import (
     Opened,
@@ -88,7 +89,10 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
                 where=folder / entry.shown,
                 hint=f"add it, or take its line out of {listing}",
             )
-        patches += _from_file(entry, read_patch(path))
+        found = _from_file(entry, read_patch(path))
+        for patch in found:
+            check_text(patch, path)
+        patches += found
     if not patches:
         progress.note(f"{listing} names no patch: the source is used as it is")
     return tuple(patches)
