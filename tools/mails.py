@@ -17,6 +17,9 @@ Change = Callable[[Path, random.Random], None]
 
 _FROM = re.compile(rb"^From [0-9a-f]{40} Mon Sep 17 00:00:00 2001$", re.MULTILINE)
 _CTE = re.compile(rb"^Content-Transfer-Encoding:.*\n", re.MULTILINE)
+_IDS = re.compile(
+    rb"^(?:Message-ID|In-Reply-To|References):.*(?:\n[ \t].*)*", re.IGNORECASE | re.MULTILINE
+)
 _TYPE = re.compile(rb"^Content-Type:.*\n", re.MULTILINE)
 
 
@@ -359,10 +362,8 @@ def _surround(
     if rng.random() < 0.2:
         every.insert(rng.randint(0, len(every)), _mail(b"Re: hello", b"Looks good.\n"))
         box.traits.append("plain reply")
-    if numbered and version > 1 and rng.random() < 0.5:
-        old = _cut(git("format-patch", "--stdout", "--binary", "--numbered", f"{base}..{history}"))
-        every[:0] = old
-        box.traits.append("older version")
+    _add_versions(git, f"{base}..{history}", box, rng, numbered=numbered, thread=thread,
+                  version=version)  # fmt: skip
     unique = len({_id_of(mail) for mail in box.patches}) == len(box.patches)
     if thread and unique and rng.random() < 0.15:
         every.append(rng.choice(box.patches))
@@ -370,3 +371,62 @@ def _surround(
     if thread and numbered and unique and rng.random() < 0.2:
         rng.shuffle(every)
         box.traits.append("shuffled")
+    if numbered and rng.random() < 0.15:
+        _add_series(git, base, box, rng)
+
+
+def _add_versions(
+    git: Git, commits: str, box: Box, rng: random.Random, *, numbered: bool, thread: bool,
+    version: int,
+) -> None:  # fmt: skip
+    """Add another version of the patches, or the same that was sent again; in place."""
+    if numbered and version > 1 and rng.random() < 0.5:
+        box.mails[:0] = _cut(git("format-patch", "--stdout", "--binary", "--numbered", commits))
+        box.traits.append("older version")
+    if numbered and thread and version == 1 and rng.random() < 0.2:
+        _reroll(box, rng)
+    elif (numbered or thread) and rng.random() < 0.15:
+        first = [mail for mail in box.mails if mail in box.patches or b" 0/" in _subject_of(mail)]
+        box.mails += [_sent_again(mail, rng) for mail in first]
+        box.traits.append("sent again")
+
+
+def _reroll(box: Box, rng: random.Random) -> None:
+    """Make one patch the second version of another; in place."""
+    at = rng.randrange(len(box.patches))
+    wanted = box.patches[at]
+    old_id = _id_of(wanted)
+    if not old_id:
+        return
+    first, head, _ = _parts(wanted.replace(b"\r\n", b"\n"))
+    head = _TYPE.sub(b"", _CTE.sub(b"", head))
+    box.mails[box.mails.index(wanted)] = first + head + b"\n" + _SUGGESTION + b"\n"
+    new = wanted.replace(old_id, b"<v2." + old_id[1:])
+    new = re.sub(rb"(?m)^Subject: \[PATCH", b"Subject: [PATCH v2", new, count=1)
+    box.patches[at] = _with_headers(new, b"In-Reply-To: " + old_id + b"\n")
+    box.mails.append(box.patches[at])
+    box.traits.append("partial reroll")
+
+
+def _sent_again(mail: bytes, rng: random.Random) -> bytes:
+    """Return a mail as if it were sent another time: it has other identifiers."""
+    first, head, body = _parts(mail)
+    head = _IDS.sub(lambda match: match[0].replace(b"<", b"<again."), head)
+    if rng.random() < 0.5:
+        head = head.replace(b"Subject: [PATCH", b"Subject: [PATCH RESEND", 1)
+    return first + head + b"\n" + body
+
+
+def _add_series(git: Git, base: str, box: Box, rng: random.Random) -> None:
+    """Add another series, whose patches are applied after the others; in place."""
+    names = git("for-each-ref", "--format=%(refname:short)", "refs/heads/h*").decode().split()
+    options = ["--stdout", "--binary", "--numbered", f"-v{rng.randint(1, 3)}"]
+    options += ["--cover-letter"] * rng.randint(0, 1)
+    mails = _cut(git("format-patch", *options, f"{base}..{rng.choice(names)}"))
+    mails = [
+        re.sub(rb"(?m)^(Subject: \[PATCH[^\]]*\]) ", rb"\1 second: ", mail, count=1)
+        for mail in mails
+    ]
+    box.mails += mails
+    box.patches += mails[len(options) - 4 :]
+    box.traits.append("two series")

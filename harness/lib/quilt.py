@@ -19,11 +19,20 @@ from harness.errors import UserError
 
 #: Largest patch after decompression, in bytes.
 MAX_PATCH = 256 << 20
+#: Largest ``series`` file, in bytes.
+MAX_SERIES = 16 << 20
+#: Longest name of a patch, and longest part of it, in bytes; Linux opens no longer ones.
+MAX_NAME, MAX_PART = 4095, 255
 
 _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_COMMENT = re.compile(r"(?:^|\s)#.*$")
-_GUARD = re.compile(r"[+-][^\s#]+")
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+#: Quilt separates words by ASCII blanks only. A name may hold others, such as U+00A0.
+_BLANKS = " \t\r\f\v"
+_WORD = re.compile(f"[^{_BLANKS}]+")
+_COMMENT = re.compile(f"(?:^|[{_BLANKS}])#.*$")
+_GUARD = re.compile(r"[+-][^#]+")
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"]\0\0": "xz"}  # last: lzma
+#: Compressed files that are not read, with the program that unpacks them.
+_UNREAD = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x9d": "uncompress", b"\x04\x22\x4d\x18": "lz4"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,24 @@ class Entry:
         return os.fsencode(self.name).decode(errors="replace")
 
 
+def is_there(folder: Path, entry: Entry) -> bool:
+    """Tell whether a patch's file exists. A path that is too long or closed is none."""
+    return os.path.isfile(folder / entry.name)  # noqa: PTH113 -- Path.is_file() raises for those
+
+
 def read_series(listing: Path) -> tuple[Entry, ...]:
     """Return the entries of a ``series`` file.
 
-    :raise UserError: the file cannot be read, or a line holds an option that is not understood.
+    :raise UserError: the file cannot be read or is too large, a line holds an option that is not
+        understood, or no file can have its name.
     """
     try:
-        content = listing.read_bytes()
+        with listing.open("rb") as file:
+            content = file.read(MAX_SERIES + 1)
     except OSError as error:
         raise UserError(f"the series cannot be read: {error.strerror}", where=listing) from error
+    if len(content) > MAX_SERIES:
+        raise UserError(f"the series is larger than {MAX_SERIES >> 20} MiB", where=listing)
     return parse_series(content, listing)
 
 
@@ -70,15 +88,16 @@ def parse_series(content: bytes, where: Path) -> tuple[Entry, ...]:
     ``-pab`` after it. ``#`` at the start of a word begins a comment. Quotes are ordinary
     characters.
 
-    :raise UserError: a line holds another option.
+    :raise UserError: a line holds another option, or no file can have its name.
     """
     found = []
     for number, line in enumerate(_text(content).split("\n"), 1):
-        words = _COMMENT.sub("", line).split()
+        words = _WORD.findall(_COMMENT.sub("", line))
         guards = []
         while len(words) > 1 and _GUARD.fullmatch(words[0]):
             guards.append(words.pop(0))
         if words:
+            _check_name(words[0], f"{where}:{number}")
             strip = _strip(words[1:], f"{where}:{number}")
             found.append(Entry(words[0], strip, tuple(guards)))
     return tuple(found)
@@ -91,15 +110,30 @@ def _text(content: bytes) -> str:
     return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
 
 
+def _check_name(name: str, where: str) -> None:
+    raw = os.fsencode(name)
+    if len(raw) > MAX_NAME or b"\0" in raw or any(len(p) > MAX_PART for p in raw.split(b"/")):
+        raise UserError(
+            f"no file can have the name {_cut(name)}",
+            where=where,
+            hint=f"a name has no NUL bytes, and at most {MAX_PART} bytes between slashes",
+        )
+
+
+def _cut(text: str) -> str:
+    """Return a text for an error: one that is long is cut."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}...")
+
+
 def _strip(options: list[str], where: str) -> int:
     """Return how many leading folders a line's options strip; one by default."""
     joined = " ".join(options)
     if not joined or re.fullmatch(r"-p ?ab", joined):  # -pab only names the folders a/ and b/
         return 1
-    match = re.fullmatch(r"-p ?(\d{1,3})", joined)
+    match = re.fullmatch(r"-p ?([0-9]{1,3})", joined)
     if match is None:
         raise UserError(
-            f"option {joined!r} is not understood",
+            f"option {_cut(joined)} is not understood",
             where=where,
             hint="a line is a patch's name, and perhaps -p0, -p1 or -pab after it",
         )
@@ -107,7 +141,7 @@ def _strip(options: list[str], where: str) -> int:
 
 
 def read_patch(path: Path) -> bytes:
-    """Return a patch's text, decompressed if it is a gzip, bzip2 or xz file.
+    """Return a patch's text, decompressed if it is a gzip, bzip2, xz or lzma file.
 
     :raise UserError: it cannot be read or decompressed, or is larger than :data:`MAX_PATCH`.
     """
@@ -115,6 +149,13 @@ def read_patch(path: Path) -> bytes:
         with path.open("rb") as file:
             start = file.read(6)
             file.seek(0)
+            for magic, program in _UNREAD.items():
+                if start.startswith(magic):
+                    raise UserError(
+                        "the patch is compressed in a form that is not read",
+                        where=path,
+                        hint=f"unpack it with {program} first; gzip, bzip2, xz and lzma are read",
+                    )
             kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
             if kind == "gzip":
                 content = gzip.GzipFile(fileobj=file).read(MAX_PATCH + 1)

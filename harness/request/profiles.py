@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from harness import paths
 from harness.errors import UserError
-from harness.lib.quilt import read_patch, read_series
+from harness.lib.quilt import is_there, read_patch, read_series
 from harness.names import (
     ALL_CPUS,
     NO_SERIES,
@@ -211,7 +211,7 @@ def _check_folder_series(folder: Path, where: Path) -> None:
             hint="ls *.patch > series, in that folder",
         )
     for entry in read_series(listing):
-        if entry.chosen and not (folder / entry.name).is_file():
+        if entry.chosen and not is_there(folder, entry):
             raise UserError(
                 f"the patch {entry.shown} is missing",
                 where=f"{listing}, which lists it",

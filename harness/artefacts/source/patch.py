@@ -61,7 +61,7 @@ def split_mails(content: bytes, *, keep_cr: bool = False) -> tuple[list[bytes], 
             env=own_environment(),
         )
         if result.returncode != 0:
-            return [], result.complaint
+            return [], result.complaint.replace(str(box), "mbox")
         mails = sorted(folder.iterdir(), key=lambda mail: int(mail.name))
         return [mail.read_bytes() for mail in mails], ""
 

@@ -19,6 +19,7 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from harness.artefacts.source.git import Repository, clean_environment
+from harness.artefacts.source.mail import check_text
 from harness.artefacts.source.mailbox import read_mailbox
 from harness.artefacts.source.patch import (
     Opened,
@@ -34,7 +35,7 @@ from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.lib.extras import install_line
 from harness.lib.process import Captured, capture, host_error
-from harness.lib.quilt import Entry, read_patch, read_series
+from harness.lib.quilt import Entry, is_there, read_patch, read_series
 from harness.progress import Progress
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
@@ -82,13 +83,16 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
             progress.note(f"not applied, its guard is not set: {entry.shown}")
             continue
         path = folder / entry.name
-        if not path.is_file():
+        if not is_there(folder, entry):
             raise UserError(
                 f"patch {entry.shown} is missing",
                 where=folder / entry.shown,
                 hint=f"add it, or take its line out of {listing}",
             )
-        patches += _from_file(entry, read_patch(path))
+        found = _from_file(entry, read_patch(path))
+        for patch in found:
+            check_text(patch, path)
+        patches += found
     if not patches:
         progress.note(f"{listing} names no patch: the source is used as it is")
     return tuple(patches)

@@ -12,8 +12,11 @@ import pytest
 
 from harness.artefacts import toolchain
 from harness.artefacts.source.git import own_environment
+from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
-from harness.values import KernelProfile, TreeSource
+from harness.progress import Silent
+from harness.values import KernelProfile, MboxSeries, TreeSource
 
 TOY = Path(__file__).resolve().parents[2] / "toykernel"
 
@@ -121,3 +124,51 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
         content = path.read_bytes() if path.is_file() else b""
         found[str(path.relative_to(folder))] = (status.st_mode, status.st_mtime_ns, content)
     return found
+
+
+# --- mailboxes -----------------------------------------------------------------------------
+
+FROM = b"From 0 Mon Sep 17 00:00:00 2001\n"
+
+
+class Notes(Silent):
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+Fetch = Callable[..., tuple[tuple[Patch, ...], list[str]]]
+
+
+@pytest.fixture
+def fetch(store: Store, tmp_path: Path) -> Fetch:
+    """Write a mailbox, and return its patches and what is said of it."""
+
+    def call(*mails: bytes) -> tuple[tuple[Patch, ...], list[str]]:
+        (tmp_path / "mbox").write_bytes(b"".join(mails))
+        progress = Notes()
+        return fetch_series(MboxSeries(path=tmp_path / "mbox"), store, progress), progress.notes
+
+    return call
+
+
+def mail(
+    subject: str, name: str = "", *, id_: str = "", answers: str = "", who: str = "dev"
+) -> bytes:
+    """Return a mail; with a name it adds that file."""
+    head = f"From: D <{who}@example.org>\nDate: Mon, 1 Jan 2024 10:00:00 +0000\n"
+    head += f"Subject: {subject}\n"
+    head += f"Message-ID: <{id_}@example.org>\n" if id_ else ""
+    head += f"In-Reply-To: <{answers}@example.org>\n" if answers else ""
+    diff = f"diff --git a/{name} b/{name}\nnew file mode 100644\n" if name else ""
+    diff += f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+{name}\n" if name else ""
+    return FROM + f"{head}\nText.\n---\n{diff}-- \n2.39\n\n".encode()
+
+
+def added(patches: tuple[Patch, ...]) -> list[str]:
+    """Return the names that the mails' diffs add."""
+    return [one.content.split(b"+++ b/")[1].split(b"\n")[0].decode() for one in patches]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,60 +14,15 @@ from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.progress import Silent
-from harness.values import FolderSeries, MboxSeries, TreeSource
+from harness.values import FolderSeries, TreeSource
 from tools.mailboxes import check_range
 
-from .conftest import git, make_checkout, make_patch
-
-FROM = b"From 0 Mon Sep 17 00:00:00 2001\n"
-
-
-class Notes(Silent):
-    """A progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+from .conftest import Fetch, Notes, added, git, mail, make_checkout, make_patch
 
 
 @pytest.fixture
 def checkout(toy: Path) -> Path:
     return make_checkout(toy)
-
-
-Fetch = Callable[..., tuple[tuple[Patch, ...], list[str]]]
-
-
-@pytest.fixture
-def fetch(store: Store, tmp_path: Path) -> Fetch:
-    """Write a mailbox, and return its patches and what is said of it."""
-
-    def call(*mails: bytes) -> tuple[tuple[Patch, ...], list[str]]:
-        (tmp_path / "mbox").write_bytes(b"".join(mails))
-        progress = Notes()
-        return fetch_series(MboxSeries(path=tmp_path / "mbox"), store, progress), progress.notes
-
-    return call
-
-
-def mail(
-    subject: str, name: str = "", *, id_: str = "", answers: str = "", who: str = "dev"
-) -> bytes:
-    """Return a mail; with a name it adds that file."""
-    head = f"From: D <{who}@example.org>\nDate: Mon, 1 Jan 2024 10:00:00 +0000\n"
-    head += f"Subject: {subject}\n"
-    head += f"Message-ID: <{id_}@example.org>\n" if id_ else ""
-    head += f"In-Reply-To: <{answers}@example.org>\n" if answers else ""
-    diff = f"diff --git a/{name} b/{name}\nnew file mode 100644\n" if name else ""
-    diff += f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+{name}\n" if name else ""
-    return FROM + f"{head}\nText.\n---\n{diff}-- \n2.39\n\n".encode()
-
-
-def added(patches: tuple[Patch, ...]) -> list[str]:
-    """Return the names that the mails' diffs add."""
-    return [one.content.split(b"+++ b/")[1].split(b"\n")[0].decode() for one in patches]
 
 
 def apply(store: Store, checkout: Path, patches: tuple[Patch, ...]) -> tuple[Repository, str]:
@@ -249,3 +203,46 @@ def test_generated_mailboxes_are_read_as_git_reads_them() -> None:
     ends, faults = check_range(seed=7, first=0, count=12, histories=4)
     assert faults == []
     assert ends["same tree"] > 2
+
+
+def with_nul(mail_: bytes) -> bytes:
+    return mail_.replace(b"Text", b"Te\0xt")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_message_with_nul_bytes_is_refused_by_name(fetch: Fetch, alone: bool) -> None:
+    mails = [with_nul(mail("[PATCH 2/2] two", "two"))]
+    mails += [] if alone else [mail("[PATCH 1/2] one", "one")]
+    with pytest.raises(UserError, match=r"mail 0001 \(two\) has NUL bytes") as caught:
+        fetch(*mails)
+    assert (caught.value.where or "").endswith("mbox")
+    assert "tr -d" in (caught.value.hint or "")
+
+
+def test_nul_bytes_in_an_encoded_message_are_refused(fetch: Fetch) -> None:
+    encoded = mail("[PATCH] x", "x").replace(b"Text", b"Te=00xt")
+    head = b"Content-Transfer-Encoding: quoted-printable\nFrom:"
+    with pytest.raises(UserError, match="NUL bytes"):
+        fetch(encoded.replace(b"From:", head, 1))
+
+
+def test_nul_bytes_in_a_diff_are_kept(store: Store, checkout: Path, fetch: Fetch) -> None:
+    """``git am`` takes them, too."""
+    text = mail("[PATCH] x", "x").replace(b"\n+x\n", b"\n+x\0y\n")
+    repository, commit = apply(store, checkout, fetch(text)[0])
+    assert repository.run("show", f"{commit}:x") == "x\0y"
+
+
+def test_nul_bytes_in_a_folder_s_patch_are_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "series").write_text("x.patch\n")
+    (tmp_path / "x.patch").write_bytes(with_nul(mail("[PATCH] x", "x")))
+    with pytest.raises(UserError, match=r"x\.patch \(x\) has NUL bytes") as caught:
+        fetch_series(FolderSeries(path=tmp_path), store, Silent())
+    assert (caught.value.where or "").endswith("x.patch")
+
+
+def test_an_empty_mailbox_is_refused_without_a_scratch_file_s_name(fetch: Fetch) -> None:
+    with pytest.raises(UserError, match="no mbox of patches") as caught:
+        fetch(b"\n\n")
+    assert "'mbox'" in (caught.value.detail or "")
+    assert "/tmp" not in (caught.value.detail or "")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
-from harness.lib.quilt import Entry, parse_series
+from harness.lib.quilt import Entry, parse_series, read_patch, read_series
 from harness.progress import Silent
 from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
 
@@ -65,6 +69,77 @@ def test_a_series_file_has_comments_and_options() -> None:
     )
     with pytest.raises(UserError, match="'-R'"):
         parse_series(b"a.patch -R\n", Path("series"))
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u2003", "\x85", "\x1c", "\u2028"])
+def test_names_are_separated_by_ascii_blanks_only(blank: str) -> None:
+    """As by quilt. The comment and the options after such a name are read."""
+    name = f"a{blank}#b.patch"
+    text = f"{name} -p0 # why\n+x{blank}y {name}\n".encode()
+    assert parse_series(text, Path("series")) == (
+        Entry(name, 0),
+        Entry(name, guards=(f"+x{blank}y",)),
+    )
+
+
+def test_each_ascii_blank_separates() -> None:
+    text = b"a.patch\t-p0\r\n\x0cb.patch\x0b-p\t2\x0b# why\n"
+    assert parse_series(text, Path("series")) == (Entry("a.patch", 0), Entry("b.patch", 2))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 256, "d/" * 2100, "\u00e9" * 128, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="no file can have the name") as caught:
+        parse_series(f"a.patch\n{name}\n".encode(), Path("series"))
+    assert caught.value.where == "series:2"
+    assert len(str(caught.value)) < 400
+    assert "\0" not in str(caught.value)
+
+
+def test_a_long_option_or_comment_does_not_fill_the_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not understood") as caught:
+        parse_series(b"a.patch " + b"-x " * 9999, Path("series"))
+    assert len(str(caught.value)) < 400
+    assert parse_series(b"a.patch #" + b"x" * 999999, Path("series")) == (Entry("a.patch"),)
+
+
+def test_a_series_file_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.lib.quilt.MAX_SERIES", 1 << 20)
+    (tmp_path / "series").write_bytes(b"#" * (1 << 20))
+    assert read_series(tmp_path / "series") == ()
+    (tmp_path / "series").write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(UserError, match="larger than 1 MiB"):
+        read_series(tmp_path / "series")
+
+
+def pack_lzma(content: bytes) -> bytes:
+    return lzma.compress(content, format=lzma.FORMAT_ALONE)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, pack_lzma])
+def test_packed_patches_are_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "a.patch").write_bytes(pack(b"--- a\n"))
+    assert read_patch(tmp_path / "a.patch") == b"--- a\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "program"),
+    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\x1f\x9d\x90", "uncompress"), (b"\x04\x22\x4d\x18", "lz4")],
+)
+def test_a_patch_in_another_packed_form_is_refused(
+    tmp_path: Path, start: bytes, program: str
+) -> None:
+    (tmp_path / "a.patch").write_bytes(start + b"rest")
+    with pytest.raises(UserError, match="not read") as caught:
+        read_patch(tmp_path / "a.patch")
+    assert f"with {program} first" in (caught.value.hint or "")
+
+
+def test_a_path_that_is_too_long_is_missing(store: Store, tmp_path: Path) -> None:
+    """Each name is allowed, but not the path with the folder."""
+    (tmp_path / "series").write_text("d/" * 2040 + "x.patch\n")
+    with pytest.raises(UserError, match="is missing"):
+        fetch_series(FolderSeries(path=tmp_path), store, Silent())
 
 
 def test_a_folder_gives_its_patches_in_order(store: Store, tmp_path: Path) -> None:
