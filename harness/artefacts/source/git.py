@@ -84,7 +84,7 @@ class Repository:
     """A bare repository of the harness, with an optional work tree elsewhere."""
 
     def __init__(self, git_dir: Path, work_tree: Path | None = None) -> None:
-        self.git_dir = git_dir
+        self.git_dir = git_dir.absolute()
         self.work_tree = work_tree
 
     def init(self) -> Repository:
@@ -107,12 +107,19 @@ class Repository:
         return ["git", f"--git-dir={self.git_dir}", *tree, *args]
 
     def try_(
-        self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        cwd: Path | None = None,
     ) -> Captured:
-        """Run a git command; no exit code is an error."""
+        """Run a git command; no exit code is an error.
+
+        :param cwd: its working directory; by default the work tree, if there is one.
+        """
         return capture(
             self.argv(*args),
-            cwd=self.work_tree,
+            cwd=cwd or self.work_tree,
             env={**own_environment(), **(env or {})},
             stdin=stdin,
             timeout_s=3600,

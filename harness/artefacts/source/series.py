@@ -275,7 +275,9 @@ def _apply(
     repository: Repository, patch: Patch, diff: bytes, env: dict[str, str], *options: str
 ) -> Captured:
     args = ["apply", "--cached", "--whitespace=nowarn", f"-p{patch.strip}", *options, "-"]
-    return repository.try_(*args, env=env, stdin=diff)
+    # In spite of --cached, --3way writes a new file that exists already into the working directory.
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
+        return repository.try_(*args, env=env, stdin=diff, cwd=Path(scratch))
 
 
 def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str, str]) -> bool:

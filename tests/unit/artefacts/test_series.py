@@ -301,6 +301,19 @@ def test_a_patch_made_for_a_neighbouring_tree_is_merged(applied, checkout: Path)
     assert notes == ["patch 0002-count.patch applied by a three-way merge"]
 
 
+def test_a_new_file_that_exists_is_written_nowhere(  # type: ignore[no-untyped-def]
+    applied, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`git apply --cached --3way` writes such a file into the working directory."""
+    new = make_patch(checkout, "New", **{"kernel/new.c": "one\n"})
+    other = make_patch(checkout, "Another", **{"kernel/new.c": "two\n"})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(BuildError, match="Another"):
+        applied(Patch("1.patch", new.encode()), Patch("2.patch", other.encode()))
+    assert list(Path().iterdir()) == []
+
+
 def test_crlf_and_binary_patches_survive(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
     (checkout / "kernel/blob").write_bytes(bytes(range(256)))
     git(checkout, "add", "--force", ".")
