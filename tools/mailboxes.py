@@ -4,12 +4,14 @@ Each case is a mailbox (or a folder of patches) made from a random history by ``
 and changed as mail programs, lists and people change mails: encodings, line ends, threads, replies
 with diffs, cover letters, older versions. The generator knows which mails are the patches.
 ``git am`` gets those alone, in order; the harness gets everything. Both must produce the same tree,
-or both must refuse. A seed and a number reproduce a case.
+or both must refuse, and the harness must leave nothing in the working directory. A seed and a
+number reproduce a case.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -42,8 +44,9 @@ class Bench:
 
     def __init__(self, folder: Path, rng: random.Random, histories: int) -> None:
         self.folder = folder
-        self.work = folder / "work"
-        self.work.mkdir(parents=True)
+        self.work, self.empty = folder / "work", folder / "empty"
+        for path in (self.work, self.empty):
+            path.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main")
         for name in ("core.autocrlf", "gc.auto", "core.fsync"):
             self.git("config", name, {"gc.auto": "0", "core.fsync": "none"}.get(name, "false"))
@@ -143,7 +146,12 @@ class Bench:
         """Return how a case ended, and the fault in it, or an empty text."""
         wanted = self.am(box.patches)
         said = self.complaint
-        got, complaint = self.ours(box)
+        with contextlib.chdir(self.empty):
+            got, complaint = self.ours(box)
+        if left := [path.name for path in self.empty.iterdir()]:
+            shutil.rmtree(self.empty)
+            self.empty.mkdir()
+            return "written", f"the harness leaves {left[0]!r} in the working directory"
         if got is None and wanted is None:
             return "both refuse", ""
         if got == wanted:
