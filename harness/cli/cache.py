@@ -139,4 +139,4 @@ def _plain(kept: list[Kept]) -> list[dict[str, object]]:
 
 
 def _echo(table: dict[str, object]) -> None:
-    click.echo(json.dumps({"schema": 1, **table}, indent=2))
+    click.echo(json.dumps({"schema": 1, **table}, indent=2, allow_nan=False))

@@ -48,7 +48,7 @@ def command(
         )
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row.model_dump()))
+            click.echo(json.dumps(row.model_dump(), allow_nan=False))
         return
     console = make_console()
     latencies = [row for row in rows if isinstance(row, HistoryRow)]

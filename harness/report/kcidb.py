@@ -71,6 +71,7 @@ def render_kcidb(folder: RunFolder, origin: str, outcome: Outcome) -> str:
                 ],
             },
             indent=2,
+            allow_nan=False,
         )
         + "\n"
     )

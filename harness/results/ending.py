@@ -8,12 +8,11 @@ its seal. Such runs are *incomplete*, whatever their records say.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from harness.errors import ExitCode, HarnessError
 from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord, read_records
@@ -79,7 +78,7 @@ class RunInfo(Value):
     #: RFC 3339, UTC.
     started: str
     finished: str | None = None
-    exit_code: int | None = None
+    exit_code: int | None = Field(default=None, ge=0, le=255)
     #: Reason for the exit code, in one sentence.
     reason: str = ""
     #: Errors of builds, followed by the error that ended the run, if any.
@@ -88,6 +87,14 @@ class RunInfo(Value):
     cells: tuple[str, ...] | None = None
     #: None before the end, and in folders of versions without seals.
     results: Seal | None = None
+
+
+class _Kept(Value):
+    """What is needed of ``summary.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    totals: Totals
 
 
 class Ending(Value):
@@ -191,9 +198,8 @@ def ended_without_seal(folder: Path) -> bool:
 def _old_damage(folder: Path, results: Path) -> str:
     """Return why the records of a run without a seal do not match its summary; empty if they do."""
     try:
-        kept = json.loads((folder / SUMMARY_FILE).read_bytes())["totals"]
-        totals = Totals.model_validate(kept)
-    except (OSError, ValueError, LookupError, TypeError):
+        totals = _Kept.model_validate_json((folder / SUMMARY_FILE).read_bytes()).totals
+    except (OSError, ValidationError):
         return (
             f"{SUMMARY_FILE} is missing or damaged, and there is no seal to check the results with"
         )
