@@ -43,10 +43,11 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
         from harness.report.markdown import markdown as to_markdown
 
         click.echo(to_markdown(outcome, folder.path), nl=False)
-    elif kcidb:
+    elif kcidb is not None:
         from harness.report.kcidb import render_kcidb
 
-        click.echo(render_kcidb(folder, kcidb, outcome), nl=False)
+        for part in render_kcidb(folder, kcidb, outcome):
+            click.echo(part, nl=False)
     else:
         show_run(folder, outcome)
     return outcome.exit_code

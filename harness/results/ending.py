@@ -15,7 +15,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord, read_records
+from harness.lib.files import read_bounded
+from harness.results.reading import Reading
+from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord
 from harness.results.summary import SUMMARY_FILE, Outcome, Totals, fold
 from harness.values import Value
 
@@ -119,7 +121,7 @@ NOT_ENDED = Ending(
 def read_info(folder: Path) -> RunInfo | None:
     """Read ``run.json``. None if it does not exist or cannot be read."""
     try:
-        return RunInfo.model_validate_json((folder / RUN_FILE).read_bytes())
+        return RunInfo.model_validate_json(read_bounded(folder / RUN_FILE))
     except (OSError, ValidationError):
         return None
 
@@ -198,20 +200,21 @@ def ended_without_seal(folder: Path) -> bool:
 def _old_damage(folder: Path, results: Path) -> str:
     """Return why the records of a run without a seal do not match its summary; empty if they do."""
     try:
-        totals = _Kept.model_validate_json((folder / SUMMARY_FILE).read_bytes()).totals
+        totals = _Kept.model_validate_json(read_bounded(folder / SUMMARY_FILE)).totals
     except (OSError, ValidationError):
         return (
             f"{SUMMARY_FILE} is missing or damaged, and there is no seal to check the results with"
         )
-    found = read_records(results)
-    counted = [record for record in found.records if not isinstance(record, LatencyRecord)]
-    if found.broken or fold(counted).summary.totals != totals:
+    reading = Reading(results)
+    counted = fold(one for one in reading if not isinstance(one, LatencyRecord))
+    if reading.unread or counted.summary.totals != totals:
         return f"{results.name} does not match the totals in {SUMMARY_FILE}"
-    programs = [one for one in found.records if isinstance(one, CaseRecord | ProgramRecord)]
+    ended, last = False, None
+    for record in reading:
+        if isinstance(record, CaseRecord | ProgramRecord):
+            ended, last = ended or isinstance(record, ProgramRecord), record
     # A program's record follows those of its cases.
-    if any(isinstance(one, ProgramRecord) for one in programs) and isinstance(
-        programs[-1], CaseRecord
-    ):
+    if ended and isinstance(last, CaseRecord):
         return f"{results.name} ends in the middle of a program"
     return ""
 

@@ -2,8 +2,7 @@
 
 Every line is a JSON object with ``"type"`` and ``"schema": 1``. Several processes append to one
 file. A record is one ``write`` to a descriptor opened with ``O_APPEND``, which Linux does under the
-inode's lock, so lines never mix. For a reader, cut lines of a killed writer and unknown types and
-fields are not errors. They are returned separately.
+inode's lock, so lines never mix. :mod:`harness.results.reading` reads it.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ import errno
 import json
 import os
 import zlib
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
@@ -230,7 +228,6 @@ Record = Annotated[
     CaseRecord | ProgramRecord | LatencyRecord | SplatRecord | BootRecord | GuestFailureRecord,
     Field(discriminator="type"),
 ]
-_ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 class Recorder:
@@ -292,43 +289,6 @@ class Recorder:
         )
 
 
-@dataclass(frozen=True)
-class Records:
-    """Contents of a results file."""
-
-    records: tuple[Record, ...] = ()
-    #: JSON objects of a type or format that this version does not know.
-    unknown: tuple[dict[str, object], ...] = ()
-    #: Lines that are not JSON objects. The last line of a killed run is often cut.
-    broken: tuple[str, ...] = field(default=())
-
-
-def read_records(path: Path) -> Records:
-    """Read a results file. A missing file counts as empty.
-
-    A line without a line end counts as broken, even if it can be parsed.
-
-    :raise OSError: the file exists and cannot be read.
-    """
-    records: list[Record] = []
-    unknown: list[dict[str, object]] = []
-    broken: list[str] = []
-    if not path.exists():
-        return Records()
-    with path.open("rb") as lines:
-        for raw in lines:
-            if not raw.strip():
-                continue
-            if not raw.endswith(b"\n"):
-                broken.append(raw.decode("utf-8", "backslashreplace"))
-                continue
-            try:
-                records.append(_ADAPTER.validate_json(raw))
-            except ValidationError:
-                _keep(raw, unknown, broken)
-    return Records(tuple(records), tuple(unknown), tuple(broken))
-
-
 def _line(record: Record) -> bytes:
     """Return a record's line. Characters from a guest that UTF-8 cannot encode are escaped."""
     try:
@@ -348,15 +308,3 @@ def _encodable(value: object) -> object:
         case list():
             return [_encodable(inner) for inner in value]
     return value
-
-
-def _keep(raw: bytes, unknown: list[dict[str, object]], broken: list[str]) -> None:
-    """Add a line that is not a known record to one of the two lists."""
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict):
-        unknown.append(value)
-    else:
-        broken.append(raw.rstrip(b"\n").decode("utf-8", "backslashreplace"))

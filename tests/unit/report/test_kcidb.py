@@ -95,7 +95,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def submission(run: RunFolder, origin: str = "bench") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_kcidb(run, origin, read_outcome(run).outcome))
+    found: dict[str, Any] = json.loads(
+        "".join(render_kcidb(run, origin, read_outcome(run).outcome))
+    )
     V5_3.validate(found)
     return found
 
