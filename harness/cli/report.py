@@ -45,7 +45,11 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
         click.echo(to_markdown(outcome, folder.path), nl=False)
     elif kcidb is not None:
         from harness.report.kcidb import render_kcidb
+        from harness.results.compare.measured import read_setups
 
+        if outcome.exit_code and not read_setups(folder):
+            click.echo(f"note: there is nothing to submit: {outcome.reason}", err=True)
+            return outcome.exit_code
         for part in render_kcidb(folder, kcidb, outcome):
             click.echo(part, nl=False)
     else:
