@@ -21,12 +21,14 @@ Clock = Literal["host", "icount"]
 
 
 class Value(BaseModel):
-    """A frozen record that refuses unknown fields.
+    """A frozen record that refuses unknown fields, and numbers that JSON does not have.
 
     A field whose name in JSON is a keyword of Python has an alias.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
 
 
 # --- where a kernel or an emulator comes from -----------------------------------------------

@@ -41,7 +41,8 @@ from harness.report.progress import RichProgress
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.ktap.reader import CaseResult
 from harness.results.ktap.selftest import SelftestReader
-from harness.results.records import CaseRecord, read_records
+from harness.results.reading import read_records
+from harness.results.records import CaseRecord
 from harness.values import Program
 from tools.selftests import boot_argv, package_kernel
 

@@ -28,7 +28,8 @@ from harness import paths
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
 from harness.results.folder import RunFolder
 from harness.results.outcome import read_outcome
-from harness.results.records import CaseRecord, read_records
+from harness.results.reading import read_records
+from harness.results.records import CaseRecord
 from harness.values import OUTPUT_LIMIT
 
 #: Limits in bytes: memory of the harness without QEMU's, and size of the run's folder.

@@ -33,6 +33,7 @@ from pathlib import Path
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splat_rules import RULES, Rule
 from harness.guest.verdict.splats import scan
+from tools.splat_formats import Message, messages
 
 _HEAD = re.compile(rb"# (source|kind|title|frames|corrupted): ?(.*)")
 
@@ -140,30 +141,14 @@ def check_folder(folder: Path) -> int:
 
 # --- format strings of a tree ---------------------------------------------------------------
 
-#: Code that reports faults of the kernel itself.
-REPORTING = (
-    *("kernel/locking", "kernel/rcu", "kernel/kcsan", "kernel/irq", "kernel/sched", "kernel/time"),
-    *("kernel/panic.c", "kernel/exit.c", "kernel/fork.c", "kernel/hung_task.c", "kernel/smp.c"),
-    *("kernel/softirq.c", "kernel/watchdog.c", "kernel/workqueue.c", "init/main.c", "fs/sysfs"),
-    *("lib/bug.c", "lib/debugobjects.c", "lib/kobject.c", "lib/list_debug.c", "lib/refcount.c"),
-    *("lib/smp_processor_id.c", "lib/ubsan.c", "lib/string_helpers.c", "mm/kasan", "mm/kfence"),
-    *("mm/kmsan", "mm/kmemleak.c", "mm/memory.c", "mm/page_alloc.c", "mm/debug.c", "mm/slub.c"),
-    *("mm/slab_common.c", "mm/usercopy.c", "arch/x86/kernel", "arch/x86/mm", "arch/x86/entry"),
-)
-#: Calls that print; pr_warn() counts only if its text says that it is a warning or a bug.
-_CALL = re.compile(
-    r"\b(?:pr_(emerg|alert|crit|err|warn)\w*|printk\w*|\w*BUG_PRINT|slab_(?:err|bug)|object_err"
-    r"|print_lockdep_off|die(?:_addr)?|panic)\(([^;]{0,400}?)((?:\"(?:[^\"\\\n]|\\.)*\"\s*)+)"
-)
-_PR_FMT = re.compile(r"^#define pr_fmt\(fmt\)\s+(KBUILD_MODNAME )?\"([^\"]*)\"", re.MULTILINE)
-_STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"")
-_SPEAKS = re.compile(r"WARNING|BUG|INFO: |INSANE|corrupt", re.IGNORECASE)
 _CONVERSION = re.compile(
-    r"%(?:%|p[A-Za-z]{0,3}|[-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlzjt]{0,2}([a-zA-Z]))"
+    r"%(?:%|p[A-Za-z]{0,3}|[-+ #0]*(?:\*|(\d+))?(?:\.(?:\*|\d+))?[hlzjt]{0,2}([a-zA-Z]))"
 )
-_SAMPLES = {"s": "word", "c": "c", "d": "7", "i": "7", "u": "7", "x": "1f", "X": "1F", "o": "7"}
+_SAMPLES = {"c": "c", "d": "7", "i": "7", "u": "7", "x": "1f", "X": "1F", "o": "7"}
+_WORDS = ("word", "a b-C", "")
 
 
+_SPEAKS = re.compile(r"(?:%s: ?)?(?:BUG|PANIC|INFO: )")
 BENIGN = Path(__file__).with_name("splats-benign.toml")
 
 
@@ -175,11 +160,17 @@ class Benign:
     files: re.Pattern[str]
     messages: tuple[re.Pattern[str], ...]
 
-    def holds(self, file: str, message: str) -> bool:
-        """Tell whether a message of a file is one of these."""
-        if not self.files.fullmatch(file):
+    def holds(self, message: Message) -> bool:
+        """Tell whether a message is one of these.
+
+        A group of whole files does not hold a message that says that it is a bug.
+        """
+        if not self.files.fullmatch(message.file):
             return False
-        return not self.messages or any(one.search(message) for one in self.messages)
+        texts = (message.text, message.printed)
+        if not self.messages:
+            return not any(_SPEAKS.match(text) for text in texts)
+        return any(one.search(text) for one in self.messages for text in texts)
 
 
 def read_benign(path: Path = BENIGN) -> tuple[Benign, ...]:
@@ -195,52 +186,32 @@ def read_benign(path: Path = BENIGN) -> tuple[Benign, ...]:
     )
 
 
-def unknown_messages(tree: Path) -> Iterator[tuple[str, int, str]]:
-    """Yield file, line and text of each message of ``tree`` that matches no rule."""
-    for part in REPORTING:
-        at = tree / part
-        for path in [at] if at.is_file() else sorted(at.rglob("*.c")):
-            text = path.read_text(encoding="utf-8", errors="replace")
-            for call in _CALL.finditer(text):
-                message = "".join(_STRING.findall(call[3]))
-                if call[0].startswith("panic("):
-                    message = f"Kernel panic - not syncing: {message}"
-                if _counts(call, message) and not _known(message, _prefix_of(text, path)):
-                    line = text.count("\n", 0, call.start()) + 1
-                    yield str(path.relative_to(tree)), line, message
+def unknown_messages(tree: Path) -> Iterator[Message]:
+    """Yield each message of ``tree`` that matches no rule."""
+    return (message for message in messages(tree) if not _known(message.printed))
 
 
-def _counts(call: re.Match[str], message: str) -> bool:
-    loud = call[1] in {"emerg", "alert", "crit", "err"} or re.search(
-        r"KERN_(EMERG|ALERT|CRIT|ERR)\b", call[2]
-    )
-    return bool(re.search(r"[A-Za-z]{3}", message) and (loud or _SPEAKS.search(message)))
-
-
-def _prefix_of(text: str, path: Path) -> str:
-    """Return the prefix that a file's pr_fmt() adds to its messages."""
-    found = _PR_FMT.search(text)
-    return (path.stem if found[1] else "") + found[2] if found else ""
-
-
-def _known(message: str, prefix: str) -> bool:
+def _known(printed: str) -> bool:
     """Tell whether a line made from a format string begins a report.
 
-    ``%s`` is tried with a word and empty. The prefixes of subsystems are tried besides that of
-    ``pr_fmt()``, because some write them into each message.
+    ``%s`` is tried with a word, with several, and empty.
     """
-    prefixes = ("", prefix, "rcu: ", "sysfs: ", "kobject: ", "usercopy: ", "smp: ")
     return any(
-        rule.match(f"{before}{line}".encode())
-        for words in (_SAMPLES, {**_SAMPLES, "s": ""})
-        for line in _sample(message, words).splitlines()
-        for before in prefixes
+        rule.match(line.encode())
+        for words in _WORDS
+        for line in _sample(printed, {**_SAMPLES, "s": words}).splitlines()
         for rule in _naming(RULES)
     )
 
 
 def _sample(message: str, words: dict[str, str]) -> str:
-    sample = _CONVERSION.sub(lambda found: words.get(found[1] or "", "f+0x1/0x2"), message)
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "%p":
+            return f"{1:016x}"
+        text = words.get(found[2] or "", "f+0x1/0x2")
+        return text.zfill(int(found[1] or 0)) if found[2] in {"x", "X"} else text
+
+    sample = _CONVERSION.sub(value, message)
     return sample.replace("\\n", "\n").replace('\\"', '"').strip()
 
 
@@ -253,11 +224,11 @@ def list_tree(tree: Path) -> int:
     """Print the messages of a tree that match no rule and are not benign; return the exit code."""
     benign = read_benign()
     counts: Counter[str] = Counter()
-    for file, line, message in unknown_messages(tree):
-        why = next((one.why for one in benign if one.holds(file, message)), "")
+    for one in unknown_messages(tree):
+        why = next((group.why for group in benign if group.holds(one)), "")
         counts[why] += 1
         if not why:
-            print(f"{file}:{line}: {message}")
+            print(f"{one.file}:{one.line}: {one.printed}")
     for why, count in counts.most_common():
         print(f"{count:5} {why or 'not looked at'}")
     return 1 if counts[""] else 0

@@ -16,7 +16,8 @@ import tomli_w
 from harness.errors import ExitCode
 from harness.lib.process import host_error, stream
 from harness.results.folder import RunFolder
-from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord, read_records
+from harness.results.reading import Reading
+from harness.results.records import CaseRecord, GuestFailureRecord, SplatRecord
 from harness.results.summary import case_id
 from harness.values import EmulatorProfile, KernelProfile
 
@@ -97,7 +98,7 @@ def run_child(
 
 def failures(run: Path) -> Iterator[Failure]:
     """Yield the failures of a run, in the order in which they were recorded."""
-    for record in read_records(RunFolder(run).results).records:
+    for record in Reading(RunFolder(run).results):
         match record:
             case CaseRecord(status="fail"):
                 said = record.message or record.diagnostics.strip().partition("\n")[0]

@@ -25,6 +25,9 @@ PROGRAM = "uintr-harness"
 #: Environment variable by which a shell asks click for completions of this program.
 COMPLETE_VARIABLE = "_UINTR_HARNESS_COMPLETE"
 
+#: Limit for the characters of an option's value.
+_LONGEST_WORD = 4000
+
 #: Commands; each is in the module of its name, imported when called, so that ``plan`` does not
 #: wait for modules that only ``run`` uses.
 COMMANDS = (
@@ -104,6 +107,40 @@ class Command(click.Command):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.params += [quiet_option(), debug_option()]
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line, after a look at the words that are no value of any option."""
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            for param in self.params:
+                for word in _words(given.get(param.name or "")):
+                    if why := _unusable(param, word):
+                        raise click.BadParameter(why, ctx, param)
+        return super().parse_args(ctx, args)
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield the words of an option that was given, once or several times."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _words(one)
+
+
+def _unusable(param: click.Parameter, word: str) -> str:
+    """Return why a word is no value of an option; empty if it may be one.
+
+    An option that is empty by default may be given as empty.
+    """
+    if not word and param.default != "" and param.type is not click.UNPROCESSED:
+        return "this is an empty value"
+    if "\0" in word:
+        return f"{word[:80]!r} has a NUL character"
+    if len(word) > _LONGEST_WORD:
+        return f"{word[:40]!r}... has more than {_LONGEST_WORD} characters"
+    return ""
 
 
 @click.group(
@@ -202,6 +239,13 @@ def _explain(error: BaseException) -> int:
             where = f"\n  where: {error.filename}" if error.filename else ""
             _say(f"the disk is full{where}\n  hint: {_disk_full_hint(error.filename)}")
             return ExitCode.GUEST
+        case OSError(errno=errno.ENAMETOOLONG):
+            name = str(error.filename)
+            _say(f"a file's name is too long\n  where: {name[:80]}\n  hint: give a shorter name")
+            return ExitCode.USAGE
+        case UnicodeEncodeError():
+            _say("a name is not UTF-8\n  hint: give names in UTF-8")
+            return ExitCode.USAGE
         case _:
             kind = type(error).__name__
             _say(
@@ -224,7 +268,8 @@ def _say(text: str, *, label: str = "error: ") -> None:
 
     Control characters are escaped, because an error may quote a mail, a tree or a guest.
     """
-    first, _, rest = clean(text).partition("\n")
+    text = clean(text).encode("utf-8", "backslashreplace").decode()
+    first, _, rest = text.partition("\n")
     click.secho(f"{label}{first}", err=True, fg="red", bold=True)
     if rest:
         click.echo(rest, err=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.artefacts.prune import Kept
 
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+#: A hundred years.
+_MOST_HOURS = 100 * 365 * 24
 
 
 class Age(click.ParamType[timedelta]):
@@ -29,10 +31,11 @@ class Age(click.ParamType[timedelta]):
         """Read a number with its unit."""
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"(\d+)([hdw])", str(value))
-        if match is None:
+        match = re.fullmatch(r"([0-9]{1,9})([hdw])", str(value))
+        age = int(match[1]) * _HOURS[match[2]] if match else _MOST_HOURS + 1
+        if age > _MOST_HOURS:
             self.fail(f"{value!r} is not an age such as 12h, 30d or 2w", param, ctx)
-        return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+        return timedelta(hours=age)
 
 
 class Size(click.ParamType[int]):
@@ -47,9 +50,12 @@ class Size(click.ParamType[int]):
         from pydantic import ByteSize, TypeAdapter, ValidationError
 
         try:
-            return int(TypeAdapter(ByteSize).validate_python(value))
-        except ValidationError:
+            size = int(TypeAdapter(ByteSize).validate_python(value))
+        except (ValidationError, OverflowError):
+            size = -1
+        if not 0 <= size < 1 << 63:
             self.fail(f"{value!r} is not a size such as 500M, 5G or 5GiB", param, ctx)
+        return size
 
 
 @click.group("cache")
@@ -139,4 +145,4 @@ def _plain(kept: list[Kept]) -> list[dict[str, object]]:
 
 
 def _echo(table: dict[str, object]) -> None:
-    click.echo(json.dumps({"schema": 1, **table}, indent=2))
+    click.echo(json.dumps({"schema": 1, **table}, indent=2, allow_nan=False))

@@ -22,7 +22,7 @@ class Percent(click.ParamType[float]):
         """Return the percentage as a fraction of 1."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", str(value))
+        found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)\s*%?", str(value))
         if not found:
             self.fail(f"{value!r} is not a percentage such as 15%", param, ctx)
         return float(found[1]) / 100

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import Command
 from harness.errors import ExitCode
+
+if TYPE_CHECKING:
+    from harness.results.records import CaseRecord
 
 
 @click.command("contract", cls=Command)
@@ -27,17 +31,15 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
     from harness.results.contract import check_contract, read_claims, read_contract
     from harness.results.folder import RunFolder
     from harness.results.outcome import read_outcome
-    from harness.results.records import CaseRecord, read_records
 
-    cases: list[CaseRecord] = []
+    cases: tuple[CaseRecord, ...] = ()
     cells: list[str] = []
     code = ExitCode.PASSED
     if run is not None:
         folder = RunFolder(run)
         cells = [cell.name for cell in folder.read_plan().cells]
-        records = read_records(folder.results).records
-        cases = [record for record in records if isinstance(record, CaseRecord)]
         outcome = read_outcome(folder).outcome
+        cases = outcome.cases
         if outcome.exit_code not in {ExitCode.PASSED, ExitCode.TESTS_FAILED}:
             click.echo(f"note: the run is {outcome.verdict}: {outcome.reason}", err=True)
             code = ExitCode.GUEST

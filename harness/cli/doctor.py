@@ -36,6 +36,7 @@ def command(as_json: bool) -> int:
             json.dumps(
                 {"schema": 1, "good": not bad, "findings": [f.model_dump() for f in findings]},
                 indent=2,
+                allow_nan=False,
             )
         )
     return ExitCode.GUEST if bad else ExitCode.PASSED

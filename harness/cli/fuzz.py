@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import Command
-from harness.cli.options import compared_cells_options, out_option
+from harness.cli.options import WHOLE, Minutes, compared_cells_options, out_option
 from harness.cli.show import shown
 from harness.errors import UserError
 from harness.lib.text import clean, clean_line
@@ -32,16 +32,18 @@ if TYPE_CHECKING:
     help="Play instruction sequences without a kernel, and compare with a model of the CPU.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Seed of the random scripts  [default: random]"
+    "--seed", type=click.IntRange(0, WHOLE), help="Seed of the random scripts  [default: random]"
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=Minutes(),
     default=5.0,
     show_default=True,
     help="Time for trying new scripts, boots included; builds before it do not count.",
 )
-@click.option("--scripts", type=click.IntRange(1), metavar="N", help="Try at most N scripts.")
+@click.option(
+    "--scripts", type=click.IntRange(1, WHOLE), metavar="N", help="Try at most N scripts."
+)
 @click.option(
     "--replay",
     multiple=True,

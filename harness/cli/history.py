@@ -8,13 +8,18 @@ import click
 
 from harness import paths
 from harness.cli import Command
+from harness.cli.options import WHOLE
 from harness.errors import UserError
 
 
 @click.command("history", cls=Command)
 @click.argument("mechanism", nargs=-1)
 @click.option(
-    "--last", type=click.IntRange(0), default=10, show_default=True, help="Runs to show; 0: all."
+    "--last",
+    type=click.IntRange(0, WHOLE),
+    default=10,
+    show_default=True,
+    help="Runs to show; 0: all.",
 )
 @click.option("--cell", metavar="TEXT", default="", help="Only cells whose name contains TEXT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
@@ -48,7 +53,7 @@ def command(
         )
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row.model_dump()))
+            click.echo(json.dumps(row.model_dump(), allow_nan=False))
         return
     console = make_console()
     latencies = [row for row in rows if isinstance(row, HistoryRow)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import Command
-from harness.cli.options import CPU, GUESTS_AT_A_TIME, PROGRAMS, List, flat, out_option
+from harness.cli.options import CPU, GUESTS_AT_A_TIME, PROGRAMS, WHOLE, List, flat, out_option
 from harness.cli.show import shown
 from harness.lib.text import clean_line
 
@@ -62,16 +62,20 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
 @click.option(
     "--generate",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, WHOLE),
     metavar="N",
     help="Make N mutants by rule instead, which differ in what is compiled.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Chooses those that are generated."
+    "--seed",
+    type=click.IntRange(-WHOLE, WHOLE),
+    default=1,
+    show_default=True,
+    help="Chooses those that are generated.",
 )
 @click.option(
     "--sequences",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, WHOLE),
     default=2000,
     show_default=True,
     help="Random sequences (fuzz --bare-metal) for generated mutants of the emulator that no "

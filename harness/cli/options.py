@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -105,6 +106,27 @@ def _list(flag: str, item: click.ParamType[Any], name: str, default: object, tex
         callback=flat,
         help=text,
     )
+
+
+#: Limit for numbers that count something or that are seeds.
+WHOLE = (1 << 63) - 1
+
+
+class Minutes(click.FloatRange):
+    """A number of minutes, up to a year."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 365 * 24 * 60, min_open=True)
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Refuse NaN, which is neither too small nor too large."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of minutes", param, ctx)
+        return number
 
 
 def out_option(text: str) -> Callable[[F], F]:

@@ -43,10 +43,15 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
         from harness.report.markdown import markdown as to_markdown
 
         click.echo(to_markdown(outcome, folder.path), nl=False)
-    elif kcidb:
+    elif kcidb is not None:
         from harness.report.kcidb import render_kcidb
+        from harness.results.compare.measured import read_setups
 
-        click.echo(render_kcidb(folder, kcidb, outcome), nl=False)
+        if outcome.exit_code and not read_setups(folder):
+            click.echo(f"note: there is nothing to submit: {outcome.reason}", err=True)
+            return outcome.exit_code
+        for part in render_kcidb(folder, kcidb, outcome):
+            click.echo(part, nl=False)
     else:
         show_run(folder, outcome)
     return outcome.exit_code

@@ -5,13 +5,33 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import GuestError
 
+#: Limit for a file that is read as a whole.
+MOST = 64 << 20
 
-def write_atomically(path: Path, text: str) -> None:
+
+def read_bounded(path: Path, most: int = MOST) -> bytes:
+    """Return the content of a file.
+
+    :raise OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "this is not a file", str(path))
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"the file has more than {most >> 20} MiB", str(path))
+    return data
+
+
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Replace a file by rename.
+
+    :param text: the content, or its parts.
 
     :raise GuestError: the file cannot be written; the old one is untouched.
     """
@@ -21,14 +41,16 @@ def write_atomically(path: Path, text: str) -> None:
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         # The hint names no option, because not every command has --out.
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise GuestError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.lib.files import read_bounded
 from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.results.coverage import COVERAGE_FILE, Coverage, FileCoverage
@@ -14,7 +15,7 @@ _FIGURES = ("lines", "reached", "of them", "branches", "taken", "of them")
 def read_coverage(run: Path) -> Coverage | None:
     """Return a run's coverage. None if it does not exist or cannot be read."""
     try:
-        return Coverage.model_validate_json((run / COVERAGE_FILE).read_bytes())
+        return Coverage.model_validate_json(read_bounded(run / COVERAGE_FILE))
     except (OSError, ValueError):
         return None
 

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from textwrap import indent
 from typing import Any
 
 from harness.artefacts.source.trees import describe_source
 from harness.errors import ExitCode, UserError
-from harness.results.compare.measured import patches_of, read_setups
+from harness.results.compare.measured import patches_of
 from harness.results.folder import CellSetup, RunFolder
+from harness.results.reading import Reading
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -26,7 +28,6 @@ from harness.results.records import (
     LatencyRecord,
     Record,
     SplatRecord,
-    read_records,
 )
 from harness.results.summary import Outcome
 from harness.values import GitSource, TreeSource
@@ -37,6 +38,7 @@ _ROOT = "uintr"
 #: Prefix of the subject of a kernel selftest (:mod:`harness.artefacts.selftests`).
 _KSELFTEST = "kselftest-"
 _STATUS = {"pass": "PASS", "fail": "FAIL", "skip": "SKIP"}
+_BAD = frozenset({"FAIL", "ERROR"})
 #: Characters of a log that a submission may hold.
 _EXCERPT = 16_384
 _SHA1 = re.compile(r"[0-9a-f]{40}")
@@ -44,36 +46,62 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 Object = dict[str, Any]
 
 
-def render_kcidb(folder: RunFolder, origin: str, outcome: Outcome) -> str:
-    """Return the JSON text of a run's submission; empty for a run that built no cell.
+def render_kcidb(folder: RunFolder, origin: str, outcome: Outcome) -> Iterator[str]:
+    """Yield the JSON text of a run's submission in parts.
 
     :param origin: the sender's name at KCIDB.
-    :param outcome: the run's outcome. If no record explains why it is not passed, a test with the
-        reason is added for each build.
-    :raise UserError: ``origin`` is malformed, or this is not a run's folder.
+    :param outcome: the run's outcome. If no test explains why it is not passed, or why records
+        are left out, one with the reason is added for each build.
+    :raise UserError: ``origin`` is malformed, this is not a run's folder, or the run has no cell
+        with a kernel.
     """
-    if not re.fullmatch(r"[a-z0-9_]+", origin):
+    if not re.fullmatch(r"[a-z0-9_]{1,64}", origin):
         raise UserError(
-            "this is not a valid origin", where=origin, hint="use only small letters, digits and _"
+            "this is not a valid origin",
+            where=repr(origin[:80]),
+            hint="use only small letters, digits and _, at most 64",
         )
-    setups = read_setups(folder)
+    setups = {setup.cell.name: setup for setup in folder.read_artefacts().cells}
+    if not setups:
+        raise UserError(
+            "there is nothing to submit: the run has no cell with a kernel", where=folder.path
+        )
+    return _parts(folder, setups, origin, outcome)
+
+
+def _parts(
+    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str, outcome: Outcome
+) -> Iterator[str]:
+    """Yield the text: tests one at a time, so that memory does not grow with their number."""
     checkouts = {one["id"]: one for one in (_checkout(one, origin) for one in setups.values())}
     builds = {one["id"]: one for one in (_build(one, origin) for one in setups.values())}
-    return (
-        json.dumps(
-            {
-                "version": VERSION,
-                "checkouts": list(checkouts.values()),
-                "builds": list(builds.values()),
-                "tests": [
-                    *_tests(folder, setups, origin),
-                    *_ending(folder, setups, origin, outcome),
-                ],
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    head = {
+        "version": VERSION,
+        "checkouts": list(checkouts.values()),
+        "builds": list(builds.values()),
+        "tests": [],
+    }
+    yield _json(head).removesuffix("]\n}")
+    left_out, bad = 0, False
+    between = "\n"
+    for test in _tests(folder, setups, origin):
+        if test is None:
+            left_out += 1
+        else:
+            bad |= test["status"] in _BAD
+            yield between + indent(_json(test), "    ")
+            between = ",\n"
+    why = outcome.unexplained
+    if left_out and not why and not bad:
+        why = f"incomplete: {left_out} results are of cells whose kernel is not known"
+    for test in _ending(folder, setups, origin, outcome.exit_code, why):
+        yield between + indent(_json(test), "    ")
+        between = ",\n"
+    yield "\n  ]\n}\n"
+
+
+def _json(value: Object) -> str:
+    return json.dumps(value, indent=2, allow_nan=False)
 
 
 def _checkout(setup: CellSetup, origin: str) -> Object:
@@ -121,12 +149,18 @@ def _build(setup: CellSetup, origin: str) -> Object:
     }
 
 
-def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> Iterator[Object]:
+def _tests(
+    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str
+) -> Iterator[Object | None]:
+    """Yield the test of each record that is one; None if its cell's kernel is not known."""
     run, began = _run_hash(folder), _began(folder)
-    for number, record in enumerate(read_records(folder.results).records):
+    for number, record in enumerate(Reading(folder.results)):
         setup = setups.get(record.cell)
         said = _said(record)
-        if setup is None or said is None:
+        if said is None:
+            continue
+        if setup is None:
+            yield None
             continue
         cell = setup.cell
         yield {
@@ -150,10 +184,10 @@ def _tests(folder: RunFolder, setups: Mapping[str, CellSetup], origin: str) -> I
 
 
 def _ending(
-    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str, outcome: Outcome
+    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str, code: ExitCode, why: str
 ) -> Iterator[Object]:
-    """Yield, for each kernel, a test with the run's outcome if no other test explains it."""
-    if not outcome.unexplained:
+    """Yield, for each kernel, a test that says why the run is not passed, if no other does."""
+    if not why:
         return
     run, began = _run_hash(folder), _began(folder)
     for number, key in enumerate(dict.fromkeys(one.kernel.key for one in setups.values())):
@@ -163,8 +197,8 @@ def _ending(
             "origin": origin,
             "start_time": began.isoformat(),
             "path": _path("run"),
-            "status": "FAIL" if outcome.exit_code == ExitCode.TESTS_FAILED else "ERROR",
-            **_log(outcome.unexplained),
+            "status": "FAIL" if code == ExitCode.TESTS_FAILED else "ERROR",
+            **_log(why),
         }
 
 

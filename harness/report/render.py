@@ -11,7 +11,8 @@ from harness.lib.files import write_atomically
 from harness.report.junit import render_junit
 from harness.results.ending import ended_without_seal
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
-from harness.results.outcome import RunOutcome, read_outcome, records_of
+from harness.results.outcome import RunOutcome, read_outcome
+from harness.results.reading import Reading
 from harness.results.records import CaseRecord
 from harness.results.reproducer import Reproduction, freeze, write_script
 from harness.results.summary import Outcome
@@ -30,7 +31,8 @@ def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
     if outcome.verdict != "incomplete" or not ended_without_seal(folder.path):
         outcome.summary.write(folder.summary)
     names = [cell.name for cell in outcome.summary.cells]
-    write_atomically(folder.junit, render_junit(records_of(folder), names, outcome.unexplained))
+    records = Reading(folder.results)
+    write_atomically(folder.junit, render_junit(records, names, outcome.unexplained))
     for case in outcome.failures:
         try:
             _write_reproducer(folder, case)

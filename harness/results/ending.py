@@ -8,15 +8,16 @@ its seal. Such runs are *incomplete*, whatever their records say.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord, read_records
+from harness.lib.files import read_bounded
+from harness.results.reading import Reading
+from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord
 from harness.results.summary import SUMMARY_FILE, Outcome, Totals, fold
 from harness.values import Value
 
@@ -79,7 +80,7 @@ class RunInfo(Value):
     #: RFC 3339, UTC.
     started: str
     finished: str | None = None
-    exit_code: int | None = None
+    exit_code: int | None = Field(default=None, ge=0, le=255)
     #: Reason for the exit code, in one sentence.
     reason: str = ""
     #: Errors of builds, followed by the error that ended the run, if any.
@@ -88,6 +89,14 @@ class RunInfo(Value):
     cells: tuple[str, ...] | None = None
     #: None before the end, and in folders of versions without seals.
     results: Seal | None = None
+
+
+class _Kept(Value):
+    """What is needed of ``summary.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    totals: Totals
 
 
 class Ending(Value):
@@ -112,7 +121,7 @@ NOT_ENDED = Ending(
 def read_info(folder: Path) -> RunInfo | None:
     """Read ``run.json``. None if it does not exist or cannot be read."""
     try:
-        return RunInfo.model_validate_json((folder / RUN_FILE).read_bytes())
+        return RunInfo.model_validate_json(read_bounded(folder / RUN_FILE))
     except (OSError, ValidationError):
         return None
 
@@ -191,21 +200,21 @@ def ended_without_seal(folder: Path) -> bool:
 def _old_damage(folder: Path, results: Path) -> str:
     """Return why the records of a run without a seal do not match its summary; empty if they do."""
     try:
-        kept = json.loads((folder / SUMMARY_FILE).read_bytes())["totals"]
-        totals = Totals.model_validate(kept)
-    except (OSError, ValueError, LookupError, TypeError):
+        totals = _Kept.model_validate_json(read_bounded(folder / SUMMARY_FILE)).totals
+    except (OSError, ValidationError):
         return (
             f"{SUMMARY_FILE} is missing or damaged, and there is no seal to check the results with"
         )
-    found = read_records(results)
-    counted = [record for record in found.records if not isinstance(record, LatencyRecord)]
-    if found.broken or fold(counted).summary.totals != totals:
+    reading = Reading(results)
+    counted = fold(one for one in reading if not isinstance(one, LatencyRecord))
+    if reading.unread or counted.summary.totals != totals:
         return f"{results.name} does not match the totals in {SUMMARY_FILE}"
-    programs = [one for one in found.records if isinstance(one, CaseRecord | ProgramRecord)]
+    ended, last = False, None
+    for record in reading:
+        if isinstance(record, CaseRecord | ProgramRecord):
+            ended, last = ended or isinstance(record, ProgramRecord), record
     # A program's record follows those of its cases.
-    if any(isinstance(one, ProgramRecord) for one in programs) and isinstance(
-        programs[-1], CaseRecord
-    ):
+    if ended and isinstance(last, CaseRecord):
         return f"{results.name} ends in the middle of a program"
     return ""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from pydantic import Field
 
 from harness import __version__
 from harness.results.document import Document
@@ -32,8 +33,8 @@ class LoadSample(Value):
     load: tuple[float, float, float]
     memory_available_mib: int
     #: CPU time since the host's boot, and the stolen part of it, in clock ticks.
-    ticks: int
-    stolen_ticks: int
+    ticks: int = Field(ge=0, lt=1 << 64)
+    stolen_ticks: int = Field(ge=0, lt=1 << 64)
 
 
 class Host(Value):

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness import __version__
 from harness.errors import GuestError, UserError
 from harness.guest.spec import GuestSpec
-from harness.lib.files import write_atomically
+from harness.lib.files import read_bounded, write_atomically
 from harness.results.ending import (
     RUN_FILE,
     Ending,
@@ -246,7 +246,7 @@ class RunFolder:
     def _read(self, name: str, kind: type[V]) -> V:
         path = self.path / name
         try:
-            return kind.model_validate_json(path.read_bytes())
+            return kind.model_validate_json(read_bounded(path))
         except FileNotFoundError as error:
             raise UserError(
                 f"this is not the folder of a prepared run: it has no {name}",

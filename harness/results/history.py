@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
+
+from pydantic import ValidationError
 
 from harness.errors import GuestError
 from harness.values import Value
@@ -22,6 +24,7 @@ HISTORY_FILE = "history.sqlite3"
 FORM = 1
 #: Seconds that a run waits for other writers.
 WAIT_S = 10.0
+_MOST = (1 << 63) - 1
 
 
 class HistoryRow(Value):
@@ -135,8 +138,13 @@ def add(path: Path, rows: Sequence[HistoryRow], programs: Sequence[ProgramRow] =
             database.executemany(
                 f"INSERT OR REPLACE INTO {table.name} ({_quoted(table.columns)})"  # noqa: S608  # own names
                 f" VALUES ({marks})",
-                [tuple(getattr(row, name) for name in table.columns) for row in found],
+                [tuple(_stored(getattr(row, name)) for name in table.columns) for row in found],
             )
+
+
+def _stored(value: object) -> object:
+    """Return a value for a column. SQLite's integers have a sign, and samples have none."""
+    return min(value, _MOST) if isinstance(value, int) else value
 
 
 def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[HistoryRow]:
@@ -149,8 +157,8 @@ def read(path: Path, mechanisms: Sequence[str] = (), last: int = 0) -> list[Hist
     chosen = ", ".join("?" for _ in mechanisms)
     which = f"WHERE mechanism IN ({chosen})" if mechanisms else ""
     order = "time, run, cell, mode, mechanism"
-    rows = [HistoryRow(**row) for row in _select(path, _LATENCY, which, mechanisms, order)]
-    return _last(rows, last)
+    found = _select(path, _LATENCY, which, mechanisms, order)
+    return _last(_rows(path, HistoryRow, found), last)
 
 
 def read_programs(path: Path, last: int = 0) -> list[ProgramRow]:
@@ -160,7 +168,25 @@ def read_programs(path: Path, last: int = 0) -> list[ProgramRow]:
     :raise GuestError: as :func:`read`.
     """
     found = _select(path, _PROGRAM, "", (), "time, run, cell, program")
-    return _last([ProgramRow(**row) for row in found], last)
+    return _last(_rows(path, ProgramRow, found), last)
+
+
+def _rows(path: Path, kind: type[R], found: Sequence[dict[str, Any]]) -> list[R]:
+    """Return rows of the file.
+
+    :raise GuestError: some have values that no run can have written.
+    """
+    rows: list[R] = []
+    for one in found:
+        with suppress(ValidationError):
+            rows.append(kind(**one))
+    if damaged := len(found) - len(rows):
+        raise GuestError(
+            f"{damaged} of {len(found)} rows of the history are damaged",
+            where=path,
+            hint="move the file away to begin a new history",
+        )
+    return rows
 
 
 def _select(

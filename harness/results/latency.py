@@ -18,6 +18,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from harness.errors import UserError
+from harness.lib.files import read_bounded
 from harness.results.blocks import cut_into_blocks, percentiles
 from harness.results.records import HostLoad, LatencyRecord, Mechanism, Spin, Unit
 
@@ -147,8 +148,8 @@ def with_samples(record: LatencyRecord, run: Path) -> LatencyRecord:
     if record.takes:
         return record
     try:
-        values, _ = decode((run / record.samples).read_bytes())
-    except OSError:
+        values, _ = decode(read_bounded(run / record.samples))
+    except (OSError, ValueError):  # a record's path may be no file name
         return record
     return record.model_copy(update={"takes": (cut_into_blocks(values),) if values else ()})
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import ExitCode, GuestError, UserError
+from harness.errors import ExitCode, UserError
 from harness.results.compare.baseline import BASELINE_FILE, Baseline
 from harness.results.compare.measured import baseline_of
 from harness.results.ending import Ending, conclude
 from harness.results.folder import RunFolder
 from harness.results.latency import with_samples
 from harness.results.measurements import gather, with_intervals
-from harness.results.records import LatencyRecord, Record, Records, read_records
+from harness.results.reading import Reading
+from harness.results.records import LatencyRecord, Record
 from harness.results.summary import Outcome, fold
 from harness.values import Cell
 
@@ -42,53 +43,33 @@ def read_outcome(
     :raise GuestError: the host cannot read the records.
     """
     plan = folder.read_plan()
+    reading = Reading(folder.results)
     ended = ending or folder.read_ending()
     chosen = plan.cells if cells is None else tuple(cells)
     if cells is None and ended.cells is not None:
         chosen = tuple(cell for cell in plan.cells if cell.name in ended.cells)
-    found = _read(folder)
-    if ended.state == "ended" and (unread := _unread(found)):
+    outcome = fold(_with_samples(reading, folder), chosen, select=plan.select)
+    if ended.state == "ended" and (unread := _unread(reading)):
         ended = Ending(
             state="incomplete", exit_code=ExitCode.GUEST, reason=unread, cells=ended.cells
         )
-    outcome = fold(_with_samples(found.records, folder), chosen, select=plan.select)
     measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
     return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
 
 
-def records_of(folder: RunFolder) -> tuple[Record, ...]:
-    """Return the records of a run. Latency records have their samples.
-
-    :raise GuestError: the host cannot read them.
-    """
-    return _with_samples(_read(folder).records, folder)
+def _with_samples(records: Iterable[Record], folder: RunFolder) -> Iterator[Record]:
+    for record in records:
+        yield with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
 
 
-def _read(folder: RunFolder) -> Records:
-    try:
-        return read_records(folder.results)
-    except OSError as error:
-        raise GuestError(
-            f"the results cannot be read: {error.strerror}", where=folder.results
-        ) from error
-
-
-def _with_samples(records: Sequence[Record], folder: RunFolder) -> tuple[Record, ...]:
-    return tuple(
-        with_samples(record, folder.path) if isinstance(record, LatencyRecord) else record
-        for record in records
-    )
-
-
-def _unread(found: Records) -> str:
+def _unread(reading: Reading) -> str:
     """Return why records are not known; empty if all are. Each might be of a failure."""
-    number = len(found.broken) + len(found.unknown)
-    if not number:
+    if not reading.unread:
         return ""
-    lines = "line of the results is" if number == 1 else "lines of the results are"
-    return f"{number} {lines} damaged, or written by another version"
+    lines = "line of the results is" if reading.unread == 1 else "lines of the results are"
+    return f"{reading.unread} {lines} damaged, or written by another version"
 
 
 def load_baseline(path: Path) -> Baseline:

@@ -2,8 +2,7 @@
 
 Every line is a JSON object with ``"type"`` and ``"schema": 1``. Several processes append to one
 file. A record is one ``write`` to a descriptor opened with ``O_APPEND``, which Linux does under the
-inode's lock, so lines never mix. For a reader, cut lines of a killed writer and unknown types and
-fields are not errors. They are returned separately.
+inode's lock, so lines never mix. :mod:`harness.results.reading` reads it.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ import errno
 import json
 import os
 import zlib
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
@@ -32,6 +30,15 @@ _MOST_RAW = 1 << 20
 
 Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
 Unit = Literal["ns", "insn"]
+#: Numbers of records have limits, so that sums and quotients of any of them are finite. A line
+#: beyond them counts as damaged.
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Percentage = Annotated[float, Field(ge=-1e6, le=1e6)]
+#: A sample, which a program writes as an unsigned number of 64 bits.
+Sample = Annotated[int, Field(ge=0, lt=1 << 64)]
+Count = Annotated[int, Field(ge=1, le=1 << 40)]
+#: Number of a program's run within a run, from 1.
+Attempt = Annotated[int, Field(ge=1, le=1 << 31)]
 #: How a program busy-waits: with PAUSE, or without it because it was measured to be expensive.
 Spin = Literal["pause", "bare"]
 
@@ -57,9 +64,8 @@ class CaseRecord(_Record):
     #: Ids of the statements of ``guest-tests/CONTRACT.md`` that it checks, as it printed them.
     checks: tuple[str, ...] = ()
     #: Seconds since the previous case of the program, or since the program's start.
-    seconds: float = 0.0
-    #: Number of the program's run within this run, from 1.
-    attempt: int = 1
+    seconds: Seconds = 0.0
+    attempt: Attempt = 1
 
 
 class ProgramRecord(_Record):
@@ -68,10 +74,10 @@ class ProgramRecord(_Record):
     type: Literal["program"] = "program"
     program: str
     #: None if it ended without an exit code.
-    returncode: int | None
+    returncode: int | None = Field(ge=-(1 << 31), lt=1 << 32)
     signal: str | None = None
-    seconds: float = 0.0
-    attempt: int = 1
+    seconds: Seconds = 0.0
+    attempt: Attempt = 1
     #: Output around the cases (:attr:`harness.results.ktap.reader.KtapReader.stray`).
     stray: str = ""
     stderr: str = ""
@@ -82,13 +88,13 @@ class ProgramRecord(_Record):
 class HostLoad(Value):
     """The host's load while a program measured."""
 
-    seconds: float
+    seconds: Seconds
     #: Load average over the last minute.
-    load: float
+    load: float = Field(ge=0, le=1e6)
     #: CPU time of the host that a hypervisor took away, in percent; None if it is unknown.
-    steal_percent: float | None = None
+    steal_percent: Percentage | None = None
     #: Time that QEMU's threads waited for a CPU, in percent of the time that they wanted one.
-    waited_percent: float | None = None
+    waited_percent: Percentage | None = None
 
 
 class SampleBlocks(Value):
@@ -98,7 +104,7 @@ class SampleBlocks(Value):
     """
 
     #: Number of all samples.
-    count: int = Field(ge=1)
+    count: Count
     #: Number of samples in ``data``, for each block.
     kept: tuple[int, ...] = Field(min_length=1)
     #: The samples, sorted within each block, as little-endian u64: zlib, base64.
@@ -134,13 +140,13 @@ class LatencyRecord(_Record):
     mechanism: Mechanism
     mode: str
     unit: Unit
-    count: int
-    min: int
-    p50: int
-    p90: int
-    p99: int
-    max: int
-    mean: float
+    count: Count
+    min: Sample
+    p50: Sample
+    p90: Sample
+    p99: Sample
+    max: Sample
+    mean: float = Field(ge=0, lt=1 << 65)
     #: The samples; in a merged record, those of each. Empty in records of versions that kept a
     #: histogram: these are read from a file (:mod:`harness.results.latency`).
     takes: tuple[SampleBlocks, ...] = ()
@@ -150,7 +156,7 @@ class LatencyRecord(_Record):
     samples: str = ""
     #: Remarks on the samples: zeros, values out of range.
     notes: tuple[str, ...] = ()
-    attempt: int = 1
+    attempt: Attempt = 1
     #: None in records of earlier versions.
     host: HostLoad | None = None
     #: None if the program does not busy-wait (unit ``insn``), and in records of versions that
@@ -168,7 +174,7 @@ class SplatRecord(_Record):
     title: str
     fingerprint: str = ""
     #: Number of its first line in ``console.log``, from 1.
-    first_line: int = 0
+    first_line: int = Field(default=0, ge=0, lt=1 << 63)
     excerpt: str = ""
     #: The splat is cut or mixed with another, and never excused.
     corrupted: bool = False
@@ -186,17 +192,17 @@ class BootRecord(_Record):
     #: Output of ``uname -r``.
     release: str = ""
     cpu: Name
-    smp: int
+    smp: int = Field(ge=1, le=1 << 16)
     cc: Compiler
     accel: Accel
     #: Why this accelerator was chosen.
     accel_reason: str = ""
     clock: Clock = "host"
-    boot_s: float
+    boot_s: Seconds
     #: Seconds by boot phase.
-    phases: dict[str, float] = Field(default_factory=dict)
+    phases: dict[str, Seconds] = Field(default_factory=dict)
     #: Factor for deadlines in this guest.
-    factor: float = 1.0
+    factor: float = Field(default=1.0, ge=0, le=1e6)
     #: Whether it was restored from a snapshot. ``boot_s`` is the duration of the restore then.
     restored: bool = False
     #: Why a restore failed, so that this guest booted; or why no snapshot of it could be saved.
@@ -222,7 +228,6 @@ Record = Annotated[
     CaseRecord | ProgramRecord | LatencyRecord | SplatRecord | BootRecord | GuestFailureRecord,
     Field(discriminator="type"),
 ]
-_ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 class Recorder:
@@ -284,50 +289,14 @@ class Recorder:
         )
 
 
-@dataclass(frozen=True)
-class Records:
-    """Contents of a results file."""
-
-    records: tuple[Record, ...] = ()
-    #: JSON objects of a type or format that this version does not know.
-    unknown: tuple[dict[str, object], ...] = ()
-    #: Lines that are not JSON objects. The last line of a killed run is often cut.
-    broken: tuple[str, ...] = field(default=())
-
-
-def read_records(path: Path) -> Records:
-    """Read a results file. A missing file counts as empty.
-
-    A line without a line end counts as broken, even if it can be parsed.
-
-    :raise OSError: the file exists and cannot be read.
-    """
-    records: list[Record] = []
-    unknown: list[dict[str, object]] = []
-    broken: list[str] = []
-    if not path.exists():
-        return Records()
-    with path.open("rb") as lines:
-        for raw in lines:
-            if not raw.strip():
-                continue
-            if not raw.endswith(b"\n"):
-                broken.append(raw.decode("utf-8", "backslashreplace"))
-                continue
-            try:
-                records.append(_ADAPTER.validate_json(raw))
-            except ValidationError:
-                _keep(raw, unknown, broken)
-    return Records(tuple(records), tuple(unknown), tuple(broken))
-
-
 def _line(record: Record) -> bytes:
     """Return a record's line. Characters from a guest that UTF-8 cannot encode are escaped."""
     try:
         return record.model_dump_json(by_alias=True).encode() + b"\n"
     except (PydanticSerializationError, UnicodeEncodeError):
         plain = json.loads(json.dumps(record.model_dump(by_alias=True), default=str))
-        return json.dumps(_encodable(plain), ensure_ascii=False).encode() + b"\n"
+        text = json.dumps(_encodable(plain), ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
 
 
 def _encodable(value: object) -> object:
@@ -339,15 +308,3 @@ def _encodable(value: object) -> object:
         case list():
             return [_encodable(inner) for inner in value]
     return value
-
-
-def _keep(raw: bytes, unknown: list[dict[str, object]], broken: list[str]) -> None:
-    """Add a line that is not a known record to one of the two lists."""
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict):
-        unknown.append(value)
-    else:
-        broken.append(raw.rstrip(b"\n").decode("utf-8", "backslashreplace"))

@@ -6,7 +6,7 @@ addition the data that only reports need.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -14,6 +14,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from harness.errors import ExitCode
+from harness.results.collecting import CellRecords, Collected
 from harness.results.document import Document
 from harness.results.latency import merge
 from harness.results.records import (
@@ -197,10 +198,9 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
 
     :param cells: the cells that should have results. One without records did not run.
     :param select: the plan's ``-k`` expression, which may have matched no program.
+    :raise GuestError: there are more than a report can hold.
     """
-    by_cell: dict[str, list[Record]] = {cell.name: [] for cell in cells}
-    for record in records:
-        by_cell.setdefault(record.cell, []).append(record)
+    collected = Collected(records, (cell.name for cell in cells))
     planned = {cell.name: cell for cell in cells}
     summaries, latencies = [], []
     all_cases: list[CaseRecord] = []
@@ -208,18 +208,15 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     guest_failures: list[GuestFailureRecord] = []
     verdicts: dict[str, CellVerdict] = {}
     tallies: list[Repeated] = []
-    for name, own in by_cell.items():
-        cases = _worst(own)
-        complaints = [r for r in own if isinstance(r, SplatRecord) and r.excused is None]
-        lost = [r for r in own if isinstance(r, GuestFailureRecord)]
-        summary = _cell(name, planned.get(name), own, cases, len(complaints))
+    for name, own in collected.cells.items():
+        summary = _cell(name, planned.get(name), own)
         summaries.append(summary)
-        verdicts[name] = _verdict(summary, bool(lost))
-        latencies += _latencies(own)
+        verdicts[name] = _verdict(summary, bool(own.guest_failures))
+        latencies += _latencies(own.takes)
         tallies += _tallies(name, own)
-        all_cases += cases
-        splats += complaints
-        guest_failures += lost
+        all_cases += own.cases.values()
+        splats += own.splats
+        guest_failures += own.guest_failures
     totals = Totals(
         passed=sum(cell.passed for cell in summaries),
         fail=sum(cell.fail for cell in summaries),
@@ -237,14 +234,9 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         splats=tuple(splats),
         guest_failures=tuple(guest_failures),
         latencies=tuple(latencies),
-        takes=tuple(r for own in by_cell.values() for r in own if isinstance(r, LatencyRecord)),
+        takes=tuple(r for own in collected.cells.values() for r in own.takes),
         cases=tuple(all_cases),
-        boots=tuple(
-            r
-            for own in by_cell.values()
-            for r in own
-            if isinstance(r, BootRecord) and not r.restored
-        ),
+        boots=tuple(r for own in collected.cells.values() for r in own.boots),
         tallies=tuple(tallies),
         verdicts=verdicts,
         exit_code=exit_code,
@@ -252,48 +244,22 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
     )
 
 
-def _worst(records: Iterable[Record]) -> list[CaseRecord]:
-    """Return each case once, with its worst result, so that a retry does not hide a failure."""
-    order = {"fail": 0, "pass": 1, "skip": 2}
-    worst: dict[tuple[str, str], CaseRecord] = {}
-    for record in records:
-        if isinstance(record, CaseRecord):
-            key = (record.program, record.case)
-            known = worst.get(key)
-            if known is None or order[record.status] < order[known.status]:
-                worst[key] = record
-    return list(worst.values())
-
-
-def _tallies(cell: str, records: Iterable[Record]) -> Iterable[Repeated]:
+def _tallies(cell: str, records: CellRecords) -> Iterable[Repeated]:
     """Yield the counts of each program of a cell."""
-    runs: dict[str, dict[int, list[CaseRecord]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if isinstance(record, CaseRecord):
-            runs[record.program][record.attempt].append(record)
-    for program, attempts in runs.items():
-        statuses = [{case.status for case in cases} for cases in attempts.values()]
-        failed = Counter(
-            case.case for cases in attempts.values() for case in cases if case.status == "fail"
-        )
-        fail = sum("fail" in found for found in statuses)
-        passed = sum("pass" in found and "fail" not in found for found in statuses)
+    for program, runs, passed, fail, failed in records.tallies():
         yield Repeated(
             cell=cell,
             program=program,
-            runs=len(attempts),
+            runs=runs,
             passed=passed,
             fail=fail,
-            skip=len(attempts) - passed - fail,
+            skip=runs - passed - fail,
             failed=dict(failed),
         )
 
 
-def _cell(
-    name: str, cell: Cell | None, records: list[Record], cases: list[CaseRecord], splats: int
-) -> CellSummary:
-    boots = [record for record in records if isinstance(record, BootRecord)]
-    boot = boots[0] if boots else None
+def _cell(name: str, cell: Cell | None, records: CellRecords) -> CellSummary:
+    boot, cases = records.first_boot, records.cases.values()
     return CellSummary(
         name=name,
         kernel=boot.kernel if boot else cell.kernel.name if cell else "",
@@ -305,7 +271,7 @@ def _cell(
         passed=sum(case.status == "pass" for case in cases),
         fail=sum(case.status == "fail" for case in cases),
         skip=sum(case.status == "skip" for case in cases),
-        splats=splats,
+        splats=len(records.splats),
         failed=tuple(case_id(case) for case in cases if case.status == "fail"),
     )
 
@@ -323,12 +289,11 @@ def _verdict(cell: CellSummary, lost: bool) -> CellVerdict:
     return "skipped" if cell.skip else "not run"
 
 
-def _latencies(records: Iterable[Record]) -> list[LatencyRecord]:
+def _latencies(takes: Iterable[LatencyRecord]) -> list[LatencyRecord]:
     """Return a distribution for each mechanism, mode and unit."""
     groups: dict[tuple[str, str, str], list[LatencyRecord]] = defaultdict(list)
-    for record in records:
-        if isinstance(record, LatencyRecord):
-            groups[record.mechanism, record.mode, record.unit].append(record)
+    for record in takes:
+        groups[record.mechanism, record.mode, record.unit].append(record)
     return [merge(group) for group in groups.values()]
 
 

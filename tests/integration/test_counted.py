@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.results.records import LatencyRecord, read_records
+from harness.results.reading import read_records
+from harness.results.records import LatencyRecord
 
 pytestmark = pytest.mark.guest
 

@@ -11,7 +11,8 @@ import pytest
 
 from harness import paths
 from harness.results.folder import RunFolder
-from harness.results.records import CaseRecord, GuestFailureRecord, read_records
+from harness.results.reading import read_records
+from harness.results.records import CaseRecord, GuestFailureRecord
 
 pytestmark = pytest.mark.guest
 

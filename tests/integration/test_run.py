@@ -19,7 +19,8 @@ import pytest
 
 from harness import paths
 from harness.results.folder import RunFolder
-from harness.results.records import BootRecord, CaseRecord, GuestFailureRecord, read_records
+from harness.results.reading import read_records
+from harness.results.records import BootRecord, CaseRecord, GuestFailureRecord
 from harness.results.summary import Summary
 
 pytestmark = pytest.mark.guest

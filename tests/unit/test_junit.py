@@ -35,7 +35,7 @@ def test_a_suite_per_cell_and_a_case_per_case() -> None:
         ],
         [NAME, "never-ran"],
     )
-    root = ET.fromstring(text)
+    root = ET.fromstring("".join(text))
     counts = {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": "6", "failures": "2", "errors": "1", "skipped": "2"}
     suite, empty = root
@@ -54,6 +54,6 @@ def test_runs_of_a_repeated_program_are_told_apart() -> None:
         CaseRecord(cell=NAME, program="api/a", case="x", status=status, attempt=number)
         for number, status in ((1, "pass"), (2, "fail"))
     ]
-    root = ET.fromstring(render_junit(records))
+    root = ET.fromstring("".join(render_junit(records)))
     assert [case.get("name") for case in root.iter("testcase")] == ["x", "x #2"]
     assert (root.get("tests"), root.get("failures")) == ("2", "1")

@@ -24,6 +24,7 @@ from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.splats import scan
 from harness.paths import PROGRAMS_TEST, PYTEST_INI
 from harness.results.folder import RunFolder
+from harness.results.reading import read_records
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -32,7 +33,6 @@ from harness.results.records import (
     ProgramRecord,
     Record,
     SplatRecord,
-    read_records,
 )
 from harness.results.summary import flaky_programs, fold
 from tests.unit import fake_guest

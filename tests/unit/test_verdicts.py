@@ -54,7 +54,7 @@ def every_report(run: RunFolder) -> dict[str, str]:
     write_reports(run, rendered)
     suites = ET.parse(run.junit).getroot()
     bad = int(suites.get("failures", "0")) + int(suites.get("errors", "0"))
-    found = json.loads(render_kcidb(run, "bench", rendered.outcome))
+    found = json.loads("".join(render_kcidb(run, "bench", rendered.outcome)))
     V5_3.validate(found)
     statuses = {test["status"] for test in found["tests"]}
     title = (run.path / "report.html").read_text().partition("<title>")[2]

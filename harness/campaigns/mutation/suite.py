@@ -22,7 +22,8 @@ from harness.guest.verdict.deadlines import ACCEL_FACTOR
 from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.folder import CellSetup, RunArtefacts, RunFolder
-from harness.results.records import ProgramRecord, read_records
+from harness.results.reading import Reading
+from harness.results.records import ProgramRecord
 from harness.run.engine import begin_run
 from harness.run.suite import (
     PYTEST_FAILED,
@@ -234,7 +235,7 @@ def _kill(failure: Failure) -> Kill:
 def _impatient(setup: CellSetup, unchanged: RunFolder) -> CellSetup:
     """Return a cell whose programs hang sooner, by what each took unchanged."""
     took: dict[str, float] = {}
-    for record in read_records(unchanged.results).records:
+    for record in Reading(unchanged.results):
         if isinstance(record, ProgramRecord) and record.cell == setup.cell.name:
             took[record.program] = max(record.seconds, took.get(record.program, 0.0))
     # The guest's factor multiplies a time-out, and so is taken out of it.

@@ -103,9 +103,11 @@ def _read(
     return np.stack([grid[(share >= level - 1e-9).argmax(axis=1)] for level in LEVELS], axis=1)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=2)
 def _times(sizes: tuple[int, ...], salt: int) -> NDArray[np.float64]:
     """Return how often each draw contains each block.
+
+    The latest two are kept, for a comparison of many latencies. One takes up to 240 MB.
 
     :param sizes: number of blocks of each take.
     """

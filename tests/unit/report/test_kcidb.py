@@ -95,7 +95,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def submission(run: RunFolder, origin: str = "bench") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_kcidb(run, origin, read_outcome(run).outcome))
+    found: dict[str, Any] = json.loads(
+        "".join(render_kcidb(run, origin, read_outcome(run).outcome))
+    )
     V5_3.validate(found)
     return found
 
@@ -182,6 +184,41 @@ def test_what_is_no_origin_and_no_run(run: RunFolder, tmp_path: Path) -> None:
         render_kcidb(run, "My Bench", read_outcome(run).outcome)
     with pytest.raises(UserError, match="not the folder"):
         read_outcome(RunFolder(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"cells": []}'])
+@pytest.mark.parametrize(("ended", "code"), [(0, 2), (3, 3)])
+def test_without_artefacts_nothing_is_submitted(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    ended: int,
+    code: int,
+) -> None:
+    run = prepared(tmp_path, {"api/wait": ""}, (cell(),))
+    with Recorder(run.results) as recorder:
+        recorder.write(CaseRecord(cell=NAME, program="api/x", case="a", status="pass"))
+    run.end(ended)
+    path = run.path / "artefacts.json"
+    path.unlink() if text is None else path.write_text(text)
+    assert cli.invoke(["report", "--kcidb", "bench", str(run.path)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("error: " if ended == 0 else "nothing to submit") in err
+
+
+def test_results_of_cells_without_a_kernel_are_not_good(tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"api/wait": ""}, (cell(),))
+    with Recorder(run.results) as recorder:
+        for name in (NAME, "of-nobody"):
+            recorder.write(CaseRecord(cell=name, program="api/x", case="a", status="pass"))
+    run.end(0)
+    tests = submission(run)["tests"]
+    assert [(test["path"], test["status"]) for test in tests] == [
+        ("uintr.api.x.a", "PASS"),
+        ("uintr.run", "ERROR"),
+    ]
+    assert "1 results are of cells whose kernel is not known" in tests[1]["log_excerpt"]
 
 
 def test_the_command(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, GuestError
-from harness.results.records import ProgramRecord, Record, Recorder, read_records
+from harness.results.reading import read_records
+from harness.results.records import ProgramRecord, Record, Recorder
 from tests.unit.results import make
 
 EVERY: list[Record] = [
