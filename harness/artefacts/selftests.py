@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.artefacts import programs, recipe, selftest_needs
+from harness.artefacts import programs, recipe, selftest_needs, static_cc
 from harness.artefacts.host_inputs import fingerprint
 from harness.artefacts.kernel import kbuild
 from harness.artefacts.kernel.configure import laid_out, patched_tree
@@ -149,9 +149,13 @@ def build_selftests(
             "parts": tree.parts,
             "headers": headers,
             "compiler": [identify(tool).model_dump() for tool in (cc, "ld")],
-            "make": _make_argv(Path("/tree"), target, Path("/out"), Path("/headers"), cc),
+            "make": _make_argv(
+                Path("/tree"), target, Path("/out"), Path("/headers"), Path("/cc"), cc
+            ),
             "host": fingerprint(cc),
-            "recipe": recipe.digest(sys.modules[__name__], selftest_needs, kbuild, programs),
+            "recipe": recipe.digest(
+                sys.modules[__name__], selftest_needs, static_cc, kbuild, programs
+            ),
         }
 
         def build(folder: Path, target: str = target) -> None:
@@ -244,7 +248,9 @@ class _Make:
         return capture([*self._argv, *args], env=self._env, timeout_s=_BUILD_S)
 
 
-def _make_argv(tree: Path, target: str, out: Path, headers: Path, cc: Compiler) -> list[str]:
+def _make_argv(
+    tree: Path, target: str, out: Path, headers: Path, compiler: Path, cc: Compiler
+) -> list[str]:
     """Return the beginning of each make command line for a target.
 
     The flags are in ``CC``, the only variable that all Makefiles use: some set their own flags.
@@ -256,7 +262,7 @@ def _make_argv(tree: Path, target: str, out: Path, headers: Path, cc: Compiler) 
         str(tree / SELFTESTS / target),
         f"OUTPUT={out}",
         f"KHDR_INCLUDES=-isystem {headers}",
-        f"CC={cc} -static -ffile-prefix-map={tree}/=",
+        f"CC={compiler} {cc} -ffile-prefix-map={tree}/=",
         *kbuild.make_variables(cc),
     ]
 
@@ -277,7 +283,8 @@ def _build(
     for new in (scratch, out, installed):
         new.mkdir()
     unpack_selftests(tree, store, progress, scratch)
-    make = _Make(_make_argv(scratch, target, out, headers, cc), scratch, out)
+    compiler = static_cc.write_static_cc(scratch)
+    make = _Make(_make_argv(scratch, target, out, headers, compiler, cc), scratch, out)
     built = make("--keep-going", f"--jobs={os.cpu_count() or 1}", "all")
     found = {}
     for wanted in _listed(make, target):

@@ -30,7 +30,7 @@ LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "ca8ecfcf533284f3982266983efe75673e7ab36ce60812f7e79d89a2df8a85f5"),
+    "series": (1, "57d1305e4ba509294f5fb78575310f92762bba1991c9018f4f3c644d54fc7318"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {

@@ -40,6 +40,7 @@ def test_what_builds_is_static_and_what_does_not_says_why(
     assert list(programs) == [
         "kselftest-toy/answer",
         "kselftest-toy/needs_a_library",
+        "kselftest-toy/uses_a_library",
         "kselftest-toy/beside.sh",
         "kselftest-toy/needs_python.py",
     ]
@@ -56,6 +57,12 @@ def test_what_builds_is_static_and_what_does_not_says_why(
     assert not programs["kselftest-toy/needs_a_library"].path.exists()
     python = programs["kselftest-toy/needs_python.py"]
     assert python.missing == "needs /usr/bin/env python3, which the guest has not"
+
+
+def test_a_library_of_the_target_is_linked_statically(profile: KernelProfile, store: Store) -> None:
+    program = build(profile, store)["kselftest-toy/uses_a_library"]
+    assert not program.missing
+    assert subprocess.check_output([program.path]) == b"[OK]\t43\n"
 
 
 def test_a_script_finds_what_lies_beside_it(profile: KernelProfile, store: Store) -> None:
