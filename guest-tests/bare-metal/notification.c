@@ -551,7 +551,7 @@ TESTS(
 	TEST(smap_holds_with_ac, NOTIFY-15),
 	TEST(fault_loses_the_interrupt, NOTIFY-16),
 	TEST(non_canonical_upid_is_gp, NOTIFY-17),
-	TEST(is_taken_in_hlt, NOTIFY-18),
+	TEST(is_taken_in_hlt, NOTIFY-18, HALT-2),
 	TEST(does_not_end_hlt, NOTIFY-18),
 	TEST(fault_ends_hlt, NOTIFY-19),
 	TEST_SMP(from_another_cpu_does_not_end_hlt, 2, NOTIFY-18),

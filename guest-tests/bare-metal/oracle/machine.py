@@ -57,21 +57,9 @@ def run(cpu: Processor, limit: int) -> Outcome:
     outcome = Outcome(DONE)
     try:
         while outcome.instructions < limit:
-            if cpu.traps:
-                dr6, cpu.traps = cpu.traps, 0
-                cpu.by("DELIVERY-10")
-                _through_idt(cpu, outcome, DB, dr6)
-            if _interrupt(cpu, outcome):
-                continue
-            if user_interrupt_deliverable(cpu):
-                user_interrupt_delivery(cpu)
-                continue
-            if hit := cpu.breakpoint_here():
-                _through_idt(cpu, outcome, DB, hit)
-                cpu.set_flag(RF, True)
-                continue
-            outcome.instructions += 1
-            _instruction(cpu)
+            if not _event(cpu, outcome):
+                outcome.instructions += 1
+                _instruction(cpu)
     except Fault as fault:
         if cpu.traps:
             raise Unmodelled("a fault after an access that hit a data breakpoint") from fault
@@ -86,6 +74,33 @@ def run(cpu: Processor, limit: int) -> Outcome:
     raise Unmodelled("a sequence that does not end")
 
 
+def _event(cpu: Processor, outcome: Outcome) -> bool:
+    """Take the first event of this boundary, in the order of priority. Return whether there is one.
+
+    :raise Unmodelled: the processor is halted, and there is none.
+    """
+    if cpu.traps:
+        dr6, cpu.traps = cpu.traps, 0
+        if cpu.halted and dr6 & BS:
+            cpu.by("HALT-3")
+            cpu.halt_ended_by_step |= not _takes_interrupts(cpu)
+        cpu.by("DELIVERY-10")
+        _through_idt(cpu, outcome, DB, dr6)
+        return True
+    if _interrupt(cpu, outcome):
+        return True
+    if cpu.halted:
+        raise Unmodelled("a halt that nothing ends")
+    if user_interrupt_deliverable(cpu):
+        user_interrupt_delivery(cpu)
+        return True
+    if hit := cpu.breakpoint_here():
+        _through_idt(cpu, outcome, DB, hit)
+        cpu.set_flag(RF, True)
+        return True
+    return False
+
+
 def _instruction(cpu: Processor) -> None:
     """Execute one instruction, and note its single-step trap if TF was set."""
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
@@ -97,20 +112,36 @@ def _instruction(cpu: Processor) -> None:
     cpu.traps |= BS if stepped else 0
 
 
+def _takes_interrupts(cpu: Processor) -> bool:
+    """Return whether an interrupt is pending that nothing holds off."""
+    return bool(cpu.apic.irr) and cpu.flag(IF) and not cpu.sti_shadow
+
+
 def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     """Take the pending interrupt with the highest vector. Return whether one was taken."""
-    if not cpu.apic.irr or not cpu.flag(IF) or cpu.sti_shadow:
+    if not _takes_interrupts(cpu):
         return False
     vector = max(cpu.apic.irr)
     cpu.apic.irr.discard(vector)
-    if user_interrupt_notification_identification(cpu, vector):
-        user_interrupt_notification_processing(cpu)
-    else:
+    if not user_interrupt_notification_identification(cpu, vector):
         _through_idt(cpu, outcome, vector)
+        return True
+    try:
+        user_interrupt_notification_processing(cpu)
+    except Fault:
+        if cpu.halted:
+            cpu.by("NOTIFY-19")
+        raise
+    if cpu.halted:
+        cpu.by("NOTIFY-18")
     return True
 
 
 def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) -> None:
     """Record an event whose handler returns. Its IRET ends the shadow of STI."""
+    if cpu.halted and vector != DB:
+        cpu.by("HALT-2")
+        if cpu.uirr and cpu.uif:
+            cpu.by("DELIVERY-19")
     outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
-    cpu.sti_shadow = False
+    cpu.halted = cpu.sti_shadow = False

@@ -201,6 +201,14 @@ def sti(cpu: Processor) -> None:
     cpu.set_flag(IF, True)
 
 
+def hlt(cpu: Processor) -> None:
+    """HLT: stop until an event, or raise #GP outside of CPL 0."""
+    if cpu.cpl:
+        cpu.by("HALT-1")
+        raise Fault(GP)
+    cpu.halted = True
+
+
 def _iopl(cpu: Processor) -> int:
     return cpu.rflags >> 12 & 3
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from oracle.memory import Memory
+from oracle.apic import PAGE as APIC_PAGE
+from oracle.apic import Apic, UnknownRegister
+from oracle.memory import PAGE_SIZE, Memory
 
 MASK64 = (1 << 64) - 1
 
@@ -59,23 +61,6 @@ def canonical(address: int, bits: int) -> bool:
 
 
 @dataclass
-class Apic:
-    """The local APIC, reduced to fixed interrupts."""
-
-    id: int = 0
-    x2apic: bool = False
-    #: Requested vectors.
-    irr: set[int] = field(default_factory=set)
-
-    def fixed(self, destination: int, vector: int) -> None:
-        """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
-        everybody = 0xFFFFFFFF if self.x2apic else 0xFF
-        # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
-        if vector >= 16 and destination in (self.id, everybody):
-            self.irr.add(vector)
-
-
-@dataclass
 class Processor:
     """One logical processor that runs 64-bit code."""
 
@@ -109,6 +94,10 @@ class Processor:
     #: IA32_UINTR_TT: the table's address, and in bit 0 whether SENDUIPI is enabled.
     uitt: int = 0
 
+    #: Whether HLT has stopped execution.
+    halted: bool = False
+    #: Whether nothing but the trap of a single step has ended a HLT.
+    halt_ended_by_step: bool = False
     #: Whether STI inhibits interrupts for one more instruction.
     sti_shadow: bool = False
     #: (CS, SS) → CPL. IRET is modelled only with these selectors.
@@ -151,10 +140,24 @@ class Processor:
 
     def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
         """Store a value at a linear address. ``stack`` is as in :meth:`read`."""
+        if address // PAGE_SIZE == APIC_PAGE:
+            self._store_to_apic(address, size, value)
+            return
         self._check(address, size, stack)
         self._translate(address, size, write=True, user=self.cpl == 3)
         self._watch(address, size, write=True)
         self.memory.store(address, size, value)
+
+    def _store_to_apic(self, address: int, size: int, value: int) -> None:
+        """Store to a register of the local APIC, which is in a page of the supervisor."""
+        if self.cpl == 3:
+            raise Fault(PAGE, 7, address)
+        if self.apic.x2apic or size != 4:
+            raise Unmodelled("a store to the APIC's page of another size, or in x2APIC mode")
+        try:
+            self.apic.store(address % PAGE_SIZE, value)
+        except UnknownRegister as error:
+            raise Unmodelled(str(error)) from error
 
     def fetch(self, address: int) -> int:
         """Return a byte of code."""

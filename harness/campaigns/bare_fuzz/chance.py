@@ -22,6 +22,8 @@ _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
 _NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 UINV = 0xEC
 VECTORS = (UINV, UINV, UINV, UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
+#: A vector below 16 is an error of the local APIC.
+LEGAL_VECTORS = tuple(vector for vector in VECTORS if vector >= 16)
 #: Registers that steps write to, all but RSP.
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 

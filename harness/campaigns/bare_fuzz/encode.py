@@ -36,3 +36,18 @@ def push(register: int) -> str:
 def pop(register: int) -> str:
     """POP of a register."""
     return f"41{0x58 | register & 7:02x}" if register > 7 else f"{0x58 | register:02x}"
+
+
+#: Bits of ICR: destination shorthand "self", and assert.
+SELF = 1 << 18 | 1 << 14
+
+
+def store_apic(offset: int, value: int) -> str:
+    """MOV of a constant to a register of the local APIC in xAPIC mode, by RDI and EAX."""
+    return f"{load(7, 0xFEE00000 + offset)}{load(0, value)}8907"
+
+
+def write_x2apic(offset: int, value: int) -> str:
+    """WRMSR of a register of the local APIC in x2APIC mode."""
+    low, high = load(0, value & 0xFFFFFFFF), load(2, value >> 32)
+    return f"{load(1, 0x800 + offset // 16)}{low}{high}0f30"

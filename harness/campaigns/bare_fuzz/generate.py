@@ -8,7 +8,7 @@ from random import Random
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import VALUES, VECTORS
+from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, VALUES, VECTORS
 from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
@@ -52,6 +52,7 @@ class _Generator(Steps):
             (4, self._msr),
             (2, self._self_ipi),
             (2, self._iret),
+            (2, self._halt),
             (3, self._xsave),
             (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
@@ -96,8 +97,7 @@ class _Generator(Steps):
         return tuple(words)
 
     def _pending(self) -> tuple[int, ...]:
-        legal = [vector for vector in VECTORS if vector >= 16]
-        return tuple(self._pick(*legal) for _ in range(self._pick(0, 0, 0, 1, 2)))
+        return tuple(self._pick(*LEGAL_VECTORS) for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rights(self) -> tuple[int, ...]:
         """Return the rights of each page; code is never writable."""

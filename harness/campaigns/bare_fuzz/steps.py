@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64
-from harness.campaigns.bare_fuzz.chance import TF, VECTORS, RandomValues
-from harness.campaigns.bare_fuzz.encode import load, modrm, pop, push, sized
+from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, TF, RandomValues
+from harness.campaigns.bare_fuzz.encode import (
+    SELF,
+    load,
+    modrm,
+    pop,
+    push,
+    sized,
+    store_apic,
+    write_x2apic,
+)
 
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
 _NAMES = layout.REGISTERS
@@ -142,9 +151,22 @@ class Steps(RandomValues):
 
     def _self_ipi(self) -> str:
         # QEMU delivers vectors below 16 and ignores reserved bits, which would hide later steps.
-        vector = self._pick(*(vector for vector in VECTORS if vector >= 16))
-        low = vector.to_bytes(4, "little").hex()
-        return f"b93f080000b8{low}ba000000000f30 wrmsr SELF_IPI = {vector:#x}"
+        vector = self._pick(*LEGAL_VECTORS)
+        return f"{self._send(vector)} self-IPI {vector:#x}"
+
+    def _send(self, vector: int) -> str:
+        if self._x2apic:
+            return write_x2apic(0x3F0, vector)
+        return store_apic(0x300, vector | SELF)
+
+    def _halt(self) -> str:
+        """Halt, mostly with interrupts that were sent while IF was clear."""
+        if self._chance(0.1):
+            return "f4 hlt"
+        vectors = [self._pick(*LEGAL_VECTORS) for _ in range(self._pick(1, 1, 2, 2, 3))]
+        sends = "".join(self._send(vector) for vector in vectors)
+        text = ", ".join(f"{vector:#x}" for vector in vectors)
+        return f"fa{sends}fbf4 cli; self-IPIs {text}; sti; hlt"
 
     def _iret(self) -> str:
         """Build a frame that returns to the next instruction, at either CPL, and return by IRET."""

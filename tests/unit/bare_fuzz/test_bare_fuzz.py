@@ -109,6 +109,12 @@ def test_the_cases_reach_each_statement_but_rare_ones(batch: Batch) -> None:
     assert len(reached) > 40
 
 
+def test_a_hlt_that_a_step_alone_ends_is_left_out() -> None:
+    stepped = plain("fa cli", "f4 hlt", level=0, rflags=0x302)
+    assert expect(stepped, Facts()) is None
+    assert expect(stepped.model_copy(update={"rflags": 0x202, "code": ("fa cli",)}), Facts())
+
+
 def test_code_ends_where_its_page_does() -> None:
     rip, code, _ = code_blocks(plain(TESTUI, page_end=True))
     assert code.endswith(assemble([TESTUI]))

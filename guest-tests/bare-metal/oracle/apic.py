@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The local APIC, reduced to what a single CPU does with its own; SDM volume 3A, chapter "APIC"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: The page of its registers in xAPIC mode, and the first of their MSRs in x2APIC mode.
+PAGE, MSRS = 0xFEE00, 0x800
+#: Offsets of registers in the page. The MSR of a register is ``MSRS + offset // 16``.
+ICR, SELF_IPI = 0x300, 0x3F0
+_FIXED = 0
+_SHORTHAND_SELF = 1
+#: Bits of ICR beside vector, delivery mode, assert, shorthand and destination. They must be 0 here.
+_ICR_OTHERS = 0xFFF3_B800
+
+
+class UnknownRegister(Exception):  # noqa: N818 - not an error
+    """The model does not cover an access to a register."""
+
+
+@dataclass
+class Apic:
+    """The local APIC. What is sent arrives at the next instruction boundary."""
+
+    id: int = 0
+    x2apic: bool = False
+    #: Requested vectors.
+    irr: set[int] = field(default_factory=set)
+
+    def fixed(self, destination: int, vector: int) -> None:
+        """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
+        # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
+        if vector >= 16 and self._is_here(destination):
+            self.irr.add(vector)
+
+    def store(self, offset: int, value: int) -> None:
+        """Write a register, by MOV or WRMSR.
+
+        :param value: 64 bits for ICR in x2APIC mode, else 32.
+        :raise UnknownRegister: the model does not cover it.
+        """
+        if offset == ICR:
+            self._send(value)
+        elif offset == SELF_IPI and self.x2apic:
+            self.fixed(self.id, value)
+        else:
+            raise UnknownRegister(f"a store to register {offset:#x}")
+
+    def _send(self, command: int) -> None:
+        vector, mode, shorthand = command & 0xFF, command >> 8 & 7, command >> 18 & 3
+        if command & _ICR_OTHERS or shorthand not in (0, _SHORTHAND_SELF) or mode != _FIXED:
+            raise UnknownRegister(f"ICR {command:#x}")
+        if not self.x2apic and shorthand != _SHORTHAND_SELF:
+            raise UnknownRegister("a destination in the other half of ICR")
+        self.fixed(self.id if shorthand else command >> 32, vector)
+
+    def _is_here(self, destination: int) -> bool:
+        everybody = 0xFFFFFFFF if self.x2apic else 0xFF
+        return destination in (self.id, everybody)

@@ -1,0 +1,130 @@
+"""HLT, NMIs, and the local APIC of the model."""
+
+from __future__ import annotations
+
+import pytest
+from oracle.machine import BS, Event
+from oracle.processor import GP, IF, PAGE, RSP, TF, Breakpoint, Unmodelled
+
+from .test_machine import CODE, DONE, NOP, STI, UPID, play, processor
+
+HLT, CLI = "f4", "fa"
+#: MOV of EAX to the address in RDI, and WRMSR.
+STORE, WRMSR = "8907", "0f30"
+ICR, SELF = 0xFEE00300, 1 << 18
+
+
+def met(events: list[Event]) -> list[tuple[int, int]]:
+    return [(event.vector, event.rip) for event in events]
+
+
+# --- HLT ---------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_ends_hlt_behind_it() -> None:
+    cpu = processor(STI + HLT + NOP + DONE, cpl=0, rflags=2)
+    cpu.apic.irr = {0x41}
+    outcome = play(cpu)
+    assert outcome.events == [Event(0x41, CODE + 2, 2 | IF, cpu.regs[RSP])]
+    assert cpu.rip == CODE + 5
+    assert "HALT-2" in cpu.reached
+
+
+def test_hlt_needs_cpl_0() -> None:
+    outcome = play(processor(HLT))
+    assert (outcome.vector, outcome.error) == (GP, 0)
+
+
+@pytest.mark.parametrize("state", [{}, {"rflags": 2}, {"uif": True, "uirr": 1}])
+def test_a_hlt_that_nothing_ends_is_not_modelled(state: dict[str, object]) -> None:
+    cpu = processor(HLT + DONE, DONE, cpl=0, **state)
+    if not cpu.flag(IF):
+        cpu.apic.irr = {0x41}
+    with pytest.raises(Unmodelled, match="nothing ends"):
+        play(cpu)
+
+
+def test_a_notification_does_not_end_hlt() -> None:
+    cpu = processor(STI + HLT + DONE, cpl=0, rflags=2)
+    cpu.memory.store(UPID + 8, 8, 1 << 5)
+    cpu.apic.irr = {0xEC}
+    with pytest.raises(Unmodelled, match="nothing ends"):
+        play(cpu)
+    assert cpu.uirr == 1 << 5
+    cpu = processor(STI + HLT + DONE, cpl=0, rflags=2)
+    cpu.apic.irr = {0xEC, 0x41}
+    assert met(play(cpu).events) == [(0x41, CODE + 2)]
+    assert "NOTIFY-18" in cpu.reached
+
+
+def test_a_notification_that_faults_ends_hlt() -> None:
+    cpu = processor(STI + HLT + DONE, cpl=0, rflags=2, upidaddr=0x90_000)
+    cpu.apic.irr = {0xEC}
+    outcome = play(cpu)
+    assert (outcome.vector, outcome.address, cpu.rip) == (PAGE, 0x90_000, CODE + 2)
+    assert "NOTIFY-19" in cpu.reached
+
+
+def test_the_trap_of_a_step_ends_hlt() -> None:
+    for pending in ({0x41}, set()):
+        cpu = processor(HLT + DONE, cpl=0, rflags=2 | TF, uinv=0)
+        cpu.apic.irr = set(pending)
+        cpu.rflags |= IF if pending else 0
+        cpu.sti_shadow = True
+        outcome = play(cpu)
+        assert [(event.vector, event.rip, event.dr6) for event in outcome.events] == [
+            (1, CODE + 1, BS),
+            *((vector, CODE + 1, 0) for vector in pending),
+        ]
+        assert cpu.halt_ended_by_step == (not pending)
+
+
+def test_a_watched_descriptor_ends_hlt() -> None:
+    cpu = processor(STI + HLT + DONE, cpl=0, rflags=2)
+    cpu.breakpoints = (Breakpoint(0, UPID, 8, on_write=True),)
+    cpu.apic.irr = {0xEC}
+    assert met(play(cpu).events) == [(1, CODE + 2)]
+
+
+# --- the registers of the local APIC -------------------------------------------------------------
+
+
+def test_a_self_ipi_by_icr() -> None:
+    cpu = processor(STORE + NOP + DONE, cpl=0)
+    cpu.regs[0], cpu.regs[7] = SELF | 0x41, ICR
+    assert met(play(cpu).events) == [(0x41, CODE + 2)]
+    cpu = processor(WRMSR + NOP + DONE, cpl=0)
+    cpu.apic.x2apic = True
+    cpu.regs[0], cpu.regs[1] = 0x41, 0x830
+    assert met(play(cpu).events) == [(0x41, CODE + 2)]
+    cpu.rip, cpu.regs[2] = CODE, 7
+    assert play(cpu).events == []
+
+
+def test_the_apics_page_is_the_supervisors() -> None:
+    cpu = processor(STORE)
+    cpu.regs[7] = ICR
+    outcome = play(cpu)
+    assert (outcome.vector, outcome.error, outcome.address) == (PAGE, 7, ICR)
+
+
+@pytest.mark.parametrize(
+    ("code", "x2apic", "address", "value"),
+    [
+        (STORE, True, ICR, SELF | 0x41),
+        ("48" + STORE, False, ICR, SELF | 0x41),
+        (STORE, False, ICR, 0x41),
+        (STORE, False, ICR, SELF | 0x800 | 0x41),
+        (STORE, False, ICR, SELF | 0x200 | 0x41),
+        (STORE, False, 0xFEE00040, 1),
+        (WRMSR, True, 0x804, 1),
+    ],
+)
+def test_other_accesses_to_the_apic_are_not_modelled(
+    code: str, x2apic: bool, address: int, value: int
+) -> None:
+    cpu = processor(code + DONE, cpl=0)
+    cpu.apic.x2apic = x2apic
+    cpu.regs[0], cpu.regs[7 if code.endswith(STORE) else 1] = value, address
+    with pytest.raises(Unmodelled):
+        play(cpu)
