@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 PAGE, MSRS = 0xFEE00, 0x800
 #: Offsets of registers in the page. The MSR of a register is ``MSRS + offset // 16``.
 ICR, SELF_IPI = 0x300, 0x3F0
-_FIXED = 0
+ICR_HIGH = 0x310
+#: Delivery modes, and a destination shorthand.
+_FIXED, _NMI = 0, 4
 _SHORTHAND_SELF = 1
 #: Bits of ICR beside vector, delivery mode, assert, shorthand and destination. They must be 0 here.
 _ICR_OTHERS = 0xFFF3_B800
@@ -27,6 +29,10 @@ class Apic:
     x2apic: bool = False
     #: Requested vectors.
     irr: set[int] = field(default_factory=set)
+    #: Whether an NMI is pending.
+    nmi: bool = False
+    #: The upper half of ICR in xAPIC mode.
+    icr_high: int = 0
 
     def fixed(self, destination: int, vector: int) -> None:
         """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
@@ -42,6 +48,8 @@ class Apic:
         """
         if offset == ICR:
             self._send(value)
+        elif offset == ICR_HIGH and not self.x2apic:
+            self.icr_high = value
         elif offset == SELF_IPI and self.x2apic:
             self.fixed(self.id, value)
         else:
@@ -49,11 +57,15 @@ class Apic:
 
     def _send(self, command: int) -> None:
         vector, mode, shorthand = command & 0xFF, command >> 8 & 7, command >> 18 & 3
-        if command & _ICR_OTHERS or shorthand not in (0, _SHORTHAND_SELF) or mode != _FIXED:
+        destination = command >> 32 if self.x2apic else self.icr_high >> 24
+        if command & _ICR_OTHERS:
             raise UnknownRegister(f"ICR {command:#x}")
-        if not self.x2apic and shorthand != _SHORTHAND_SELF:
-            raise UnknownRegister("a destination in the other half of ICR")
-        self.fixed(self.id if shorthand else command >> 32, vector)
+        if mode == _FIXED and shorthand in (0, _SHORTHAND_SELF):
+            self.fixed(self.id if shorthand else destination, vector)
+        elif mode == _NMI and not shorthand:
+            self.nmi |= self._is_here(destination)
+        else:
+            raise UnknownRegister(f"ICR {command:#x}")
 
     def _is_here(self, destination: int) -> bool:
         everybody = 0xFFFFFFFF if self.x2apic else 0xFF

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from oracle.decode import Done, execute
-from oracle.processor import DB, IF, RF, RSP, TF, Fault, Processor, Unmodelled
+from oracle.processor import DB, IF, NMI, RF, RSP, TF, Fault, Processor, Unmodelled
 from oracle.uintr import (
     user_interrupt_deliverable,
     user_interrupt_delivery,
@@ -30,6 +30,10 @@ class Event:
     rsp: int
     #: BS and B0 to B3, of a debug exception.
     dr6: int = 0
+
+
+#: The event of an NMI that interrupts a handler. The handler's registers are not known.
+IN_HANDLER = Event(NMI, 0, 0, 0)
 
 
 @dataclass
@@ -87,6 +91,9 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
         cpu.by("DELIVERY-10")
         _through_idt(cpu, outcome, DB, dr6)
         return True
+    if cpu.apic.nmi and not cpu.nmi_blocked:
+        _nmi(cpu, outcome)
+        return True
     if _interrupt(cpu, outcome):
         return True
     if cpu.halted:
@@ -110,6 +117,13 @@ def _instruction(cpu: Processor) -> None:
     if shadow:
         cpu.sti_shadow = False
     cpu.traps |= BS if stepped else 0
+
+
+def _nmi(cpu: Processor, outcome: Outcome) -> None:
+    """Take the pending NMI. The IRET of its handler ends the blocking that it begins."""
+    cpu.by("NMI-1")
+    cpu.apic.nmi = False
+    _through_idt(cpu, outcome, NMI)
 
 
 def _takes_interrupts(cpu: Processor) -> bool:
@@ -138,10 +152,18 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
 
 
 def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) -> None:
-    """Record an event whose handler returns. Its IRET ends the shadow of STI."""
+    """Record an event whose handler returns.
+
+    The handler's IRET ends the shadow of STI, and the blocking of NMIs. An NMI that is pending and
+    not held off comes at the first instruction of a debug trap's handler.
+    """
+    if vector == DB and cpu.apic.nmi and not cpu.nmi_blocked:
+        cpu.by("NMI-1")
+        cpu.apic.nmi = False
+        outcome.events.append(IN_HANDLER)
     if cpu.halted and vector != DB:
         cpu.by("HALT-2")
         if cpu.uirr and cpu.uif:
             cpu.by("DELIVERY-19")
     outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
-    cpu.halted = cpu.sti_shadow = False
+    cpu.halted = cpu.sti_shadow = cpu.nmi_blocked = False

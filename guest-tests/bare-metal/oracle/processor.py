@@ -15,7 +15,7 @@ CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 
 IOPL, NT, RF, AC, ID = 3 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 21
 STATUS = CF | PF | AF | ZF | SF | OF
 
-DB, UD, NM, SS, GP, PAGE = 1, 6, 7, 12, 13, 14
+DB, NMI, UD, NM, SS, GP, PAGE = 1, 2, 6, 7, 12, 13, 14
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 
 
@@ -96,6 +96,8 @@ class Processor:
 
     #: Whether HLT has stopped execution.
     halted: bool = False
+    #: Whether NMIs are held off until the next IRET.
+    nmi_blocked: bool = False
     #: Whether nothing but the trap of a single step has ended a HLT.
     halt_ended_by_step: bool = False
     #: Whether STI inhibits interrupts for one more instruction.

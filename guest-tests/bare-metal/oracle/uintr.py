@@ -80,6 +80,8 @@ def uiret(cpu: Processor) -> None:
         raise Fault(GP)
     cpu.by("UIRET-1")
     cpu.by("UIRET-2")
+    if cpu.nmi_blocked:
+        cpu.by("NMI-3")
     cpu.rip = temp_rip
     cpu.rflags = cpu.rflags & ~UIRET_FLAGS | temp_rflags & UIRET_FLAGS
     cpu.regs[RSP] = temp_rsp
@@ -174,6 +176,8 @@ def user_interrupt_notification_processing(cpu: Processor) -> None:
             raise Fault(GP, 1) from fault
         cpu.by(_or_smap(cpu, fault, "NOTIFY-15", "NOTIFY-16"))
         raise
+    if cpu.nmi_blocked:
+        cpu.by("NMI-4")
     word = cpu.memory.load(cpu.upidaddr, 8)
     cpu.memory.store(cpu.upidaddr, 8, word & ~ON)
     pir = cpu.memory.load(cpu.upidaddr + 8, 8)
@@ -225,6 +229,8 @@ def user_interrupt_delivery(cpu: Processor) -> None:
         raise
     cpu.by("DELIVERY-1" if cpu.flag(1 << 9) else "DELIVERY-4")
     cpu.by("DELIVERY-14")
+    if cpu.nmi_blocked:
+        cpu.by("NMI-4")
     cpu.regs[RSP] = (rsp - 32) & MASK64
     cpu.uirr &= ~(1 << vector)
     cpu.uif = False

@@ -38,8 +38,8 @@ def pop(register: int) -> str:
     return f"41{0x58 | register & 7:02x}" if register > 7 else f"{0x58 | register:02x}"
 
 
-#: Bits of ICR: destination shorthand "self", and assert.
-SELF = 1 << 18 | 1 << 14
+#: Commands for ICR: a fixed interrupt to this CPU by shorthand, and an NMI to APIC ID 0.
+SELF, NMI = 1 << 18 | 1 << 14, 4 << 8 | 1 << 14
 
 
 def store_apic(offset: int, value: int) -> str:

@@ -8,7 +8,7 @@ from random import Random
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, VALUES, VECTORS
+from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, RF, TF, VALUES, VECTORS
 from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
@@ -32,6 +32,7 @@ class _Generator(Steps):
         self._smap = self._chance(0.15)
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
+        self._blocked = self._chance(0.1)
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -51,8 +52,9 @@ class _Generator(Steps):
             (3, self._uiret),
             (4, self._msr),
             (2, self._self_ipi),
-            (2, self._iret),
+            (2 + 2 * self._blocked, self._iret),
             (2, self._halt),
+            (1 + 2 * self._blocked, self._nmi),
             (3, self._xsave),
             (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
@@ -77,7 +79,9 @@ class _Generator(Steps):
             keys=self._pick_keys(),
             breakpoints=self._breakpoints(),
             pending=self._pending(),
-            rflags=self._rflags(),
+            nmi_blocked=self._blocked,
+            nmi_pending=self._chance(0.5 if self._blocked else 0.04),
+            rflags=self._rflags() & ~(TF | RF if self._blocked else 0),
             regs=tuple(regs),
             msrs=self._msrs(),
             rights=self._rights(),

@@ -25,6 +25,8 @@ _PLAIN: dict[str, Any] = {
     "keys": (0,) * len(layout.PAGES),
     "breakpoints": (),
     "pending": (),
+    "nmi_blocked": False,
+    "nmi_pending": False,
     "level": 3,
     "rflags": 0x202,
     "rights": (5, 5, 7, 7, 7, 7, 7),

@@ -6,6 +6,7 @@ from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64
 from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, TF, RandomValues
 from harness.campaigns.bare_fuzz.encode import (
+    NMI,
     SELF,
     load,
     modrm,
@@ -158,6 +159,11 @@ class Steps(RandomValues):
         if self._x2apic:
             return write_x2apic(0x3F0, vector)
         return store_apic(0x300, vector | SELF)
+
+    def _nmi(self) -> str:
+        if self._x2apic:
+            return f"{write_x2apic(0x300, NMI)} wrmsr ICR = NMI"
+        return f"{store_apic(0x310, 0)}{store_apic(0x300, NMI)} mov ICR = NMI"
 
     def _halt(self) -> str:
         """Halt, mostly with interrupts that were sent while IF was clear."""

@@ -115,6 +115,13 @@ def test_a_hlt_that_a_step_alone_ends_is_left_out() -> None:
     assert expect(stepped.model_copy(update={"rflags": 0x202, "code": ("fa cli",)}), Facts())
 
 
+def test_only_iret_enters_with_tf_or_rf() -> None:
+    blocked = plain(TESTUI, nmi_blocked=True)
+    assert expect(blocked, Facts())
+    for flag in (0x100, 0x10000):
+        assert expect(blocked.model_copy(update={"rflags": 2 | flag}), Facts()) is None
+
+
 def test_code_ends_where_its_page_does() -> None:
     rip, code, _ = code_blocks(plain(TESTUI, page_end=True))
     assert code.endswith(assemble([TESTUI]))
@@ -145,6 +152,7 @@ def test_the_player_has_the_same_layout(tmp_path: Path) -> None:
                 ("msrs", "RR"),
                 ("uif", "uif"),
                 ("irr", "irr[0]"),
+                ("nmi", "nmi"),
                 ("event_count", "events"),
                 ("events", "event 0 vector"),
                 ("stack", "stack[0]"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from oracle.machine import BS, Event
-from oracle.processor import GP, IF, PAGE, RSP, TF, Breakpoint, Unmodelled
+from oracle.machine import BS, IN_HANDLER, Event
+from oracle.processor import GP, IF, NMI, NT, PAGE, RSP, TF, Breakpoint, Unmodelled
 
-from .test_machine import CODE, DONE, NOP, STI, UPID, play, processor
+from .test_machine import CODE, DONE, NOP, STACK, STI, UIRET, UPID, iret, play, processor
 
 HLT, CLI = "f4", "fa"
 #: MOV of EAX to the address in RDI, and WRMSR.
@@ -86,6 +86,62 @@ def test_a_watched_descriptor_ends_hlt() -> None:
     assert met(play(cpu).events) == [(1, CODE + 2)]
 
 
+# --- NMIs ----------------------------------------------------------------------------------------
+
+
+def test_an_nmi_comes_before_interrupts_and_without_if() -> None:
+    cpu = processor(NOP + DONE)
+    cpu.apic.nmi, cpu.apic.irr = True, {0x41}
+    assert met(play(cpu).events) == [(NMI, CODE), (0x41, CODE)]
+    cpu = processor(NOP + DONE, rflags=2)
+    cpu.apic.nmi = True
+    assert met(play(cpu).events) == [(NMI, CODE)]
+    assert not cpu.apic.nmi
+
+
+def test_one_nmi_waits_for_iret_and_not_for_uiret() -> None:
+    cpu = processor(UIRET + NOP + DONE, nmi_blocked=True, uirr=1)
+    for place, word in enumerate((CODE + 4, 2 | IF, STACK + 1024)):
+        cpu.memory.store(cpu.regs[RSP] + 8 * place, 8, word)
+    cpu.apic.nmi = True
+    assert play(cpu).events == []
+    assert (cpu.apic.nmi, cpu.nmi_blocked, cpu.uirr) == (True, True, 0)
+    assert {"NMI-3", "NMI-4"} <= cpu.reached
+    cpu = iret(3, 43, 35, nmi_blocked=True)
+    cpu.apic.nmi = True
+    assert met(play(cpu).events) == [(NMI, CODE + 2)]
+    assert not cpu.nmi_blocked
+
+
+def test_the_handler_of_an_interrupt_ends_the_blocking_too() -> None:
+    cpu = processor(NOP + DONE, nmi_blocked=True)
+    cpu.apic.nmi, cpu.apic.irr = True, {0x41, 0x42}
+    assert met(play(cpu).events) == [(0x42, CODE), (NMI, CODE), (0x41, CODE)]
+
+
+def test_an_nmi_behind_a_trap_interrupts_its_handler() -> None:
+    cpu = processor(WRMSR + NOP + DONE, cpl=0, rflags=2 | TF)
+    cpu.apic.x2apic = True
+    cpu.regs[0], cpu.regs[1] = 0x400, 0x830
+    assert play(cpu).events[:2] == [IN_HANDLER, Event(1, CODE + 2, 2 | TF, cpu.regs[RSP], BS)]
+
+
+def test_an_nmi_that_is_held_off_does_not_end_hlt() -> None:
+    cpu = processor(HLT + DONE, cpl=0, nmi_blocked=True)
+    cpu.apic.nmi = True
+    with pytest.raises(Unmodelled, match="nothing ends"):
+        play(cpu)
+
+
+def test_an_iret_that_faults_while_an_nmi_waits_is_not_modelled() -> None:
+    cpu = iret(3, 43, 35, rflags=2 | NT, nmi_blocked=True)
+    assert play(cpu).vector == GP
+    cpu = iret(3, 43, 35, rflags=2 | NT, nmi_blocked=True)
+    cpu.apic.nmi = True
+    with pytest.raises(Unmodelled):
+        play(cpu)
+
+
 # --- the registers of the local APIC -------------------------------------------------------------
 
 
@@ -101,6 +157,14 @@ def test_a_self_ipi_by_icr() -> None:
     assert play(cpu).events == []
 
 
+@pytest.mark.parametrize(("destination", "heard"), [(0, True), (0xFF, True), (1, False)])
+def test_an_nmi_by_icr_goes_to_its_destination(destination: int, heard: bool) -> None:
+    cpu = processor(STORE + NOP + DONE, cpl=0)
+    cpu.apic.store(0x310, destination << 24)
+    cpu.regs[0], cpu.regs[7] = 0x4400, ICR
+    assert met(play(cpu).events) == [(NMI, CODE + 2)] * heard
+
+
 def test_the_apics_page_is_the_supervisors() -> None:
     cpu = processor(STORE)
     cpu.regs[7] = ICR
@@ -113,7 +177,7 @@ def test_the_apics_page_is_the_supervisors() -> None:
     [
         (STORE, True, ICR, SELF | 0x41),
         ("48" + STORE, False, ICR, SELF | 0x41),
-        (STORE, False, ICR, 0x41),
+        (STORE, False, ICR, SELF | 0x400),
         (STORE, False, ICR, SELF | 0x800 | 0x41),
         (STORE, False, ICR, SELF | 0x200 | 0x41),
         (STORE, False, 0xFEE00040, 1),
