@@ -10,6 +10,8 @@ PAGE, MSRS = 0xFEE00, 0x800
 #: Offsets of registers in the page. The MSR of a register is ``MSRS + offset // 16``.
 ICR, SELF_IPI = 0x300, 0x3F0
 ICR_HIGH = 0x310
+IRR = range(0x200, 0x280, 0x10)
+LVT_TIMER, INITIAL_COUNT, DIVIDE = 0x320, 0x380, 0x3E0
 #: Delivery modes, and a destination shorthand.
 _FIXED, _NMI = 0, 4
 _SHORTHAND_SELF = 1
@@ -33,11 +35,19 @@ class Apic:
     nmi: bool = False
     #: The upper half of ICR in xAPIC mode.
     icr_high: int = 0
+    #: The timer's vector. It counts down once.
+    lvt_timer: int = 0
+    #: Vector of the timer while it counts. It ends at an unknown time.
+    counting: int | None = None
+    #: Vectors of :attr:`irr` that the timer requested.
+    timed: set[int] = field(default_factory=set)
 
     def fixed(self, destination: int, vector: int) -> None:
         """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
         # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
         if vector >= 16 and self._is_here(destination):
+            if vector == self.counting:
+                raise UnknownRegister("an interrupt with the vector of a timer that counts")
             self.irr.add(vector)
 
     def store(self, offset: int, value: int) -> None:
@@ -52,8 +62,47 @@ class Apic:
             self.icr_high = value
         elif offset == SELF_IPI and self.x2apic:
             self.fixed(self.id, value)
+        elif offset in (LVT_TIMER, INITIAL_COUNT, DIVIDE) and self.counting is None:
+            self._set_timer(offset, value)
         else:
             raise UnknownRegister(f"a store to register {offset:#x}")
+
+    def load(self, offset: int) -> int:
+        """Read a register of IRR.
+
+        The word of the timer's vector is read in a loop until the timer has ended.
+
+        :raise UnknownRegister: the model does not cover it.
+        """
+        if offset not in IRR:
+            raise UnknownRegister(f"a load from register {offset:#x}")
+        first = (offset - IRR.start) * 2
+        if self.counting is not None and first <= self.counting < first + 32:
+            self.end_count()
+        return sum(1 << vector - first for vector in self.irr if first <= vector < first + 32)
+
+    def end_count(self) -> None:
+        """Request the interrupt of the timer that counts."""
+        assert self.counting is not None
+        self.irr.add(self.counting)
+        self.timed.add(self.counting)
+        self.counting = None
+
+    def take(self) -> int:
+        """Return the highest vector of IRR, which is no longer requested."""
+        vector = max(self.irr)
+        self.irr.discard(vector)
+        return vector
+
+    def _set_timer(self, offset: int, value: int) -> None:
+        if offset == LVT_TIMER:
+            if value >> 8 or value < 16:
+                raise UnknownRegister(f"a timer with {value:#x}")
+            self.lvt_timer = value
+        elif offset == INITIAL_COUNT:
+            if not value or not self.lvt_timer or self.lvt_timer in self.irr:
+                raise UnknownRegister("a timer that does not count, or whose vector is pending")
+            self.counting = self.lvt_timer
 
     def _send(self, command: int) -> None:
         vector, mode, shorthand = command & 0xFF, command >> 8 & 7, command >> 18 & 3

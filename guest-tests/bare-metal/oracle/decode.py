@@ -88,6 +88,12 @@ def _test(insn: Instruction) -> None:
     ordinary.ARITHMETIC[ordinary.AND](insn.cpu, insn.get(rm, bits), insn.get(reg, bits), bits)
 
 
+def _test_accumulator(insn: Instruction) -> None:
+    _plain(insn)
+    value = insn.signed(min(insn.bits // 8, 4)) & ((1 << insn.bits) - 1)
+    ordinary.ARITHMETIC[ordinary.AND](insn.cpu, insn.get(RAX, insn.bits), value, insn.bits)
+
+
 def _unary(insn: Instruction) -> None:
     """INC and DEC (FE, FF), NOT and NEG (F6, F7)."""
     _plain(insn)
@@ -344,6 +350,7 @@ def _table() -> tuple[dict[int, Handler], dict[int, Handler]]:
         0x6A: _push_immediate,
         0x8D: _lea,
         0x90: _nop,
+        0xA9: _test_accumulator,
         0xCD: _interrupt,
         0xCF: _iret,
         0xF4: _halt,

@@ -65,6 +65,7 @@ def run(cpu: Processor, limit: int) -> Outcome:
                 outcome.instructions += 1
                 _instruction(cpu)
     except Fault as fault:
+        _no_timer(cpu)
         if cpu.traps:
             raise Unmodelled("a fault after an access that hit a data breakpoint") from fault
         outcome.vector, outcome.error = fault.vector, fault.error
@@ -73,6 +74,7 @@ def run(cpu: Processor, limit: int) -> Outcome:
         outcome.rflags = cpu.rflags | RF
         return outcome
     except Done:
+        _no_timer(cpu)
         outcome.rflags = cpu.rflags
         return outcome
     raise Unmodelled("a sequence that does not end")
@@ -83,6 +85,8 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
 
     :raise Unmodelled: the processor is halted, and there is none.
     """
+    if cpu.flag(IF) and not cpu.sti_shadow and not cpu.halted:
+        _no_timer(cpu)
     if cpu.traps:
         dr6, cpu.traps = cpu.traps, 0
         if cpu.halted and dr6 & BS:
@@ -97,7 +101,10 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
     if _interrupt(cpu, outcome):
         return True
     if cpu.halted:
-        raise Unmodelled("a halt that nothing ends")
+        if cpu.apic.counting is None or not cpu.flag(IF):
+            raise Unmodelled("a halt that nothing ends")
+        cpu.apic.end_count()
+        return True
     if user_interrupt_deliverable(cpu):
         user_interrupt_delivery(cpu)
         return True
@@ -108,12 +115,22 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
     return False
 
 
+def _no_timer(cpu: Processor) -> None:
+    """Refuse a timer that counts where the time of its end would make a difference."""
+    if cpu.apic.counting is not None:
+        raise Unmodelled("a timer that may end here or later")
+
+
 def _instruction(cpu: Processor) -> None:
     """Execute one instruction, and note its single-step trap if TF was set."""
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
     # RF stays set only if the instruction loads it (SDM 3B, "RF flag").
     cpu.set_flag(RF, False)
+    counting = cpu.apic.counting
     execute(cpu)
+    ended = counting is not None and cpu.apic.counting is None
+    if ended and (stepped or cpu.has_code_breakpoints()):
+        raise Unmodelled("a stepped loop that waits for the timer")
     if shadow:
         cpu.sti_shadow = False
     cpu.traps |= BS if stepped else 0
@@ -135,11 +152,14 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     """Take the pending interrupt with the highest vector. Return whether one was taken."""
     if not _takes_interrupts(cpu):
         return False
-    vector = max(cpu.apic.irr)
-    cpu.apic.irr.discard(vector)
+    vector = cpu.apic.take()
+    timed = vector in cpu.apic.timed
+    cpu.apic.timed.discard(vector)
     if not user_interrupt_notification_identification(cpu, vector):
         _through_idt(cpu, outcome, vector)
         return True
+    if timed:
+        cpu.by("NOTIFY-25")
     try:
         user_interrupt_notification_processing(cpu)
     except Fault:
@@ -161,6 +181,8 @@ def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) ->
         cpu.by("NMI-1")
         cpu.apic.nmi = False
         outcome.events.append(IN_HANDLER)
+    if cpu.halted:
+        _no_timer(cpu)
     if cpu.halted and vector != DB:
         cpu.by("HALT-2")
         if cpu.uirr and cpu.uif:

@@ -18,6 +18,8 @@ def rdmsr(cpu: Processor, number: int) -> int:
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
+    if number in _APIC:
+        return _read_apic(cpu, (number - apic.MSRS) * 16)
     cpu.by("ENUM-2")
     match number:
         case 0x985:
@@ -58,6 +60,15 @@ def _write_apic(cpu: Processor, offset: int, value: int) -> None:
         raise Fault(GP)
     try:
         cpu.apic.store(offset, value)
+    except apic.UnknownRegister as error:
+        raise Unmodelled(str(error)) from error
+
+
+def _read_apic(cpu: Processor, offset: int) -> int:
+    if not cpu.apic.x2apic:
+        raise Fault(GP)
+    try:
+        return cpu.apic.load(offset)
     except apic.UnknownRegister as error:
         raise Unmodelled(str(error)) from error
 

@@ -135,6 +135,8 @@ class Processor:
         :param supervisor: access with the supervisor's rights, whatever the CPL is.
         :param stack: raise #SS instead of #GP for an address that is not canonical.
         """
+        if address // PAGE_SIZE == APIC_PAGE:
+            return self._load_from_apic(address, size)
         self._check(address, size, stack)
         self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
         self._watch(address, size, read=True)
@@ -152,14 +154,24 @@ class Processor:
 
     def _store_to_apic(self, address: int, size: int, value: int) -> None:
         """Store to a register of the local APIC, which is in a page of the supervisor."""
-        if self.cpl == 3:
-            raise Fault(PAGE, 7, address)
-        if self.apic.x2apic or size != 4:
-            raise Unmodelled("a store to the APIC's page of another size, or in x2APIC mode")
+        self._check_apic(address, size, write=True)
         try:
             self.apic.store(address % PAGE_SIZE, value)
         except UnknownRegister as error:
             raise Unmodelled(str(error)) from error
+
+    def _load_from_apic(self, address: int, size: int) -> int:
+        self._check_apic(address, size, write=False)
+        try:
+            return self.apic.load(address % PAGE_SIZE)
+        except UnknownRegister as error:
+            raise Unmodelled(str(error)) from error
+
+    def _check_apic(self, address: int, size: int, *, write: bool) -> None:
+        if self.cpl == 3:
+            raise Fault(PAGE, 5 | write << 1, address)
+        if self.apic.x2apic or size != 4:
+            raise Unmodelled("an access to the APIC's page of another size, or in x2APIC mode")
 
     def fetch(self, address: int) -> int:
         """Return a byte of code."""
@@ -183,6 +195,10 @@ class Processor:
             return 0
         these = (one for one in self.breakpoints if not one.on_write and one.address == self.rip)
         return sum(1 << one.number for one in these)
+
+    def has_code_breakpoints(self) -> bool:
+        """Return whether a code breakpoint is enabled."""
+        return any(not one.on_write for one in self.breakpoints)
 
     def _watch(self, address: int, size: int, *, write: bool = False, read: bool = False) -> None:
         for one in self.breakpoints:

@@ -14,6 +14,7 @@
 #define ICR_NMI 0x4400
 #define MSR_X2APIC_ICR 0x830
 #define TSS_IST2 44
+#define APIC_TIMER_COUNT 0x380
 
 bool switch_to_x2apic(void);
 extern u64 gdt[];
@@ -324,6 +325,7 @@ static void play_one(const struct player_case *from)
 		try_kernel(&trap, enter_blocked, &regs);
 	else
 		try_regs(&trap, &regs);
+	apic_write(APIC_TIMER_COUNT, 0);
 	if (from->dr7 != DR7_OFF)
 		set_breakpoints(0, 0, DR7_OFF);
 	if (from->cr4_pke)

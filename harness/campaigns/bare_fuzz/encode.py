@@ -42,12 +42,8 @@ def pop(register: int) -> str:
 SELF, NMI = 1 << 18 | 1 << 14, 4 << 8 | 1 << 14
 
 
-def store_apic(offset: int, value: int) -> str:
-    """MOV of a constant to a register of the local APIC in xAPIC mode, by RDI and EAX."""
+def write_apic(offset: int, value: int, *, x2apic: bool) -> str:
+    """Write a register of the local APIC: by WRMSR, or by MOV of EAX to the address in RDI."""
+    if x2apic:
+        return f"{load(1, 0x800 + offset // 16)}{load(0, value)}{load(2, 0)}0f30"
     return f"{load(7, 0xFEE00000 + offset)}{load(0, value)}8907"
-
-
-def write_x2apic(offset: int, value: int) -> str:
-    """WRMSR of a register of the local APIC in x2APIC mode."""
-    low, high = load(0, value & 0xFFFFFFFF), load(2, value >> 32)
-    return f"{load(1, 0x800 + offset // 16)}{low}{high}0f30"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from random import Random
+from typing import Literal
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
@@ -29,6 +30,7 @@ class _Generator(Steps):
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         super().__init__(random, x2apic=x2apic, la57=la57)
+        self._level: Literal[0, 3] = 0 if self._chance(0.4) else 3
         self._smap = self._chance(0.15)
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
@@ -53,8 +55,10 @@ class _Generator(Steps):
             (4, self._msr),
             (2, self._self_ipi),
             (2 + 2 * self._blocked, self._iret),
-            (2, self._halt),
-            (1 + 2 * self._blocked, self._nmi),
+            # At CPL 3 these fault.
+            (1 if self._level else 5, self._halt),
+            (0 if self._level else 3, self._timer),
+            (0 if self._level else 2 + 2 * self._blocked, self._nmi),
             (3, self._xsave),
             (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
@@ -68,7 +72,7 @@ class _Generator(Steps):
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
         return Case(
-            level=0 if self._chance(0.4) else 3,
+            level=self._level,
             x2apic=self._x2apic,
             la57=self._la57,
             uif=self._chance(0.5),

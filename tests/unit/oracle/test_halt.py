@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from oracle.apic import Apic, UnknownRegister
 from oracle.machine import BS, IN_HANDLER, Event
-from oracle.processor import GP, IF, NMI, NT, PAGE, RSP, TF, Breakpoint, Unmodelled
+from oracle.processor import GP, IF, NMI, NT, PAGE, RSP, TF, Breakpoint, Processor, Unmodelled
 
 from .test_machine import CODE, DONE, NOP, STACK, STI, UIRET, UPID, iret, play, processor
 
@@ -142,6 +143,99 @@ def test_an_iret_that_faults_while_an_nmi_waits_is_not_modelled() -> None:
         play(cpu)
 
 
+# --- the timer -----------------------------------------------------------------------------------
+
+#: A register of IRR to EAX, and again until the bit of vector E2h or ECh is set.
+WAIT_E2, WAIT_EC = "8b07a90400000074f7", "8b07a90010000074f7"
+
+
+def timed(code: str, vector: int, **state: object) -> Processor:
+    cpu = processor(code, DONE, cpl=0, **state)
+    cpu.apic.store(0x320, vector)
+    cpu.apic.store(0x380, 100)
+    return cpu
+
+
+def test_the_timer_ends_hlt_and_a_notification_before_it_does_not() -> None:
+    cpu = timed(STI + HLT + NOP + DONE, 0x41, rflags=2)
+    cpu.memory.store(UPID + 8, 8, 1 << 5)
+    cpu.apic.irr = {0xEC}
+    assert met(play(cpu).events) == [(0x41, CODE + 2)]
+    assert cpu.uirr == 1 << 5
+    assert {"NOTIFY-18", "HALT-2"} <= cpu.reached
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "irr"),
+    [
+        # Code runs while it counts and interrupts are enabled.
+        (NOP + DONE, {}, set()),
+        (STI + NOP + HLT + DONE, {"rflags": 2}, set()),
+        # The sequence ends, by INT or a fault.
+        (DONE, {"rflags": 2}, set()),
+        ("0f0b", {"rflags": 2}, set()),
+        # Another event ends HLT.
+        (STI + HLT + DONE, {"rflags": 2}, {0x42}),
+        (HLT + DONE, {"rflags": 2 | TF}, set()),
+        (STI + HLT + DONE, {"rflags": 2, "upidaddr": 0x90_000}, {0xEC}),
+        # Nothing does, as interrupts are disabled.
+        (HLT + DONE, {"rflags": 2}, set()),
+    ],
+)
+def test_a_timer_whose_time_would_matter_is_not_modelled(
+    code: str, state: dict[str, object], irr: set[int]
+) -> None:
+    cpu = timed(code, 0x41, **state)
+    cpu.apic.irr = irr
+    with pytest.raises(Unmodelled):
+        play(cpu)
+
+
+def test_a_timer_with_uinv_is_a_notification() -> None:
+    for uinv, events in ((0xEC, []), (0, [(0xEC, CODE + 10)])):
+        cpu = timed(WAIT_EC + STI + NOP + NOP + DONE, 0xEC, rflags=2, uinv=uinv)
+        cpu.regs[7] = 0xFEE00270
+        cpu.memory.store(UPID + 8, 8, 1 << 5)
+        # The shadow of STI: it is taken behind NOP.
+        assert met(play(cpu).events) == [(vector, rip + 1) for vector, rip in events]
+        assert cpu.uirr == (0 if events else 1 << 5)
+        assert ("NOTIFY-25" in cpu.reached) == (not events)
+        assert cpu.regs[0] == 1 << 12
+
+
+def test_who_waits_for_irr_sees_other_vectors_too() -> None:
+    cpu = timed(WAIT_E2 + DONE, 0xE2, rflags=2)
+    cpu.apic.x2apic = True
+    cpu.memory.store(CODE, 2, 0x320F)
+    cpu.apic.irr, cpu.regs[1] = {0xE1, 0x41}, 0x827
+    play(cpu)
+    assert (cpu.regs[0], cpu.regs[2]) == (6, 0)
+    assert cpu.apic.irr == {0xE1, 0xE2, 0x41}
+
+
+def test_a_stepped_wait_for_the_timer_is_not_modelled() -> None:
+    for state in (
+        {"rflags": 2 | TF},
+        {"rflags": 2, "breakpoints": (Breakpoint(0, CODE + 2, 1),)},
+    ):
+        cpu = timed(WAIT_EC + DONE, 0xEC, **state)
+        cpu.regs[7] = 0xFEE00270
+        with pytest.raises(Unmodelled, match="stepped"):
+            play(cpu)
+
+
+def test_a_timer_with_a_pending_vector_is_not_modelled() -> None:
+    apic = Apic(irr={0x41})
+    apic.store(0x320, 0x41)
+    with pytest.raises(UnknownRegister):
+        apic.store(0x380, 1)
+    apic.irr.clear()
+    apic.store(0x380, 1)
+    for offset, value in ((0x300, SELF | 0x41), (0x320, 0x42), (0x380, 2)):
+        with pytest.raises(UnknownRegister):
+            apic.store(offset, value)
+
+
 # --- the registers of the local APIC -------------------------------------------------------------
 
 
@@ -181,6 +275,9 @@ def test_the_apics_page_is_the_supervisors() -> None:
         (STORE, False, ICR, SELF | 0x800 | 0x41),
         (STORE, False, ICR, SELF | 0x200 | 0x41),
         (STORE, False, 0xFEE00040, 1),
+        (STORE, False, 0xFEE00320, 0x10041),
+        (STORE, False, 0xFEE00380, 1),
+        ("8b07", False, 0xFEE00300, 0),
         (WRMSR, True, 0x804, 1),
     ],
 )
@@ -189,6 +286,6 @@ def test_other_accesses_to_the_apic_are_not_modelled(
 ) -> None:
     cpu = processor(code + DONE, cpl=0)
     cpu.apic.x2apic = x2apic
-    cpu.regs[0], cpu.regs[7 if code.endswith(STORE) else 1] = value, address
+    cpu.regs[0], cpu.regs[1 if code == WRMSR else 7] = value, address
     with pytest.raises(Unmodelled):
         play(cpu)
