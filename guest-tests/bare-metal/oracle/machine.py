@@ -145,13 +145,23 @@ def _nmi(cpu: Processor, outcome: Outcome) -> None:
 
 def _takes_interrupts(cpu: Processor) -> bool:
     """Return whether an interrupt is pending that nothing holds off."""
-    return bool(cpu.apic.irr) and cpu.flag(IF) and not cpu.sti_shadow
+    pending = bool(cpu.apic.irr) or cpu.pic is not None
+    return pending and cpu.flag(IF) and not cpu.sti_shadow
 
 
 def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
-    """Take the pending interrupt with the highest vector. Return whether one was taken."""
+    """Take an interrupt: the one of the 8259, or that with the highest vector of the local APIC.
+
+    Return whether one was taken.
+    """
     if not _takes_interrupts(cpu):
         return False
+    if cpu.pic is not None and (cpu.pic_first or not cpu.apic.irr):
+        if cpu.pic == cpu.uinv and cpu.cr4_uintr:
+            cpu.by("NOTIFY-26")
+        vector, cpu.pic = cpu.pic, None
+        _through_idt(cpu, outcome, vector)
+        return True
     vector = cpu.apic.take()
     timed = vector in cpu.apic.timed
     cpu.apic.timed.discard(vector)

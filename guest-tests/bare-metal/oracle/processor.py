@@ -71,6 +71,11 @@ class Processor:
     cpl: int = 3
     apic: Apic = field(default_factory=Apic)
 
+    #: Vector that an 8259 requests.
+    pic: int | None = None
+    #: Whether it is taken before an interrupt of the local APIC. The manual does not say.
+    pic_first: bool = False
+
     cr4_uintr: bool = True
     cr4_smap: bool = False
     cr4_pke: bool = False

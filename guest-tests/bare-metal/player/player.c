@@ -10,14 +10,9 @@
 #define MSR_XSS 0xda0
 #define DR6_CLEAR 0xffff0ff0UL
 #define DR6_BS BIT(14)
-#define TRAP_NMI 2
-#define ICR_NMI 0x4400
-#define MSR_X2APIC_ICR 0x830
-#define TSS_IST2 44
 #define APIC_TIMER_COUNT 0x380
 
 bool switch_to_x2apic(void);
-extern u64 gdt[];
 
 static struct player_result *result;
 static u64 dr7;
@@ -38,122 +33,6 @@ static void log_event(const struct regs *regs, u64 dr6)
 		event->rip = event->rflags = event->rsp = 0;
 }
 
-/* --- NMIs ---------------------------------------------------------------------------------- */
-
-/* In the player, where an NMI is not an event of a sequence: whether to stay in it, and a count. */
-static bool own_nmi, stay_in_nmi;
-static u64 own_nmis;
-
-static bool at_nmi(const struct regs *regs)
-{
-	if (!own_nmi)
-		log_event(regs, 0);
-	own_nmis++;
-	return !stay_in_nmi;
-}
-
-static void send_nmi(void)
-{
-	if (x2apic) {
-		wrmsr(MSR_X2APIC_ICR, (u64)cpus[0].apic_id << 32 | ICR_NMI);
-		return;
-	}
-	apic_write(APIC_ICR_HIGH, cpus[0].apic_id << 24);
-	apic_write(APIC_ICR, ICR_NMI);
-}
-
-static void send_and_wait(void *unused)
-{
-	(void)unused;
-	send_nmi();
-	for (;;)
-		cpu_relax();
-}
-
-/* NMIs are blocked as long as no handler returns by IRET. */
-static void block_nmis(void)
-{
-	own_nmi = stay_in_nmi = true;
-	try_kernel(NULL, send_and_wait, NULL);
-	own_nmi = stay_in_nmi = false;
-}
-
-/* End the blocking. Return whether one was pending. */
-static bool unblock_nmis(void)
-{
-	u64 before = own_nmis;
-
-	own_nmi = true;
-	asm volatile("movq %%rsp, %%rax; pushq %0; pushq %%rax; pushfq; pushq %1; pushq $1f\n"
-		     "	iretq\n"
-		     "1:	nop"
-		     :: "i"(SEL_KDATA), "i"(SEL_KCODE) : "rax", "memory", "cc");
-	own_nmi = false;
-	return own_nmis != before;
-}
-
-/* NMIs have a stack of their own, as one may interrupt another handler. */
-static void use_stack_for_nmis(void)
-{
-	static u8 stack[4096] __attribute__((aligned(16)));
-	const u64 *slot = gdt + SEL_TSS / 8;
-	u64 tss = (slot[0] >> 16 & 0xffffff) | slot[0] >> 56 << 24 | slot[1] << 32;
-	u64 top = (u64)stack + sizeof(stack);
-
-	memcpy((void *)(tss + TSS_IST2), &top, sizeof(top));
-}
-
-/*
- * Enter a sequence without IRET, so that NMIs stay blocked: by a far RET to CPL 3 or a JMP at CPL
- * 0, with TF and RF clear. If IF is to be set, that is in the shadow of STI.
- */
-struct entry {
-	u64 gprs[15];		/* as in struct regs */
-	u64 rflags, rip, cs, rsp, ss;
-};
-u64 entry_rip, entry_rsp, entry_sti, entry_far;
-void enter_by_far_return(struct entry *entry) __attribute__((noreturn));
-asm(".pushsection .text\n"
-    "enter_by_far_return:\n"
-    "	movq	%rdi, %rsp\n"
-    "	popq	%r15; popq %r14; popq %r13; popq %r12; popq %r11; popq %r10; popq %r9; popq %r8\n"
-    "	popq	%rdi; popq %rsi; popq %rbp; popq %rbx; popq %rdx; popq %rcx; popq %rax\n"
-    "	cmpb	$0, entry_far\n"
-    "	je	2f\n"
-    "	cmpb	$0, entry_sti\n"
-    "	je	1f\n"
-    "	popfq\n"
-    "	sti\n"
-    "	lretq\n"
-    "1:	popfq\n"
-    "	lretq\n"
-    "2:	cmpb	$0, entry_sti\n"
-    "	je	3f\n"
-    "	popfq\n"
-    "	movq	entry_rsp, %rsp\n"
-    "	sti\n"
-    "	jmpq	*entry_rip\n"
-    "3:	popfq\n"
-    "	movq	entry_rsp, %rsp\n"
-    "	jmpq	*entry_rip\n"
-    ".popsection");
-
-static void enter_blocked(void *argument)
-{
-	const struct regs *regs = argument;
-	struct entry entry;
-
-	memcpy(entry.gprs, regs, sizeof(entry.gprs));
-	entry.rflags = regs->rflags & ~RFLAGS_IF;
-	entry.rip = entry_rip = regs->rip;
-	entry.cs = regs->cs;
-	entry.rsp = entry_rsp = regs->rsp;
-	entry.ss = regs->ss;
-	entry_sti = !!(regs->rflags & RFLAGS_IF);
-	entry_far = regs->cs != SEL_KCODE;
-	enter_by_far_return(&entry);
-}
-
 /*
  * A code breakpoint is a fault: RF lets the instruction execute. A trap before that instruction may
  * report the breakpoint in DR6 as well, or not: its condition is met there, too. Ignore it there.
@@ -163,8 +42,6 @@ static bool at_trap(struct regs *regs)
 	u64 dr6, of_code = 0, of_data = 0;
 	int i;
 
-	if (regs->vector == TRAP_NMI)
-		return at_nmi(regs);
 	if (regs->vector != TRAP_DB)
 		return false;
 	asm volatile("movq %%dr6, %0; movq %1, %%dr6" : "=&r"(dr6) : "r"(DR6_CLEAR));
@@ -181,9 +58,18 @@ static bool at_trap(struct regs *regs)
 	return true;
 }
 
+static void log_nmi(struct regs *regs)
+{
+	log_event(regs, 0);
+}
+
+static bool uses_pic;
+
 static void at_irq(struct regs *regs)
 {
 	log_event(regs, 0);
+	if (uses_pic)
+		pic_end();
 }
 
 static void set_breakpoints(u64 first, u64 second, u64 control)
@@ -248,6 +134,9 @@ static void lay_out(const struct player_case *from)
 		if (from->pending[i])
 			send_ipi(cpus[0].apic_id, from->pending[i]);
 	}
+	uses_pic = from->pic;
+	if (uses_pic)
+		pic_request(from->pic);
 	if (from->cr4_smap)
 		set_smap(true);
 	if (!from->cr4_uintr)
@@ -278,6 +167,9 @@ static void look(const struct trap *trap)
 				    r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15 }, 16);
 	for (i = 0; i < 8; i++)
 		result->irr[i / 2] |= (u64)apic_read(APIC_IRR + i * 16) << i % 2 * 32;
+	result->pic = uses_pic && pic_requests();
+	if (uses_pic)
+		pic_off();
 	result->nmi = unblock_nmis();
 	copy(result->stack, end_of(PAGE_STACK, STACK_WORDS / 2), STACK_WORDS);
 	copy(result->upid, end_of(PAGE_UPID, UPID_WORDS), UPID_WORDS);
@@ -322,7 +214,7 @@ static void play_one(const struct player_case *from)
 		send_nmi();
 	lay_out(from);
 	if (from->nmi_blocked)
-		try_kernel(&trap, enter_blocked, &regs);
+		try_regs_blocked(&trap, &regs);
 	else
 		try_regs(&trap, &regs);
 	apic_write(APIC_TIMER_COUNT, 0);
@@ -348,7 +240,6 @@ static void play(void)
 	if (in->x2apic)
 		switch_to_x2apic();
 	use_own_stack();
-	use_stack_for_nmis();
 	cpuid(7, 0, &a, &b, &c, &d);
 	out->la57 = c >> 16 & 1;
 	cpuid(7, 1, &a, &b, &c, &d);
@@ -358,6 +249,7 @@ static void play(void)
 	clui();
 	this_cpu()->mend = at_trap;
 	this_cpu()->on_irq = at_irq;
+	this_cpu()->on_nmi = log_nmi;
 	for (i = 0; i < in->count; i++) {
 		result = (struct player_result *)(PLAYER_OUT + PAGE_SIZE) + i;
 		out->begun = i + 1;

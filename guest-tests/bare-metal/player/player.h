@@ -39,6 +39,7 @@ struct player_case {
 	u64 pkru;
 	u64 dr[2], dr7;
 	u64 pending[2];		/* vectors that the local APIC has pending, or 0 */
+	u64 pic;		/* vector that the 8259 has pending, or 0 */
 	u64 nmi_blocked, nmi_pending;
 	u64 rflags, rip;
 	u64 regs[16];		/* by their numbers in ModRM */
@@ -67,7 +68,7 @@ struct player_result {
 	u64 msrs[6];
 	u64 uif;
 	u64 irr[4];
-	u64 nmi;		/* whether one is pending */
+	u64 pic, nmi;		/* whether one is pending */
 	u64 event_count;
 	struct player_event events[MAX_EVENTS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];

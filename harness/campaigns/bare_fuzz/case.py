@@ -83,6 +83,8 @@ class Case(Value):
     breakpoints: Annotated[tuple[Breakpoint, ...], Field(max_length=2)] = ()
     #: Vectors that the local APIC has pending.
     pending: Annotated[tuple[int, ...], Field(max_length=2)] = ()
+    #: Vector that the 8259 has pending, a multiple of 8.
+    pic: Annotated[int | None, Field(ge=32, le=248, multiple_of=8)] = None
     #: Whether NMIs are blocked. Then TF and RF must be clear: only IRET could load them.
     nmi_blocked: bool = False
     #: Whether an NMI is pending.
@@ -145,7 +147,7 @@ def dr7(breakpoints: Sequence[Breakpoint]) -> int:
     )
 
 
-_HEAD = struct.Struct("<15Q16Q6Q7Q")
+_HEAD = struct.Struct("<16Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
@@ -158,7 +160,7 @@ def pack(case: Case) -> bytes:
         *_padded([one.address for one in case.breakpoints], 2),
         dr7(case.breakpoints),
         *_padded(case.pending, 2),
-        *(case.nmi_blocked, case.nmi_pending),
+        *(case.pic or 0, case.nmi_blocked, case.nmi_pending),
         *(case.rflags, rip),
         *case.regs,
         *case.msrs,
@@ -188,7 +190,7 @@ NAMES = (
     *MSRS,
     "uif",
     *(f"irr[{number}]" for number in range(4)),
-    "nmi",
+    *("pic", "nmi"),
     "events",
     *(f"event {number} {name}" for number in range(MAX_EVENTS) for name in _EVENT),
     *(f"stack[{number}]" for number in range(STACK_WORDS)),

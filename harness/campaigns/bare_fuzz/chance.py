@@ -22,6 +22,8 @@ _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
 _NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 UINV = 0xEC
 VECTORS = (UINV, UINV, UINV, UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
+#: Vectors of the 8259.
+PIC_VECTORS = (0xE8, 0xE8, 0x20)
 #: A vector below 16 is an error of the local APIC.
 LEGAL_VECTORS = tuple(vector for vector in VECTORS if vector >= 16)
 #: Registers that steps write to, all but RSP.
@@ -67,13 +69,18 @@ class RandomValues:
             + (self._random.randrange(8) if self._chance(0.1) else 0)
         )
 
-    def _msrs(self) -> tuple[int, ...]:
+    def _msrs(self, uinv: int | None = None) -> tuple[int, ...]:
+        """Return valid values of the MSRs.
+
+        :param uinv: a further vector that UINV may be.
+        """
+        vectors = (UINV,) * 4 + ((uinv,) * 9 if uinv else ())
         requests = sum(1 << self._random.randrange(64) for _ in range(self._pick(0, 0, 0, 1, 2)))
         return (
             requests & MASK64,
             self._address(layout.HANDLER, 1),
             self._adjustment(),
-            self._pick(UINV, UINV, UINV, UINV, 0, 0x41) << 32 | self._pick(7, 7, 7, 3, 8, 200),
+            self._pick(*vectors, 0, 0x41) << 32 | self._pick(7, 7, 7, 3, 8, 200),
             self._address(layout.UPID, 64),
             self._address(layout.UITT, 16) | self._chance(0.95),
         )

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, RF, TF, VALUES, VECTORS
+from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, PIC_VECTORS, RF, TF, VALUES, VECTORS
 from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
@@ -35,6 +35,7 @@ class _Generator(Steps):
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
         self._blocked = self._chance(0.1)
+        self._pic = self._pick(*PIC_VECTORS) if self._chance(0.05) else None
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -83,11 +84,12 @@ class _Generator(Steps):
             keys=self._pick_keys(),
             breakpoints=self._breakpoints(),
             pending=self._pending(),
+            pic=self._pic,
             nmi_blocked=self._blocked,
             nmi_pending=self._chance(0.5 if self._blocked else 0.04),
             rflags=self._rflags() & ~(TF | RF if self._blocked else 0),
             regs=tuple(regs),
-            msrs=self._msrs(),
+            msrs=self._msrs(self._pic),
             rights=self._rights(),
             page_end=self._chance(0.2),
             code=self._some(self._random.randint(1, 12), 8 * layout.CODE_WORDS - 3),

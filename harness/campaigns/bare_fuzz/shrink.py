@@ -25,6 +25,7 @@ _PLAIN: dict[str, Any] = {
     "keys": (0,) * len(layout.PAGES),
     "breakpoints": (),
     "pending": (),
+    "pic": None,
     "nmi_blocked": False,
     "nmi_pending": False,
     "level": 3,

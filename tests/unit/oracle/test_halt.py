@@ -236,6 +236,32 @@ def test_a_timer_with_a_pending_vector_is_not_modelled() -> None:
             apic.store(offset, value)
 
 
+# --- the 8259 ------------------------------------------------------------------------------------
+
+
+def test_an_8259_sends_no_notification() -> None:
+    for code, state in ((NOP + DONE, {}), (STI + HLT + DONE, {"cpl": 0, "rflags": 2})):
+        cpu = processor(code, DONE, pic=0xEC, **state)
+        cpu.memory.store(UPID + 8, 8, 1 << 5)
+        rip = CODE + 2 if cpu.cpl == 0 else CODE
+        assert met(play(cpu).events) == [(0xEC, rip)]
+        assert (cpu.pic, cpu.uirr) == (None, 0)
+        assert "NOTIFY-26" in cpu.reached
+
+
+def test_the_8259_and_the_local_apic_come_in_either_order() -> None:
+    for first, vectors in ((True, [0x20, 0x41]), (False, [0x41, 0x20])):
+        cpu = processor(NOP + DONE, pic=0x20, pic_first=first)
+        cpu.apic.irr = {0x41}
+        assert [event.vector for event in play(cpu).events] == vectors
+
+
+def test_what_the_8259_requests_waits_for_if() -> None:
+    cpu = processor(NOP + DONE, pic=0x20, rflags=2)
+    assert play(cpu).events == []
+    assert cpu.pic == 0x20
+
+
 # --- the registers of the local APIC -------------------------------------------------------------
 
 
