@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, PIC_VECTORS, RF, TF, VALUES, VECTORS
+from harness.campaigns.bare_fuzz.chance import ILLEGAL, PIC_VECTORS, RF, TF, VALUES
 from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
@@ -36,6 +36,8 @@ class _Generator(Steps):
         self._watched = self._chance(0.3)
         self._blocked = self._chance(0.1)
         self._pic = self._pick(*PIC_VECTORS) if self._chance(0.05) else None
+        if self._pic and self._chance(0.6):
+            self._uinv = self._pic
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -89,7 +91,7 @@ class _Generator(Steps):
             nmi_pending=self._chance(0.5 if self._blocked else 0.04),
             rflags=self._rflags() & ~(TF | RF if self._blocked else 0),
             regs=tuple(regs),
-            msrs=self._msrs(self._pic),
+            msrs=self._msrs(),
             rights=self._rights(),
             page_end=self._chance(0.2),
             code=self._some(self._random.randint(1, 12), 8 * layout.CODE_WORDS - 3),
@@ -107,7 +109,7 @@ class _Generator(Steps):
         return tuple(words)
 
     def _pending(self) -> tuple[int, ...]:
-        return tuple(self._pick(*LEGAL_VECTORS) for _ in range(self._pick(0, 0, 0, 1, 2)))
+        return tuple(self._vector() for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rights(self) -> tuple[int, ...]:
         """Return the rights of each page; code is never writable."""
@@ -152,7 +154,8 @@ class _Generator(Steps):
         return Breakpoint(address=address & -size, size=size, kind=kind)
 
     def _one_upid(self) -> tuple[int, int]:
-        low = self._pick(*VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
+        vector = ILLEGAL if self._chance(0.1) else self._vector()
+        low = vector << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
         destination = self._pick(0, 0, 0, 0, 0xFFFFFFFF if self._x2apic else 0xFF, 1)
         right = self._chance(0.95)
         low |= destination << (32 if right == self._x2apic else 40) & MASK64

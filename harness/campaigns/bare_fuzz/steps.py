@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64
-from harness.campaigns.bare_fuzz.chance import LEGAL_VECTORS, TF, UINV, RandomValues
+from harness.campaigns.bare_fuzz.chance import OTHERS, TF, RandomValues
 from harness.campaigns.bare_fuzz.encode import (
     NMI,
     SELF,
@@ -151,7 +151,7 @@ class Steps(RandomValues):
 
     def _self_ipi(self) -> str:
         # QEMU delivers vectors below 16 and ignores reserved bits, which would hide later steps.
-        vector = self._pick(*LEGAL_VECTORS)
+        vector = self._vector()
         return f"{self._send(vector)} self-IPI {vector:#x}"
 
     def _send(self, vector: int) -> str:
@@ -170,8 +170,7 @@ class Steps(RandomValues):
         """
         halts = self._chance(0.5)
         # One that is a notification seldom ends HLT.
-        others = (0x20, 0x41, 0xED, 0xFE)
-        vector = self._pick(*others) if halts else self._pick(UINV, UINV, UINV, *others)
+        vector = self._pick(*OTHERS) if halts else self._vector()
         count = self._pick(20_000, 100_000) if halts else self._pick(1, 100, 5_000)
         code = "fa" + "".join(
             write_apic(offset, value, x2apic=self._x2apic)
@@ -182,7 +181,7 @@ class Steps(RandomValues):
             code, text = f"{code}{self._until_requested(vector)}", f"{text}; wait for IRR"
             return f"{code} {text}" if self._chance(0.4) else f"{code}fb {text}; sti"
         if self._chance(0.6):
-            code, text = f"{code}{self._send(UINV)}", f"{text}; self-IPI {UINV:#x}"
+            code, text = f"{code}{self._send(self._uinv)}", f"{text}; self-IPI {self._uinv:#x}"
         return f"{code}fbf4 {text}; sti; hlt"
 
     def _until_requested(self, vector: int) -> str:
@@ -198,7 +197,7 @@ class Steps(RandomValues):
         """Halt, mostly with interrupts that were sent while IF was clear."""
         if self._chance(0.1):
             return "f4 hlt"
-        vectors = [self._pick(*LEGAL_VECTORS) for _ in range(self._pick(1, 1, 2, 2, 3))]
+        vectors = [self._vector() for _ in range(self._pick(1, 1, 2, 2, 3))]
         sends = "".join(self._send(vector) for vector in vectors)
         text = ", ".join(f"{vector:#x}" for vector in vectors)
         return f"fa{sends}fbf4 cli; self-IPIs {text}; sti; hlt"
