@@ -89,9 +89,9 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
         _no_timer(cpu)
     if cpu.traps:
         dr6, cpu.traps = cpu.traps, 0
-        if cpu.halted and dr6 & BS:
+        if cpu.halted:
             cpu.by("HALT-3")
-            cpu.halt_ended_by_step |= not _takes_interrupts(cpu)
+            cpu.halt_ended_by_step |= bool(dr6 & BS) and not _takes_interrupts(cpu)
         cpu.by("DELIVERY-10")
         _through_idt(cpu, outcome, DB, dr6)
         return True

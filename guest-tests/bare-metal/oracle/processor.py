@@ -141,7 +141,7 @@ class Processor:
         :param stack: raise #SS instead of #GP for an address that is not canonical.
         """
         if address // PAGE_SIZE == APIC_PAGE:
-            return self._load_from_apic(address, size)
+            return self._load_from_apic(address, size, user=self.cpl == 3 and not supervisor)
         self._check(address, size, stack)
         self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
         self._watch(address, size, read=True)
@@ -159,21 +159,21 @@ class Processor:
 
     def _store_to_apic(self, address: int, size: int, value: int) -> None:
         """Store to a register of the local APIC, which is in a page of the supervisor."""
-        self._check_apic(address, size, write=True)
+        self._check_apic(address, size, write=True, user=self.cpl == 3)
         try:
             self.apic.store(address % PAGE_SIZE, value)
         except UnknownRegister as error:
             raise Unmodelled(str(error)) from error
 
-    def _load_from_apic(self, address: int, size: int) -> int:
-        self._check_apic(address, size, write=False)
+    def _load_from_apic(self, address: int, size: int, *, user: bool) -> int:
+        self._check_apic(address, size, write=False, user=user)
         try:
             return self.apic.load(address % PAGE_SIZE)
         except UnknownRegister as error:
             raise Unmodelled(str(error)) from error
 
-    def _check_apic(self, address: int, size: int, *, write: bool) -> None:
-        if self.cpl == 3:
+    def _check_apic(self, address: int, size: int, *, write: bool, user: bool) -> None:
+        if user:
             raise Fault(PAGE, 5 | write << 1, address)
         if self.apic.x2apic or size != 4:
             raise Unmodelled("an access to the APIC's page of another size, or in x2APIC mode")

@@ -85,6 +85,7 @@ def test_a_watched_descriptor_ends_hlt() -> None:
     cpu.breakpoints = (Breakpoint(0, UPID, 8, on_write=True),)
     cpu.apic.irr = {0xEC}
     assert met(play(cpu).events) == [(1, CODE + 2)]
+    assert "HALT-3" in cpu.reached
 
 
 # --- NMIs ----------------------------------------------------------------------------------------
