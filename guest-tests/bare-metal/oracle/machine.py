@@ -195,7 +195,7 @@ def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) ->
         _no_timer(cpu)
     if cpu.halted and vector != DB:
         cpu.by("HALT-2")
-        if cpu.uirr and cpu.uif:
+        if cpu.uirr:
             cpu.by("DELIVERY-19")
     outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
     cpu.halted = cpu.sti_shadow = cpu.nmi_blocked = False

@@ -10,7 +10,6 @@
 #define MSR_XSS 0xda0
 #define DR6_CLEAR 0xffff0ff0UL
 #define DR6_BS BIT(14)
-#define APIC_TIMER_COUNT 0x380
 
 bool switch_to_x2apic(void);
 

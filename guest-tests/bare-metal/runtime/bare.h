@@ -197,6 +197,7 @@ void set_smap(bool on);
 #define APIC_ICR 0x300
 #define APIC_ICR_HIGH 0x310
 #define APIC_LVT_ERROR 0x370
+#define APIC_TIMER_COUNT 0x380
 /* Vector of the interrupt that an APIC sends if the one it had is gone; it takes no EOI. */
 #define APIC_SPURIOUS 0xff
 
