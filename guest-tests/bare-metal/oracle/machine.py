@@ -157,15 +157,13 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     if not _takes_interrupts(cpu):
         return False
     if cpu.pic is not None and (cpu.pic_first or not cpu.apic.irr):
-        if cpu.pic == cpu.uinv and cpu.cr4_uintr:
-            cpu.by("NOTIFY-26")
         vector, cpu.pic = cpu.pic, None
-        _through_idt(cpu, outcome, vector)
-        return True
-    vector = cpu.apic.take()
-    timed = vector in cpu.apic.timed
-    cpu.apic.timed.discard(vector)
-    if not user_interrupt_notification_identification(cpu, vector):
+        local = timed = False
+    else:
+        vector, local = cpu.apic.take(), True
+        timed = vector in cpu.apic.timed
+        cpu.apic.timed.discard(vector)
+    if not user_interrupt_notification_identification(cpu, vector, local=local):
         _through_idt(cpu, outcome, vector)
         return True
     if timed:

@@ -151,16 +151,21 @@ def _or_smap(cpu: Processor, fault: Fault, smap: str, other: str) -> str:
     return smap if cpu.cr4_smap and fault.error & 1 else other
 
 
-def user_interrupt_notification_identification(cpu: Processor, vector: int) -> bool:
-    """Return true if an interrupt from the local APIC is a notification.
+def user_interrupt_notification_identification(cpu: Processor, vector: int, *, local: bool) -> bool:
+    """Return true if an interrupt is a notification.
 
     IA-32e mode is active. The caller has removed the request from the APIC, which stands for EOI.
+
+    :param local: whether it comes from the local APIC.
     """
     if not cpu.cr4_uintr:
         cpu.by("NOTIFY-9")
         return False
     if vector != cpu.uinv:
         cpu.by("NOTIFY-11")
+        return False
+    if not local:
+        cpu.by("NOTIFY-26")
         return False
     cpu.by("NOTIFY-6")
     return True

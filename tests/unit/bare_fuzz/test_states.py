@@ -131,7 +131,9 @@ def a_timer_does_not_notify(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         machine,
         "user_interrupt_notification_identification",
-        lambda cpu, vector: vector != cpu.apic.lvt_timer and right(cpu, vector),
+        lambda cpu, vector, *, local: (
+            vector != cpu.apic.lvt_timer and right(cpu, vector, local=local)
+        ),
     )
 
 
