@@ -534,7 +534,7 @@ TESTS(
 	TEST(comes_with_a_notification, DELIVERY-24),
 	TEST_SMP(comes_with_an_interrupt_that_is_held_off, 2, DELIVERY-24),
 	TEST(flags_of_arithmetic_are_saved, FRAME-6),
-	TEST(rep_string_is_left_in_the_middle, DELIVERY-21),
+	TEST(rep_string_is_left_in_the_middle, DELIVERY-21, NOTIFY-25),
 	TEST(writing_0_to_rr_takes_it_back, DELIVERY-17),
 	TEST(clui_at_supervisor_level_holds_it_off, DELIVERY-2, INSN-17),
 	TEST(popf_does_not_matter, DELIVERY-4),

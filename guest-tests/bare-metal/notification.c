@@ -174,6 +174,24 @@ static void other_vectors_belong_to_the_idt(void)
 	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
 }
 
+/* Identification looks at interrupts of the local APIC. */
+static void an_8259s_vector_is_none(void)
+{
+	wrmsr(MSR_UINTR_MISC, MISC(0xe8, 63));
+	own->upid.pir = BIT(4);
+	pic_request(0xe8);
+	take_irqs();
+	EXPECT_EQ(cpus[0].irqs[0xe8], 1);
+	EXPECT(pic_end());
+	pic_off();
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), 0);
+	EXPECT_EQ(own->upid.pir, BIT(4));
+	/* The same vector by the local APIC is one. */
+	notify(0xe8);
+	EXPECT_EQ(cpus[0].irqs[0xe8], 1);
+	EXPECT_EQ(rdmsr(MSR_UINTR_RR), BIT(4));
+}
+
 static void needs_cr4_uintr(void)
 {
 	own->upid.pir = BIT(4);
@@ -543,6 +561,7 @@ TESTS(
 	TEST(is_taken_in_compatibility_mode, NOTIFY-7),
 	TEST(leaves_no_trace, NOTIFY-10),
 	TEST(other_vectors_belong_to_the_idt, NOTIFY-11),
+	TEST(an_8259s_vector_is_none, NOTIFY-26),
 	TEST(needs_cr4_uintr, NOTIFY-9),
 	TEST(needs_ia32e_mode, NOTIFY-8),
 	TEST(software_interrupts_are_none, NOTIFY-12),
@@ -551,7 +570,7 @@ TESTS(
 	TEST(smap_holds_with_ac, NOTIFY-15),
 	TEST(fault_loses_the_interrupt, NOTIFY-16),
 	TEST(non_canonical_upid_is_gp, NOTIFY-17),
-	TEST(is_taken_in_hlt, NOTIFY-18),
+	TEST(is_taken_in_hlt, NOTIFY-18, HALT-2),
 	TEST(does_not_end_hlt, NOTIFY-18),
 	TEST(fault_ends_hlt, NOTIFY-19),
 	TEST_SMP(from_another_cpu_does_not_end_hlt, 2, NOTIFY-18),

@@ -486,7 +486,7 @@ TESTS(
 	TEST(a_breakpoint_on_the_next_instruction_comes_behind_the_trap, NOTIFY-23, DELIVERY-10),
 	TEST(a_step_behind_the_trap_is_a_step_alone, NOTIFY-23),
 	TEST(other_words_are_not_watched, NOTIFY-23),
-	TEST(a_notification_in_hlt_is_complete, NOTIFY-23),
+	TEST(a_notification_in_hlt_is_complete, NOTIFY-23, HALT-3),
 	TEST(deliveries_are_complete, FRAME-22),
 	TEST(a_delivery_that_faults_traps_once_it_is_complete, FRAME-22, FRAME-14),
 	TEST(senduipi_is_complete, SEND-29),

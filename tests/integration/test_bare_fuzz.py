@@ -53,9 +53,9 @@ def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> 
     assert (report.failed, report.findings) == (0, ())
     assert report.ways == tuple(WAYS)
     assert report.cases == 1500
-    assert {"INSN-18", "DELIVERY-14", "NOTIFY-1", "SEND-1", "UIRET-1", "XSAVE-8"} <= set(
-        report.reached
-    )
+    common = {"INSN-18", "DELIVERY-14", "NOTIFY-1", "SEND-1", "UIRET-1", "XSAVE-8"}
+    rare = {"HALT-2", "NOTIFY-18", "NOTIFY-19", "NOTIFY-25", "NOTIFY-26", "NMI-1", "NMI-2", "NMI-3"}
+    assert common | rare <= set(report.reached)
 
 
 def test_a_model_that_leaves_a_flag_is_told_apart(

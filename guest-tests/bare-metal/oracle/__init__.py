@@ -10,6 +10,7 @@ A branch that decides something calls :meth:`~oracle.processor.Processor.by` wit
 
 =================  ==========================================================================
 ``processor``      registers, MSRs, flags, faults
+``apic``           the local APIC
 ``memory``         pages and their rights
 ``uintr``          the five instructions, notification identification and processing, delivery
 ``msrs``           RDMSR and WRMSR

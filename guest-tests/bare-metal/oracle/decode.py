@@ -88,6 +88,12 @@ def _test(insn: Instruction) -> None:
     ordinary.ARITHMETIC[ordinary.AND](insn.cpu, insn.get(rm, bits), insn.get(reg, bits), bits)
 
 
+def _test_accumulator(insn: Instruction) -> None:
+    _plain(insn)
+    value = insn.signed(min(insn.bits // 8, 4)) & ((1 << insn.bits) - 1)
+    ordinary.ARITHMETIC[ordinary.AND](insn.cpu, insn.get(RAX, insn.bits), value, insn.bits)
+
+
 def _unary(insn: Instruction) -> None:
     """INC and DEC (FE, FF), NOT and NEG (F6, F7)."""
     _plain(insn)
@@ -190,6 +196,11 @@ def _flags(insn: Instruction) -> None:
             ordinary.sti(cpu)
         case 0xFC | 0xFD:
             cpu.set_flag(DF, insn.byte == 0xFD)
+
+
+def _halt(insn: Instruction) -> None:
+    _plain(insn)
+    ordinary.hlt(insn.cpu)
 
 
 def _nop(insn: Instruction) -> None:
@@ -335,7 +346,15 @@ def _table() -> tuple[dict[int, Handler], dict[int, Handler]]:
     one |= dict.fromkeys(range(0xB0, 0xC0), _mov_immediate)
     one |= dict.fromkeys((0xFE, 0xFF, 0xF6, 0xF7), _unary) | dict.fromkeys((0xD0, 0xD1), _shift)
     one |= dict.fromkeys((*range(0x70, 0x80), 0xEB), _jump)
-    one |= {0x6A: _push_immediate, 0x8D: _lea, 0x90: _nop, 0xCD: _interrupt, 0xCF: _iret}
+    one |= {
+        0x6A: _push_immediate,
+        0x8D: _lea,
+        0x90: _nop,
+        0xA9: _test_accumulator,
+        0xCD: _interrupt,
+        0xCF: _iret,
+        0xF4: _halt,
+    }
     two: dict[int, Handler] = {0x0B: _undefined, 0x30: _wrmsr, 0x32: _rdmsr}
     two |= dict.fromkeys(range(0x90, 0xA0), _set) | dict.fromkeys(range(0x40, 0x50), _move_if)
     two |= {0x01: _group_7, 0xC7: _group_9}

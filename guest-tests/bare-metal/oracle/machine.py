@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from oracle.decode import Done, execute
-from oracle.processor import DB, IF, RF, RSP, TF, Fault, Processor, Unmodelled
+from oracle.processor import DB, IF, NMI, RF, RSP, TF, Fault, Processor, Unmodelled
 from oracle.uintr import (
     user_interrupt_deliverable,
     user_interrupt_delivery,
@@ -30,6 +30,10 @@ class Event:
     rsp: int
     #: BS and B0 to B3, of a debug exception.
     dr6: int = 0
+
+
+#: The event of an NMI that interrupts a handler. The handler's registers are not known.
+IN_HANDLER = Event(NMI, 0, 0, 0)
 
 
 @dataclass
@@ -57,22 +61,11 @@ def run(cpu: Processor, limit: int) -> Outcome:
     outcome = Outcome(DONE)
     try:
         while outcome.instructions < limit:
-            if cpu.traps:
-                dr6, cpu.traps = cpu.traps, 0
-                cpu.by("DELIVERY-10")
-                _through_idt(cpu, outcome, DB, dr6)
-            if _interrupt(cpu, outcome):
-                continue
-            if user_interrupt_deliverable(cpu):
-                user_interrupt_delivery(cpu)
-                continue
-            if hit := cpu.breakpoint_here():
-                _through_idt(cpu, outcome, DB, hit)
-                cpu.set_flag(RF, True)
-                continue
-            outcome.instructions += 1
-            _instruction(cpu)
+            if not _event(cpu, outcome):
+                outcome.instructions += 1
+                _instruction(cpu)
     except Fault as fault:
+        _no_timer(cpu)
         if cpu.traps:
             raise Unmodelled("a fault after an access that hit a data breakpoint") from fault
         outcome.vector, outcome.error = fault.vector, fault.error
@@ -81,9 +74,51 @@ def run(cpu: Processor, limit: int) -> Outcome:
         outcome.rflags = cpu.rflags | RF
         return outcome
     except Done:
+        _no_timer(cpu)
         outcome.rflags = cpu.rflags
         return outcome
     raise Unmodelled("a sequence that does not end")
+
+
+def _event(cpu: Processor, outcome: Outcome) -> bool:
+    """Take the first event of this boundary, in the order of priority. Return whether there is one.
+
+    :raise Unmodelled: the processor is halted, and there is none.
+    """
+    if cpu.flag(IF) and not cpu.sti_shadow and not cpu.halted:
+        _no_timer(cpu)
+    if cpu.traps:
+        dr6, cpu.traps = cpu.traps, 0
+        if cpu.halted:
+            cpu.by("HALT-3")
+            cpu.halt_ended_by_step |= bool(dr6 & BS) and not _takes_interrupts(cpu)
+        cpu.by("DELIVERY-10")
+        _through_idt(cpu, outcome, DB, dr6)
+        return True
+    if cpu.apic.nmi and not cpu.nmi_blocked:
+        _nmi(cpu, outcome)
+        return True
+    if _interrupt(cpu, outcome):
+        return True
+    if cpu.halted:
+        if cpu.apic.counting is None or not cpu.flag(IF):
+            raise Unmodelled("a halt that nothing ends")
+        cpu.apic.end_count()
+        return True
+    if user_interrupt_deliverable(cpu):
+        user_interrupt_delivery(cpu)
+        return True
+    if hit := cpu.breakpoint_here():
+        _through_idt(cpu, outcome, DB, hit)
+        cpu.set_flag(RF, True)
+        return True
+    return False
+
+
+def _no_timer(cpu: Processor) -> None:
+    """Refuse a timer that counts where the time of its end would make a difference."""
+    if cpu.apic.counting is not None:
+        raise Unmodelled("a timer that may end here or later")
 
 
 def _instruction(cpu: Processor) -> None:
@@ -91,26 +126,74 @@ def _instruction(cpu: Processor) -> None:
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
     # RF stays set only if the instruction loads it (SDM 3B, "RF flag").
     cpu.set_flag(RF, False)
+    counting = cpu.apic.counting
     execute(cpu)
+    ended = counting is not None and cpu.apic.counting is None
+    if ended and (stepped or cpu.has_code_breakpoints()):
+        raise Unmodelled("a stepped loop that waits for the timer")
     if shadow:
         cpu.sti_shadow = False
     cpu.traps |= BS if stepped else 0
 
 
+def _nmi(cpu: Processor, outcome: Outcome) -> None:
+    """Take the pending NMI. The IRET of its handler ends the blocking that it begins."""
+    cpu.by("NMI-1")
+    cpu.apic.nmi = False
+    _through_idt(cpu, outcome, NMI)
+
+
+def _takes_interrupts(cpu: Processor) -> bool:
+    """Return whether an interrupt is pending that nothing holds off."""
+    pending = bool(cpu.apic.irr) or cpu.pic is not None
+    return pending and cpu.flag(IF) and not cpu.sti_shadow
+
+
 def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
-    """Take the pending interrupt with the highest vector. Return whether one was taken."""
-    if not cpu.apic.irr or not cpu.flag(IF) or cpu.sti_shadow:
+    """Take an interrupt: the one of the 8259, or that with the highest vector of the local APIC.
+
+    Return whether one was taken.
+    """
+    if not _takes_interrupts(cpu):
         return False
-    vector = max(cpu.apic.irr)
-    cpu.apic.irr.discard(vector)
-    if user_interrupt_notification_identification(cpu, vector):
-        user_interrupt_notification_processing(cpu)
+    if cpu.pic is not None and (cpu.pic_first or not cpu.apic.irr):
+        vector, cpu.pic = cpu.pic, None
+        local = timed = False
     else:
+        vector, local = cpu.apic.take(), True
+        timed = vector in cpu.apic.timed
+        cpu.apic.timed.discard(vector)
+    if not user_interrupt_notification_identification(cpu, vector, local=local):
         _through_idt(cpu, outcome, vector)
+        return True
+    if timed:
+        cpu.by("NOTIFY-25")
+    try:
+        user_interrupt_notification_processing(cpu)
+    except Fault:
+        if cpu.halted:
+            cpu.by("NOTIFY-19")
+        raise
+    if cpu.halted:
+        cpu.by("NOTIFY-18")
     return True
 
 
 def _through_idt(cpu: Processor, outcome: Outcome, vector: int, dr6: int = 0) -> None:
-    """Record an event whose handler returns. Its IRET ends the shadow of STI."""
+    """Record an event whose handler returns.
+
+    The handler's IRET ends the shadow of STI, and the blocking of NMIs. An NMI that is pending and
+    not held off comes at the first instruction of a debug trap's handler.
+    """
+    if vector == DB and cpu.apic.nmi and not cpu.nmi_blocked:
+        cpu.by("NMI-1")
+        cpu.apic.nmi = False
+        outcome.events.append(IN_HANDLER)
+    if cpu.halted:
+        _no_timer(cpu)
+    if cpu.halted and vector != DB:
+        cpu.by("HALT-2")
+        if cpu.uirr:
+            cpu.by("DELIVERY-19")
     outcome.events.append(Event(vector, cpu.rip, cpu.rflags, cpu.regs[RSP], dr6))
-    cpu.sti_shadow = False
+    cpu.halted = cpu.sti_shadow = cpu.nmi_blocked = False

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from oracle import apic
 from oracle.processor import GP, Fault, Processor, Unmodelled, canonical
 
 RR, HANDLER, STACKADJUST, MISC, PD, TT = range(0x985, 0x98B)
-#: Sends the vector that is written to its own CPU, in x2APIC mode only (SDM 3A, "SELF IPI
-#: register").
-SELF_IPI = 0x83F
+#: The MSRs of the local APIC in x2APIC mode.
+_APIC = range(apic.MSRS, apic.MSRS + 0x100)
 #: MSR → the statement about the values that it takes.
 _BY = {number: f"ENUM-{4 + number - RR}" for number in range(RR, TT + 1)}
 
@@ -18,6 +18,8 @@ def rdmsr(cpu: Processor, number: int) -> int:
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
+    if number in _APIC:
+        return _read_apic(cpu, (number - apic.MSRS) * 16)
     cpu.by("ENUM-2")
     match number:
         case 0x985:
@@ -40,8 +42,8 @@ def wrmsr(cpu: Processor, number: int, value: int) -> None:
     if cpu.cpl:
         cpu.by("ENUM-3")
         raise Fault(GP)
-    if number == SELF_IPI:
-        _self_ipi(cpu, value)
+    if number in _APIC:
+        _write_apic(cpu, (number - apic.MSRS) * 16, value)
         return
     if not RR <= number <= TT:
         raise Unmodelled(f"WRMSR {number:#x}")
@@ -51,10 +53,24 @@ def wrmsr(cpu: Processor, number: int, value: int) -> None:
     load(cpu, number, value)
 
 
-def _self_ipi(cpu: Processor, value: int) -> None:
-    if not cpu.apic.x2apic or value >> 8:
+def _write_apic(cpu: Processor, offset: int, value: int) -> None:
+    """Write a register of the local APIC. #GP in xAPIC mode, and for a reserved bit."""
+    width = {apic.ICR: 64, apic.SELF_IPI: 8}.get(offset, 32)
+    if not cpu.apic.x2apic or value >> width:
         raise Fault(GP)
-    cpu.apic.fixed(cpu.apic.id, value)
+    try:
+        cpu.apic.store(offset, value)
+    except apic.UnknownRegister as error:
+        raise Unmodelled(str(error)) from error
+
+
+def _read_apic(cpu: Processor, offset: int) -> int:
+    if not cpu.apic.x2apic:
+        raise Fault(GP)
+    try:
+        return cpu.apic.load(offset)
+    except apic.UnknownRegister as error:
+        raise Unmodelled(str(error)) from error
 
 
 def refused(cpu: Processor, number: int, value: int) -> bool:

@@ -164,17 +164,25 @@ def popf(cpu: Processor) -> None:
 
 def iret(cpu: Processor) -> None:
     """IRETQ: return to the same privilege level or to a less privileged one."""
-    if cpu.flag(NT):
-        raise Fault(GP)
-    stack = cpu.regs[RSP]
-    rip, cs, flags, rsp, ss = (
-        cpu.read((stack + 8 * place) & MASK64, 8, stack=True) for place in range(5)
-    )
+    try:
+        if cpu.flag(NT):
+            raise Fault(GP)
+        stack = cpu.regs[RSP]
+        rip, cs, flags, rsp, ss = (
+            cpu.read((stack + 8 * place) & MASK64, 8, stack=True) for place in range(5)
+        )
+    except Fault as fault:
+        if cpu.apic.nmi:
+            raise Unmodelled("an IRET that faults while an NMI is held off") from fault
+        raise
     cpl = cpu.selectors.get((cs, ss))
     if cpl is None or cpl < cpu.cpl or not canonical(rip, cpu.paging_bits) or flags & 7 << 17 & ~AC:
         raise Unmodelled("IRET with other selectors, a RIP that is not canonical, or VM or VIF set")
     mask = _POPF | RF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
     cpu.rip, cpu.regs[RSP], cpu.cpl = rip, rsp, cpl
+    if cpu.nmi_blocked:
+        cpu.by("NMI-2")
+        cpu.nmi_blocked = False
     cpu.rflags = cpu.rflags & ~mask | flags & mask
 
 
@@ -199,6 +207,14 @@ def sti(cpu: Processor) -> None:
     _need_iopl(cpu)
     cpu.sti_shadow = not cpu.flag(IF)
     cpu.set_flag(IF, True)
+
+
+def hlt(cpu: Processor) -> None:
+    """HLT: stop until an event, or raise #GP outside of CPL 0."""
+    if cpu.cpl:
+        cpu.by("HALT-1")
+        raise Fault(GP)
+    cpu.halted = True
 
 
 def _iopl(cpu: Processor) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from oracle.memory import Memory
+from oracle.apic import PAGE as APIC_PAGE
+from oracle.apic import Apic, UnknownRegister
+from oracle.memory import PAGE_SIZE, Memory
 
 MASK64 = (1 << 64) - 1
 
@@ -13,7 +15,7 @@ CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 
 IOPL, NT, RF, AC, ID = 3 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 21
 STATUS = CF | PF | AF | ZF | SF | OF
 
-DB, UD, NM, SS, GP, PAGE = 1, 6, 7, 12, 13, 14
+DB, NMI, UD, NM, SS, GP, PAGE = 1, 2, 6, 7, 12, 13, 14
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 
 
@@ -59,23 +61,6 @@ def canonical(address: int, bits: int) -> bool:
 
 
 @dataclass
-class Apic:
-    """The local APIC, reduced to fixed interrupts."""
-
-    id: int = 0
-    x2apic: bool = False
-    #: Requested vectors.
-    irr: set[int] = field(default_factory=set)
-
-    def fixed(self, destination: int, vector: int) -> None:
-        """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
-        everybody = 0xFFFFFFFF if self.x2apic else 0xFF
-        # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
-        if vector >= 16 and destination in (self.id, everybody):
-            self.irr.add(vector)
-
-
-@dataclass
 class Processor:
     """One logical processor that runs 64-bit code."""
 
@@ -85,6 +70,11 @@ class Processor:
     rflags: int = 2
     cpl: int = 3
     apic: Apic = field(default_factory=Apic)
+
+    #: Vector that an 8259 requests.
+    pic: int | None = None
+    #: Whether it is taken before an interrupt of the local APIC. The manual does not say.
+    pic_first: bool = False
 
     cr4_uintr: bool = True
     cr4_smap: bool = False
@@ -109,6 +99,12 @@ class Processor:
     #: IA32_UINTR_TT: the table's address, and in bit 0 whether SENDUIPI is enabled.
     uitt: int = 0
 
+    #: Whether HLT has stopped execution.
+    halted: bool = False
+    #: Whether NMIs are held off until the next IRET.
+    nmi_blocked: bool = False
+    #: Whether nothing but the trap of a single step has ended a HLT.
+    halt_ended_by_step: bool = False
     #: Whether STI inhibits interrupts for one more instruction.
     sti_shadow: bool = False
     #: (CS, SS) → CPL. IRET is modelled only with these selectors.
@@ -144,6 +140,8 @@ class Processor:
         :param supervisor: access with the supervisor's rights, whatever the CPL is.
         :param stack: raise #SS instead of #GP for an address that is not canonical.
         """
+        if address // PAGE_SIZE == APIC_PAGE:
+            return self._load_from_apic(address, size, user=self.cpl == 3 and not supervisor)
         self._check(address, size, stack)
         self._translate(address, size, write=False, user=self.cpl == 3 and not supervisor)
         self._watch(address, size, read=True)
@@ -151,10 +149,34 @@ class Processor:
 
     def write(self, address: int, size: int, value: int, *, stack: bool = False) -> None:
         """Store a value at a linear address. ``stack`` is as in :meth:`read`."""
+        if address // PAGE_SIZE == APIC_PAGE:
+            self._store_to_apic(address, size, value)
+            return
         self._check(address, size, stack)
         self._translate(address, size, write=True, user=self.cpl == 3)
         self._watch(address, size, write=True)
         self.memory.store(address, size, value)
+
+    def _store_to_apic(self, address: int, size: int, value: int) -> None:
+        """Store to a register of the local APIC, which is in a page of the supervisor."""
+        self._check_apic(address, size, write=True, user=self.cpl == 3)
+        try:
+            self.apic.store(address % PAGE_SIZE, value)
+        except UnknownRegister as error:
+            raise Unmodelled(str(error)) from error
+
+    def _load_from_apic(self, address: int, size: int, *, user: bool) -> int:
+        self._check_apic(address, size, write=False, user=user)
+        try:
+            return self.apic.load(address % PAGE_SIZE)
+        except UnknownRegister as error:
+            raise Unmodelled(str(error)) from error
+
+    def _check_apic(self, address: int, size: int, *, write: bool, user: bool) -> None:
+        if user:
+            raise Fault(PAGE, 5 | write << 1, address)
+        if self.apic.x2apic or size != 4:
+            raise Unmodelled("an access to the APIC's page of another size, or in x2APIC mode")
 
     def fetch(self, address: int) -> int:
         """Return a byte of code."""
@@ -178,6 +200,10 @@ class Processor:
             return 0
         these = (one for one in self.breakpoints if not one.on_write and one.address == self.rip)
         return sum(1 << one.number for one in these)
+
+    def has_code_breakpoints(self) -> bool:
+        """Return whether a code breakpoint is enabled."""
+        return any(not one.on_write for one in self.breakpoints)
 
     def _watch(self, address: int, size: int, *, write: bool = False, read: bool = False) -> None:
         for one in self.breakpoints:

@@ -80,6 +80,8 @@ def uiret(cpu: Processor) -> None:
         raise Fault(GP)
     cpu.by("UIRET-1")
     cpu.by("UIRET-2")
+    if cpu.nmi_blocked:
+        cpu.by("NMI-3")
     cpu.rip = temp_rip
     cpu.rflags = cpu.rflags & ~UIRET_FLAGS | temp_rflags & UIRET_FLAGS
     cpu.regs[RSP] = temp_rsp
@@ -149,16 +151,21 @@ def _or_smap(cpu: Processor, fault: Fault, smap: str, other: str) -> str:
     return smap if cpu.cr4_smap and fault.error & 1 else other
 
 
-def user_interrupt_notification_identification(cpu: Processor, vector: int) -> bool:
-    """Return true if an interrupt from the local APIC is a notification.
+def user_interrupt_notification_identification(cpu: Processor, vector: int, *, local: bool) -> bool:
+    """Return true if an interrupt is a notification.
 
     IA-32e mode is active. The caller has removed the request from the APIC, which stands for EOI.
+
+    :param local: whether it comes from the local APIC.
     """
     if not cpu.cr4_uintr:
         cpu.by("NOTIFY-9")
         return False
     if vector != cpu.uinv:
         cpu.by("NOTIFY-11")
+        return False
+    if not local:
+        cpu.by("NOTIFY-26")
         return False
     cpu.by("NOTIFY-6")
     return True
@@ -174,6 +181,8 @@ def user_interrupt_notification_processing(cpu: Processor) -> None:
             raise Fault(GP, 1) from fault
         cpu.by(_or_smap(cpu, fault, "NOTIFY-15", "NOTIFY-16"))
         raise
+    if cpu.nmi_blocked:
+        cpu.by("NMI-4")
     word = cpu.memory.load(cpu.upidaddr, 8)
     cpu.memory.store(cpu.upidaddr, 8, word & ~ON)
     pir = cpu.memory.load(cpu.upidaddr + 8, 8)
@@ -225,6 +234,8 @@ def user_interrupt_delivery(cpu: Processor) -> None:
         raise
     cpu.by("DELIVERY-1" if cpu.flag(1 << 9) else "DELIVERY-4")
     cpu.by("DELIVERY-14")
+    if cpu.nmi_blocked:
+        cpu.by("NMI-4")
     cpu.regs[RSP] = (rsp - 32) & MASK64
     cpu.uirr &= ~(1 << vector)
     cpu.uif = False

@@ -25,10 +25,11 @@ static void log_event(const struct regs *regs, u64 dr6)
 {
 	struct player_event *event = &result->events[result->event_count];
 
-	if (result->event_count++ < MAX_EVENTS)
-		*event = (struct player_event){
-			regs->vector, regs->rip, regs->rflags, regs->rsp, dr6
-		};
+	if (result->event_count++ >= MAX_EVENTS)
+		return;
+	*event = (struct player_event){ regs->vector, regs->rip, regs->rflags, regs->rsp, dr6 };
+	if (regs->rip < WINDOW)
+		event->rip = event->rflags = event->rsp = 0;
 }
 
 /*
@@ -56,9 +57,18 @@ static bool at_trap(struct regs *regs)
 	return true;
 }
 
+static void log_nmi(struct regs *regs)
+{
+	log_event(regs, 0);
+}
+
+static bool uses_pic;
+
 static void at_irq(struct regs *regs)
 {
 	log_event(regs, 0);
+	if (uses_pic)
+		pic_end();
 }
 
 static void set_breakpoints(u64 first, u64 second, u64 control)
@@ -86,7 +96,7 @@ static void use_own_stack(void)
 
 	asm volatile("sidt %0" : "=m"(idtr));
 	for (i = 0; i < 256; i++)
-		((u8 *)idtr.base)[i * 16 + 4] = 1;
+		((u8 *)idtr.base)[i * 16 + 4] = i == TRAP_NMI ? 2 : 1;
 }
 
 static void copy(void *to, const void *from, u64 words)
@@ -123,6 +133,9 @@ static void lay_out(const struct player_case *from)
 		if (from->pending[i])
 			send_ipi(cpus[0].apic_id, from->pending[i]);
 	}
+	uses_pic = from->pic;
+	if (uses_pic)
+		pic_request(from->pic);
 	if (from->cr4_smap)
 		set_smap(true);
 	if (!from->cr4_uintr)
@@ -153,6 +166,10 @@ static void look(const struct trap *trap)
 				    r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15 }, 16);
 	for (i = 0; i < 8; i++)
 		result->irr[i / 2] |= (u64)apic_read(APIC_IRR + i * 16) << i % 2 * 32;
+	result->pic = uses_pic && pic_requests();
+	if (uses_pic)
+		pic_off();
+	result->nmi = unblock_nmis();
 	copy(result->stack, end_of(PAGE_STACK, STACK_WORDS / 2), STACK_WORDS);
 	copy(result->upid, end_of(PAGE_UPID, UPID_WORDS), UPID_WORDS);
 	copy(result->uitt, end_of(PAGE_UITT, UITT_WORDS), UITT_WORDS);
@@ -190,8 +207,16 @@ static void play_one(const struct player_case *from)
 		.ss = from->level ? SEL_UDATA : SEL_KDATA,
 	};
 
+	if (from->nmi_blocked || from->nmi_pending)
+		block_nmis();
+	if (from->nmi_pending)
+		send_nmi();
 	lay_out(from);
-	try_regs(&trap, &regs);
+	if (from->nmi_blocked)
+		try_regs_blocked(&trap, &regs);
+	else
+		try_regs(&trap, &regs);
+	apic_write(APIC_TIMER_COUNT, 0);
 	if (from->dr7 != DR7_OFF)
 		set_breakpoints(0, 0, DR7_OFF);
 	if (from->cr4_pke)
@@ -223,6 +248,7 @@ static void play(void)
 	clui();
 	this_cpu()->mend = at_trap;
 	this_cpu()->on_irq = at_irq;
+	this_cpu()->on_nmi = log_nmi;
 	for (i = 0; i < in->count; i++) {
 		result = (struct player_result *)(PLAYER_OUT + PAGE_SIZE) + i;
 		out->begun = i + 1;

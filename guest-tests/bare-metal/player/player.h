@@ -39,6 +39,8 @@ struct player_case {
 	u64 pkru;
 	u64 dr[2], dr7;
 	u64 pending[2];		/* vectors that the local APIC has pending, or 0 */
+	u64 pic;		/* vector that the 8259 has pending, or 0 */
+	u64 nmi_blocked, nmi_pending;
 	u64 rflags, rip;
 	u64 regs[16];		/* by their numbers in ModRM */
 	u64 msrs[6];		/* from IA32_UINTR_RR on */
@@ -56,7 +58,7 @@ struct player_out {
 };
 
 struct player_event {
-	u64 vector, rip, rflags, rsp;
+	u64 vector, rip, rflags, rsp;	/* the last three are 0 in the player's code */
 	u64 dr6;		/* BS, and B0 and B1 if they are enabled */
 };
 
@@ -66,6 +68,7 @@ struct player_result {
 	u64 msrs[6];
 	u64 uif;
 	u64 irr[4];
+	u64 pic, nmi;		/* whether one is pending */
 	u64 event_count;
 	struct player_event events[MAX_EVENTS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];

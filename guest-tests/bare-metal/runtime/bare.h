@@ -118,6 +118,7 @@ struct trap {
 	u64 cr2;
 };
 #define TRAP_DB 1
+#define TRAP_NMI 2
 #define TRAP_UD 6
 #define TRAP_NM 7
 #define TRAP_SS 12
@@ -148,6 +149,8 @@ struct cpu {
 	bool (*mend)(struct regs *regs);
 	/* Called for an external interrupt, after EOI. */
 	void (*on_irq)(struct regs *regs);
+	/* Called for an NMI that was not sent to block further ones. */
+	void (*on_nmi)(struct regs *regs);
 	u32 irqs[256];
 	void (*job)(void *);
 	void *argument;
@@ -194,6 +197,7 @@ void set_smap(bool on);
 #define APIC_ICR 0x300
 #define APIC_ICR_HIGH 0x310
 #define APIC_LVT_ERROR 0x370
+#define APIC_TIMER_COUNT 0x380
 /* Vector of the interrupt that an APIC sends if the one it had is gone; it takes no EOI. */
 #define APIC_SPURIOUS 0xff
 
@@ -202,6 +206,29 @@ void apic_write(u32 reg, u32 value);
 /* Whether a vector is set in ISR or IRR. */
 bool apic_bit(u32 reg, int vector);
 void send_ipi(u32 apic_id, int vector);
+
+/* --- NMIs ---------------------------------------------------------------------------------- */
+
+/*
+ * CPU 0 sends one to itself; blocks them by one whose handler does not return; ends that by IRET,
+ * and tells whether one was pending.
+ */
+void send_nmi(void);
+void block_nmis(void);
+bool unblock_nmis(void);
+/* As try_regs(), but without IRET, so that NMIs stay blocked. TF and RF are not loaded. */
+int try_regs_blocked(struct trap *trap, const struct regs *regs);
+
+/* --- 8259 ---------------------------------------------------------------------------------- */
+
+/*
+ * Have the first 8259 request an interrupt with a vector, a multiple of 8, by its input 0. Whether
+ * it does so still; write EOI to it if it has one in service, and tell; turn it off.
+ */
+void pic_request(u8 vector);
+bool pic_requests(void);
+bool pic_end(void);
+void pic_off(void);
 
 /* --- instructions -------------------------------------------------------------------------- */
 
@@ -280,6 +307,14 @@ static inline u64 rdtsc(void)
 static inline void outb(u16 port, u8 value)
 {
 	asm volatile("outb %0, %1" :: "a"(value), "Nd"(port));
+}
+
+static inline u8 inb(u16 port)
+{
+	u8 value;
+
+	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	return value;
 }
 
 static inline void outl(u16 port, u32 value)

@@ -45,7 +45,7 @@ bool on_bochs;
 
 static struct tss tss[MAX_CPUS];
 static struct gate idt[256];
-static u8 trap_stacks[MAX_CPUS][2][1 << STACK_SHIFT] __attribute__((aligned(16)));
+static u8 trap_stacks[MAX_CPUS][3][1 << STACK_SHIFT] __attribute__((aligned(16)));
 static int cpus_up;
 
 /* The TSC of an emulator counts nanoseconds or some; 4 GHz is faster than any real one. */
@@ -81,7 +81,7 @@ static void set_gates(void)
 			.offset1 = entry >> 16,
 			.offset2 = entry >> 32,
 			.selector = SEL_KCODE,
-			.ist = i < 32 ? 1 : 0,
+			.ist = i == TRAP_NMI ? 2 : i < 32 ? 1 : 0,
 			.type = i == VECTOR_DONE ? 0xee : 0x8e,
 		};
 	}
@@ -98,6 +98,8 @@ static void set_cpu(int id)
 	cpu->id = id;
 	tss[id].rsp[0] = (u64)trap_stacks[id][1];
 	tss[id].ist[0] = (u64)trap_stacks[id][1] + (1 << STACK_SHIFT);
+	/* An NMI may interrupt another handler. */
+	tss[id].ist[1] = (u64)trap_stacks[id][2] + (1 << STACK_SHIFT);
 	tss[id].iomap = sizeof(struct tss);
 	slot[0] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | 0x89UL << 40 |
 		  (base >> 24 & 0xff) << 56;

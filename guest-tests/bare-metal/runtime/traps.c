@@ -7,6 +7,7 @@ int context_save(struct context *context) __attribute__((returns_twice));
 void context_load(struct context *context) __attribute__((noreturn));
 void regs_load(const struct regs *regs) __attribute__((noreturn));
 void trap(struct regs *regs);
+bool take_nmi(struct regs *regs);
 
 static u8 user_stacks[MAX_CPUS][1 << STACK_SHIFT] __attribute__((aligned(4096)));
 
@@ -40,6 +41,8 @@ void trap(struct regs *regs)
 			cpu->on_irq(regs);
 		return;
 	}
+	if (regs->vector == TRAP_NMI && take_nmi(regs))
+		return;
 	if (cpu->mend && cpu->mend(regs))
 		return;
 	if (!cpu->trying)

@@ -83,6 +83,12 @@ class Case(Value):
     breakpoints: Annotated[tuple[Breakpoint, ...], Field(max_length=2)] = ()
     #: Vectors that the local APIC has pending.
     pending: Annotated[tuple[int, ...], Field(max_length=2)] = ()
+    #: Vector that the 8259 has pending, a multiple of 8.
+    pic: Annotated[int | None, Field(ge=32, le=248, multiple_of=8)] = None
+    #: Whether NMIs are blocked. Then TF and RF must be clear: only IRET could load them.
+    nmi_blocked: bool = False
+    #: Whether an NMI is pending.
+    nmi_pending: bool = False
     rflags: Hex = 2
     #: In the order of their numbers in ModRM.
     regs: Annotated[tuple[Hex, ...], Field(min_length=16, max_length=16)]
@@ -141,7 +147,7 @@ def dr7(breakpoints: Sequence[Breakpoint]) -> int:
     )
 
 
-_HEAD = struct.Struct("<13Q16Q6Q7Q")
+_HEAD = struct.Struct("<16Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
 CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
 
@@ -154,6 +160,7 @@ def pack(case: Case) -> bytes:
         *_padded([one.address for one in case.breakpoints], 2),
         dr7(case.breakpoints),
         *_padded(case.pending, 2),
+        *(case.pic or 0, case.nmi_blocked, case.nmi_pending),
         *(case.rflags, rip),
         *case.regs,
         *case.msrs,
@@ -183,6 +190,7 @@ NAMES = (
     *MSRS,
     "uif",
     *(f"irr[{number}]" for number in range(4)),
+    *("pic", "nmi"),
     "events",
     *(f"event {number} {name}" for number in range(MAX_EVENTS) for name in _EVENT),
     *(f"stack[{number}]" for number in range(STACK_WORDS)),

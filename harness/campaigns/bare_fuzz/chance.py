@@ -21,7 +21,10 @@ _NOT_CANONICAL = (1 << 47, (1 << 56) - 64, MASK64 - (1 << 47) - 63)
 #: With five levels, those above are canonical, and nothing is there.
 _NOT_CANONICAL_57 = (1 << 56, (1 << 63) - 64, MASK64 - (1 << 56) - 63)
 UINV = 0xEC
-VECTORS = (UINV, UINV, UINV, UINV, 0x20, 0x41, 0xED, 0xFE, 0x03)
+#: Vectors of other interrupts, and those of the 8259.
+OTHERS, PIC_VECTORS = (0x20, 0x41, 0xED, 0xFE), (0xE8, 0xE8, 0x20)
+#: A vector that the local APIC refuses.
+ILLEGAL = 0x03
 #: Registers that steps write to, all but RSP.
 _FREE = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 
@@ -33,11 +36,17 @@ class RandomValues:
         self._random = random
         self._x2apic = x2apic
         self._la57 = la57
+        #: The usual notification vector.
+        self._uinv = UINV
         #: Addresses that are not canonical, or where nothing is.
         self._nowhere: tuple[int, ...] = (*_NOT_CANONICAL, *(_NOT_CANONICAL_57 if la57 else ()))
 
     def _register(self) -> int:
         return self._random.choice(_FREE)
+
+    def _vector(self) -> int:
+        """Return a vector that the local APIC accepts."""
+        return self._pick(*(self._uinv,) * 4, *OTHERS)
 
     def _value(self) -> int:
         return self._pick(*VALUES) if self._chance(0.7) else self._random.getrandbits(64)
@@ -71,7 +80,7 @@ class RandomValues:
             requests & MASK64,
             self._address(layout.HANDLER, 1),
             self._adjustment(),
-            self._pick(UINV, UINV, UINV, UINV, 0, 0x41) << 32 | self._pick(7, 7, 7, 3, 8, 200),
+            self._pick(*(self._uinv,) * 4, 0, 0x41) << 32 | self._pick(7, 7, 7, 3, 8, 200),
             self._address(layout.UPID, 64),
             self._address(layout.UITT, 16) | self._chance(0.95),
         )

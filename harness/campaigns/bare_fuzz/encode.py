@@ -36,3 +36,14 @@ def push(register: int) -> str:
 def pop(register: int) -> str:
     """POP of a register."""
     return f"41{0x58 | register & 7:02x}" if register > 7 else f"{0x58 | register:02x}"
+
+
+#: Commands for ICR: a fixed interrupt to this CPU by shorthand, and an NMI to APIC ID 0.
+SELF, NMI = 1 << 18 | 1 << 14, 4 << 8 | 1 << 14
+
+
+def write_apic(offset: int, value: int, *, x2apic: bool) -> str:
+    """Write a register of the local APIC: by WRMSR, or by MOV of EAX to the address in RDI."""
+    if x2apic:
+        return f"{load(1, 0x800 + offset // 16)}{load(0, value)}{load(2, 0)}0f30"
+    return f"{load(7, 0xFEE00000 + offset)}{load(0, value)}8907"

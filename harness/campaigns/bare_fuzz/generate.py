@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from random import Random
+from typing import Literal
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import VALUES, VECTORS
+from harness.campaigns.bare_fuzz.chance import ILLEGAL, PIC_VECTORS, RF, TF, VALUES
 from harness.campaigns.bare_fuzz.steps import Steps
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
@@ -29,9 +30,14 @@ class _Generator(Steps):
 
     def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
         super().__init__(random, x2apic=x2apic, la57=la57)
+        self._level: Literal[0, 3] = 0 if self._chance(0.4) else 3
         self._smap = self._chance(0.15)
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
+        self._blocked = self._chance(0.1)
+        self._pic = self._pick(*PIC_VECTORS) if self._chance(0.05) else None
+        if self._pic and self._chance(0.6):
+            self._uinv = self._pic
         self._steps: tuple[tuple[int, Callable[[], str]], ...] = (
             (8, self._arithmetic),
             (2, self._shift),
@@ -51,7 +57,11 @@ class _Generator(Steps):
             (3, self._uiret),
             (4, self._msr),
             (2, self._self_ipi),
-            (2, self._iret),
+            (2 + 2 * self._blocked, self._iret),
+            # At CPL 3 these fault.
+            (1 if self._level else 5, self._halt),
+            (0 if self._level else 3, self._timer),
+            (0 if self._level else 2 + 2 * self._blocked, self._nmi),
             (3, self._xsave),
             (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
@@ -65,7 +75,7 @@ class _Generator(Steps):
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
         return Case(
-            level=0 if self._chance(0.4) else 3,
+            level=self._level,
             x2apic=self._x2apic,
             la57=self._la57,
             uif=self._chance(0.5),
@@ -76,7 +86,10 @@ class _Generator(Steps):
             keys=self._pick_keys(),
             breakpoints=self._breakpoints(),
             pending=self._pending(),
-            rflags=self._rflags(),
+            pic=self._pic,
+            nmi_blocked=self._blocked,
+            nmi_pending=self._chance(0.5 if self._blocked else 0.04),
+            rflags=self._rflags() & ~(TF | RF if self._blocked else 0),
             regs=tuple(regs),
             msrs=self._msrs(),
             rights=self._rights(),
@@ -96,8 +109,7 @@ class _Generator(Steps):
         return tuple(words)
 
     def _pending(self) -> tuple[int, ...]:
-        legal = [vector for vector in VECTORS if vector >= 16]
-        return tuple(self._pick(*legal) for _ in range(self._pick(0, 0, 0, 1, 2)))
+        return tuple(self._vector() for _ in range(self._pick(0, 0, 0, 1, 2)))
 
     def _rights(self) -> tuple[int, ...]:
         """Return the rights of each page; code is never writable."""
@@ -142,7 +154,8 @@ class _Generator(Steps):
         return Breakpoint(address=address & -size, size=size, kind=kind)
 
     def _one_upid(self) -> tuple[int, int]:
-        low = self._pick(*VECTORS) << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
+        vector = ILLEGAL if self._chance(0.1) else self._vector()
+        low = vector << 16 | self._random.choice((0, 0, 0, 0, 1, 2, 3))
         destination = self._pick(0, 0, 0, 0, 0xFFFFFFFF if self._x2apic else 0xFF, 1)
         right = self._chance(0.95)
         low |= destination << (32 if right == self._x2apic else 40) & MASK64

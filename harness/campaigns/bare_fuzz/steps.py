@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from harness.campaigns.bare_fuzz import case as layout
 from harness.campaigns.bare_fuzz.case import MASK64
-from harness.campaigns.bare_fuzz.chance import TF, VECTORS, RandomValues
-from harness.campaigns.bare_fuzz.encode import load, modrm, pop, push, sized
+from harness.campaigns.bare_fuzz.chance import OTHERS, TF, RandomValues
+from harness.campaigns.bare_fuzz.encode import (
+    NMI,
+    SELF,
+    load,
+    modrm,
+    pop,
+    push,
+    sized,
+    write_apic,
+)
 
 _REFUSED = (1 << 56, 1 << 63, (1 << 62) + 64)
 _NAMES = layout.REGISTERS
@@ -142,9 +151,56 @@ class Steps(RandomValues):
 
     def _self_ipi(self) -> str:
         # QEMU delivers vectors below 16 and ignores reserved bits, which would hide later steps.
-        vector = self._pick(*(vector for vector in VECTORS if vector >= 16))
-        low = vector.to_bytes(4, "little").hex()
-        return f"b93f080000b8{low}ba000000000f30 wrmsr SELF_IPI = {vector:#x}"
+        vector = self._vector()
+        return f"{self._send(vector)} self-IPI {vector:#x}"
+
+    def _send(self, vector: int) -> str:
+        if self._x2apic and self._chance(0.5):
+            return write_apic(0x3F0, vector, x2apic=True)
+        return write_apic(0x300, vector | SELF, x2apic=self._x2apic)
+
+    def _nmi(self) -> str:
+        high = "" if self._x2apic else write_apic(0x310, 0, x2apic=False)
+        return f"{high}{write_apic(0x300, NMI, x2apic=self._x2apic)} NMI to itself"
+
+    def _timer(self) -> str:
+        """Start the APIC's timer with IF clear, and wait for its end by HLT or by looking at IRR.
+
+        Code that runs while it counts must not depend on when it ends.
+        """
+        halts = self._chance(0.5)
+        # One that is a notification seldom ends HLT.
+        vector = self._pick(*OTHERS) if halts else self._vector()
+        count = self._pick(20_000, 100_000) if halts else self._pick(1, 100, 5_000)
+        code = "fa" + "".join(
+            write_apic(offset, value, x2apic=self._x2apic)
+            for offset, value in ((0x320, vector), (0x3E0, 0xB), (0x380, count))
+        )
+        text = f"cli; timer {vector:#x} in {count}"
+        if not halts:
+            code, text = f"{code}{self._until_requested(vector)}", f"{text}; wait for IRR"
+            return f"{code} {text}" if self._chance(0.4) else f"{code}fb {text}; sti"
+        if self._chance(0.6):
+            code, text = f"{code}{self._send(self._uinv)}", f"{text}; self-IPI {self._uinv:#x}"
+        return f"{code}fbf4 {text}; sti; hlt"
+
+    def _until_requested(self, vector: int) -> str:
+        """Read a word of IRR to EAX until a vector's bit is set."""
+        offset, mask = 0x200 + vector // 32 * 16, 1 << vector % 32
+        if self._x2apic:
+            start, read = load(1, 0x800 + offset // 16), "0f32"
+        else:
+            start, read = load(7, 0xFEE00000 + offset), "8b07"
+        return f"{start}{read}a9{mask.to_bytes(4, 'little').hex()}74f7"
+
+    def _halt(self) -> str:
+        """Halt, mostly with interrupts that were sent while IF was clear."""
+        if self._chance(0.1):
+            return "f4 hlt"
+        vectors = [self._vector() for _ in range(self._pick(1, 1, 2, 2, 3))]
+        sends = "".join(self._send(vector) for vector in vectors)
+        text = ", ".join(f"{vector:#x}" for vector in vectors)
+        return f"fa{sends}fbf4 cli; self-IPIs {text}; sti; hlt"
 
     def _iret(self) -> str:
         """Build a frame that returns to the next instruction, at either CPL, and return by IRET."""
