@@ -159,8 +159,6 @@ def user_interrupt_notification_identification(cpu: Processor, vector: int, *, l
 
     :param local: whether it comes from the local APIC.
     """
-    cpu.circumstance("event-after-notification", cpu.notified)
-    cpu.circumstance("code-breakpoint-with-interrupt", cpu.breakpoint_here())
     if not cpu.cr4_uintr:
         cpu.by("NOTIFY-9")
         return False

@@ -77,6 +77,13 @@ def test_a_circumstance_is_recorded(cpu: Processor, name: str) -> None:
     assert name in cpu.circumstances
 
 
+def test_an_nmi_has_the_circumstances_of_an_interrupt() -> None:
+    cpu = processor(NOP + DONE, breakpoints=(ON_CODE,))
+    cpu.apic.nmi = True
+    play(cpu)
+    assert cpu.circumstances == {"code-breakpoint-with-interrupt"}
+
+
 def test_another_interrupt_may_follow_a_notification() -> None:
     cpu = notified()
     cpu.apic.irr.add(0x41)
