@@ -26,7 +26,6 @@ from harness.testing import plugin
 #: Options of other programs in the documents → the program.
 FOREIGN_OPTIONS = {
     "--editable": "pip",
-    "--bochs": "guest-tests/bare-metal/oracle/bochs.py",
     "--disable-plugin-autoload": "pytest",
     "--dist": "pytest-xdist",
     "--stdout": "git format-patch",

@@ -11,27 +11,24 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import shutil
-import stat
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from email import message_from_string
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from harness import paths
-from harness.artefacts import package_files, recipe
+from harness.artefacts import debian_packages, package_files, recipe
+from harness.artefacts.debian_packages import output, resolve_packages, unpack
 from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.artefacts.store import Store
 from harness.errors import BuildError
 from harness.lib import cpio
 from harness.progress import Progress
-from harness.values import ImageArtefact, Value
+from harness.values import ImageArtefact
 
 #: Package → the path in the guest of the program taken from it. Its folder in the package differs
 #: between releases (``bin``, ``usr/bin``), so the program is searched for by name.
@@ -42,8 +39,6 @@ PROGRAMS: Mapping[str, str] = {
 }
 #: Paths where dropbear looks for SFTP: that of Debian's builds, and upstream's default.
 SFTP_LINKS = ("usr/libexec/sftp-server", "usr/lib/sftp-server")
-#: Names of dependencies with shared libraries; others (openssh-client) are left out.
-LIBRARY_PREFIXES = ("lib", "zlib1g")
 #: The guest's files in ``images/``.
 OWN_FILES = ("init", "fstab", "cpuid.c", "restored.c", "freestanding.h")
 #: Programs of the harness's own in the guest's ``/bin``; each is one C file.
@@ -53,27 +48,6 @@ HELPER_FLAGS = (
     *("-fno-pie", "-no-pie", "-fcf-protection=none", "-Wall", "-Wextra", "-s"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
 )
-TIMEOUT_S = 600
-
-
-class Package(Value):
-    """A binary package as apt would install it now."""
-
-    name: str
-    version: str
-    sha256: str
-    depends: tuple[str, ...] = ()
-
-
-def apt_show_argv(names: Sequence[str]) -> list[str]:
-    """Return the command that prints the candidate versions of ``names``."""
-    return ["apt-cache", "show", "--no-all-versions", *names]
-
-
-def apt_download_argv(packages: Sequence[Package]) -> list[str]:
-    """Return the command that puts ``packages`` into the current folder."""
-    exact = [f"{package.name}={package.version}" for package in packages]
-    return ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *exact]
 
 
 def helper_argv(compiler: str, source: Path, output: Path) -> list[str]:
@@ -87,21 +61,21 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
     :raise BuildError: a package is not available, or lacks a file or library; no C compiler.
     """
     with progress.step("guest image") as step:
-        packages = resolve_packages()
+        packages = resolve_packages(PROGRAMS)
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             raise BuildError("no C compiler for the guest's own programs", hint="install gcc")
         inputs = {
-            "recipe": recipe.digest(sys.modules[__name__], cpio, package_files),
+            "recipe": recipe.digest(sys.modules[__name__], cpio, debian_packages, package_files),
             "packages": [f"{p.name} {p.version} {p.sha256}" for p in packages],
             "files": {name: (paths.IMAGES / name).read_text() for name in OWN_FILES},
-            "compiler": _output([compiler, "--version"]).splitlines()[0],
+            "compiler": output([compiler, "--version"]).splitlines()[0],
         }
 
         def build(folder: Path) -> None:
             step.update("packing")
             with tempfile.TemporaryDirectory(prefix="uintr-harness-image-") as scratch:
-                unpacked = _unpack(packages, Path(scratch))
+                unpacked = unpack(packages, Path(scratch))
                 helpers = _build_helpers(compiler, Path(scratch))
                 archive = cpio.pack(image_nodes(unpacked, helpers))
             target = folder / "initramfs.cpio.gz"
@@ -111,51 +85,11 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
     return ImageArtefact(key=entry.key, path=entry.path)
 
 
-def resolve_packages() -> tuple[Package, ...]:
-    """Return the packages of :data:`PROGRAMS` and those that hold their libraries, by name.
-
-    :raise BuildError: apt does not know one of them.
-    """
-    found: dict[str, Package] = {}
-    wanted = set(PROGRAMS)
-    while wanted:
-        shown = parse_apt_show(_output(apt_show_argv(sorted(wanted)), _APT_HINT))
-        missing = wanted - {package.name for package in shown}
-        if missing:
-            raise BuildError(f"apt does not offer {', '.join(sorted(missing))}", hint=_APT_HINT)
-        found |= {package.name: package for package in shown}
-        depends = {name for package in shown for name in package.depends}
-        wanted = {name for name in depends if name.startswith(LIBRARY_PREFIXES)} - set(found)
-    return tuple(found[name] for name in sorted(found))
-
-
-def parse_apt_show(text: str) -> tuple[Package, ...]:
-    """Return the packages of ``apt-cache show`` output, one paragraph each.
-
-    The first of several alternatives is taken. A package that is shown twice (several
-    architectures) is returned once.
-    """
-    found: dict[str, Package] = {}
-    for paragraph in text.split("\n\n"):
-        fields = message_from_string(paragraph.strip("\n"))
-        name = fields.get("Package")
-        if not name or name in found:
-            continue
-        depends = [item.split("|")[0] for item in fields.get("Depends", "").split(",")]
-        found[name] = Package(
-            name=name,
-            version=fields.get("Version", ""),
-            sha256=fields.get("SHA256", ""),
-            depends=tuple(item.split()[0].split(":")[0] for item in depends if item.strip()),
-        )
-    return tuple(found.values())
-
-
 def _build_helpers(compiler: str, scratch: Path) -> dict[str, bytes]:
     built = {}
     for name in HELPERS:
         binary = scratch / name
-        _output(helper_argv(compiler, paths.IMAGES / f"{name}.c", binary))
+        output(helper_argv(compiler, paths.IMAGES / f"{name}.c", binary))
         built[name] = binary.read_bytes()
     return built
 
@@ -176,7 +110,7 @@ def image_nodes(packages: Mapping[str, Path], helpers: Mapping[str, bytes]) -> I
     for path, library in _libraries(programs.values(), packages).items():
         yield cpio.file(path, library.read_bytes(), 0o755)
     busybox = programs[PROGRAMS["busybox-static"]]
-    for applet in _output([str(busybox), "--list"]).split():
+    for applet in output([str(busybox), "--list"]).split():
         if applet != "busybox":
             yield cpio.link(f"bin/{applet}", "busybox")
     for path in SFTP_LINKS:
@@ -229,54 +163,3 @@ def _libraries(programs: Iterable[Path], packages: Mapping[str, Path]) -> dict[s
                 found[path] = resolve_inside(root, library)
                 queue.append(found[path])
     return found
-
-
-_APT_HINT = "run `apt-get update` as root, and see that apt has a Debian mirror with `main`"
-
-
-def _unpack(packages: Sequence[Package], scratch: Path) -> dict[str, Path]:
-    """Download packages, and return the folder that each is unpacked into, by its name."""
-    _output(apt_download_argv(packages), _APT_HINT, cwd=scratch)
-    unpacked = {}
-    for archive in sorted(scratch.glob("*.deb")):
-        # apt names an archive NAME_VERSION_ARCHITECTURE.deb, and no name has an underscore.
-        name = archive.name.partition("_")[0]
-        unpacked[name] = scratch / "unpacked" / name
-        unpacked[name].mkdir(parents=True)
-        _output(["dpkg-deb", "-x", str(archive), str(unpacked[name])])
-        for path in unpacked[name].rglob("*"):  # some files lack the permission to read them
-            if path.is_file() and not path.is_symlink():
-                path.chmod(path.stat().st_mode | stat.S_IRUSR)
-    return unpacked
-
-
-def _output(argv: list[str], hint: str | None = None, *, cwd: Path | None = None) -> str:
-    """Run a tool and return what it prints.
-
-    :raise BuildError: it is not there, fails or does not end within ten minutes.
-    """
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-        )
-    except FileNotFoundError as error:
-        raise BuildError(
-            f"{argv[0]} is not installed", hint="the image is built from Debian packages"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{argv[0]} did not end within {TIMEOUT_S} s", hint=hint) from error
-    if done.returncode != 0:
-        raise BuildError(
-            f"{argv[0]} failed with exit code {done.returncode}",
-            where=" ".join(argv),
-            detail=done.stderr[-2000:],
-            hint=hint,
-        )
-    return done.stdout

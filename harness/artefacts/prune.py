@@ -19,7 +19,7 @@ from harness.values import Value
 WORK = "work"
 #: Kinds that are never removed: the next fetch could bring another version, and the emulator would
 #: change by itself.
-PINNED = frozenset({"debian-archive"})
+PINNED = frozenset({"bochs", "debian-archive"})
 _KEY_DIGITS = 64
 
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     help="Play instruction sequences without a kernel, and compare with a model of the CPU.",
 )
 @click.option(
+    "--bochs",
+    metavar="COMMAND",
+    help="With --bare-metal: Bochs 3.1 or later, or `none`  [default: Debian's, fetched by apt]",
+)
+@click.option(
     "--seed", type=click.IntRange(0, WHOLE), help="Seed of the random scripts  [default: random]"
 )
 @click.option(
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
 def command(
     request: Request,
     bare_metal: bool,
+    bochs: str | None,
     seed: int | None,
     minutes: float,
     scripts: int | None,
@@ -68,14 +74,16 @@ def command(
     between cells, crash or cause a splat are shrunk and kept for --replay. The exit code is 1 if
     there are any.
 
-    With --bare-metal: play instruction sequences without a kernel, in each way that QEMU runs code,
-    and compare with a model of the manual.
+    With --bare-metal: play instruction sequences without a kernel, in each way that QEMU runs code
+    and in Bochs, and compare with a model of the manual.
     """
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     if bare_metal:
         from harness.cli.fuzz_bare_metal import fuzz_bare_metal
 
-        return fuzz_bare_metal(request, seed, minutes, scripts, replay, out)
+        return fuzz_bare_metal(request, seed, minutes, scripts, replay, out, bochs)
+    if bochs:
+        raise UserError("Bochs runs no kernel", where="--bochs", hint="add --bare-metal")
     from harness.campaigns.fuzz.script import read_script
 
     given = [read_script(path) for path in replay]

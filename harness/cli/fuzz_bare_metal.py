@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.show import shown
-from harness.errors import UserError
+from harness.errors import BuildError, GuestError, UserError
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.bare_fuzz.campaign import Finding, SequencesReport
+    from harness.campaigns.bare_fuzz.campaign import Finding, Player, SequencesReport
     from harness.campaigns.bare_fuzz.play import Machine
     from harness.progress import Progress
     from harness.request.request import Request
+
+#: Value of ``--bochs`` for no Bochs.
+NONE = "none"
 
 
 def fuzz_bare_metal(
@@ -26,26 +29,31 @@ def fuzz_bare_metal(
     limit: int | None,
     replay: tuple[Path, ...],
     out: Path | None,
+    bochs: str | None,
 ) -> int:
-    """Play random sequences in each way that QEMU runs code, and compare with the model.
+    """Play random sequences in each way that QEMU runs code and in Bochs; compare with the model.
 
     :param limit: largest number of sequences.
+    :param bochs: the value of ``--bochs``.
     :return: the exit code.
     """
+    from harness.campaigns.bare_fuzz.bochs import WAY
     from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, Campaign, read_finding
-    from harness.campaigns.bare_fuzz.compare import read_deviations
-    from harness.campaigns.bare_fuzz.play import QemuPlayer
+    from harness.campaigns.bare_fuzz.compare import BOCHS_DEVIATIONS, read_deviations
     from harness.results.folder import RunFolder, make_results_folder
     from harness.run.engine import errors_noted
 
     given = [read_finding(path) for path in replay]
-    deviations = read_deviations()
+    deviations, of_bochs = read_deviations(), read_deviations(BOCHS_DEVIATIONS)
     with shown() as progress:
         machine = _machine(request, progress)
         folder = RunFolder(make_results_folder(out, "fuzz", FUZZ_FILE))
         folder.begin(sys.argv, qemu=machine.emulator.binary)
         with errors_noted(folder):
-            campaign = Campaign(QemuPlayer(machine), deviations, folder.path, progress, _show)
+            player = _player(machine, bochs, progress)
+            campaign = Campaign(
+                player, deviations, folder.path, progress, _show, of_ways={WAY: of_bochs}
+            )
             report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, limit)
     folder.end(report.exit_code, reason=f"findings: {len(report.findings)}")
     _show_totals(report, folder.path / FUZZ_FILE)
@@ -75,6 +83,33 @@ def _machine(request: Request, progress: Progress) -> Machine:
     check_cpu(emulator, cpus[0], "tcg")
     player = build_bare_metal(plan.cells[0].cc, store, progress, pattern=PLAYER)[0].path
     return Machine(emulator, cpus[0], player)
+
+
+def _player(machine: Machine, bochs: str | None, progress: Progress) -> Player:
+    """Return the player in QEMU, and in Bochs if there is one.
+
+    :param bochs: the command that starts Bochs, ``none``, or None for Debian's.
+    :raise UserError: the command does not start Bochs.
+    :raise GuestError: QEMU, or the Bochs of the command, does not run the player.
+    """
+    from harness.artefacts.bochs import fetch_bochs, find_bochs
+    from harness.artefacts.store import Store
+    from harness.campaigns.bare_fuzz.bochs import BochsPlayer, WithBochs
+    from harness.campaigns.bare_fuzz.play import QemuPlayer
+
+    player = QemuPlayer(machine)
+    if bochs == NONE:
+        return player
+    try:
+        found = find_bochs(bochs) if bochs else fetch_bochs(Store.open(progress), progress)
+        return WithBochs(player, BochsPlayer(found, machine.player, player.facts))
+    except (BuildError, GuestError) as error:
+        if bochs:
+            raise
+        detail = (error.detail or "").strip().splitlines()
+        why = f"{error.what}: {detail[-1]}" if detail else error.what
+        progress.note(f"without Bochs: {clean_line(why)}")
+        return player
 
 
 def _show(finding: Finding) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,18 @@ from oracle import uintr
 from oracle.processor import ZF, Processor
 
 from harness.artefacts.bare_metal import PLAYER, build_bare_metal
+from harness.artefacts.bochs import fetch_bochs
 from harness.artefacts.emulator.choice import build_emulator
 from harness.artefacts.store import Store
 from harness.campaigns.bare_fuzz import play
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
+from harness.campaigns.bare_fuzz.bochs import BochsPlayer, WithBochs
 from harness.campaigns.bare_fuzz.campaign import Campaign, Finding
-from harness.campaigns.bare_fuzz.case import STACK
-from harness.campaigns.bare_fuzz.compare import differences, read_deviations
+from harness.campaigns.bare_fuzz.case import STACK, Case
+from harness.campaigns.bare_fuzz.compare import BOCHS_DEVIATIONS, differences, read_deviations
 from harness.campaigns.bare_fuzz.model import Facts
-from harness.campaigns.bare_fuzz.play import SAVED, WAYS, Machine, QemuPlayer
+from harness.campaigns.bare_fuzz.play import SAVED, WAYS, Machine, Played, QemuPlayer
+from harness.errors import BuildError
 from harness.guest.snapshot import load
 from harness.guest.transport.qmp import Monitor
 from harness.guest.verdict.deadlines import Deadline
@@ -47,6 +50,19 @@ def in_this_process(seed: int, facts: Facts, limit: int | None) -> Iterator[Iter
     yield iter([make_batch(seed, range(limit), facts)])
 
 
+@pytest.fixture
+def wrong_testui(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model's TESTUI leave ZF."""
+    right = uintr.testui
+
+    def wrong(cpu: Processor) -> None:
+        zero = cpu.flag(ZF)
+        right(cpu)
+        cpu.set_flag(ZF, zero)
+
+    monkeypatch.setattr(uintr, "testui", wrong)
+
+
 def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> None:
     campaign = Campaign(QemuPlayer(machine), read_deviations(), tmp_path, Silent(), lambda _: None)
     report = campaign.search(1, LIMIT_S, 1500)
@@ -59,16 +75,8 @@ def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> 
 
 
 def test_a_model_that_leaves_a_flag_is_told_apart(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, tmp_path: Path, wrong_testui: None
 ) -> None:
-    right = uintr.testui
-
-    def wrong(cpu: Processor) -> None:
-        zero = cpu.flag(ZF)
-        right(cpu)
-        cpu.set_flag(ZF, zero)
-
-    monkeypatch.setattr(uintr, "testui", wrong)
     told: list[Finding] = []
     player = QemuPlayer(machine, ["single"])
     campaign = Campaign(player, read_deviations(), tmp_path, Silent(), told.append)
@@ -78,6 +86,55 @@ def test_a_model_that_leaves_a_flag_is_told_apart(
     assert any("testui" in step for step in finding.case.code)
     assert len(finding.case.code) <= 3
     assert any("rflags" in said for said in finding.differences["single"])
+
+
+class Nothing:
+    """A player without a way to play."""
+
+    ways: tuple[str, ...] = ()
+    facts = Facts()
+
+    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
+        raise AssertionError(way)
+
+
+@pytest.fixture(scope="module")
+def in_bochs(machine: Machine) -> WithBochs:
+    """A player in Bochs only."""
+    try:
+        bochs = fetch_bochs(Store.open(Silent()), Silent())
+    except BuildError as error:
+        pytest.skip(f"no Bochs: {error.what}")
+    return WithBochs(Nothing(), BochsPlayer(bochs, machine.player, Facts()))
+
+
+def test_bochs_does_what_the_model_says(in_bochs: WithBochs, tmp_path: Path) -> None:
+    known = read_deviations(BOCHS_DEVIATIONS)
+    campaign = Campaign(in_bochs, known, tmp_path, Silent(), lambda _: None)
+    report = campaign.search(1, LIMIT_S, 500)
+    assert (report.failed, report.findings) == (0, ())
+    assert report.ways == ("bochs",)
+    assert report.cases == 500
+    assert 0 < report.not_played["bochs"] < 25
+    # It is no judge of a sequence to which a deviation applies as a whole.
+    batch = make_batch(1, range(500), Facts())
+    whole = {name for one in known if one.places == ("*",) for name in one.only}
+    judged = sum(not (of.reached | of.circumstances) & whole for of in batch.expected)
+    assert judged > 400
+
+
+def test_in_bochs_a_wrong_model_is_told_apart(
+    in_bochs: WithBochs, tmp_path: Path, wrong_testui: None
+) -> None:
+    told: list[Finding] = []
+    known = read_deviations(BOCHS_DEVIATIONS)
+    campaign = Campaign(in_bochs, known, tmp_path, Silent(), told.append)
+    campaign.search(1, LIMIT_S, 200, in_this_process)
+    finding = told[0]
+    assert finding.kind == "disagreement"
+    assert any("testui" in step for step in finding.case.code)
+    assert len(finding.case.code) <= 3
+    assert any("rflags" in said for said in finding.differences["bochs"])
 
 
 def test_a_machine_that_is_restored_differently_is_told_apart(

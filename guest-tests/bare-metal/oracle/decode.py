@@ -33,6 +33,7 @@ def execute(cpu: Processor) -> None:
     :raise Done: the sequence ends.
     :raise Unmodelled: the model does not cover the instruction.
     """
+    cpu.notified = False
     insn = Instruction(cpu, cpu.rip)
     opcode = insn.prefixes()
     handler = _ONE.get(opcode)

@@ -138,9 +138,16 @@ def _instruction(cpu: Processor) -> None:
 
 def _nmi(cpu: Processor, outcome: Outcome) -> None:
     """Take the pending NMI. The IRET of its handler ends the blocking that it begins."""
+    _at_interrupt(cpu)
     cpu.by("NMI-1")
     cpu.apic.nmi = False
     _through_idt(cpu, outcome, NMI)
+
+
+def _at_interrupt(cpu: Processor) -> None:
+    """Record the circumstances of an interrupt."""
+    cpu.circumstance("event-after-notification", cpu.notified)
+    cpu.circumstance("code-breakpoint-with-interrupt", cpu.breakpoint_here())
 
 
 def _takes_interrupts(cpu: Processor) -> bool:
@@ -156,6 +163,7 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     """
     if not _takes_interrupts(cpu):
         return False
+    _at_interrupt(cpu)
     if cpu.pic is not None and (cpu.pic_first or not cpu.apic.irr):
         vector, cpu.pic = cpu.pic, None
         local = timed = False
@@ -173,6 +181,8 @@ def _interrupt(cpu: Processor, outcome: Outcome) -> bool:
     except Fault:
         if cpu.halted:
             cpu.by("NOTIFY-19")
+            if cpu.uirr:
+                cpu.by("DELIVERY-19")
         raise
     if cpu.halted:
         cpu.by("NOTIFY-18")

@@ -66,6 +66,18 @@ class Memory:
                 return Violation(place, bool(rights & PRESENT), key)
         return None
 
+    def has_restricting_key(self, address: int, size: int, pkru: int, *, user_pages: bool) -> bool:
+        """Return whether PKRU has a bit set for the key of a page.
+
+        :param user_pages: whether the user's pages count, besides the supervisor's.
+        """
+        pages = range(address // PAGE_SIZE, (address + size - 1) // PAGE_SIZE + 1)
+        return any(
+            pkru >> 2 * self.keys.get(page, 0) & 3
+            and (user_pages or not self.pages.get(page, 0) & USER)
+            for page in pages
+        )
+
     def load(self, address: int, size: int) -> int:
         """Return the value at an address.
 

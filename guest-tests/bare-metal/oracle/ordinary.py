@@ -178,6 +178,9 @@ def iret(cpu: Processor) -> None:
     cpl = cpu.selectors.get((cs, ss))
     if cpl is None or cpl < cpu.cpl or not canonical(rip, cpu.paging_bits) or flags & 7 << 17 & ~AC:
         raise Unmodelled("IRET with other selectors, a RIP that is not canonical, or VM or VIF set")
+    cleared = cpu.flag(IF) and not flags & IF
+    requested = cpu.cpl != cpl and cpu.uirr and cpu.uif
+    cpu.circumstance("request-at-iret-that-clears-if", cleared and requested)
     mask = _POPF | RF | (IF if cpu.cpl <= _iopl(cpu) else 0) | (0 if cpu.cpl else IOPL)
     cpu.rip, cpu.regs[RSP], cpu.cpl = rip, rsp, cpl
     if cpu.nmi_blocked:

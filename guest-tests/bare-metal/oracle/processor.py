@@ -54,6 +54,22 @@ class Unmodelled(Exception):  # noqa: N818 - not an error: such a case is left o
     """The model does not cover an instruction or an event."""
 
 
+#: What decides nothing here, but is known to be wrong in an emulator; its deviations refer to it.
+CIRCUMSTANCES = {
+    "event-after-notification": "an event at the instruction boundary of a notification, after it",
+    "code-breakpoint-with-interrupt": "an interrupt, and a breakpoint on the instruction that it "
+    "interrupts or on the first one of a user interrupt's handler",
+    "data-breakpoint-by-delivery": "a data breakpoint on the frame of a user interrupt",
+    "request-at-iret-that-clears-if": "an IRET to CPL 3 that clears RFLAGS.IF, before a delivery",
+    "key-for-supervisor": "an access with the supervisor's rights to a page with a restricting key",
+    "key-of-supervisor-page": "an access with the user's rights to a page of the supervisor with a "
+    "restricting key",
+    "smap-in-spite-of-ac": "a page fault where SMAP applies although RFLAGS.AC is set",
+    "initial-state-with-uinv": "XRSTORS of the initial configuration while UINV is not 0",
+    "initial-state-with-requests": "XRSTORS of the initial configuration while UIRR is not 0",
+}
+
+
 def canonical(address: int, bits: int) -> bool:
     """Return true if bits 63 to ``bits - 1`` of an address are equal (SDM 1, 3.3.7.1)."""
     high = address >> (bits - 1)
@@ -115,12 +131,22 @@ class Processor:
     cr2_open: bool = False
     #: Ids of the contract's statements that decided something.
     reached: set[str] = field(default_factory=set)
+    #: Those of :data:`CIRCUMSTANCES` that there were.
+    circumstances: set[str] = field(default_factory=set)
+    #: Whether there was a notification at this instruction boundary.
+    notified: bool = False
     #: Address and size of memory whose content is unspecified.
     unspecified: list[tuple[int, int]] = field(default_factory=list)
 
     def by(self, statement: str) -> None:
         """Record that a statement of the contract has decided something."""
         self.reached.add(statement)
+
+    def circumstance(self, name: str, applies: object = True) -> None:
+        """Record one of :data:`CIRCUMSTANCES`, if it applies."""
+        if applies:
+            assert name in CIRCUMSTANCES
+            self.circumstances.add(name)
 
     def flag(self, mask: int) -> bool:
         """Return true if one of the bits is set in RFLAGS."""
@@ -222,8 +248,11 @@ class Processor:
         waived = self.cpl < 3 and self.flag(AC) and not implicit
         smap = self.cr4_smap and not user and not waived
         pkru = self.pkru if self.cr4_pke else 0
+        if pkru and self.memory.has_restricting_key(address, size, pkru, user_pages=not user):
+            self.circumstance("key-of-supervisor-page" if user else "key-for-supervisor")
         bad = self.memory.violation(address, size, write=write, user=user, smap=smap, pkru=pkru)
         if bad:
+            self.circumstance("smap-in-spite-of-ac", smap and self.flag(AC))
             error = bad.key << 5 | user << 2 | write << 1 | bad.present
             raise Fault(PAGE, error, bad.address)
 

@@ -10,6 +10,7 @@ from oracle.processor import (
     DF,
     GP,
     ID,
+    IF,
     MASK64,
     NT,
     OF,
@@ -191,6 +192,8 @@ def user_interrupt_notification_processing(cpu: Processor) -> None:
     if cpu.uirr and pir:
         cpu.by("NOTIFY-2")
     cpu.uirr |= pir
+    cpu.notified = True
+    cpu.circumstance("event-after-notification", cpu.traps or cpu.breakpoint_here())
 
 
 def user_interrupt_deliverable(cpu: Processor) -> bool:
@@ -211,6 +214,10 @@ def user_interrupt_deliverable(cpu: Processor) -> bool:
 
 def user_interrupt_delivery(cpu: Processor) -> None:
     """Push the frame and enter the handler."""
+    if cpu.notified:
+        cpu.by("DELIVERY-24")
+        cpu.circumstance("event-after-notification")
+    cpu.circumstance("code-breakpoint-with-interrupt", cpu.breakpoint_here())
     vector = cpu.uirr.bit_length() - 1
     if not canonical(cpu.uihandler, cpu.paging_bits):
         cpu.by("FRAME-13")
@@ -232,7 +239,7 @@ def user_interrupt_delivery(cpu: Processor) -> None:
         # Words that were stored before the fault may remain.
         cpu.unspecified.append(((rsp - 32) & MASK64, 32))
         raise
-    cpu.by("DELIVERY-1" if cpu.flag(1 << 9) else "DELIVERY-4")
+    cpu.by("DELIVERY-1" if cpu.flag(IF) else "DELIVERY-4")
     cpu.by("DELIVERY-14")
     if cpu.nmi_blocked:
         cpu.by("NMI-4")
@@ -241,3 +248,5 @@ def user_interrupt_delivery(cpu: Processor) -> None:
     cpu.uif = False
     cpu.set_flag(TF | RF, False)
     cpu.rip = cpu.uihandler
+    cpu.circumstance("data-breakpoint-by-delivery", cpu.traps)
+    cpu.circumstance("code-breakpoint-with-interrupt", cpu.breakpoint_here())

@@ -67,10 +67,12 @@ def xrstors(cpu: Processor, requested: int, area: int) -> None:
     if not rfbm & COMPONENT:
         return
     if cpu.uinv:
+        cpu.circumstance("initial-state-with-uinv", not xstate_bv & COMPONENT)
         cpu.by("XSAVE-9")
         raise Fault(GP)
     if not xstate_bv & COMPONENT:
         cpu.by("XSAVE-10")
+        cpu.circumstance("initial-state-with-requests", cpu.uirr)
         _load(cpu, [0] * 6)
         return
     image = [cpu.read(area + EXTENDED + 8 * place, 8) for place in range(6)]

@@ -2,6 +2,8 @@
 /*
  * Layout of random sequences and their results, in 64-bit words. The host reads and writes them in
  * the file that is the machine's memory. harness/campaigns/bare_fuzz/case.py has the same layout.
+ *
+ * Bochs has no such file. There the sequences are in a ROM, and the results are written to a disk.
  */
 #ifndef PLAYER_H
 #define PLAYER_H
@@ -12,6 +14,10 @@
 #define PLAYER_OUT	0x6000000UL
 #define PLAYER_MAGIC	0x72657961
 #define MAX_EVENTS	16
+
+/* On a disk the first sector has struct player_out, and each result takes some of the next. */
+#define SECTOR		512
+#define RESULT_SECTORS	4
 
 /* Pages of the window; the others are not mapped. */
 #define PAGE_CODE	2
@@ -73,5 +79,7 @@ struct player_result {
 	struct player_event events[MAX_EVENTS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
 };
+
+_Static_assert(sizeof(struct player_result) <= RESULT_SECTORS * SECTOR, "a result's sectors");
 
 #endif

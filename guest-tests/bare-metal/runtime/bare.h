@@ -88,6 +88,9 @@ extern bool modelled;
 extern bool on_bochs;		/* bochs=1 */
 extern bool x2apic;		/* the mode that all CPUs are in */
 
+/* End the emulator; it may take a while. */
+void end_machine(int code) __attribute__((noreturn));
+
 /* Return the end of a wait, given in milliseconds on a fast machine. */
 u64 deadline_ms(u64 ms);
 bool expired(u64 deadline);

@@ -187,6 +187,16 @@ static void skip_mode(const char *mode, int *number)
 	}
 }
 
+void end_machine(int code)
+{
+	outl(PORT_EXIT, code);
+	/* Bochs has no such device, but a port that takes this word. */
+	for (const char *word = "Shutdown"; *word; word++)
+		outb(0x8900, *word);
+	for (;;)
+		asm volatile("cli; hlt");
+}
+
 /* Every case with the APICs in xAPIC mode, then, as there is no way back, in x2APIC mode. */
 void run_tests(void)
 {
@@ -205,10 +215,5 @@ void run_tests(void)
 		code = EXIT_FAIL;
 	else if (!totals[PASS])
 		code = EXIT_SKIP;
-	outl(PORT_EXIT, code);
-	/* Bochs has no such device, but a port that takes this word. */
-	for (const char *word = "Shutdown"; *word; word++)
-		outb(0x8900, *word);
-	for (;;)
-		asm volatile("cli; hlt");
+	end_machine(code);
 }

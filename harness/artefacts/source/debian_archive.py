@@ -1,11 +1,11 @@
-"""Source packages of any Debian suite, through a private apt configuration.
+"""Packages of any Debian suite, through a private apt configuration.
 
 Mirror, keys, proxies, certificates and credentials are the host's. Suite, lists and downloads are
 in a separate folder, so that the host's configuration is not changed and root is not needed. apt
 checks the archive's signature, and with it the digest of each file.
 
-A package is fetched once and then kept. A suite gets new versions now and then, and the emulator
-must not change by itself. To use the present version, remove the entries in the store's
+A source package is fetched once and then kept. A suite gets new versions now and then, and the
+emulator must not change by itself. To use the present version, remove the entries in the store's
 ``debian-archive`` folder.
 """
 
@@ -92,13 +92,14 @@ def parse_mirror(targets: str) -> str | None:
     return None
 
 
-def sources_list(mirror: str, suite: str, keyring: Path | None) -> str:
-    """Return the ``sources.list`` for a suite's source packages.
+def sources_list(mirror: str, suite: str, keyring: Path | None, kind: str = "deb-src") -> str:
+    """Return the ``sources.list`` for a suite's packages.
 
     :param keyring: None for the keys that apt trusts by default.
+    :param kind: ``deb-src`` for source packages, ``deb`` for binary ones.
     """
     signed = f"[signed-by={keyring}] " if keyring else ""
-    return f"deb-src {signed}{mirror} {suite} main\n"
+    return f"{kind} {signed}{mirror} {suite} main\n"
 
 
 def archive_version(source: DebianArchiveSource, store: Store) -> str:
@@ -131,22 +132,33 @@ def _fetched(source: DebianArchiveSource, store: Store) -> Entry:
 
 def _fetch(source: DebianArchiveSource, folder: Path) -> None:
     """Download a source package into a folder, with a file ``version`` beside it."""
-    targets = _apt(["indextargets", "--format", _TARGET_FORMAT], source, "list its mirrors")
-    mirror = parse_mirror(targets.text)
-    if mirror is None:
-        raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
+    where = f"source package {source.package} of Debian {source.suite}"
     apt = AptFolder(folder / "apt")
-    apt.make(sources_list(mirror, source.suite, find_keyring()))
-    shown = _PASSWORD.sub("//", mirror)
-    _apt([*apt.options(), "update"], source, f"read the index of {source.suite} at {shown}")
+    read_index(apt, source.suite, where)
     _apt(
         [*apt.options(), "source", "--download-only", "--only-source", source.package],
-        source,
+        where,
         "download it",
         cwd=folder,
     )
     (folder / "version").write_text(_version(source, folder) + "\n")
     shutil.rmtree(apt.path, ignore_errors=True)
+
+
+def read_index(apt: AptFolder, suite: str, where: str, kind: str = "deb-src") -> None:
+    """Make a folder in which apt knows a suite of the host's mirror.
+
+    :param where: the package, for errors.
+    :param kind: as in :func:`sources_list`.
+    :raise BuildError: apt has no mirror of Debian, or cannot read the suite's index.
+    """
+    targets = _apt(["indextargets", "--format", _TARGET_FORMAT], where, "list its mirrors")
+    mirror = parse_mirror(targets.text)
+    if mirror is None:
+        raise BuildError("apt has no mirror of Debian", where="`apt-get indextargets`", hint=_HINT)
+    apt.make(sources_list(mirror, suite, find_keyring(), kind))
+    shown = _PASSWORD.sub("//", mirror)
+    _apt([*apt.options(), "update"], where, f"read the index of {suite} at {shown}")
 
 
 def _version(source: DebianArchiveSource, folder: Path) -> str:
@@ -161,14 +173,12 @@ def _version(source: DebianArchiveSource, folder: Path) -> str:
     return found[1]
 
 
-def _apt(
-    argv: list[str], source: DebianArchiveSource, what: str, *, cwd: Path | None = None
-) -> Captured:
+def _apt(argv: list[str], where: str, what: str, *, cwd: Path | None = None) -> Captured:
     result = capture(["apt-get", "-q", *argv], cwd=cwd, env=clean_environment(), timeout_s=_FETCH_S)
     if result.returncode != 0:
         raise BuildError(
             f"apt-get could not {what}",
-            where=f"source package {source.package} of Debian {source.suite}",
+            where=where,
             detail=result.complaint or result.text[-2000:],
             hint=_HINT,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from pydantic import Field
@@ -48,8 +49,8 @@ class Player(Protocol):
     def facts(self) -> Facts:
         """Facts about its CPU."""
 
-    def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
-        """Play cases in a way, and return the result of each."""
+    def play(self, way: str, cases: Sequence[Case]) -> Sequence[Played | None]:
+        """Play cases in a way, and return the result of each that is played in it."""
 
 
 class Finding(Value):
@@ -73,6 +74,8 @@ class SequencesReport(Document):
     seed: int | None
     ways: tuple[str, ...]
     cases: int = 0
+    #: Way → cases that its machine cannot play.
+    not_played: dict[str, int] = Field(default_factory=dict)
     #: Cases that failed. There are fewer findings if some fail alike, or if time ran out.
     failed: int = 0
     #: Instructions that the model executed.
@@ -94,6 +97,8 @@ class _Failure(NamedTuple):
     """The differences of one case, by way."""
 
     by_way: dict[str, list[Difference] | str]
+    #: Ways in which it was not played.
+    not_played: tuple[str, ...] = ()
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -107,6 +112,7 @@ class Campaign:
     """One search, or one replay.
 
     :param deviations: known differences, which are no failures.
+    :param of_ways: known differences of some ways, instead of those.
     :param folder: folder for :data:`FUZZ_FILE` and a file per finding.
     :param tell: called with each finding.
     :param clock: returns the time in seconds; replaced in tests.
@@ -120,16 +126,18 @@ class Campaign:
         progress: Progress,
         tell: Callable[[Finding], None],
         *,
+        of_ways: Mapping[str, Sequence[Deviation]] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._player = player
-        self._deviations = deviations
+        self._deviations = {way: of_ways.get(way, deviations) for way in player.ways}
         self._folder = folder
         self._progress = progress
         self._tell = tell
         self._clock = clock
         self._began = clock()
         self._reached: Counter[str] = Counter()
+        self._not_played: Counter[str] = Counter()
         self._report = SequencesReport(seed=None, ways=player.ways)
         self._known: set[tuple[str, ...]] = set()
         self._end = float("inf")
@@ -192,9 +200,12 @@ class Campaign:
         failures = self._failures(batch.cases, batch.expected)
         for one in batch.expected:
             self._reached.update(one.reached)
+        for failure in failures:
+            self._not_played.update(failure.not_played)
         self._report = self._report.model_copy(
             update={
                 "cases": self._report.cases + len(batch.cases),
+                "not_played": dict(self._not_played),
                 "failed": self._report.failed + sum(bool(one.by_way) for one in failures),
                 "instructions": self._report.instructions
                 + sum(one.instructions for one in batch.expected),
@@ -216,8 +227,16 @@ class Campaign:
             by_way = list(pool.map(lambda way: self._player.play(way, cases), ways))
         found = []
         for of, played in zip(expected, zip(*by_way, strict=True), strict=True):
-            said = (differences(of, one, self._deviations) for one in played)
-            found.append(_Failure({way: one for way, one in zip(ways, said, strict=True) if one}))
+            by_name = dict(zip(ways, played, strict=True))
+            said = {
+                way: differences(of, one, self._deviations[way]) for way, one in by_name.items()
+            }
+            found.append(
+                _Failure(
+                    {way: one for way, one in said.items() if one},
+                    tuple(way for way, one in by_name.items() if one is None),
+                )
+            )
         return found
 
     # --- failures ----------------------------------------------------------------------------

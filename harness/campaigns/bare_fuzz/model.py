@@ -37,6 +37,8 @@ class Expectation:
     open_places: frozenset[int]
     #: Statements of the contract that applied.
     reached: frozenset[str]
+    #: What happened that emulators are known to get wrong.
+    circumstances: frozenset[str]
     instructions: int
 
 
@@ -69,6 +71,7 @@ def _run(cpu: Processor) -> Expectation | None:
         words=_words(cpu, outcome),
         open_places=_open_places(cpu, outcome),
         reached=frozenset(cpu.reached),
+        circumstances=frozenset(cpu.circumstances),
         instructions=outcome.instructions,
     )
 

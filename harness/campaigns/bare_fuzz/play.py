@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +34,10 @@ WAYS: Mapping[str, tuple[str, ...]] = {
 _MIB = 1 << 20
 _MEMORY_MIB = 128
 #: Addresses of input and output, as in ``player.h``.
-_IN, _OUT = 64 * _MIB, 96 * _MIB
+IN, _OUT = 64 * _MIB, 96 * _MIB
 _MAGIC = 0x72657961
 #: Largest number of cases in one start.
-MAX_CASES = (_OUT - _IN - PAGE_SIZE) // CASE_SIZE
+MAX_CASES = (_OUT - IN - PAGE_SIZE) // CASE_SIZE
 #: Seconds that a machine may take to start, and for each thousand cases.
 _START_S, _THOUSAND_S = 30.0, 30.0
 #: How often a player is saved; seconds between two looks at it, and that its end may take.
@@ -97,22 +97,9 @@ class QemuPlayer:
 
         :raise GuestError: QEMU does not start.
         """
-        played: dict[int, Played] = {}
-        by_modes: dict[Modes, list[int]] = {}
-        for number, case in enumerate(cases):
-            by_modes.setdefault(Modes(case.x2apic, case.la57), []).append(number)
-        for modes, numbers in by_modes.items():
-            while numbers:
-                these = numbers[:MAX_CASES]
-                start = self._start(way, [pack(cases[number]) for number in these], modes)
-                results: list[Played] = list(start.results)
-                if len(results) < start.begun:
-                    results.append(start.ending)
-                if not results:
-                    raise GuestError("the player does not run", detail=start.ending)
-                played |= zip(these, results, strict=False)
-                del numbers[: len(results)]
-        return [played[number] for number in range(len(cases))]
+        return play_in_starts(
+            cases, MAX_CASES, lambda packed, modes: self._start(way, packed, modes)
+        )
 
     def _start(self, way: str, packed: Sequence[bytes], modes: Modes) -> Start:
         with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
@@ -150,12 +137,46 @@ class Start(NamedTuple):
     ending: str
 
 
+def play_in_starts(
+    cases: Sequence[Case], most: int, start: Callable[[Sequence[bytes], Modes], Start]
+) -> list[Played]:
+    """Play cases in starts of a machine, and return the result of each.
+
+    After a case that ends the machine, the remaining ones are played in another start.
+
+    :param most: largest number of cases in a start.
+    :param start: plays packed cases in a start.
+    :raise GuestError: the machine does not start.
+    """
+    played: dict[int, Played] = {}
+    by_modes: dict[Modes, list[int]] = {}
+    for number, case in enumerate(cases):
+        by_modes.setdefault(Modes(case.x2apic, case.la57), []).append(number)
+    for modes, numbers in by_modes.items():
+        while numbers:
+            these = numbers[:most]
+            done = start([pack(cases[number]) for number in these], modes)
+            results: list[Played] = list(done.results)
+            if len(results) < done.begun:
+                results.append(done.ending)
+            if not results:
+                raise GuestError("the player does not run", detail=done.ending)
+            played |= zip(these, results, strict=False)
+            del numbers[: len(results)]
+    return [played[number] for number in range(len(cases))]
+
+
+def input_head(count: int, modes: Modes) -> bytes:
+    """Return the words before the cases."""
+    return struct.pack("<4Q", _MAGIC, count, *modes)
+
+
 def _write_memory(memory: Path, packed: Sequence[bytes], modes: Modes) -> None:
     with memory.open("wb") as file:
         file.truncate(_MEMORY_MIB * _MIB)
-        file.seek(_IN)
-        file.write(struct.pack("<4Q", _MAGIC, len(packed), *modes))
-        file.seek(_IN + PAGE_SIZE)
+        file.seek(IN)
+        file.write(input_head(len(packed), modes))
+        file.seek(IN + PAGE_SIZE)
         file.write(b"".join(packed))
 
 

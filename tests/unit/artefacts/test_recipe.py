@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.artefacts import image, recipe
+from harness.artefacts import bochs, debian_packages, image, recipe
 from harness.artefacts.emulator import choice, qemu_build, qemu_subprojects
 from harness.artefacts.kernel import build, configure, gcov, kbuild
 from harness.artefacts.source import local_tree, series, tar_import, trees
@@ -21,12 +21,14 @@ from harness.lib import cpio
 
 #: For each number, what it is and for which code it was last looked at.
 NUMBERED = {
+    "bochs": (bochs.RECIPE, (bochs, debian_packages)),
     "kernel": (build.RECIPE, (build, configure, kbuild, gcov)),
     "emulator": (choice.RECIPE, (choice, qemu_build, qemu_subprojects)),
     "source": (trees.RECIPE, (trees, tar_import, local_tree)),
     "series": (series.RECIPE, (series,)),
 }
 LOOKED_AT = {
+    "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.artefacts import image
+from harness.artefacts import debian_packages, image
 from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.errors import BuildError
 from harness.lib import cpio
@@ -33,10 +33,10 @@ SHA256: cc
 
 
 def test_packages_as_apt_shows_them() -> None:
-    dropbear, busybox = image.parse_apt_show(SHOW)
+    dropbear, busybox = debian_packages.parse_apt_show(SHOW)
     assert dropbear.depends == ("libc6", "libtomcrypt1", "zlib1g")
     assert (busybox.name, busybox.version, busybox.depends) == ("busybox-static", "1:1.35", ())
-    assert image.apt_download_argv([busybox])[-1] == "busybox-static=1:1.35"
+    assert debian_packages.apt_download_argv([busybox])[-1] == "busybox-static=1:1.35"
 
 
 def test_needed_libraries_of_a_real_binary() -> None:

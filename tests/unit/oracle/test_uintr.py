@@ -47,7 +47,7 @@ def entry(cpu: Processor, index: int, low: int, upid: int = UPID) -> None:
 def state(cpu: Processor) -> dict[str, object]:
     """Return all that a fault must leave alone."""
     kept = copy.deepcopy(vars(cpu))
-    for name in ("reached", "unspecified"):
+    for name in ("reached", "circumstances", "unspecified"):
         del kept[name]
     return kept
 
