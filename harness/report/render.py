@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
@@ -14,7 +16,7 @@ from harness.results.folder import CellSetup, RunFolder, bare_metal_script
 from harness.results.outcome import RunOutcome, read_outcome
 from harness.results.reading import Reading
 from harness.results.records import CaseRecord
-from harness.results.reproducer import Reproduction, freeze, write_script
+from harness.results.reproducer import FrozenInput, Reproduction, freeze, write_script
 from harness.results.summary import Outcome
 from harness.values import Cell
 
@@ -33,13 +35,12 @@ def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
     names = [cell.name for cell in outcome.summary.cells]
     records = Reading(folder.results)
     write_atomically(folder.junit, render_junit(records, names, outcome.unexplained))
-    for case in outcome.failures:
-        try:
-            _write_reproducer(folder, case)
-        except OSError as error:
-            raise GuestError(
-                f"a reproducer cannot be written: {error.strerror}", where=error.filename
-            ) from error
+    try:
+        _write_reproducers(folder, outcome.failures)
+    except OSError as error:
+        raise GuestError(
+            f"a reproducer cannot be written: {error.strerror}", where=error.filename
+        ) from error
     # Last, because it links to the other files. jinja2 is imported only here.
     from harness.report.html import write_html
 
@@ -58,22 +59,33 @@ def render_run(folder: RunFolder, cells: Sequence[Cell] | None = None) -> Outcom
     return rendered.outcome
 
 
-def _write_reproducer(folder: RunFolder, case: CaseRecord) -> None:
-    """Write the script that runs a failing case's program again.
+def _write_reproducers(folder: RunFolder, failures: Sequence[CaseRecord]) -> None:
+    """Write the scripts that run the programs of failing cases again.
 
     Without the list of the run's artefacts, no script is written.
     """
     try:
-        artefacts = folder.read_artefacts()
+        artefacts = folder.read_artefacts() if failures else None
     except UserError:
         return
-    for setup in artefacts.cells:
-        if setup.cell.name == case.cell:
-            write_script(folder.path, reproduction(folder, setup, case))
+    setups = {setup.cell.name: setup for setup in artefacts.cells} if artefacts else {}
+    frozen = cache(freeze)
+    for case in failures:
+        if case.cell in setups:
+            made = reproduction(folder, setups[case.cell], case, frozen)
+            write_script(folder.path, made)
 
 
-def reproduction(folder: RunFolder, setup: CellSetup, case: CaseRecord) -> Reproduction:
-    """Return the contents of this case's reproducer."""
+def reproduction(
+    folder: RunFolder,
+    setup: CellSetup,
+    case: CaseRecord,
+    freeze: Callable[[str, Path], FrozenInput] = freeze,
+) -> Reproduction:
+    """Return the contents of this case's reproducer.
+
+    :param freeze: replaces :func:`harness.results.reproducer.freeze`, with answers kept.
+    """
     ran = next((one for one in setup.programs.programs if one.name == case.program), None)
     inputs = [("program", ran.path)] if ran else []
     bare_metal, limit_s = "", 0

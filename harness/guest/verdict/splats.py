@@ -36,6 +36,8 @@ MAX_OPEN = 32
 _STAMP = re.compile(
     rb"(?:\[ *\d{1,9}\.\d{3}\] )?(?:<\d{1,3}>)?\[ *\d{1,9}\.\d{6}\](?:\[ *([TC]\d{1,10})\])? ?"
 )
+#: Bytes of a line that stamps are looked for in.
+_SEARCHED = 64 << 10
 _OTHER_CPU = re.compile(rb"(?:NMI backtrace for cpu |Sending NMI from CPU )")
 _DROPPED = re.compile(rb"\*\* \d+ printk messages dropped \*\*")
 
@@ -56,8 +58,10 @@ class Scanner:
     def feed(self, raw: bytes) -> None:
         """Process one line. Its line end is ignored."""
         self._number += 1
-        raw = raw[:MATCHED].rstrip(b"\r\n")
-        context, line = _split(raw)
+        raw = raw.rstrip(b"\r\n")
+        part = _last_part(raw)
+        raw = raw if len(raw) <= MATCHED else part
+        context, line = _split(part)
         report = self._open.get(context)
         rule, match = _first_line(line)
         if report is None and _OTHER_CPU.match(line):
@@ -144,12 +148,21 @@ class Scanner:
             self._done.append(splat)
 
 
-def _split(raw: bytes) -> tuple[bytes | None, bytes]:
-    """Return the context that printk names, and the text of a line.
+def _last_part(raw: bytes) -> bytes:
+    """Return a line from its last stamp on, cut at its limit.
 
-    Text before the stamp is an unfinished line of another writer.
+    Text before that stamp is an unfinished line of another writer, or of the same one.
     """
-    stamp = _STAMP.match(raw) or _STAMP.search(raw)
+    start = 0
+    for stamp in _STAMP.finditer(raw, 0, _SEARCHED):
+        if stamp.end() < len(raw):
+            start = stamp.start()
+    return raw[start : start + MATCHED]
+
+
+def _split(raw: bytes) -> tuple[bytes | None, bytes]:
+    """Return the context that printk names, and the text of a line."""
+    stamp = _STAMP.match(raw)
     if stamp is None:
         return None, raw
     return stamp[1], raw[stamp.end() :]

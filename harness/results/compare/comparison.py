@@ -315,7 +315,7 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
     for name in dict.fromkeys([*fresh.cases, *old.cases]):
         before, after = old.cases.get(name), fresh.cases.get(name)
         verdict = _case_verdict(before, after)
-        if verdict == "gone":
+        if verdict == "gone" and name.rpartition("::")[2] in STAND_INS:
             verdict = _placeholder_gone(name, before, fresh) or verdict
         if verdict:
             yield CaseChange(
@@ -326,7 +326,8 @@ def _cases(old: BaselineCell, fresh: BaselineCell, *, complete: bool) -> Iterato
                 before=before,
                 after=after,
             )
-    lacks = any(_program(name) not in _programs(fresh) for name in old.cases)
+    programs = _programs(fresh)
+    lacks = any(_program(name) not in programs for name in old.cases)
     away: CaseVerdict = "mended" if complete and not lacks and not fresh.lost else "gone"
     kinds: tuple[Literal["splat", "guest"], ...] = ("splat", "guest")
     had = {"splat": old.splats, "guest": old.lost}
@@ -346,9 +347,9 @@ def _placeholder_gone(
     Such a case, ``(program)`` or ``(samples)``, exists only if the program as a whole failed or was
     skipped. None for any other case, and if the program itself is missing.
     """
-    program, _, case = name.rpartition("::")
+    program = _program(name)
     own = [status for other, status in fresh.cases.items() if _program(other) == program]
-    if case not in STAND_INS or not own:
+    if not own:
         return None
     return "mended" if before == "fail" and "fail" not in own and "pass" in own else "changed"
 

@@ -250,3 +250,21 @@ def test_the_repositorys_own_excuses_are_narrow() -> None:
         name for name in SINGLE if all(find_excuse(found, entries) for found in scan(lines(name)))
     }
     assert excused == {"kcsan-virtio"}
+
+
+@pytest.mark.parametrize(
+    "before", [b"." * 520, b"[    1.000000] waiting..."], ids=["long", "stamp"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+        b'irq 9: nobody cared (try booting with the "irqpoll" option)',
+        b"BUG: spinlock bad magic on CPU#1, swapper/0",
+        b"UBSAN: array-index-out-of-bounds in x.c:1:2",
+    ],
+)
+def test_a_report_behind_an_unfinished_line_of_any_kind(before: bytes, text: bytes) -> None:
+    (plain,) = scan([b"[    1.000001] " + text])
+    (glued,) = scan([before + b"[    1.000001] " + text])
+    assert (glued.kind, glued.title) == (plain.kind, plain.title)
