@@ -138,6 +138,8 @@ def _unusable(param: click.Parameter, word: str) -> str:
         return "this is an empty value"
     if "\0" in word:
         return f"{word[:80]!r} has a NUL character"
+    if any("\ud800" <= character <= "\udfff" for character in word):
+        return "this name is not UTF-8"
     if len(word) > _LONGEST_WORD:
         return f"{word[:40]!r}... has more than {_LONGEST_WORD} characters"
     return ""

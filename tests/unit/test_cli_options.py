@@ -129,6 +129,7 @@ def test_an_absurd_value_is_refused_or_used(
         ["run", "--out", ""],
         ["run", "--tree="],
         ["run", "--series", "a\0b"],
+        ["report", "a\udcff"],
     ],
 )
 def test_what_has_no_meaning_is_wrong_usage(

@@ -29,6 +29,8 @@ _SHOWN = 160
 _REPLY = re.compile(r"(?:re|aw|fwd?|sv|antw)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
 #: A short word before a bracket, as mail programs in other languages write it.
 _FOREIGN_REPLY = re.compile(r"\w{2,3}\s*[:\uff1a]\s*(?=\[)")
+#: Separator with the fixed date of ``git format-patch``.
+_FORMAT_PATCH = re.compile(rb"From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001\r?\n")
 _BRACKETS = re.compile(r"\s*\[([^\]]*)\]\s*")
 _VERSION = re.compile(r"(?:patch)?v(\d{1,4})(?:\.(\d{1,4}))?", re.IGNORECASE | re.ASCII)
 _COUNT = re.compile(r"(\d{1,4})/(\d{1,4})", re.ASCII)
@@ -61,6 +63,8 @@ class Mail:
     message_id: str
     answers: tuple[str, ...]
     with_diff: bool
+    #: `git format-patch` wrote it, and it was not sent.
+    unsent: bool = False
     kind: Kind = "other"
     #: Number of the series that a patch is applied with.
     series: int = 0
@@ -113,6 +117,7 @@ def read_mail(patch: Patch, where: Path) -> Mail:
         message_id=next(_ids([headers.get("Message-ID")]), ""),
         answers=tuple(_ids(headers.get_all("In-Reply-To", []) + headers.get_all("References", []))),
         with_diff=has_diff(diff),
+        unsent=_FORMAT_PATCH.match(patch.content) is not None,
     )
     is_cover = subject.count is not None and subject.count[0] == 0
     if subject.is_reply or is_cover or mail.with_diff:
@@ -174,6 +179,8 @@ def _brackets(subject: str) -> tuple[str, list[str]]:
     chunks: list[str] = []
     while match := _BRACKETS.match(subject):
         text = re.sub(r"(?i)(patch)(v\d+)", r"\1 \2", match[1])
+        # Mercurial's patchbomb writes "0 of 2".
+        text = re.sub(r"\b(\d+) of (\d+)\b", r"\1/\2", text)
         # Patchwork separates them by commas.
         chunks += [word.strip(";") for word in re.split(r"[\s,]+", text) if word]
         subject = subject[match.end() :]

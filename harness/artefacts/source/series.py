@@ -281,12 +281,20 @@ def _apply(
 
 
 def _apply_3way(repository: Repository, patch: Patch, diff: bytes, env: dict[str, str]) -> bool:
-    """Try a three-way merge on a copy of the index, which replaces the index if it succeeds."""
+    """Try a three-way merge on a copy of the index, which replaces the index if it succeeds.
+
+    A merge that changes nothing is refused: the tree has the change already.
+    """
     index = Path(env["GIT_INDEX_FILE"])
     scratch = index.with_name("scratch")
     shutil.copyfile(index, scratch)
     merged = _apply(repository, patch, diff, {"GIT_INDEX_FILE": str(scratch)}, "--3way")
     if merged.returncode != 0:
+        return False
+    before, after = (
+        repository.run("write-tree", env={"GIT_INDEX_FILE": str(one)}) for one in (index, scratch)
+    )
+    if before == after:
         return False
     scratch.replace(index)
     return True

@@ -3,7 +3,8 @@
 - A mail whose subject begins with ``Re:`` or the like is a reply, whatever its content.
 - A mail numbered 0 is a cover letter.
 - Any other mail with a diff is a patch. If it answers a mail of the mailbox, it must be numbered;
-  or, in a thread without numbers, be marked ``[PATCH]`` and answer a mail of its own author.
+  or, in a thread without numbers, be marked ``[PATCH]`` and answer a mail of its own author; or be
+  a file of ``git format-patch`` that was not sent, which no reviewer can have answered.
 - A duplicate of a mail is ignored.
 - The patches of a *posting* were sent together: they have the same version and total, and are in
   one thread or, with different numbers, one after the other in the mailbox. A posting of another
@@ -22,7 +23,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def _kind(mail: Mail, parent: Mail | None, *, in_numbered: bool) -> Kind:
         return "cover letter"
     if not mail.with_diff:
         return "other" if parent is None else "reply"
-    if parent is None or subject.count is not None:
+    if parent is None or subject.count is not None or mail.unsent:
         return "patch"
     by_author = mail.author == parent.author or subject.version > parent.subject.version
     return "patch" if subject.says_patch and by_author and not in_numbered else "reply"
@@ -303,7 +304,8 @@ def _latest(mails: list[Mail], versions: dict[tuple[int, int], Group], where: Pa
         if before[0] < version[0] - 1:
             break
         older = [at for one in ordered if one < version for at in versions[one]]
-        if not all(_rerolls(mails, at, older) for at in versions[version]):
+        by_id = _by_id(mails)
+        if not all(_rerolls(mails, at, older, by_id) for at in versions[version]):
             break
         rest = _one_of_each(mails, versions[before], where)
         used += [
@@ -314,12 +316,11 @@ def _latest(mails: list[Mail], versions: dict[tuple[int, int], Group], where: Pa
     return used
 
 
-def _rerolls(mails: Sequence[Mail], at: int, older: Group) -> bool:
+def _rerolls(mails: Sequence[Mail], at: int, older: Group, by_id: Mapping[str, int]) -> bool:
     """Tell whether a patch replaces the one of its number: it answers it, or is a ``v1.1``."""
     same = {one for one in older if mails[one].subject.count == mails[at].subject.count}
     if mails[at].subject.version[1]:
         return bool(same)
-    by_id = _by_id(mails)
     seen: set[int] = set()
     ahead = [at]
     while ahead:
@@ -342,7 +343,9 @@ def _one_of_each(mails: list[Mail], members: Group, where: Path) -> Group:
     used: dict[object, int] = {}
     for at in members:
         subject = mails[at].subject
-        first = used.setdefault(subject.count[0] if subject.count else subject.bare, at)
+        # A history may have a subject twice.
+        key = ("at", at) if mails[at].unsent else subject.bare
+        first = used.setdefault(subject.count[0] if subject.count else key, at)
         if first == at:
             continue
         if _diff(mails[first]) == _diff(mails[at]):

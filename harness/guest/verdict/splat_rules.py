@@ -80,10 +80,11 @@ def _read_rules(text: str) -> tuple[Rule, ...]:
 #: In order of priority: the first rule that matches determines the kind.
 RULES = _read_rules(Path(__file__).with_name("splat-rules.toml").read_text(encoding="utf-8"))
 
-#: Lines that look like the first line of a report and are not.
+#: Lines that look like the first line of a report and are not; systemd's and audit's quote others.
 NEVER = re.compile(
     rb"---\[ end |\[Firmware (?:Bug|Warn|Info)\]|Spectre V|Modules linked in:|Hardware name:|Code: "
     rb"|(?:Kernel c|C|Unknown kernel c)ommand line"
+    rb"|systemd(?:-[a-z-]+)?\[\d+\]: |audit: "
 )
 CUT_HERE = b"------------[ cut here ]------------"
 

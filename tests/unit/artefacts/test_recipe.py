@@ -32,7 +32,7 @@ LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "57d1305e4ba509294f5fb78575310f92762bba1991c9018f4f3c644d54fc7318"),
+    "series": (1, "e2ecf7523c07b12cd5c6c62a0a334322cb055339c132ae89e3395e48c13102ba"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {

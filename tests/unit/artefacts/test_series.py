@@ -301,6 +301,13 @@ def test_a_patch_made_for_a_neighbouring_tree_is_merged(applied, checkout: Path)
     assert notes == ["patch 0002-count.patch applied by a three-way merge"]
 
 
+def test_the_same_patch_twice_is_refused(applied, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    text = (checkout / "kernel/fork.c").read_text().replace("fork_count++;", "fork_count += 2;")
+    patch = make_patch(checkout, "Count twice", **{"kernel/fork.c": text}).encode()
+    with pytest.raises(BuildError, match="the tree has this change already"):
+        applied(Patch("1.patch", patch), Patch("2.patch", patch))
+
+
 def test_a_new_file_that_exists_is_written_nowhere(  # type: ignore[no-untyped-def]
     applied, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -395,3 +395,43 @@ def test_a_title_is_short_and_has_no_control_characters(fetch: Fetch) -> None:
     _, notes = fetch(mail("[PATCH] x", "a"), mail("Re: \x1b[31m" + "y" * 9000))
     assert "\x1b" not in notes[1]
     assert len(notes[1]) < 250
+
+
+# --- files of git format-patch -------------------------------------------------------------
+
+UNSENT = b"From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2001\n"
+
+
+def unsent(mails: list[bytes]) -> list[bytes]:
+    """Return mails as `git format-patch` separates them."""
+    return [UNSENT + one.partition(b"\n")[2] for one in mails]
+
+
+def test_a_history_of_several_authors_is_no_discussion(fetch: Fetch) -> None:
+    """`format-patch -N --thread`: without numbers, each patch answers the first."""
+    mails = [
+        mail("[PATCH] one", "a", id_="1"),
+        mail("[PATCH] two", "b", id_="2", answers="1", who="bob"),
+    ]
+    patches, _ = fetch(*mails)
+    assert added(patches) == ["a"]
+    patches, notes = fetch(*unsent(mails))
+    assert added(patches) == ["a", "b"]
+    assert len(notes) == 1
+
+
+def test_a_threaded_history_may_have_a_subject_twice(fetch: Fetch) -> None:
+    mails = [
+        mail("[PATCH] wip", "a", id_="1"),
+        mail("[PATCH] wip", "b", id_="2", answers="1"),
+    ]
+    with pytest.raises(UserError, match="the same patch of a series"):
+        fetch(*mails)
+    patches, _ = fetch(*unsent(mails))
+    assert added(patches) == ["a", "b"]
+
+
+def test_numbers_as_mercurial_writes_them() -> None:
+    assert read_subject("[PATCH 0 of 2] x").count == (0, 2)
+    assert read_subject("[PATCH 2 of 2 V3] x").count == (2, 2)
+    assert read_subject("[PATCH 2 of 2 V3] x").version == (3, 0)

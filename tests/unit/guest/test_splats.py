@@ -268,3 +268,23 @@ def test_a_report_behind_an_unfinished_line_of_any_kind(before: bytes, text: byt
     (plain,) = scan([b"[    1.000001] " + text])
     (glued,) = scan([before + b"[    1.000001] " + text])
     assert (glued.kind, glued.title) == (plain.kind, plain.title)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'systemd[1]: Starting Detect "Kernel panic - not syncing" in logs...',
+        b'audit: type=1327 proctitle="grep Kernel panic - not syncing"',
+        b"uintr: self-test: failed 0 of 12",
+        b"uintr: selftest: no failures",
+        b"uintr: self-test skipped: cpu lacks failsafe mode",
+    ],
+)
+def test_what_others_write_is_no_report(text: bytes) -> None:
+    assert scan([b"[    1.000000] " + text]) == ()
+
+
+@pytest.mark.parametrize("text", [b"self-test: 3 of 12 FAILED", b"selftest failed: vector 3"])
+def test_a_failed_self_test_is_a_report(text: bytes) -> None:
+    (splat,) = scan([b"[    1.000000] uintr: " + text])
+    assert splat.kind == "uintr"
