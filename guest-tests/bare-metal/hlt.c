@@ -54,16 +54,22 @@ static void hlt_faults_at_user_level(void)
 	EXPECT_EQ(trap.regs.rip, (u64)code_hlt);
 }
 
+/* Have an NMI and an interrupt wait for code_nop at CPL 3. */
+static void hold_nmi_and_interrupt(struct regs *regs)
+{
+	block_nmis();
+	send_nmi();
+	send_ipi(cpus[0].apic_id, 0x41);
+	user_regs(regs, NULL, NULL);
+	regs->rip = (u64)code_nop;
+}
+
 /* IRET ends the blocking, and what waits is taken before the instruction that it returns to. */
 static void comes_before_interrupts(void)
 {
 	struct regs regs;
 
-	block_nmis();
-	send_nmi();
-	send_ipi(cpus[0].apic_id, 0x41);
-	user_regs(&regs, NULL, NULL);
-	regs.rip = (u64)code_nop;
+	hold_nmi_and_interrupt(&regs);
 	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
 	EXPECT_EQ(count, 2);
 	expect_event(0, TRAP_NMI, code_nop);
@@ -100,11 +106,7 @@ static void the_iret_of_any_handler_counts(void)
 {
 	struct regs regs;
 
-	block_nmis();
-	send_nmi();
-	send_ipi(cpus[0].apic_id, 0x41);
-	user_regs(&regs, NULL, NULL);
-	regs.rip = (u64)code_nop;
+	hold_nmi_and_interrupt(&regs);
 	EXPECT_EQ(try_regs_blocked(NULL, &regs), VECTOR_DONE);
 	EXPECT_EQ(count, 2);
 	expect_event(0, 0x41, code_nop);
