@@ -4,8 +4,8 @@ Each case is a mailbox (or a folder of patches) made from a random history by ``
 and changed as mail programs, lists and people change mails: encodings, line ends, threads, replies
 with diffs, cover letters, older versions. The generator knows which mails are the patches.
 ``git am`` gets those alone, in order; the harness gets everything. Both must produce the same tree,
-or both must refuse, and the harness must leave nothing in the working directory. A seed and a
-number reproduce a case.
+or both must refuse, and the harness must name the files that each patch changes and leave nothing
+in the working directory. A seed and a number reproduce a case.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from harness.artefacts.source.git import Repository, own_environment
-from harness.artefacts.source.patch import has_diff, open_patch
+from harness.artefacts.source.patch import changes, has_diff, open_patch
 from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.store import Store
 from harness.errors import HarnessError
@@ -63,6 +63,8 @@ class Bench:
         self.store = Store(folder / "store")
         #: The last output of ``git am``.
         self.complaint = ""
+        #: A patch whose files the harness names wrongly.
+        self.misread = ""
 
     def git(self, *args: str) -> bytes:
         """Run git in the work tree and return its output."""
@@ -103,8 +105,10 @@ class Bench:
         mbox = self.folder / "am.mbox"
         taken = True
         for mail in box.patches:
-            # If each line ends in a CR, the CRs come from saving the file.
-            saved = box.as_folder and mail.count(b"\r\n") == mail.count(b"\n")
+            # The CRs come from saving the file if each line ends in one, or the diff's first does.
+            first = mail.partition(b"\ndiff --git ")[2].partition(b"\n")[0]
+            throughout = mail.count(b"\r\n") == mail.count(b"\n")
+            saved = box.as_folder and (throughout or first.endswith(b"\r"))
             mbox.write_bytes(mail.replace(b"\r\n", b"\n") if saved else mail)
             for options in ((), ("--quoted-cr=strip",), ("--3way",)):
                 taken = self.try_("am", "--quiet", *keep, *options, str(mbox)).returncode == 0
@@ -135,12 +139,27 @@ class Bench:
         box.write(given)
         series = FolderSeries(path=given) if box.as_folder else MboxSeries(path=given / "mbox")
         repository = Repository(self.work / ".git")
+        self.misread = ""
         try:
             patches = fetch_series(series, self.store, Silent())
             commit = apply_series(repository, self.base, patches, "base", Silent())
         except HarnessError as error:
             return None, str(error)
+        for patch, (kept, removes) in zip(patches, self._changes(commit), strict=True):
+            found = changes(patch)
+            if set(found.kept) != kept or found.removes < removes:
+                self.misread = f"{patch.name} changes {sorted(kept)}, not {sorted(found.kept)}"
         return repository.tree_of(commit), ""
+
+    def _changes(self, commit: str) -> Iterator[tuple[set[str], bool]]:
+        """Return, by commit, the files that it changes and keeps, and whether it removes one."""
+        options = ("--reverse", "--format=%x01", "-z", "--name-status", "--no-renames")
+        log = self.git("log", *options, f"{self.base}..{commit}")
+        for part in log.split(b"\1")[1:]:
+            words = [os.fsdecode(word) for word in part.split(b"\0") if word.strip(b"\n")]
+            changed = dict(zip(words[1::2], words[::2], strict=True))
+            kept = {name for name, status in changed.items() if status.strip("\n") != "D"}
+            yield kept, len(kept) < len(changed)
 
     def check(self, box: Box) -> tuple[str, str]:
         """Return how a case ended, and the fault in it, or an empty text."""
@@ -152,6 +171,8 @@ class Bench:
             shutil.rmtree(self.empty)
             self.empty.mkdir()
             return "written", f"the harness leaves {left[0]!r} in the working directory"
+        if self.misread:
+            return "misread", self.misread
         if got is None and wanted is None:
             return "both refuse", ""
         if got == wanted:

@@ -17,12 +17,10 @@ from pathlib import Path
 from harness.artefacts.kernel import lint
 from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.kernel.configure import laid_out
-from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.patch import Patch, changes
 from harness.artefacts.source.series import (
     DoesNotApplyError,
-    added_files,
     fetch_series,
-    removed_files,
     slug,
     subject_of,
     touched_files,
@@ -176,8 +174,8 @@ class _Checker:
     ) -> StepResult:
         """Add checkpatch's findings in a patch, and new complaints of the compiler and sparse."""
         newest = max((folder / "series").glob("*.patch"))
-        patch = self.patches[step.number - 1 : step.number]
-        added = () if removed_files(patch) else added_files(patch)
+        found = changes(self.patches[step.number - 1])
+        added = () if found.removes else found.added
         with laid_out(profile, self.store, self.progress, apart=APART) as place:
             style = lint.check_patch(place.tree, newest, added)
         step = step.model_copy(update={"checkpatch": style})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -11,12 +12,25 @@ from pathlib import Path
 
 from harness.artefacts.source.git import own_environment
 from harness.errors import BuildError
-from harness.lib.process import capture
+from harness.lib.process import Captured, capture
 
 #: Messages of ``git apply`` on a text without a diff, since git 2.35 and before.
 _NO_DIFF = re.compile(r"^error: (?:No valid patches in input|unrecognized input)", re.MULTILINE)
 #: Lines that occur only in a diff, intact or damaged.
 _DIFF_LINE = re.compile(rb"^(?:diff --git |@@ -\d|GIT binary patch|\+\+\+ \S)", re.MULTILINE)
+#: Patches that are remembered once they are parsed, which takes two processes each.
+_REMEMBERED = 8192
+#: Lines of ``git apply --summary`` on files that are new or gone.
+_SUMMARY = re.compile(
+    rb"^ (create|delete) (?:mode \d+ )?(.*?)\n(?=\Z| (?:create|delete|rename|copy|rewrite|mode) )",
+    re.MULTILINE | re.DOTALL,
+)
+#: Lines of a diff that hold no text of a file, with a CR at their end.
+_HEADER_CR = re.compile(
+    rb"^(?:diff --git [^\r\n]+|@@ -[\d,]+ \+[\d,]+ @@"
+    rb"|--- [^\r\n]+\r\n\+\+\+ [^\r\n]+(?=\r\n@@ -))\r$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,17 @@ class Opened:
     diff: bytes
 
 
+@dataclass(frozen=True)
+class Changes:
+    """The files that a patch changes, by their paths in the tree, as ``git apply`` reads them."""
+
+    #: Files that exist with the patch: changed, added, or the target of a rename or a copy.
+    kept: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    #: The patch deletes or renames a file.
+    removes: bool = False
+
+
 def split_mails(content: bytes, *, keep_cr: bool = False) -> tuple[list[bytes], str]:
     """Return the mails of a mailbox, and git's error message if it cannot be split.
 
@@ -52,21 +77,27 @@ def split_mails(content: bytes, *, keep_cr: bool = False) -> tuple[list[bytes], 
     :param keep_cr: keep the CR of a CRLF; by default it is removed, as in ``git am``.
     """
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        folder, box = Path(scratch) / "mails", Path(scratch) / "mbox"
-        folder.mkdir()
+        box = Path(scratch) / "mbox"
         box.write_bytes(content)
+        mails, complaint = split_box(box, keep_cr=keep_cr)
+        return mails, complaint.replace(str(box), "mbox")
+
+
+def split_box(box: Path, *, keep_cr: bool = False) -> tuple[list[bytes], str]:
+    """Return the mails of an mbox file or a Maildir as :func:`split_mails` does."""
+    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as folder:
         option = ["--keep-cr"] if keep_cr else []
         result = capture(
             ["git", "mailsplit", "-d4", "-b", *option, f"-o{folder}", "--", str(box)],
             env=own_environment(),
         )
         if result.returncode != 0:
-            return [], result.complaint.replace(str(box), "mbox")
-        mails = sorted(folder.iterdir(), key=lambda mail: int(mail.name))
+            return [], result.complaint
+        mails = sorted(Path(folder).iterdir(), key=lambda mail: int(mail.name))
         return [mail.read_bytes() for mail in mails], ""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_REMEMBERED)
 def open_patch(patch: Patch) -> Opened:
     """Split a patch into subject, message and diff.
 
@@ -108,19 +139,42 @@ def is_mail(content: bytes) -> bool:
     return sender is not None and re.match(rb"[!-9;-~]+:", head) is not None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_REMEMBERED)
 def has_diff(diff: bytes) -> bool:
     """Tell whether ``git apply`` finds a diff in a text, even a damaged one."""
     if not diff.strip():
         return False
+    found = _look(diff, "--numstat")
+    return found.returncode == 0 or not _NO_DIFF.search(found.complaint)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def changes(patch: Patch) -> Changes:
+    """Return the files that a patch changes; none if git finds no diff in it."""
+    found = _look(open_patch(patch).diff, "--numstat", "-z", "--summary", f"-p{patch.strip}")
+    if found.returncode != 0:
+        return Changes()
+    # A name is not quoted in either part, and may have line ends.
+    *counts, summary = found.stdout.split(b"\0")
+    names = [os.fsdecode(count.split(b"\t", 2)[2]) for count in counts]
+    said = [(match[1], os.fsdecode(match[2])) for match in _SUMMARY.finditer(summary)]
+    added = dict.fromkeys(name for what, name in said if what == b"create")
+    deleted = {name for what, name in said if what == b"delete"}
+    # A file that becomes a link is deleted and added.
+    kept = dict.fromkeys(name for name in names if name in added or name not in deleted)
+    removes = bool(deleted) or re.search(rb"^ rename ", summary, re.MULTILINE) is not None
+    return Changes(tuple(kept), tuple(added), removes)
+
+
+def _look(diff: bytes, *options: str) -> Captured:
+    """Have ``git apply`` describe a diff, outside of any repository."""
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        found = capture(
-            ["git", "apply", "--numstat", "-"],
+        return capture(
+            ["git", "apply", *options, "-"],
             cwd=Path(scratch),
             env={**own_environment(), "GIT_CEILING_DIRECTORIES": scratch},
             stdin=diff,
         )
-    return found.returncode == 0 or not _NO_DIFF.search(found.complaint)
 
 
 def has_remains_of_diff(diff: bytes) -> bool:
@@ -133,7 +187,11 @@ def without_carriage_returns(content: bytes) -> bytes:
     return content.replace(b"\r\n", b"\n")
 
 
-def has_crlf_throughout(content: bytes) -> bool:
-    """Tell whether each line of a text ends in CRLF, so that the CRs come from how it was saved."""
+def was_saved_with_crs(content: bytes) -> bool:
+    """Tell whether the CRs of a text come from how it was saved, not from the files it changes.
+
+    Each line ends in CRLF, or those of a diff do that hold no text of a file. GNU patch, and quilt
+    with it, look at such lines, too.
+    """
     ends = content.count(b"\n")
-    return ends > 0 and content.count(b"\r\n") == ends
+    return (ends > 0 and content.count(b"\r\n") == ends) or _HEADER_CR.search(content) is not None

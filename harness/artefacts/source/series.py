@@ -11,12 +11,12 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchedFile, PatchSet
+from unidiff.patch import PatchSet
 
 from harness.artefacts.source.git import Repository, clean_environment
 from harness.artefacts.source.mail import check_text
@@ -24,11 +24,12 @@ from harness.artefacts.source.mailbox import read_mailbox
 from harness.artefacts.source.patch import (
     Opened,
     Patch,
-    has_crlf_throughout,
+    changes,
     has_diff,
     is_mail,
     open_patch,
     split_mails,
+    was_saved_with_crs,
     without_carriage_returns,
 )
 from harness.artefacts.store import Store
@@ -36,7 +37,7 @@ from harness.errors import BuildError, UserError
 from harness.lib.extras import install_line
 from harness.lib.process import Captured, capture, host_error
 from harness.lib.quilt import Entry, is_there, read_patch, read_series
-from harness.progress import Progress
+from harness.progress import Progress, Silent
 from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 
 #: Recipe number of a series from lore, see :mod:`harness.artefacts.recipe`. Raise it when the same
@@ -101,12 +102,12 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
 def _from_file(entry: Entry, content: bytes) -> list[Patch]:
     """Return the patch in a file, or several if it holds several mails.
 
-    CRs are kept, as in quilt, unless each line of the file ends in one.
+    CRs are kept, as in quilt, unless they come from how the file was saved.
     """
     if not is_mail(content):
-        plain = without_carriage_returns(content) if has_crlf_throughout(content) else content
+        plain = without_carriage_returns(content) if was_saved_with_crs(content) else content
         return [Patch(entry.shown, plain, entry.strip)]
-    mails, complaint = split_mails(content, keep_cr=not has_crlf_throughout(content))
+    mails, complaint = split_mails(content, keep_cr=not was_saved_with_crs(content))
     if not mails:
         raise UserError(f"patch {entry.shown} cannot be read as a mail", detail=complaint)
     if len(mails) == 1:
@@ -140,6 +141,8 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
                 hint="lore must be reachable; or save the thread's mbox and give its path",
             )
         found[0].rename(folder / "series.mbox")
+        # What is refused is not kept: patches that are not on lore yet may come.
+        read_mailbox(folder / "series.mbox", Silent())
 
     inputs = {"recipe": RECIPE, "message-id": series.message_id}
     entry = store.get("series", inputs, build)
@@ -166,30 +169,12 @@ def subject_of(patch: Patch) -> str:
 
 def touched_files(patches: Iterable[Patch]) -> tuple[str, ...]:
     """Return the files that patches change or add, each once; patches without a diff have none."""
-    return tuple(dict.fromkeys(f.path for f in _files(patches) if not f.is_removed_file))
+    return tuple(dict.fromkeys(name for patch in patches for name in changes(patch).kept))
 
 
 def added_files(patches: Iterable[Patch]) -> tuple[str, ...]:
     """Return the files that patches add, each once."""
-    return tuple(dict.fromkeys(file.path for file in _files(patches) if file.is_added_file))
-
-
-def removed_files(patches: Iterable[Patch]) -> tuple[str, ...]:
-    """Return the files that patches delete or rename, by their old paths, each once."""
-    found = [
-        file.source_file.removeprefix("a/")
-        for file in _files(patches)
-        if file.is_removed_file or file.is_rename
-    ]
-    return tuple(dict.fromkeys(found))
-
-
-def _files(patches: Iterable[Patch]) -> Iterator[PatchedFile]:
-    for patch in patches:
-        try:
-            yield from PatchSet(open_patch(patch).diff.decode(errors="replace"))
-        except UnidiffParseError:
-            continue
+    return tuple(dict.fromkeys(name for patch in patches for name in changes(patch).added))
 
 
 def slug(subject: str) -> str:

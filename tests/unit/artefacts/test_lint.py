@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.artefacts.kernel import lint
-from harness.artefacts.source.patch import Patch
-from harness.artefacts.source.series import added_files, removed_files, touched_files
+from harness.artefacts.source.patch import Changes, Patch, changes
+from harness.artefacts.source.series import added_files, touched_files
 from harness.errors import BuildError
 
 #: As the kernel's own checkpatch (6.12) prints it.
@@ -131,7 +131,7 @@ def test_files_that_patches_touch() -> None:
     twice = [Patch("1", diff), Patch("2", diff), Patch("3", b"no diff")]
     assert touched_files(twice) == ("kernel/fork.c", "lib/new.c")
     assert added_files(twice) == ("lib/new.c",)
-    assert removed_files(twice) == ("lib/old.c",)
+    assert changes(twice[0]).removes
 
 
 def test_a_file_that_is_moved_is_gone_from_its_place() -> None:
@@ -140,4 +140,4 @@ def test_a_file_that_is_moved_is_gone_from_its_place() -> None:
         b"rename from lib/a.c\nrename to lib/b.c\n"
         b"--- a/lib/a.c\n+++ b/lib/b.c\n@@ -1 +1 @@\n-a\n+b\n"
     )
-    assert removed_files([Patch("1", moved)]) == ("lib/a.c",)
+    assert changes(Patch("1", moved)) == Changes(("lib/b.c",), removes=True)
