@@ -140,11 +140,37 @@ def _strip(options: list[str], where: str) -> int:
     return int(match[1])
 
 
+def is_maildir(path: Path) -> bool:
+    """Tell whether a folder is a Maildir."""
+    return (path / "cur").is_dir() and (path / "new").is_dir()
+
+
+def check_maildir(path: Path) -> None:
+    """Check that the mails of a Maildir can be read, and have no more than :data:`MAX_PATCH` bytes.
+
+    :raise UserError: one is no ordinary file, or they are larger.
+    """
+    size = 0
+    for mail in (*(path / "cur").iterdir(), *(path / "new").iterdir()):
+        if not mail.is_file():
+            raise UserError("this is no mail", where=mail, hint="a Maildir holds files of one mail")
+        size += mail.stat().st_size
+    if size > MAX_PATCH:
+        raise UserError(f"the mails are larger than {MAX_PATCH >> 20} MiB", where=path)
+
+
 def read_patch(path: Path) -> bytes:
     """Return a patch's text, decompressed if it is a gzip, bzip2, xz or lzma file.
 
-    :raise UserError: it cannot be read or decompressed, or is larger than :data:`MAX_PATCH`.
+    :raise UserError: it cannot be read or decompressed, is a pipe, or is larger than
+        :data:`MAX_PATCH`.
     """
+    if path.is_fifo():
+        raise UserError(
+            "a pipe can be read only once, and a patch is read several times",
+            where=path,
+            hint="write it into a file first",
+        )
     try:
         with path.open("rb") as file:
             start = file.read(6)

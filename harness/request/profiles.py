@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from harness import paths
 from harness.errors import UserError
-from harness.lib.quilt import is_there, read_patch, read_series
+from harness.lib.quilt import check_maildir, is_maildir, is_there, read_patch, read_series
 from harness.names import (
     ALL_CPUS,
     NO_SERIES,
@@ -138,9 +138,9 @@ def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
     if text == NO_SERIES:
         return None
     path = Path(text).expanduser()
-    if path.is_dir():
+    if path.is_dir() and not is_maildir(path):
         return FolderSeries(path=path.resolve())
-    if path.is_file():
+    if path.exists():
         return MboxSeries(path=path.resolve())
     message_id = text.removeprefix("<").removesuffix(">")
     if _MESSAGE_ID.fullmatch(message_id):
@@ -148,7 +148,7 @@ def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
     raise UserError(
         "there is no such series",
         where=text,
-        hint="give a folder that holds a file named series, an mbox, a message-id of "
+        hint="give a folder that holds a file named series, an mbox or Maildir, a message-id of "
         f"lore.kernel.org, or {NO_SERIES}",
     )
 
@@ -220,8 +220,11 @@ def _check_folder_series(folder: Path, where: Path) -> None:
 
 
 def _check_mbox(path: Path, where: Path) -> None:
-    if not path.is_file():
+    if not path.exists():
         raise UserError("the series does not exist", where=f"{path} (named by {where})")
+    if path.is_dir():
+        check_maildir(path)
+        return
     # git decides which of its mails are patches when they are applied.
     if not _MAIL_OR_DIFF.search(read_patch(path)):
         raise UserError(

@@ -30,7 +30,7 @@ _REPLY = re.compile(r"(?:re|aw|fwd?|sv|antw)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
 #: A short word before a bracket, as mail programs in other languages write it.
 _FOREIGN_REPLY = re.compile(r"\w{2,3}\s*[:\uff1a]\s*(?=\[)")
 #: Separator with the fixed date of ``git format-patch``.
-_FORMAT_PATCH = re.compile(rb"From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001\r?\n")
+_FORMAT_PATCH = re.compile(rb"From ([0-9a-f]{40,64}) Mon Sep 17 00:00:00 2001\r?\n")
 _BRACKETS = re.compile(r"\s*\[([^\]]*)\]\s*")
 _VERSION = re.compile(r"(?:patch)?v(\d{1,4})(?:\.(\d{1,4}))?", re.IGNORECASE | re.ASCII)
 _COUNT = re.compile(r"(\d{1,4})/(\d{1,4})", re.ASCII)
@@ -65,6 +65,8 @@ class Mail:
     with_diff: bool
     #: `git format-patch` wrote it, and it was not sent.
     unsent: bool = False
+    #: The commit that `git format-patch` made it of; empty if it does not say.
+    commit: str = ""
     kind: Kind = "other"
     #: Number of the series that a patch is applied with.
     series: int = 0
@@ -110,14 +112,19 @@ def read_mail(patch: Patch, where: Path) -> Mail:
     headers = _headers(patch.content)
     subject = read_subject(_decoded(headers.get("Subject")))
     diff = b"" if subject.is_reply else open_patch(patch).diff
+    message_id = next(_ids([headers.get("Message-ID")]), "")
+    answers = tuple(_ids(headers.get_all("In-Reply-To", []) + headers.get_all("References", [])))
+    made = _FORMAT_PATCH.match(patch.content)
+    commit = made[1].decode().strip("0") and made[1].decode() if made else ""
     mail = Mail(
         patch=patch,
         subject=subject,
         author=email.utils.parseaddr(_decoded(headers.get("From")))[1].lower(),
-        message_id=next(_ids([headers.get("Message-ID")]), ""),
-        answers=tuple(_ids(headers.get_all("In-Reply-To", []) + headers.get_all("References", []))),
+        message_id=message_id,
+        answers=answers,
         with_diff=has_diff(diff),
-        unsent=_FORMAT_PATCH.match(patch.content) is not None,
+        unsent=made is not None and (commit != "" or not (message_id or answers)),
+        commit=commit,
     )
     is_cover = subject.count is not None and subject.count[0] == 0
     if subject.is_reply or is_cover or mail.with_diff:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artefacts.source.mail import Kind, Mail, check_text, read_mail
-from harness.artefacts.source.patch import Patch, has_diff, open_patch, split_mails
+from harness.artefacts.source.patch import Patch, has_diff, open_patch, split_box, split_mails
 from harness.artefacts.source.thread import sort_out
 from harness.errors import UserError
-from harness.lib.quilt import read_patch
+from harness.lib.quilt import check_maildir, read_patch
 from harness.progress import Progress
 
 #: Singular and plural of each kind of mail, for notes.
@@ -33,12 +33,14 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 def read_mailbox(path: Path, progress: Progress) -> tuple[Patch, ...]:
     """Return the patches of a mailbox in order, and print a note on each other mail.
 
-    A gzipped mailbox is decompressed. A file with one diff and no mail is a patch, too.
+    A mailbox is an mbox, perhaps compressed, or a Maildir. A file with one diff and no mail is a
+    patch, too.
 
-    :raise UserError: the file does not exist, has no patch, has one that git cannot read, or has
-        mails of which it is not certain whether they are the series' patches.
+    :raise UserError: the file does not exist, has no patch, has one that git cannot read, lacks
+        patches of a series of which it has others, or has mails of which it is not certain whether
+        they are the series' patches.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError("no such mbox", where=path, hint="give the path of an mbox of patches")
     contents = _split(path)
     patches = [Patch(f"mail {number:04}", one) for number, one in enumerate(contents, 1)]
@@ -65,7 +67,11 @@ def _split(path: Path) -> list[bytes]:
 
     :raise UserError: there are none.
     """
-    mails, complaint = split_mails(read_patch(path))
+    if path.is_dir():
+        check_maildir(path)
+        mails, complaint = split_box(path)
+    else:
+        mails, complaint = split_mails(read_patch(path))
     if not mails:
         raise UserError(
             "this is no mbox of patches",
@@ -77,7 +83,10 @@ def _split(path: Path) -> list[bytes]:
 
 
 def _report(mails: Sequence[Mail], path: Path, progress: Progress) -> None:
-    """Print notes: the number of mails of each kind, each mail not applied, and on each series."""
+    """Print notes: the number of mails of each kind, each mail not applied, and on each series.
+
+    :raise UserError: a series is not complete.
+    """
     counts = Counter(mail.kind for mail in mails)
     said = ", ".join(
         f"{counts[kind]} {words[counts[kind] > 1]}"
@@ -97,9 +106,15 @@ def _report(mails: Sequence[Mail], path: Path, progress: Progress) -> None:
         progress.note(f"{path.name}: {len(series)} series, which begin with {names}")
     for members in series.values():
         name = path.name if len(series) == 1 else f"{path.name}, the series of {members[0].title},"
-        for text in (_versions(members), _lacking(members)):
-            if text:
-                progress.note(f"{name} {text}")
+        if text := _versions(members):
+            progress.note(f"{name} {text}")
+        if lacking := _lacking(members):
+            raise UserError(
+                f"{name} lacks patch {lacking}",
+                where=path,
+                hint="save the whole thread, as `b4 mbox MESSAGE-ID` does; to apply some patches of"
+                " a series, put them into a folder, with a file named `series` that lists them",
+            )
 
 
 def _versions(members: Sequence[Mail]) -> str:
@@ -118,11 +133,11 @@ def _versions(members: Sequence[Mail]) -> str:
 
 
 def _lacking(members: Sequence[Mail]) -> str:
-    """Return which patches of a series are not in the mailbox."""
+    """Return which patches of a series are not in the mailbox, as text."""
     numbers = {mail.subject.count for mail in members}
     totals = {count[1] for count in numbers if count}
     total = min(totals)
     lacking = [str(n) for n in range(1, total + 1) if (n, total) not in numbers]
     if len(totals) > 1 or not lacking or total >= 1000:
         return ""
-    return f"lacks patch {', '.join(lacking)} of {total}"
+    return f"{', '.join(lacking)} of {total}"

@@ -344,7 +344,7 @@ def _one_of_each(mails: list[Mail], members: Group, where: Path) -> Group:
     for at in members:
         subject = mails[at].subject
         # A history may have a subject twice.
-        key = ("at", at) if mails[at].unsent else subject.bare
+        key = (mails[at].commit or at,) if mails[at].unsent else subject.bare
         first = used.setdefault(subject.count[0] if subject.count else key, at)
         if first == at:
             continue

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.artefacts.source.git import Repository
-from harness.artefacts.source.patch import Patch
+from harness.artefacts.source.patch import Changes, Patch, changes, was_saved_with_crs
 from harness.artefacts.source.series import apply_series, fetch_series
 from harness.artefacts.source.trees import fetch_source
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.progress import Silent
+from harness.request.profiles import parse_series
 from harness.values import FolderSeries, TreeSource
 from tools.mailboxes import check_range
 
@@ -23,6 +27,51 @@ from .conftest import Fetch, Notes, added, git, mail, make_checkout, make_patch
 @pytest.fixture
 def checkout(toy: Path) -> Path:
     return make_checkout(toy)
+
+
+#: Names that mail and diffs quote or that look like other parts of them.
+ODD_NAMES = ("a b.c", "tab\t.c", 'q"uote.c', "back\\slash.c", "f\u00fcr.c", "b/b/b.c",
+             "line\nend.c", "x => y.c", "{a => b}.c", " b", "-- ")  # fmt: skip
+
+
+@pytest.mark.parametrize("strip", [0, 1, 2, 3])
+def test_the_files_that_a_patch_changes_are_those_of_git(checkout: Path, strip: int) -> None:
+    """Whatever their names are, however many folders the diff has in front of them."""
+    top = "top/" * (strip - 1)
+    before = ("changed", "gone", "moved", "mode", "becomes-link")
+    after = ("arrived", "added", "empty", "binary")
+    for folder in (checkout / top / kind for kind in before + after):
+        for name in ODD_NAMES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if folder.name in before:
+                (folder / name).write_text(f"{folder.name} {name}\n" * 9)
+    git(checkout, "add", "-f", ".")
+    git(checkout, "commit", "-qm", "Before")
+    for name in ODD_NAMES:
+        at = {kind: checkout / top / kind / name for kind in before + after}
+        at["changed"].write_text(f"changed {name}\n" * 10)
+        at["gone"].unlink()
+        at["mode"].chmod(0o755)
+        at["becomes-link"].unlink()
+        at["becomes-link"].symlink_to("x")
+        at["moved"].rename(at["arrived"])
+        at["added"].write_text(name)
+        at["empty"].touch()
+        at["binary"].write_bytes(bytes(range(256)))
+    git(checkout, "add", "-fA", ".")
+    options = ("--cached", "--binary", "-M", *(["--no-prefix"] if strip == 0 else []))
+    diff = git(checkout, "diff", *options) + "\n"
+    found = changes(Patch("x.patch", diff.encode(), strip))
+    kept = [kind for kind in before + after if kind not in ("gone", "moved")]
+    assert set(found.kept) == {f"{kind}/{name}" for kind in kept for name in ODD_NAMES}
+    added = [*after[1:], "becomes-link"]
+    assert set(found.added) == {f"{kind}/{name}" for kind in added for name in ODD_NAMES}
+    assert found.removes
+
+
+def test_a_patch_that_git_cannot_read_changes_nothing() -> None:
+    assert changes(Patch("x", b"hello\n")) == Changes()
+    assert changes(Patch("x", b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n", 9)) == Changes()
 
 
 def apply(store: Store, checkout: Path, patches: tuple[Patch, ...]) -> tuple[Repository, str]:
@@ -132,9 +181,38 @@ def test_an_author_may_send_the_next_version_from_elsewhere(fetch: Fetch) -> Non
     assert added(patches) == ["b"]
 
 
-def test_what_is_lacking_is_said(fetch: Fetch) -> None:
-    _, notes = fetch(mail("[PATCH 1/3] a", "a"), mail("[PATCH 3/3] c", "c"))
-    assert notes[-1] == "mbox lacks patch 2 of 3"
+def test_a_series_that_is_not_complete_is_refused(fetch: Fetch) -> None:
+    with pytest.raises(UserError, match=r"^mbox lacks patch 2 of 3"):
+        fetch(mail("[PATCH 1/3] a", "a"), mail("[PATCH 3/3] c", "c"))
+    with pytest.raises(UserError, match=r"^mbox lacks patch 1, 3 of 3"):
+        fetch(mail("[PATCH 2/3] b", "b"), mail("Re: [PATCH 2/3] b", who="rev"))
+
+
+def test_a_single_mail_of_a_series_is_applied_alone(fetch: Fetch) -> None:
+    assert added(fetch(mail("[PATCH 2/3] b", "b"))[0]) == ["b"]
+
+
+def test_a_maildir_is_a_mailbox(store: Store, tmp_path: Path) -> None:
+    """The order in it says nothing. ``git am`` takes one, too."""
+    folder = tmp_path / "maildir"
+    for name in ("cur", "new", "tmp"):
+        (folder / name).mkdir(parents=True)
+    (folder / "cur/1:2,S").write_bytes(mail("[PATCH 2/2] b", "b", id_="2", answers="1"))
+    (folder / "new/2").write_bytes(mail("[PATCH 1/2] a", "a", id_="1"))
+    series = parse_series(str(folder))
+    assert series is not None
+    assert added(fetch_series(series, store, Silent())) == ["a", "b"]
+    os.mkfifo(folder / "new/pipe")
+    with pytest.raises(UserError, match="this is no mail"):
+        fetch_series(series, store, Silent())
+
+
+def test_a_pipe_is_refused(store: Store, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    series = parse_series(str(tmp_path / "pipe"))
+    assert series is not None
+    with pytest.raises(UserError, match="a pipe can be read only once"):
+        fetch_series(series, store, Silent())
 
 
 def test_a_patch_whose_diff_is_gone_is_refused_by_name(fetch: Fetch) -> None:
@@ -246,3 +324,33 @@ def test_an_empty_mailbox_is_refused_without_a_scratch_file_s_name(fetch: Fetch)
         fetch(b"\n\n")
     assert "'mbox'" in (caught.value.detail or "")
     assert "/tmp" not in (caught.value.detail or "")
+
+
+CR_DIFFS = {
+    "git's": (
+        b"diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\r\n+b\r\n"
+    ),
+    "with a function": b"--- a/x\n+++ b/x\n@@ -1 +1 @@ int f()\n-a\r\n+b\r\n",
+    "odd content": b"--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- a\r\n+++ b\r\n c\r\n",
+}
+
+
+@pytest.mark.parametrize("diff", CR_DIFFS.values(), ids=CR_DIFFS.keys())
+def test_crs_that_come_from_saving_a_file_are_those_that_gnu_patch_strips(
+    tmp_path: Path, diff: bytes
+) -> None:
+    """Saved with CRs, with text around that has none; and as the diff of a file with CRs."""
+    gnu = shutil.which("patch")
+    saved = diff.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    for text, strips in ((diff, False), (saved, True), (b"hello\n\n" + saved + b"\nend\n", True)):
+        assert was_saved_with_crs(text) == strips, text
+        if gnu:
+            (tmp_path / "x").write_bytes(b"-- a\nc\n" if b"-- a" in diff else b"a\n")
+            done = subprocess.run(
+                [gnu, "-p1", "--dry-run"],
+                cwd=tmp_path,
+                input=text,
+                capture_output=True,
+                check=False,
+            )
+            assert (b"Stripping trailing CRs" in done.stdout) == strips, done.stdout

@@ -203,6 +203,24 @@ def test_lore_is_asked_through_b4_once(
     assert call.endswith(f" {LORE.message_id}")
 
 
+def test_a_series_that_is_not_complete_on_lore_is_not_kept(
+    store: Store, tmp_path: Path, checkout: Path, stub: MakeStub
+) -> None:
+    patch = make_patch(checkout, "first", **{"kernel/a.c": "int a;\n"})
+    other = make_patch(checkout, "second", **{"kernel/b.c": "int b;\n"})
+    one, two = patch.replace("[PATCH]", "[PATCH 1/2]"), other.replace("[PATCH]", "[PATCH 2/2]")
+    (tmp_path / "mails").write_text(one + one.replace("[PATCH 1/2]", "Re: [PATCH 1/2]"))
+    stub(
+        "b4",
+        'while [ $# -gt 1 ]; do [ "$1" = --outdir ] && out=$2; shift; done\n'
+        f'cp {tmp_path}/mails "$out/series.mbx"',
+    )
+    with pytest.raises(UserError, match="lacks patch 2 of 2"):
+        fetch_series(LORE, store, Silent())
+    (tmp_path / "mails").write_text(one + two)
+    assert len(fetch_series(LORE, store, Silent())) == 2
+
+
 def test_lore_that_cannot_be_reached(store: Store, stub: MakeStub) -> None:
     stub("b4", "echo 'Looking up'; echo 'ConnectionError: lore' >&2; exit 1")
     with pytest.raises(BuildError, match="b4 could not fetch") as caught:
