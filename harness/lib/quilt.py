@@ -140,6 +140,19 @@ def _strip(options: list[str], where: str) -> int:
     return int(match[1])
 
 
+def refuse_pipe(path: Path) -> None:
+    """Check that a path is no pipe, as ``<(command)`` gives one.
+
+    :raise UserError: it is one.
+    """
+    if path.is_fifo():
+        raise UserError(
+            "a pipe can be read only once, and patches are read several times",
+            where=path,
+            hint="write the command's output into a file first",
+        )
+
+
 def is_maildir(path: Path) -> bool:
     """Tell whether a folder is a Maildir."""
     return (path / "cur").is_dir() and (path / "new").is_dir()
@@ -165,12 +178,7 @@ def read_patch(path: Path) -> bytes:
     :raise UserError: it cannot be read or decompressed, is a pipe, or is larger than
         :data:`MAX_PATCH`.
     """
-    if path.is_fifo():
-        raise UserError(
-            "a pipe can be read only once, and a patch is read several times",
-            where=path,
-            hint="write it into a file first",
-        )
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             start = file.read(6)

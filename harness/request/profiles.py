@@ -18,7 +18,14 @@ from pydantic import ValidationError
 
 from harness import paths
 from harness.errors import UserError
-from harness.lib.quilt import check_maildir, is_maildir, is_there, read_patch, read_series
+from harness.lib.quilt import (
+    check_maildir,
+    is_maildir,
+    is_there,
+    read_patch,
+    read_series,
+    refuse_pipe,
+)
 from harness.names import (
     ALL_CPUS,
     NO_SERIES,
@@ -133,7 +140,7 @@ def load_emulator(name: str) -> EmulatorProfile:
 def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
     """Return the series that ``--series`` names, or None for :data:`NO_SERIES`.
 
-    :raise UserError: it is no folder, mbox or message-id.
+    :raise UserError: it is no folder, mbox or message-id, or a pipe.
     """
     if text == NO_SERIES:
         return None
@@ -141,6 +148,7 @@ def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
     if path.is_dir() and not is_maildir(path):
         return FolderSeries(path=path.resolve())
     if path.exists():
+        refuse_pipe(path)  # which has no path once it is resolved
         return MboxSeries(path=path.resolve())
     message_id = text.removeprefix("<").removesuffix(">")
     if _MESSAGE_ID.fullmatch(message_id):

@@ -18,7 +18,7 @@ from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.progress import Silent
 from harness.request.profiles import parse_series
-from harness.values import FolderSeries, TreeSource
+from harness.values import FolderSeries, MboxSeries, TreeSource
 from tools.mailboxes import check_range
 
 from .conftest import Fetch, Notes, added, git, mail, make_checkout, make_patch
@@ -208,11 +208,17 @@ def test_a_maildir_is_a_mailbox(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_refused(store: Store, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    series = parse_series(str(tmp_path / "pipe"))
-    assert series is not None
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader, writer = os.pipe()
+    for name in (str(pipe), f"/dev/fd/{reader}"):
+        with pytest.raises(UserError, match="a pipe can be read only once") as caught:
+            parse_series(name)
+        assert str(caught.value.where) == name
+    os.close(reader)
+    os.close(writer)
     with pytest.raises(UserError, match="a pipe can be read only once"):
-        fetch_series(series, store, Silent())
+        fetch_series(MboxSeries(path=pipe), store, Silent())
 
 
 def test_a_patch_whose_diff_is_gone_is_refused_by_name(fetch: Fetch) -> None:
