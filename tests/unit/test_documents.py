@@ -161,11 +161,8 @@ def test_messages_that_are_explained_are_said_somewhere() -> None:
 
 def test_the_tools_table_has_every_tool() -> None:
     tools = paths.ROOT / "tools"
-    found = [path.parent.name for path in tools.glob("*/__main__.py")]
-    for path in tools.glob("*.py"):
-        if "__main__" in path.read_text(encoding="utf-8"):
-            found.append(path.stem)
-    for name in found:
+    single = [path.stem for path in tools.glob("*.py") if "__main__" in path.read_text("utf-8")]
+    for name in (*single, *(path.parent.name for path in tools.glob("*/__main__.py"))):
         assert f"`python -m tools.{name}" in TEXTS["docs/internals.md"]
 
 
