@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Imported here although unused: see test_plugin.
+# Imported here although unused: see ../testing/conftest.py.
 import harness.results.latency
 import harness.testing.plugin  # noqa: F401
 from harness.errors import BuildError
