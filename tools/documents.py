@@ -99,7 +99,10 @@ def parse(line: str) -> None:
         if "harness.testing.plugin" not in args:
             raise ValueError("pytest without the plugin")
     elif program == "python":
-        importlib.import_module(args[1]).parser().parse_args(args[2:])
+        tool = importlib.import_module(args[1])
+        if hasattr(tool, "__path__"):
+            tool = importlib.import_module(f"{args[1]}.__main__")
+        tool.parser().parse_args(args[2:])
     elif program == "tox" or (program, args[:1]) == ("ci/bootstrap", ["test"]):
         _parse_tox(args[1:] if program == "ci/bootstrap" else args)
     elif program in {"uintr-harness", "ci/bootstrap"}:

@@ -20,7 +20,7 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -167,8 +167,9 @@ def _claimed(claim: Claim, found: Sequence[Measured]) -> Row:
     )
 
 
-def _joined(found: Sequence[Measured], mechanism: str, mode: str, text: object) -> str:
-    assert callable(text)
+def _joined(
+    found: Sequence[Measured], mechanism: str, mode: str, text: Callable[[LatencySummary], str]
+) -> str:
     rows = [measured.get((mechanism, mode)) for measured in found]
     return ", ".join(text(row) if row else "-" for row in rows) if any(rows) else ""
 
@@ -230,7 +231,7 @@ def _bytes(path: Path) -> bytes:
 def judged(log: str) -> Iterator[str]:
     """Yield a heading and a table for each cell in the output of ``tools.judge``."""
     cell, rows = "", list[Row]()
-    titles = ("mechanism", "mode", "judge", "lab, µs", "judge, µs", "ratio", "")
+    titles = ("mechanism", "mode", "judge", "bench, µs", "judge, µs", "ratio", "")
     for line in (*log.splitlines(), ""):
         if begin := _JUDGED_CELL.match(line):
             cell = f"`{begin[1]}`, load of the host {begin[2]} to {begin[3]}:"
@@ -268,18 +269,18 @@ def page_part(runs: Sequence[Run], judge: str = "", judged_on: str = "") -> str:
 
 
 _TALK = """\
-Medians of the round trip as multiples of the median of user interrupts, one number per run; user
-interrupts themselves in time. Published are those of the RFC of 2021, on a processor with the
-feature. The talk form is the set-up that the published figures had for each mechanism, the fair
-form the same conditions for all."""
+Medians of the round trip, as multiples of the median of user interrupts; those of user interrupts
+themselves are times. There is one number per run. The published figures are those of the RFC of
+2021, on a processor with the feature. The talk form is the set-up that they had for each mechanism.
+The fair form has the same conditions for all."""
 _TIMES = "Medians in µs. Two numbers are the smallest and the largest median of the runs."
 _COUNTED = """\
 Medians in executed instructions. Two numbers are the smallest and the largest median of the
 runs."""
 _JUDGE = """\
-`python -m tools.judge` of {date}: each latency of the lab in turn with an independent program that
-measures the same thing, in the same guest. Ratios are lab by judge, of pairs; what differs by more
-than a third is marked."""
+From `python -m tools.judge`, {date}. It measures each latency in turn with the bench and with an
+independent program, the judge, in the same guest. The ratio is the bench's figure divided by the
+judge's, as the median of all pairs. Figures that differ by more than a third are marked."""
 _DISTURBED = """\
 A latency counts as disturbed if QEMU waited for a CPU for 10 % of the time or more, or if a
 hypervisor took 2 % or more."""

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * judge MECHANISM FORM ROUNDS - two threads and one loop, which share no code with the lab.
+ * judge MECHANISM FORM ROUNDS - two threads and one loop, which share no code with the bench.
  *
  * Prints the median and the mean, in nanoseconds, of a round trip: notify the other thread, wait
  * for its answer. FORM is "spins": on two CPUs, nobody sleeps; "sleeps": on two CPUs; "together":

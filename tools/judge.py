@@ -1,10 +1,10 @@
-"""Compare the lab's latencies with those of independent programs: ``python -m tools.judge``.
+"""Compare the bench's latencies with those of independent programs: ``python -m tools.judge``.
 
-A guest with two CPUs is booted. In it, each latency of the lab is measured in turn with a program
-that measures the same and shares no code with the lab: ``judge.c`` beside this file, and programs
+A guest with two CPUs is booted. In it, each latency of the bench is measured in turn with a program
+that measures the same and shares no code with the bench: ``judge.c`` beside this file, and programs
 of Debian. Those are taken from the host if it has them, otherwise unpacked from their packages by
 ``apt-get download``, which needs no root. Their shared libraries and the dynamic loader are pushed
-with them. The table shows both figures and their ratio, lab by judge. A ratio beyond ``--limit``,
+with them. The table shows both figures and their ratio, bench by judge. A ratio beyond ``--limit``,
 in either direction, is marked and makes the exit code 1.
 
 =====================  ===========================================================================
@@ -13,15 +13,15 @@ judge                  is compared with
 ``judge M spins``      ``ping-pong-fair``
 ``judge M sleeps``     ``ping-pong-blocked``
 ``judge M together``   ``ping-pong-blocked-same-cpu``
-``perf bench``         ``ping-pong-blocked-same-cpu`` of pipe; an average, as is the lab's figure
+``perf bench``         ``ping-pong-blocked-same-cpu`` of pipe; an average, as is the bench's figure
 ``judge M one-way``    ``one-way-blocked-same-cpu``
 ``sigwaittest``        ``judge signal paced``: after a millisecond in which the CPU is idle, one
                        thread wakes the other, and the signal back is measured; an average in whole
-                       microseconds. The lab does not measure this
+                       microseconds. The bench does not measure this
 ``ptsematest``         ``judge futex paced``, for the same reason; a contended mutex is a futex
 =====================  ===========================================================================
 
-Not used, because the lab has no such mechanism or they measure something else: pmqtest (POSIX
+Not used, because the bench has no such mechanism or they measure something else: pmqtest (POSIX
 message queues), svsematest (System V semaphores), cyclictest (timers), hackbench and stress-ng
 (throughput of many tasks).
 """
@@ -58,7 +58,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 LIMIT = 4 / 3
 EXIT_SKIP = 4
 _REMOTE = "/judge"
-_LAB = "/judge-lab"
+_BENCH = "/judge-bench"
 _SAMPLES = "/judge-samples"
 _LIMIT_S = 60.0
 #: Ways of ``judge MECHANISM paced``.
@@ -68,7 +68,7 @@ _NEEDED = re.compile(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)")
 
 
 class Judge(NamedTuple):
-    """A program, and the lab's latency that it is compared with."""
+    """A program, and the bench's latency that it is compared with."""
 
     mechanism: str
     mode: str
@@ -79,12 +79,12 @@ class Judge(NamedTuple):
     ns: float = 1.0
     #: Whether it prints an average instead of a median.
     average: bool = False
-    #: Form of ``judge.c`` to compare with, if the lab has no mode for it.
+    #: Form of ``judge.c`` to compare with, if the bench has no mode for it.
     form: str = ""
 
     @property
     def case(self) -> str:
-        """Name of the lab's case for the mode."""
+        """Name of the bench's case for the mode."""
         return self.mode.replace("-", "_")
 
     @property
@@ -202,17 +202,17 @@ def run_judge(guest: Guest, judge: Judge) -> float | None:
 
 
 def run_form(guest: Guest, judge: Judge) -> float | None:
-    """Return the figure of ``judge.c`` in ns, for a judge that the lab has no case for."""
+    """Return the figure of ``judge.c`` in ns, for a judge that the bench has no case for."""
     own = ("judge", judge.mechanism, judge.form, str(_PACED))
     return run_judge(guest, Judge(judge.mechanism, judge.mode, own, r"mean (\d+)"))
 
 
-def run_lab(guest: Guest, judge: Judge, folder: Path) -> float | None:
-    """Return the lab's figure for a judge in ns, or None if it was skipped."""
+def run_bench(guest: Guest, judge: Judge, folder: Path) -> float | None:
+    """Return the bench's figure for a judge in ns, or None if it was skipped."""
     guest.run(["rm", "-rf", _SAMPLES], timeout_s=5)
     guest.run(["mkdir", _SAMPLES], timeout_s=5)
     done = guest.run(
-        [f"{_LAB}/{judge.mechanism}", judge.case],
+        [f"{_BENCH}/{judge.mechanism}", judge.case],
         timeout_s=_LIMIT_S * guest.factor,
         env={"UINTR_SAMPLES": _SAMPLES},
     )
@@ -223,7 +223,7 @@ def run_lab(guest: Guest, judge: Judge, folder: Path) -> float | None:
     found = read_folder(folder, cell="judge", program=judge.mechanism)
     if done.returncode or found.errors or len(found.records) != 1:
         said = done.stdout.decode("utf-8", "replace")
-        raise GuestError(f"the lab's {judge.mechanism} {judge.mode} failed", detail=said[-2000:])
+        raise GuestError(f"the bench's {judge.mechanism} {judge.mode} failed", detail=said[-2000:])
     (record,) = found.records
     return record.mean if judge.average else float(record.p50)
 
@@ -232,50 +232,50 @@ class Row(NamedTuple):
     """A line of the table: both figures of each round, in ns."""
 
     judge: Judge
-    lab: tuple[float, ...]
+    bench: tuple[float, ...]
     judged: tuple[float, ...]
 
     @property
     def ratio(self) -> float:
         """Lab by judge: the median of the rounds' ratios."""
-        pairs = zip(self.lab, self.judged, strict=True)
-        return statistics.median(lab / judged for lab, judged in pairs)
+        pairs = zip(self.bench, self.judged, strict=True)
+        return statistics.median(bench / judged for bench, judged in pairs)
 
     def differs(self, limit: float) -> bool:
         """Return whether the two differ by more than the limit, in either direction."""
-        return bool(self.lab) and not 1 / limit <= self.ratio <= limit
+        return bool(self.bench) and not 1 / limit <= self.ratio <= limit
 
 
 def table(rows: Sequence[Row], limit: float) -> str:
     """Return the rows as text; figures in microseconds. A row without figures was skipped."""
-    lines = [f"{'mechanism':10}{'mode':28}{'judge':20}{'lab µs':>10}{'judge µs':>10}{'ratio':>8}"]
+    lines = [f"{'mechanism':10}{'mode':28}{'judge':20}{'bench µs':>10}{'judge µs':>10}{'ratio':>8}"]
     for row in rows:
-        if not row.lab:
+        if not row.bench:
             lines.append(
                 f"{row.judge.mechanism:10}{row.judge.mode:28}{row.judge.name:20}   skipped"
             )
             continue
-        lab, judged = (statistics.median(ns) / 1000 for ns in (row.lab, row.judged))
+        bench, judged = (statistics.median(ns) / 1000 for ns in (row.bench, row.judged))
         mark = "  DIFFERS" if row.differs(limit) else ""
         names = f"{row.judge.mechanism:10}{row.judge.mode:28}{row.judge.name:20}"
-        lines.append(f"{names}{lab:10.2f}{judged:10.2f}{row.ratio:8.2f}{mark}")
+        lines.append(f"{names}{bench:10.2f}{judged:10.2f}{row.ratio:8.2f}{mark}")
     return "\n".join(lines)
 
 
 def measure(guest: Guest, judges: Sequence[Judge], rounds: int, folder: Path) -> list[Row]:
-    """Run lab and judge of each latency in turn, for a number of rounds."""
+    """Run bench and judge of each latency in turn, for a number of rounds."""
     figures: dict[Judge, list[tuple[float, float]]] = {judge: [] for judge in judges}
     for number in range(rounds):
         for judge in judges:
             judged = run_judge(guest, judge) if number % 2 else None
-            lab = run_form(guest, judge) if judge.form else run_lab(guest, judge, folder)
+            bench = run_form(guest, judge) if judge.form else run_bench(guest, judge, folder)
             if number % 2 == 0:
                 judged = run_judge(guest, judge)
             # A figure of 0 is below the resolution of a program that prints microseconds.
-            if lab and judged:
-                figures[judge].append((lab, judged))
+            if bench and judged:
+                figures[judge].append((bench, judged))
     return [
-        Row(judge, tuple(lab for lab, _ in pairs), tuple(judged for _, judged in pairs))
+        Row(judge, tuple(bench for bench, _ in pairs), tuple(judged for _, judged in pairs))
         for judge, pairs in figures.items()
     ]
 
@@ -328,7 +328,7 @@ def judge_cell(options: argparse.Namespace, cpu: str, progress: RichProgress) ->
             judges += [one for one in packaged if (folder / "push" / one.argv[0]).exists()]
         with start_guest(spec, folder / "guest") as guest:
             guest.push(folder / "push", _REMOTE)
-            guest.push(programs.path / "latency", _LAB)
+            guest.push(programs.path / "latency", _BENCH)
             return measure(guest, judges, options.rounds, folder / "samples")
 
 

@@ -24,7 +24,8 @@ import psutil
 import pytest
 
 from harness import paths
-from tools.debian_root import RELEASES, Bind, DebianRoot, debian_root, why_not
+from tools.debian_root import RELEASES, DebianRoot, debian_root, why_not
+from tools.host_packages import Bind
 from tools.releases import BOOTSTRAP
 
 pytestmark = pytest.mark.guest

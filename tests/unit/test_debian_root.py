@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import debian_root
-from tools.debian_root import Bind, Carrier, Suite, apt_way, pip_sections, suites_of
+from tools.host_packages import Bind, Carrier, Suite, apt_way, pip_sections, suites_of
 
 TARGETS = """\
 Debian|http://mirror.invalid/debian/|bookworm|main

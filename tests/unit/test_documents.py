@@ -160,9 +160,26 @@ def test_messages_that_are_explained_are_said_somewhere() -> None:
 
 
 def test_the_tools_table_has_every_tool() -> None:
-    for path in (paths.ROOT / "tools").glob("*.py"):
-        if "__main__" in path.read_text(encoding="utf-8"):
-            assert f"`python -m tools.{path.stem}" in TEXTS["docs/internals.md"]
+    tools = paths.ROOT / "tools"
+    single = [path.stem for path in tools.glob("*.py") if "__main__" in path.read_text("utf-8")]
+    for name in (*single, *(path.parent.name for path in tools.glob("*/__main__.py"))):
+        assert f"`python -m tools.{name}" in TEXTS["docs/internals.md"]
+
+
+#: Rows of the table "where to change what" name functions, classes and constants with their file.
+PLACES = re.findall(r"^\| ([a-z].*?) \| (.+) \|$", TEXTS["docs/internals.md"], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("task", "place"), PLACES, ids=[task for task, _ in PLACES])
+def test_what_is_to_be_changed_is_where_the_table_says(task: str, place: str) -> None:
+    spans = re.findall(r"`([^`]+)`", place)
+    files = [paths.ROOT / span for span in spans if (paths.ROOT / span).is_file()]
+    beside = [path.parent / span for path in files for span in spans if span.endswith(".py")]
+    sources = {p: p.read_text(encoding="utf-8") for p in (*files, *beside) if p.is_file()}
+    for span in spans:
+        if re.fullmatch(r"(?!tools\.)[A-Za-z_][A-Za-z_.]*(?<!\.py)(\(\))?", span):
+            name = span.removesuffix("()").rpartition(".")[2]
+            assert any(re.search(rf"\b{name}\b", text) for text in sources.values()), span
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,21 @@ def boot(emulator: Emulator, kernel: Path, initrd: Path, words: str, timeout_s: 
     return text if end < 0 else text[: text.find(b"\n", end) + 1]
 
 
-def main(argv: list[str]) -> int:
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("ways", nargs="+", metavar="WAY")
+    options.add_argument("--kernel", type=Path, required=True)
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--words", default="", help="more words for the kernel's command line")
+    options.add_argument("--wait", type=int, default=2, help="seconds that the report may take")
+    options.add_argument("--timeout", type=int, default=300, help="seconds for each guest")
+    return options
+
+
+def main() -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("ways", nargs="+", metavar="WAY")
-    parser.add_argument("--kernel", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--words", default="", help="more words for the kernel's command line")
-    parser.add_argument("--wait", type=int, default=2, help="seconds that the report may take")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds for each guest")
-    options = parser.parse_args(argv)
+    options = parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     emulator = find_emulator()
     with tempfile.TemporaryDirectory() as folder:
@@ -89,4 +94,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

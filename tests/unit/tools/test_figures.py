@@ -155,7 +155,7 @@ def test_only_runs_that_passed_give_figures(tmp_path: Path) -> None:
 
 JUDGED = """\
 exposed, load 0.3 to 1.6
-mechanism mode                        judge                   lab µs  judge µs   ratio
+mechanism mode                        judge                   bench µs  judge µs   ratio
 shm       ping-pong-fair              judge shm spins           0.38      0.53    0.71  DIFFERS
 pipe      ping-pong-blocked-same-cpu  perf bench sched         20.80     32.09    1.07
 uintr     ping-pong-fair              judge uintr spins         skipped

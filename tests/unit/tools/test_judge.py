@@ -69,17 +69,17 @@ def test_libraries_and_the_loader_are_those_that_ldd_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lab", "judged", "marked"),
+    ("bench", "judged", "marked"),
     [((4.0,), (3.1,), False), ((4.1,), (3.0,), True), ((3.0,), (4.1,), True), ((), (), False)],
 )
 def test_what_differs_by_more_than_a_third_is_marked(
-    lab: tuple[float, ...], judged: tuple[float, ...], marked: bool
+    bench: tuple[float, ...], judged: tuple[float, ...], marked: bool
 ) -> None:
-    row = Row(judge(), lab, judged)
+    row = Row(judge(), bench, judged)
     assert row.differs(LIMIT) == marked
     text = table([row], LIMIT)
     assert ("DIFFERS" in text) == marked
-    assert ("skipped" in text) == (not lab)
+    assert ("skipped" in text) == (not bench)
 
 
 def test_the_ratio_is_of_the_pairs_of_a_round() -> None:
