@@ -284,10 +284,7 @@ def test_a_panic_trips_the_alarm(tmp_path: Path) -> None:
     assert one.panic == "Kernel panic - not syncing: x"
 
 
-BOOT = (
-    b"[    0.000000] Linux version 6.12.0\n"
-    b"[    0.500000] Run /init as init process\n"
-)
+BOOT = b"[    0.000000] Linux version 6.12.0\n[    0.500000] Run /init as init process\n"
 
 
 @pytest.mark.parametrize("text", [b"Kernel panic - not syncing: x", b"reboot: Power down"])
