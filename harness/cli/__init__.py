@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,10 +135,11 @@ def _unusable(param: click.Parameter, word: str) -> str:
 
     An option that is empty by default may be given as empty.
     """
-    if not word and param.default != "" and param.type is not click.UNPROCESSED:
+    free = param.type is click.UNPROCESSED
+    if not word.strip() and not free and (word or param.default != ""):
         return "this is an empty value"
-    if "\0" in word:
-        return f"{word[:80]!r} has a NUL character"
+    if "\0" in word or (not free and any(unicodedata.category(one) == "Cc" for one in word)):
+        return f"{word[:80]!r} has a control character"
     if any("\ud800" <= character <= "\udfff" for character in word):
         return "this name is not UTF-8"
     if len(word) > _LONGEST_WORD:

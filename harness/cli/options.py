@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 from typing_extensions import override
 
+from harness.lib.words import cmdline_problem, expression_problem, target_problem
 from harness.names import (
     ALL_CPUS,
     COMPARED_CPUS,
@@ -56,6 +57,37 @@ class Named(click.ParamType[str]):
         """Return the names that begin with the incomplete word."""
         if self._files and incomplete.startswith(("/", "./", "../", "~")):
             return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+
+class Checked(click.ParamType[str]):
+    """A text that a function of :mod:`harness.lib.words` looks at."""
+
+    def __init__(
+        self,
+        name: str,
+        problem: Callable[[str], str],
+        names: Callable[[], list[str]] = list,
+    ) -> None:
+        self.name = name
+        self._problem = problem
+        self._names = names
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Refuse a text without a meaning."""
+        text = str(value)
+        if why := self._problem(text):
+            self.fail(f"{text[:80]!r}: {why}", param, ctx)
+        return text
+
+    @override
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin with the incomplete word."""
         return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
@@ -168,7 +200,9 @@ FRAGMENT = Named("name", fragment_names)
 EMULATOR = Named("name", emulator_names, files=True)
 QEMU = Named("qemu", lambda: ["auto", "system", "bundled"], files=True)
 SERIES = Named("series", lambda: [NO_SERIES], files=True)
-PROGRAMS = Named("expr", program_names)
+PROGRAMS = Checked("expr", expression_problem, program_names)
+CMDLINE = Checked("words", cmdline_problem)
+TARGET = Checked("target", target_problem)
 
 CPU_HELP = "CPU model: a name, a pattern like hidden*, all, or a TOML file."
 
@@ -230,6 +264,7 @@ MACHINE_OPTIONS = (
     ),
     click.option(
         "--cmdline",
+        type=CMDLINE,
         metavar="WORDS",
         default="",
         help="Words to add to the guests' kernel command line: --cmdline uintr=emulate.",
@@ -257,7 +292,7 @@ PROGRAM_OPTIONS = (
 
 SELFTESTS = _list(
     "--kselftest",
-    click.STRING,
+    TARGET,
     "target",
     None,
     "Also run the kernel's selftests in these folders of its tools/testing/selftests.",

@@ -104,7 +104,7 @@ class Boot:
             snapshot_file.load(self._machine.monitor, snapshot.state, deadline)
         except MonitorError as error:
             raise self._postmortem.not_restored(error) from error
-        self._machine.console.phases["restored"] = self._machine.clock()
+        self._machine.console.restored(stamped=snapshot.stamped)
         self._ask(lambda: self._machine.monitor.command("cont"))
         self._log_in()
         self._check_cpu(snapshot_file.restored_argv())
@@ -135,7 +135,8 @@ class Boot:
             self.unsaved = error.what
             return
         took = self._machine.clock() - began
-        self.snapshot = Snapshot(self._spec, state, self._keys, phases, took)
+        stamped = self._machine.console.stamped
+        self.snapshot = Snapshot(self._spec, state, self._keys, phases, took, stamped)
 
     def _report(self, *, restored: bool) -> BootReport:
         phases = self._machine.console.phases

@@ -35,7 +35,6 @@ from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
 from harness.guest.spec import GuestSpec
 from harness.guest.transport.command import CHUNK, Bounded
-from harness.guest.transport.console import PANIC
 from harness.guest.transport.qmp import MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed, GuestFailure, ending
@@ -147,7 +146,9 @@ def run_counted(
         console = _read(scratch / CONSOLE, limit)
         (folder / CONSOLE).write_bytes(console)
         if overflow:
-            return Counted(done=follower.ended(began, overflow), boot_s=None, splats=_scan(console))
+            return Counted(
+                done=follower.ended(began, overflow), boot_s=None, splats=_scan(console).splats()
+            )
         if not ended:
             with contextlib.suppress(MonitorError):
                 (folder / "registers.txt").write_text(monitor.human("info registers -a"))
@@ -166,7 +167,7 @@ def run_counted(
             seconds=time.monotonic() - began,
         ),
         boot_s=follower.first - began if follower.first is not None else None,
-        splats=_scan(console),
+        splats=_scan(console).splats(),
     )
 
 
@@ -220,13 +221,13 @@ def _overflow(scratch: Path, limit: int) -> str:
     return ""
 
 
-def _scan(console: bytes) -> tuple[Splat, ...]:
-    """Return the splats in a console's output."""
+def _scan(console: bytes) -> Scanner:
+    """Return a scanner that has read a console's output."""
     scanner, cutter = Scanner(), LineCutter()
     for line in cutter.feed(console):
         scanner.feed(line)
     scanner.feed(cutter.rest())
-    return scanner.splats()
+    return scanner
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -284,12 +285,12 @@ def _failure(
     """Return why the program did not end: a panic, a hang, or the end of QEMU."""
     lines = [line.decode(errors="replace").rstrip() for line in console.splitlines()]
     booted = b"uintr-harness: init" in console
-    panic = next((line for line in lines if PANIC.decode() in line), None)
+    panic = _scan(console).panic
     if panic is None and hung is not None:
         verdict, what, hint = "hang" if booted else "hang-in-init", hung, None
     else:
         end = ending(
-            panic=panic,
+            panic=panic.decode(errors="replace") if panic is not None else None,
             in_user_space=booted,
             ended=True,
             returncode=returncode,

@@ -39,6 +39,8 @@ class Snapshot:
     phases: Mapping[str, float]
     #: Seconds that saving took.
     seconds: float
+    #: Whether the kernel stamps its messages.
+    stamped: bool
 
 
 def save(monitor: Monitor, state: Path, deadline: Deadline) -> None:

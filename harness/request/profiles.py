@@ -26,6 +26,7 @@ from harness.lib.quilt import (
     read_series,
     refuse_pipe,
 )
+from harness.lib.words import cmdline_problem, target_problem
 from harness.names import (
     ALL_CPUS,
     NO_SERIES,
@@ -282,7 +283,7 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
             hint="remove the line, or rename the file",
         )
     try:
-        return kind.model_validate({"name": path.stem, **data})
+        profile = kind.model_validate({"name": path.stem, **data})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
@@ -292,6 +293,12 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
             where=f"{path}: {field}",
             hint=f"fields: {', '.join(n for n in kind.model_fields if n != 'name')}",
         ) from error
+    looked_at = [("cmdline", cmdline_problem(getattr(profile, "cmdline", "")))]
+    looked_at += [("selftests", target_problem(one)) for one in getattr(profile, "selftests", ())]
+    for field, problem in looked_at:
+        if problem:
+            raise UserError(f"the profile is wrong: {problem}", where=f"{path}: {field}")
+    return profile
 
 
 def _anchor(table: object, folder: Path, key: str = "path") -> None:

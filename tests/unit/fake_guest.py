@@ -155,7 +155,7 @@ class FakeGuest:
             self.unsaved = "no room"
             return
         state.write_text("saved")
-        self.snapshot = Snapshot(spec, state, keys.generate(), {}, 0.0)
+        self.snapshot = Snapshot(spec, state, keys.generate(), {}, 0.0, stamped=True)
 
 
 @contextmanager

@@ -8,10 +8,15 @@ from typing import NamedTuple, NoReturn
 
 import click
 import pytest
+from _pytest.mark import expression
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from harness import cli
+from harness import cli, paths
 from harness.artefacts.store import Store
 from harness.errors import GuestError
+from harness.lib.words import expression_problem
+from harness.names import DEFAULT_KERNEL
 
 ABSURD = (
     *("", " ", "0", "-1", "-", "--", "nan", "inf", "-inf", "1e400", "1" + "0" * 400, "9" * 5000),
@@ -39,8 +44,33 @@ ABSURD = (
         "${HOME}",
         "%s",
         "{}",
+        "../../..",
+        'a="b',
+        "foo and",
+        "not",
+        "(a",
+        "a b",
+        "()",
+        "a\tb",
     ),
 )
+#: Values that mean nothing for any option; the first only if the option is not empty by default.
+MEANINGLESS = ("", " ", " \t ", "a\0b", "a\nb", "a\x1b[2Jb", "a\x7fb", "a\u0085b")
+#: Values that mean nothing for one option, by its flag.
+UNREADABLE = {
+    "-k": ("foo and", "and", "not", "a b", "(a", "a)", "()", "a or or b", "a, b", "a == b", "a(b)",
+           "(" * 1000 + "a" + ")" * 1000, "a & b", "a # b"),
+    "--cmdline": ('a="b', '"', 'a="b" c="', "x" * 1600),
+    "--kselftest": ("..", "../../..", "x86/..", "/x86", "x86/", "net//lib", "./x86", ".", "x86 net",
+                    "*", "x86;id", "$(id)", "~"),
+    "--smp": ("0", "17", "-1", "two", "1.5", "1,,2", ","),
+    "--jobs": ("0", "65", "-1", "many"),
+    "--repeat": ("0", "-1", "100001"),
+    "--retries": ("-1", "101"),
+    "--minutes": ("0", "-1", "nan", "inf", "1e9"),
+    "--seed": ("1.5", "9" * 30, "x"),
+    "--last": ("-1", "9" * 30, "x"),
+}  # fmt: skip
 #: Arguments that a command needs besides the option.
 NEEDED = {"report": ["nothing"], "compare": ["nothing", "nothing"], "completion": ["bash"]}
 
@@ -51,6 +81,8 @@ class Option(NamedTuple):
     command: tuple[str, ...]
     flag: str
     type: click.ParamType[object]
+    #: It is empty by default.
+    empty: bool = False
 
 
 def options() -> Iterator[Option]:
@@ -68,8 +100,8 @@ def options() -> Iterator[Option]:
         for param in command.params:
             if isinstance(param, click.Argument):
                 yield Option(words, "", param.type)
-            elif isinstance(param, click.Option) and not param.is_flag:
-                yield Option(words, param.opts[0], param.type)
+            elif isinstance(param, click.Option) and not (param.is_flag or param.count):
+                yield Option(words, param.opts[0], param.type, param.default == "")
 
 
 OPTIONS = list(options())
@@ -96,12 +128,8 @@ def test_there_are_options() -> None:
 def test_an_absurd_value_is_refused_or_used(
     option: Option, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needed = NEEDED.get(option.command[0], []) if option.flag else []
     for value in ABSURD:
-        given = [f"{option.flag}={value}"] if option.flag.startswith("--") else [value]
-        if len(option.flag) == 2:
-            given = [option.flag, value]
-        code = cli.invoke([*option.command, *given, *needed])
+        code = cli.invoke(words(option, value))
         err = capsys.readouterr().err
         assert "unexpected" not in err, (value[:40], err)
         if code == 2:
@@ -111,6 +139,59 @@ def test_an_absurd_value_is_refused_or_used(
         if "\0" in value or len(value) == 5000:
             assert code == 2, value[:40]
             assert "hint: " in err
+
+
+def words(option: Option, value: str) -> list[str]:
+    """Return a command line that gives an option, or an argument, a value."""
+    needed = NEEDED.get(option.command[0], []) if option.flag else []
+    given = [f"{option.flag}={value}"] if option.flag.startswith("--") else [value]
+    if len(option.flag) == 2:
+        given = [option.flag, value]
+    return [*option.command, *given, *needed]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda one: " ".join((*one.command, one.flag)))
+def test_a_value_without_a_meaning_is_wrong_usage(
+    option: Option, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option.type is click.UNPROCESSED:
+        pytest.skip("pytest reads these")
+    for value in (*MEANINGLESS, *UNREADABLE.get(option.flag, ())):
+        if not value and option.empty:
+            continue
+        assert cli.invoke(words(option, value)) == 2, value[:40]
+        err = capsys.readouterr().err
+        assert err.startswith("error: Invalid value for "), err
+        assert "hint: " in err
+
+
+#: What pytest raises, before version 9 and since.
+PARSE_ERROR = getattr(expression, "ParseError", SyntaxError)
+PIECES = [*"a1 .[]:/+-\\	()#é,&'=", "and ", " or ", " not ", "not ", "(a", "a)"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@example("a or or b")
+@example("")
+def test_an_expression_is_one_that_pytest_reads(text: str) -> None:
+    """pytest has no public function for this, so that the harness reads expressions itself."""
+    try:
+        expression.Expression.compile(text)
+    except PARSE_ERROR:
+        assert expression_problem(text)
+    else:
+        assert not expression_problem(text)
+
+
+@pytest.mark.parametrize("field", ["cmdline = 'a=\"b'", 'selftests = ["../.."]'])
+def test_a_profile_is_looked_at_like_the_options(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tmp_path / "mine.toml"
+    text = (paths.KERNELS / f"{DEFAULT_KERNEL}.toml").read_text()
+    profile.write_text(f"{field}\n{text}")
+    assert cli.invoke(["plan", "--kernel", str(profile)]) == 2
+    assert f"{profile}: {field.partition(' ')[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

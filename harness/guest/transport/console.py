@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 from harness.guest.alarm import Alarm
-from harness.guest.limits import MATCHED
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splats import Scanner
 from harness.guest.verdict.storm import SplatBuffer
@@ -23,7 +22,6 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     "init": (b"uintr-harness: init",),
     "sshd": (b"uintr-harness: sshd",),
 }
-PANIC = b"Kernel panic - not syncing"
 #: Last messages of a kernel that user space told to end (kernel/reboot.c).
 FAREWELLS = tuple(
     b"reboot: " + words
@@ -126,16 +124,13 @@ class Console:
         self.lines += 1
         self._tail.append(line)
         self._write(b"[%10.3f] %s\n" % (stamp, line))
-        if not self._muted:
-            self._scanner.feed(line)
+        text = self._scanner.feed(line)
         self._look_for_marks(line)
-        if self.panic is None and PANIC in line:
-            start = line.index(PANIC)
-            self.panic = line[start : start + MATCHED].decode(errors="replace")
+        if self.panic is None and self._scanner.panic is not None:
+            self.panic = self._scanner.panic.decode(errors="replace")
             self._alarm.trip()
-        for words in FAREWELLS:
-            if (place := line[:MATCHED].find(words)) >= 0:
-                self.shutdown_message = line[place:MATCHED].decode(errors="replace")
+        if text is not None and text.startswith(FAREWELLS):
+            self.shutdown_message = text.decode(errors="replace")
 
     def _look_for_marks(self, line: bytes) -> None:
         # Marks are printed twice. A snapshot may have been saved between the last mark's two.
@@ -174,9 +169,19 @@ class Console:
         """
         self._await_report()
         with self._lock:
-            pending = () if self._keeper.full else self._scanner.splats()
+            pending = () if self._muted or self._keeper.full else self._scanner.splats()
             found = [*self._keeper.splats(), *pending]
             return tuple(sorted(found, key=lambda splat: splat.first_line))
+
+    @property
+    def stamped(self) -> bool:
+        """Whether the kernel stamps its messages, so that others are told apart."""
+        return self._scanner.stamped
+
+    def restored(self, *, stamped: bool) -> None:
+        """Continue the console of a guest that was saved with this :attr:`stamped`."""
+        self.phases["restored"] = self._clock()
+        self._scanner.stamped = stamped
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:
         """Set the test for known splats, which do not count towards the limit on splats."""
@@ -196,6 +201,7 @@ class Console:
         """Stop looking for splats. From now on the harness itself causes console output."""
         with self._lock:
             self._muted = True
+            self._scanner.mute()
 
     def settle(self, wait_s: float = 5.0) -> None:
         """Wait until all output of a QEMU that has ended is read."""

@@ -89,6 +89,8 @@ class OpenReport:
     ended: bool = False
     #: Some lines belong to another report, or were lost.
     mixed: bool = False
+    #: The kernel printed it, not a program that quotes a report.
+    proven: bool = True
 
     @property
     def has_only_first_lines(self) -> bool:
@@ -122,14 +124,17 @@ class OpenReport:
             self.stacks = max(0, self.stacks + (-1 if stack[1] else 1))
         if header := _HEADER.match(line):
             self._take_header(header)
+            self.proven = True
         if self.elsewhere:
             return
         if frame := _FRAME.match(line):
+            self.proven = True
             names = self.maybe if frame[1] else self.frames
             if len(names) < _MAX_FRAMES:
                 names.append(frame[2])
         elif self.rip is None and (rip := _RIP.match(line)):
             self.rip = rip[1]
+            self.proven = True
 
     def _take_heading(self, line: bytes) -> None:
         """Read a heading, which says what the next frames are about."""

@@ -21,13 +21,15 @@ class Rule:
         must not backtrack over an unbounded number of characters.
     :param title: the usual name of the report. ``{frame}`` is the first frame that identifies the
         fault.
-    :param anywhere: the key may be anywhere in a line. Only for text that nothing else prints.
+    :param before: expression for the text before the key, None if the key begins the line. Only a
+        key with it is looked for behind the unfinished line of another writer.
     :param end: last line of a complete report.
     :param trace: a complete report has a call trace and, if the rule has an ``end``, that line.
         Otherwise a report is complete with its first line.
     :param single: the report has only this line.
     :param preface: the line is the message of a WARN, BUG or oops, and more specific than these.
     :param more: expression for a later line with more named groups for the title.
+    :param proof: other lines look like this one, too, so that registers or frames must follow.
     :param skip: functions of the reporting code that this kind of report always shows.
     """
 
@@ -35,20 +37,26 @@ class Rule:
     key: bytes
     rest: re.Pattern[bytes]
     title: str
-    anywhere: bool = False
+    before: re.Pattern[bytes] | None = None
     end: re.Pattern[bytes] | None = None
     trace: bool = True
     single: bool = False
     preface: bool = False
     more: re.Pattern[bytes] | None = None
+    proof: bool = False
     skip: re.Pattern[bytes] | None = None
 
     def match(self, line: bytes) -> re.Match[bytes] | None:
         """Return the match of a report's first line, or None."""
         at = line.find(self.key)
-        if at < 0 or (at > 0 and not self.anywhere):
+        if at < 0 or (at > 0 and (self.before is None or not self.before.fullmatch(line, 0, at))):
             return None
         return self.rest.match(line, at + len(self.key))
+
+    def search(self, line: bytes) -> re.Match[bytes] | None:
+        """Return the match of a report's first line behind any other text, or None."""
+        at = -1 if self.before is None else line.find(self.key)
+        return self.rest.match(line, at + len(self.key)) if at >= 0 else None
 
 
 def _read_rules(text: str) -> tuple[Rule, ...]:
@@ -66,7 +74,7 @@ def _read_rules(text: str) -> tuple[Rule, ...]:
     def rule(row: dict[str, Any]) -> Rule:
         row["key"] = row["key"].encode()
         row["rest"] = compiled(row.get("rest", ""))
-        for name in ("end", "more"):
+        for name in ("before", "end", "more"):
             if name in row:
                 row[name] = compiled(row[name])
         if "skip" in row:
@@ -80,11 +88,10 @@ def _read_rules(text: str) -> tuple[Rule, ...]:
 #: In order of priority: the first rule that matches determines the kind.
 RULES = _read_rules(Path(__file__).with_name("splat-rules.toml").read_text(encoding="utf-8"))
 
-#: Lines that look like the first line of a report and are not; systemd's and audit's quote others.
+#: Lines that look like the first line of a report and are not.
 NEVER = re.compile(
     rb"---\[ end |\[Firmware (?:Bug|Warn|Info)\]|Spectre V|Modules linked in:|Hardware name:|Code: "
     rb"|(?:Kernel c|C|Unknown kernel c)ommand line"
-    rb"|systemd(?:-[a-z-]+)?\[\d+\]: |audit: "
 )
 CUT_HERE = b"------------[ cut here ]------------"
 

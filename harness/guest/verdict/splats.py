@@ -4,12 +4,18 @@ The scanner reads the console line by line and never raises. One report has one 
 or CPU that printk names on each line with ``CONFIG_PRINTK_CALLER``. So two CPUs that report at
 once give two reports. Without the caller their lines cannot be told apart, and the reports are
 marked as corrupted. So is a report that lacks its end or its call trace.
+
+What programs print is not the kernel's, even if it quotes a report. A key counts at the start of
+printk's text, or behind a prefix that the kernel's own messages have. A line without printk's stamp
+is another writer's if the kernel stamps its lines. It begins a report only if lines follow that
+prove it: registers or frames.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from harness.guest.limits import MATCHED
 from harness.guest.verdict.splat_report import DIED, OpenReport, Splat
@@ -40,6 +46,10 @@ _STAMP = re.compile(
 _SEARCHED = 64 << 10
 _OTHER_CPU = re.compile(rb"(?:NMI backtrace for cpu |Sending NMI from CPU )")
 _DROPPED = re.compile(rb"\*\* \d+ printk messages dropped \*\*")
+#: The first message of a boot, and the last one before programs can print.
+_BOOT, _PROGRAMS = b"Linux version ", re.compile(rb"Run \S{1,200} as init process")
+#: The context of lines that printk did not stamp.
+_UNSTAMPED = b""
 
 
 class Scanner:
@@ -48,44 +58,66 @@ class Scanner:
     :param keep: called with each finished report, which :meth:`splats` then does not return.
     """
 
+    #: Whether the kernel stamps its lines.
+    stamped = False
+    #: The first line of the first panic, from the panic's key on.
+    panic: bytes | None = None
+
     def __init__(self, keep: Callable[[Splat], None] | None = None) -> None:
         self._number = 0
+        #: The kernel boots: each line is its own.
+        self._booting = False
         self._done: list[Splat] = []
         self._keep = keep or self._keep_first
         #: Context → its open report. Several contexts can share one.
         self._open: dict[bytes | None, OpenReport] = {}
 
-    def feed(self, raw: bytes) -> None:
-        """Process one line. Its line end is ignored."""
+    def feed(self, raw: bytes) -> bytes | None:
+        """Process one line. Its line end is ignored.
+
+        Return the line's text without its stamp. None if another writer than the kernel printed it.
+        """
         self._number += 1
         raw = raw.rstrip(b"\r\n")
         part = _last_part(raw)
         raw = raw if len(raw) <= MATCHED else part
         context, line = _split(part)
+        self._note_stamps(context, line)
         report = self._open.get(context)
-        rule, match = _first_line(line)
+        found = _first_line(line, self.stamped if context == _UNSTAMPED else None)
         if report is None and _OTHER_CPU.match(line):
             report = self._adopt(context)
         if _DROPPED.search(raw):
             for each in self._open.values():
                 each.mixed = True
         if report is None:
-            if rule is not None and match is not None:
-                self._begin(context, rule, match, line, raw)
-        elif rule is not None and match is not None and not _belongs(report, rule):
-            mixed = context is None and not report.complete and rule.kind != "panic"
+            if found is not None:
+                self._begin(context, found, line, raw)
+        elif found is not None and not _belongs(report, found.rule):
+            anonymous = context in {None, _UNSTAMPED}
+            panics = found.rule.kind == "panic"
+            mixed = anonymous and report.proven and not report.complete and not panics
             report.mixed |= mixed
-            report.ended |= rule.kind == "panic"
+            report.ended |= panics
             self._finish(context)
-            self._begin(context, rule, match, line, raw)
+            self._begin(context, found, line, raw)
             if mixed and (begun := self._open.get(context)):
                 begun.mixed = True
         else:
-            self._more(context, report, rule, match, line, raw)
+            self._more(context, report, found, line, raw)
+        return None if self.stamped and context == _UNSTAMPED else line
+
+    def mute(self) -> None:
+        """Finish the open reports, and keep no later ones. A panic is still noticed."""
+        for report in self._pending():
+            if report.proven:
+                self._keep(report.splat())
+        self._open.clear()
+        self._keep = lambda _: None
 
     def splats(self) -> tuple[Splat, ...]:
         """Return the reports so far, open ones included, in the order of their first lines."""
-        pending = [report.splat() for report in self._pending()]
+        pending = [report.splat() for report in self._pending() if report.proven]
         return tuple(sorted([*self._done, *pending], key=lambda splat: splat.first_line))
 
     @property
@@ -107,41 +139,59 @@ class Scanner:
                 return report
         return None
 
-    def _begin(
-        self, context: bytes | None, rule: Rule, match: re.Match[bytes], line: bytes, raw: bytes
-    ) -> None:
+    def _note_stamps(self, context: bytes | None, line: bytes) -> None:
+        """Find out whether the kernel stamps its lines, and whether programs may print."""
+        if line.startswith(_BOOT):
+            self._booting = True
+        elif self._booting and _PROGRAMS.match(line):
+            self._booting = False
+        if context != _UNSTAMPED:
+            self.stamped = True
+        elif self._booting and line:
+            self.stamped = False
+
+    def _begin(self, context: bytes | None, found: _Found, line: bytes, raw: bytes) -> None:
         if len(self._open) >= MAX_OPEN:
             self._finish(next(iter(self._open)))
-        report = OpenReport(rule, line, self._number, _words(match), [raw])
+        report = OpenReport(found.rule, line, self._number, _words(found.match), [raw])
         report.died = DIED.search(line) is not None
+        report.proven = found.sure
         self._open[context] = report
-        if rule.single:
+        self._note_panic(report)
+        if found.rule.single:
             self._finish(context)
 
     def _more(
         self,
         context: bytes | None,
         report: OpenReport,
-        rule: Rule | None,
-        match: re.Match[bytes] | None,
+        found: _Found | None,
         line: bytes,
         raw: bytes,
     ) -> None:
         report.lines.append(raw)
-        if rule is not None and match is not None and _is_more_specific(report, rule):
-            report.rule, report.first, report.words = rule, line, _words(match)
+        if found is not None and _is_more_specific(report, found.rule):
+            report.rule, report.first, report.words = found.rule, line, _words(found.match)
         elif report.rule.more is not None and (more := report.rule.more.match(line)):
             report.words.update({**_words(more), **report.words})
         report.take(line)
         if report.rule.end is not None and report.rule.end.search(line):
-            report.ended = True
+            report.ended = report.proven = True
+        if found is not None and found.sure:
+            report.proven = True
+        self._note_panic(report)
         if report.ended or len(report.lines) >= MAX_EXCERPT:
             self._finish(context)
+
+    def _note_panic(self, report: OpenReport) -> None:
+        if self.panic is None and report.proven and report.rule.kind == "panic":
+            self.panic = report.first[report.first.index(report.rule.key) :]
 
     def _finish(self, context: bytes | None) -> None:
         report = self._open[context]
         self._open = {key: each for key, each in self._open.items() if each is not report}
-        self._keep(report.splat())
+        if report.proven:
+            self._keep(report.splat())
 
     def _keep_first(self, splat: Splat) -> None:
         if len(self._done) < MAX_SPLATS:
@@ -164,26 +214,46 @@ def _split(raw: bytes) -> tuple[bytes | None, bytes]:
     """Return the context that printk names, and the text of a line."""
     stamp = _STAMP.match(raw)
     if stamp is None:
-        return None, raw
+        return _UNSTAMPED, raw
     return stamp[1], raw[stamp.end() :]
 
 
-def _first_line(line: bytes) -> tuple[Rule | None, re.Match[bytes] | None]:
-    """Return the rule for a report that begins with this line, and its match."""
-    if not NEVER.match(line):
-        for rule in RULES if _AT_START.match(line) or _ANYWHERE.search(line) else _WITHOUT_KEY:
-            if match := rule.match(line):
-                return rule, match
-    return None, None
+class _Found(NamedTuple):
+    """The rule for a report that begins with a line."""
+
+    rule: Rule
+    match: re.Match[bytes]
+    #: The line alone shows that the kernel printed it.
+    sure: bool
 
 
-def _any_key(*, anywhere: bool) -> re.Pattern[bytes]:
-    keys = [rule.key for rule in RULES if rule.key and rule.anywhere == anywhere]
+def _first_line(line: bytes, others_stamped: bool | None) -> _Found | None:
+    """Return the rule for a report that begins with this line.
+
+    :param others_stamped: None for a line with a stamp; otherwise whether the kernel's lines have
+        one.
+    """
+    if NEVER.match(line):
+        return None
+    has_key = _AT_START.match(line) or _ANYWHERE.search(line)
+    candidates = RULES if has_key else _WITHOUT_KEY
+    for rule in candidates:
+        if match := rule.match(line):
+            return _Found(rule, match, sure=not others_stamped and not rule.proof)
+    if others_stamped is not None:
+        for rule in candidates:
+            if match := rule.search(line):
+                return _Found(rule, match, sure=False)
+    return None
+
+
+def _any_key(*, at_start: bool) -> re.Pattern[bytes]:
+    keys = [rule.key for rule in RULES if rule.key and (rule.before is None) == at_start]
     return re.compile(b"|".join(map(re.escape, keys)))
 
 
 #: Most lines have no rule's key. One search for any key is five times faster than trying each rule.
-_AT_START, _ANYWHERE = _any_key(anywhere=False), _any_key(anywhere=True)
+_AT_START, _ANYWHERE = _any_key(at_start=True), _any_key(at_start=False)
 _WITHOUT_KEY = tuple(rule for rule in RULES if not rule.key)
 
 

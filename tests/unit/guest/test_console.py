@@ -65,9 +65,50 @@ def test_what_is_left_of_a_mark_is_none_of_a_restored_guest(tmp_path: Path) -> N
 def test_a_panic_trips_the_alarm(tmp_path: Path) -> None:
     alarm = Alarm()
     one = Console(tmp_path / "console.log", alarm)
-    one.feed(b"[ 1.0] Kernel panic - not syncing: x\n")
+    one.feed(b"[    1.000000] Kernel panic - not syncing: x\n")
     assert alarm.tripped
     assert one.panic == "Kernel panic - not syncing: x"
+
+
+BOOT = b"[    0.000000] Linux version 6.12.0\n[    0.500000] Run /init as init process\n"
+
+
+@pytest.mark.parametrize("text", [b"Kernel panic - not syncing: x", b"reboot: Power down"])
+def test_without_a_stamp_a_program_ends_nothing(tmp_path: Path, text: bytes) -> None:
+    one = console(tmp_path)
+    one.feed(BOOT + text + b"\n")
+    assert (one.panic, one.shutdown_message) == (None, None)
+
+
+@pytest.mark.parametrize("stamp", [b"", b"[    1.000000] "])
+@pytest.mark.parametrize("text", [b"Kernel panic - not syncing: x", b"reboot: Power down"])
+@pytest.mark.parametrize("quote", [b"# %s", b"ok 3 - %s", b'init: saw "%s"'])
+def test_a_program_that_quotes_the_kernels_end_ends_nothing(
+    tmp_path: Path, quote: bytes, text: bytes, stamp: bytes
+) -> None:
+    alarm = Alarm()
+    one = Console(tmp_path / "console.log", alarm)
+    one.feed(BOOT + stamp + quote % text + b"\n")
+    assert (alarm.tripped, one.panic, one.shutdown_message) == (False, None, None)
+    one.feed(b"[    2.000000] " + text + b"\n")
+    assert text.decode() in {one.panic, one.shutdown_message}
+
+
+def test_a_restored_guest_stamps_its_lines_as_the_saved_one_did(tmp_path: Path) -> None:
+    for stamped, found in ((True, 0), (False, 1)):
+        one = Console(tmp_path / f"{found}.log", Alarm())
+        one.restored(stamped=stamped)
+        one.feed(b"kernel BUG at foo.c:1!\n")
+        assert len(one.splats()) == found
+        assert "restored" in one.phases
+
+
+def test_what_began_before_the_mute_is_a_splat(tmp_path: Path) -> None:
+    one = console(tmp_path)
+    one.feed(b"[    1.000000] kernel BUG at foo.c:1!\n")
+    one.mute()
+    one.feed(b"[    2.000000] BUG: scheduling while atomic\n")
+    assert [splat.kind for splat in one.splats()] == ["bug"]
 
 
 def test_after_mute_nothing_is_a_splat(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_names_that_lead_elsewhere_are_left_out(
     [
         (BOOT + "Kernel panic - not syncing: oops\r\n", 0, "panic"),
         ("Kernel panic - not syncing: no init\r\n", 0, "panic-before-init"),
+        (BOOT + "# Kernel panic - not syncing: quoted\r\n", 1, "qemu-died"),
         (BOOT, 0, "panic"),  # a reset without a word
         (BOOT, 1, "qemu-died"),
     ],

@@ -145,7 +145,9 @@ def test_rules_take_no_more_than_their_share_of_time(filler: bytes) -> None:
     """A quadratic expression would take minutes for lines of this length."""
     begun = time.process_time()
     for rule in RULES:
-        rule.match((rule.key + filler * 20000)[:60000])
+        for line in (rule.key + filler * 20000, filler * 20000 + rule.key):
+            rule.match(line[:60000] + line[-100:])
+            rule.search(line[:60000] + line[-100:])
     assert time.process_time() - begun < 1
 
 
@@ -275,6 +277,9 @@ def test_a_report_behind_an_unfinished_line_of_any_kind(before: bytes, text: byt
     [
         b'systemd[1]: Starting Detect "Kernel panic - not syncing" in logs...',
         b'audit: type=1327 proctitle="grep Kernel panic - not syncing"',
+        b'init: saw "Oops: 0000 [#1] SMP"',
+        b'saw "Oops: 0000 [#1] SMP"',
+        b"# Oops: 0000 [#1] SMP",
         b"uintr: self-test: failed 0 of 12",
         b"uintr: selftest: no failures",
         b"uintr: self-test skipped: cpu lacks failsafe mode",
@@ -288,3 +293,72 @@ def test_what_others_write_is_no_report(text: bytes) -> None:
 def test_a_failed_self_test_is_a_report(text: bytes) -> None:
     (splat,) = scan([b"[    1.000000] uintr: " + text])
     assert splat.kind == "uintr"
+
+
+def first_lines() -> list[bytes]:
+    """Return the first lines of the corpus that have no other text before them."""
+    pairs = [(lines(name), found) for name in REPORTS for found in scan(lines(name))]
+    raw = {log[found.first_line - 1] for log, found in pairs}
+    plain = {splats._split(splats._last_part(line))[1] for line in raw}
+    return sorted(line for line in plain if any(rule.match(line) for rule in RULES))
+
+
+QUOTES = {
+    "diagnostic": b"# %s",
+    "subtest": b"    # %s",
+    "result": b"ok 3 - %s",
+    "failed": b"    not ok 12 %s",
+    "named": b"ok 3 parser: %s",
+    "quoted": b'init: saw "%s"',
+    "sentence": b"the log of this kernel has to say: %s",
+    "expected": b"waiting for %s",
+    "logger": b"logger[71]: %s",
+}
+#: What a kernel prints before programs can.
+BOOT = [
+    b"[    0.000000][    T0] Linux version 6.12.0",
+    b"[    0.500000][    T1] Run /init as init process",
+]
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_a_program_that_quotes_a_report_makes_none(quote: str) -> None:
+    """Through /dev/kmsg, which stamps the line, and through the console, which does not."""
+    for line in first_lines():
+        quoted = QUOTES[quote] % line
+        for stamp in (b"[    1.000000][   T71] ", b"[    1.000000] ", b""):
+            assert scan([*BOOT, stamp + quoted]) == (), quoted
+        assert scan([quoted]) == (), quoted
+
+
+def test_a_line_without_a_stamp_is_not_the_kernels_if_its_lines_have_one() -> None:
+    for line in first_lines():
+        assert scan([*BOOT, line]) == (), line
+
+
+def test_without_stamps_a_line_alone_is_a_report() -> None:
+    """With printk.time=0, a kernel stamps its first lines only."""
+    boot = [BOOT[0], b"Memory: 100K/200K available", b"Run /init as init process"]
+    line = b"__common_interrupt: 1.236 No irq handler for vector"
+    for before in ([], boot):
+        assert [splat.kind for splat in scan([*before, line])] == ["irq"]
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        b"",
+        b"[    1.000000] ",
+        b"[    1.000000][   T71] ",
+        b"<4>[    1.000000] ",
+        b"[     3.123] [    1.000000] ",
+    ],
+)
+@pytest.mark.parametrize("prefix", [b"", b"watchdog: ", b"rcu: x86/fpu: ", b"uintr_exit(): "])
+def test_a_report_behind_a_prefix_of_printk(stamp: bytes, prefix: bytes) -> None:
+    for line in first_lines():
+        rule = next(rule for rule in RULES if rule.match(line))
+        prefixed = rule.before is not None and line.startswith(rule.key)
+        text = prefix + line if prefixed else line
+        found = scan([stamp + text, stamp + b"CPU: 0 PID: 1 Comm: x"])
+        assert [splat.kind for splat in found] == [rule.kind], text

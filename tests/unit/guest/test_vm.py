@@ -21,9 +21,9 @@ KERNEL = "Decompressing Linux... done.\r\n[    0.000000] Linux version 6.12.0\r\
 INIT = "uintr-harness: init\r\n"
 SSHD = "uintr-harness: sshd\r\n"
 PANIC = (
-    "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
-    "[    1.0] CPU: 0 PID: 1 Comm: swapper/0\r\n"
-    "[    1.0] ---[ end Kernel panic - not syncing ]---\r\n"
+    "[    1.000000] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
+    "[    1.000000] CPU: 0 PID: 1 Comm: swapper/0\r\n"
+    "[    1.000000] ---[ end Kernel panic - not syncing ]---\r\n"
 )
 
 
