@@ -23,7 +23,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "harness/lib/process.py": "",
         "harness/results/latency.py": "from harness.results import blocks\n",
-        "harness/results/blocks.py": "import harness.results.blocks\n",
+        "harness/results/blocks.py": "",
+        "harness/circle.py": "import harness.circle\n",
         "tests/unit/test_a.py": TEST_A,
         "tests/unit/results/test_b.py": TEST_B,
         "tests/unit/test_documents.py": "",
@@ -53,7 +54,7 @@ def touched(checkout: Path, *names: str) -> list[str]:
         ("harness/results/latency.py", ["tests/unit/results/test_b.py", "tests/unit/test_a.py"]),
         # No test imports this one, but the module before does.
         ("harness/results/blocks.py", ["tests/unit/results/test_b.py", "tests/unit/test_a.py"]),
-        ("harness/unused.py", []),
+        ("harness/circle.py", []),
         ("tests/unit/results/test_b.py", ["tests/unit/results/test_b.py"]),
         ("tests/unit/results/conftest.py", ["tests/unit/results/test_b.py"]),
         ("docs/page.md", ["tests/unit/test_documents.py"]),
