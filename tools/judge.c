@@ -230,7 +230,7 @@ static int by_size(const void *a, const void *b)
 
 /*
  * What the clock itself takes, in ns. A round trip through shared memory takes hardly longer than
- * the C library's clock, and the lab reads a counter by one instruction.
+ * the C library's clock, and the bench reads a counter by one instruction.
  */
 static uint64_t clock_cost(void)
 {

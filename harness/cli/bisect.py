@@ -15,7 +15,7 @@ from harness.cli.options import (
     out_option,
     repeat_option,
 )
-from harness.cli.show import shown
+from harness.cli.show import show_verdict, shown
 from harness.errors import UserError
 from harness.lib.text import clean_line
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from harness.values import KernelProfile
 
 _COLOURS = {"good": "green", "bad": "red", "skip": "yellow"}
-_SHOWN = 100
 
 
 @click.command("bisect", cls=Command)
@@ -125,13 +124,9 @@ def _patches(
 
 
 def _show(step: Step) -> None:
-    line = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
-    line += f" {step.point.id[:12]} {clean_line(step.point.subject)}"
-    if step.by:
-        line += f"  by {step.by}  in {step.cell}"
-    elif step.message:
-        line += f"  {clean_line(step.message[:_SHOWN])}"
-    click.echo(f"{line}  {step.seconds:.0f} s")
+    verdict = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
+    name = f"{step.point.id[:12]} {clean_line(step.point.subject)}"
+    show_verdict(verdict, name, step, f"{step.seconds:.0f}")
 
 
 def _show_verdict(found: Bisection, folder: Path) -> None:

@@ -10,14 +10,13 @@ import click
 
 from harness.cli import Command
 from harness.cli.options import CPU, GUESTS_AT_A_TIME, PROGRAMS, WHOLE, List, flat, out_option
-from harness.cli.show import shown
+from harness.cli.show import show_verdict, shown
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.mutants import MutantResult, MutantsReport
 
 _COLOURS = {"killed": "green", "excused": "yellow"}
-_SHOWN = 100
 
 
 def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Callable[..., Any]:
@@ -108,13 +107,8 @@ def command(out: Path | None, count: int | None, seed: int, sequences: int, **op
 
 
 def _show(result: MutantResult) -> None:
-    line = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
-    line += f" {clean_line(result.name)}"
-    if result.by:
-        line += f"  by {result.by}  in {result.cell}"
-    elif result.message:
-        line += f"  {clean_line(result.message[:_SHOWN])}"
-    click.echo(f"{line}  {result.seconds:.0f} s")
+    verdict = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
+    show_verdict(verdict, clean_line(result.name), result, f"{result.seconds:.0f}")
 
 
 def _show_totals(report: MutantsReport, where: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.show import shown
+from harness.cli.show import show_verdict, shown
 from harness.errors import UserError
 from harness.lib.text import clean_line
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from harness.campaigns.mutation.records import Report, Result
 
 _COLOURS = {"killed": "green", "survived": "red", "not-judged": "red", "explained": "yellow"}
-_SHOWN = 100
 #: Columns of the table: what stands over one, and what is counted in it.
 _COLUMNS = {
     "made": "",
@@ -65,13 +64,8 @@ def generated(proof: Proof, count: int, seed: int, sequences: int, out: Path | N
 
 
 def _show(result: Result, candidate: Candidate) -> None:
-    line = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status))
-    line += f" {candidate.name}"
-    if result.by:
-        line += f"  by {result.by}  in {result.cell}"
-    elif result.message:
-        line += f"  {clean_line(result.message[:_SHOWN])}"
-    click.echo(f"{line}  {result.build_s:.0f} + {result.run_s:.0f} s")
+    verdict = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status))
+    show_verdict(verdict, candidate.name, result, f"{result.build_s:.0f} + {result.run_s:.0f}")
 
 
 def _show_table(report: Report) -> None:
