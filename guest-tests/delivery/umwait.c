@@ -213,7 +213,7 @@ static UINTR_HANDLER void arrive(struct __uintr_frame *frame, unsigned long long
 {
 	(void)vector;
 	arrived++;
-	umwait_fix(frame);
+	umwait_fix(&frame->rip);
 }
 
 static void each_is_handled_once(void)

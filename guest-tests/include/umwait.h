@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Wait for a user interrupt by UMWAIT, in user mode, without a race.
+ * Wait for a user interrupt, a signal or a store by UMWAIT, in user mode, without a race.
  *
  * As in wait.h, the handler moves RIP past UMWAIT if the thread has looked at its counter already.
  * A wait ends for any interrupt, for the limit that the kernel has set, and for no reason that
@@ -49,12 +49,12 @@ asm(
 "	.popsection\n"
 );
 
-/* Called by the handler, after it changed the counter. */
-#define umwait_fix(frame) do {							\
-	volatile struct __uintr_frame *umwait_frame = (frame);			\
-	if (umwait_frame->rip >= (uintptr_t)umwait_look &&			\
-	    umwait_frame->rip <= (uintptr_t)umwait_itself)			\
-		umwait_frame->rip = (uintptr_t)umwait_not;			\
+/* Called by the handler of a user interrupt or signal, with where its frame has RIP. */
+#define umwait_fix(place) do {							\
+	volatile uint64_t *umwait_rip = (volatile uint64_t *)(place);		\
+	if (*umwait_rip >= (uintptr_t)umwait_look &&				\
+	    *umwait_rip <= (uintptr_t)umwait_itself)				\
+		*umwait_rip = (uintptr_t)umwait_not;				\
 } while (0)
 
 /* Return why no program can wait so, or NULL. */
