@@ -171,7 +171,10 @@ static void user_interrupt_ends_umwait(void)
 	with_limit(LIMIT, is_interrupted, &umwait);
 }
 
-/* With UIF clear the wait may end or go on; the interrupt is neither delivered nor lost. */
+/*
+ * With UIF clear the interrupt is neither delivered nor lost. The wait may end or go on: a processor
+ * takes the notification, and a kernel that emulates leaves the thread alone.
+ */
 static void masked_in(const struct wait *wait)
 {
 	struct sender s;
