@@ -3,7 +3,8 @@
  * The cases of every program in latency/: one list, so that mechanisms can be compared.
  *
  * A case is named like the mode of its samples, with dashes: first what is measured, then -blocked
- * or -fair, -same-cpu, -N-senders, and last -busy, -processes, -self, -talk, -user, -kernel.
+ * or -fair, -same-cpu, -N-senders, and last -busy or -umwait, -processes, -self, -talk, -user,
+ * -kernel.
  */
 #ifndef GUEST_TESTS_LATENCY_CASES_H
 #define GUEST_TESTS_LATENCY_CASES_H
@@ -18,16 +19,20 @@ X(ping_pong_blocked_same_cpu,		PING_PONG,	BLOCKED, SAME_CPU, 1)		\
 X(ping_pong_fair_processes,		PING_PONG,	FAIR,	 PROCESSES, 1)		\
 X(ping_pong_blocked_processes,		PING_PONG,	BLOCKED, PROCESSES, 1)		\
 X(ping_pong_blocked_same_cpu_processes,	PING_PONG,	BLOCKED, SAME_CPU | PROCESSES, 1) \
+X(ping_pong_umwait,			PING_PONG,	UMWAIT,	 0, 1)			\
 X(one_way_fair,				ONE_WAY,	FAIR,	 0, 1)			\
 X(one_way_busy,				ONE_WAY,	BUSY,	 0, 1)			\
+X(one_way_umwait,				ONE_WAY,	UMWAIT,	 0, 1)			\
 X(one_way_blocked,			ONE_WAY,	BLOCKED, 0, 1)			\
 X(one_way_blocked_same_cpu,		ONE_WAY,	BLOCKED, SAME_CPU, 1)		\
 X(sender_fair,				SENDER,		FAIR,	 0, 1)			\
 X(sender_busy,				SENDER,		BUSY,	 0, 1)			\
+X(sender_umwait,				SENDER,		UMWAIT,	 0, 1)			\
 X(sender_blocked,			SENDER,		BLOCKED, 0, 1)			\
 X(sender_fair_same_cpu,			SENDER,		FAIR,	 SAME_CPU, 1)		\
 X(sender_blocked_same_cpu,		SENDER,		BLOCKED, SAME_CPU, 1)		\
 X(throughput_fair,			THROUGHPUT,	FAIR,	 0, 1)			\
+X(throughput_umwait,			THROUGHPUT,	UMWAIT,	 0, 1)			\
 X(throughput_blocked,			THROUGHPUT,	BLOCKED, 0, 1)			\
 X(throughput_fair_same_cpu,		THROUGHPUT,	FAIR,	 SAME_CPU, 1)		\
 X(throughput_blocked_same_cpu,		THROUGHPUT,	BLOCKED, SAME_CPU, 1)		\

@@ -8,6 +8,7 @@
 #include "ktap.h"
 #include "spin.h"
 #include "task.h"
+#include "umwait.h"
 
 #include <limits.h>
 #include <termios.h>
@@ -26,10 +27,12 @@
 #define LATENCY_BURST		16
 /* Steps of a computing receiver (a multiplication and an addition) between two polls. */
 #define LATENCY_WORK		200
+/* So many times that work is how long a receiver gets to begin its UMWAIT. */
+#define LATENCY_WORKS		10
 
 /* The last three use a single thread. */
 enum latency_kind { PING_PONG, ONE_WAY, SENDER, THROUGHPUT, SENDER_SELF, DELIVERY, RETURN };
-enum latency_take { FAIR, BUSY, BLOCKED };
+enum latency_take { FAIR, BUSY, BLOCKED, UMWAIT };
 
 #define SAME_CPU	1	/* both sides on one CPU; the waiting one yields */
 #define PROCESSES	2	/* side 1 is a process, not a thread */
@@ -56,6 +59,8 @@ struct mechanism {
 	unsigned long (*poll)(int side);
 	/* The same, but sleep until there is one. NULL if the mechanism cannot sleep. */
 	unsigned long (*wait)(int side);
+	/* The same, but wait by UMWAIT. NULL if no receiver does that. */
+	unsigned long (*umwait)(int side);
 	/* If notifications interrupt a thread: keep them pending, or let them in. */
 	void (*mask)(bool on);
 	/* Several sends may arrive as one. */
@@ -144,6 +149,8 @@ static unsigned long latency_take(int side)
 
 	if (latency_blocks())
 		return m->wait(side);
+	if (latency_run.variant.take == UMWAIT)
+		return m->umwait(side);
 	while (!(n = m->poll(side))) {
 		if (latency_run.variant.take == BUSY)
 			latency_work();

@@ -22,6 +22,7 @@
  *	-fair		it busy-waits in user mode and never sleeps, as does the other side: the
  *			same conditions for every mechanism
  *	-busy		it computes, and polls after each LATENCY_WORK steps
+ *	-umwait		it waits by UMWAIT, in user mode, as does the other side of a ping-pong
  *	-blocked	it sleeps, by the mechanism's own call
  *
  * Samples are ticks of the time stamp counter, scaled to nanoseconds. If the counter counts
@@ -165,11 +166,17 @@ static void latency_asleep(void)
 static void latency_settle(unsigned long sent)
 {
 	enum latency_kind kind = latency_run.variant.kind;
+	int i;
 
 	while (shared_load(&latency_run.shared->received) != sent)
 		latency_relax();
-	if (latency_blocks() && (kind == ONE_WAY || kind == SENDER))
+	if (kind != ONE_WAY && kind != SENDER)
+		return;
+	if (latency_blocks())
 		latency_asleep();
+	/* Nobody can see whether it has begun its UMWAIT. */
+	for (i = 0; i < LATENCY_WORKS && latency_run.variant.take == UMWAIT; i++)
+		latency_work();
 }
 
 /* Measure a round, in ticks. */
@@ -269,6 +276,10 @@ static void latency_possible(void)
 
 	if (v->take == BLOCKED && !m->wait)
 		ktap_skip("nobody can sleep until this comes");
+	if (v->take == UMWAIT && !m->umwait)
+		ktap_skip("nobody waits for this by UMWAIT");
+	if (v->take == UMWAIT && waitpkg_missing())
+		ktap_skip("%s", waitpkg_missing());
 	if (v->kind == RETURN && !m->mask)
 		ktap_skip("it interrupts nobody");
 	if (v->flags & (SPLIT_USER | SPLIT_KERNEL) && !latency_run.insn)

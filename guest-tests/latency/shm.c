@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A counter in shared memory that its receiver polls: a lower bound, without a way to sleep.
+ * A counter in shared memory that its receiver polls, or waits for by UMWAIT: a lower bound, without
+ * a way to sleep.
  */
 #include "latency-cases.h"
 
@@ -34,6 +35,15 @@ static unsigned long poll_side(int side)
 	return fresh;
 }
 
+static unsigned long umwait_side(int side)
+{
+	unsigned long fresh;
+
+	while (!(fresh = poll_side(side)))
+		umwait_while(&words[side].value, taken, UMWAIT_FOREVER);
+	return fresh;
+}
+
 static const struct mechanism latency_mechanism = {
 	.name = "shm",
 	.setup = setup,
@@ -41,6 +51,7 @@ static const struct mechanism latency_mechanism = {
 	.connect = nothing,
 	.send = send_to,
 	.poll = poll_side,
+	.umwait = umwait_side,
 	.user_only = true,
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Signals by tgkill(): to a thread that runs and takes them in a handler, and to one that sleeps in
- * sigwaitinfo(). Real-time signals, which are queued and not merged.
+ * Signals by tgkill(): to a thread that runs, or waits by UMWAIT, and takes them in a handler, and to
+ * one that sleeps in sigwaitinfo(). Real-time signals, which are queued and not merged.
  *
  * In the talk: processes that signal their whole process group by kill(0), and so themselves, too.
  * Here each direction has a signal that its sender ignores.
@@ -22,6 +22,18 @@ static void count_and_stamp(int sig)
 	latency_own.entered = latency_stamp();
 	latency_own.count++;
 	latency_own.left = latency_stamp();
+}
+
+static void count_in_umwait(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)info;
+	if (latency_run.stamps)
+		count_and_stamp(sig);
+	else
+		count_only(sig);
+	umwait_fix(&uc->uc_mcontext.gregs[REG_RIP]);
 }
 
 static sigset_t one(int sig)
@@ -47,6 +59,10 @@ static void open_side(int side)
 	};
 
 	(void)side;
+	if (latency_run.variant.take == UMWAIT) {
+		action.sa_sigaction = count_in_umwait;
+		action.sa_flags = SA_SIGINFO;
+	}
 	mask(latency_blocks());
 	ktap_ok(sigaction(SIGRTMIN, &action, NULL));
 }
@@ -76,6 +92,13 @@ static unsigned long poll_side(int side)
 	return fresh;
 }
 
+static unsigned long umwait_side(int side)
+{
+	while (latency_own.count == taken)
+		umwait_while(&latency_own.count, taken, UMWAIT_FOREVER);
+	return poll_side(side);
+}
+
 static unsigned long wait_for(int sig)
 {
 	sigset_t set = one(sig);
@@ -98,6 +121,7 @@ static const struct mechanism latency_mechanism = {
 	.send = send_to,
 	.poll = poll_side,
 	.wait = wait_side,
+	.umwait = umwait_side,
 	.mask = mask,
 };
 

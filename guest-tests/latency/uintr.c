@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User interrupts: to a thread that runs, and to one that sleeps in uintr_wait(). All senders use
- * one vector, so that interrupts that come close together merge, as counts of an eventfd do.
+ * User interrupts: to a thread that runs, to one that waits by UMWAIT, and to one that sleeps in
+ * uintr_wait(). All senders use one vector, so that interrupts that come close together merge, as
+ * counts of an eventfd do.
  *
  * In the talk: two threads that spin on a flag which the handler sets.
  */
@@ -29,6 +30,22 @@ static UINTR_HANDLER void count_and_stamp(struct __uintr_frame *frame, unsigned 
 	latency_own.left = latency_stamp();
 }
 
+static UINTR_HANDLER void count_in_umwait(struct __uintr_frame *frame, unsigned long long vector)
+{
+	(void)vector;
+	if (latency_run.stamps)
+		latency_own.entered = latency_stamp();
+	latency_own.count++;
+	umwait_fix(&frame->rip);
+}
+
+static uintr_handler_t *handler(void)
+{
+	if (latency_run.variant.take == UMWAIT)
+		return count_in_umwait;
+	return latency_run.stamps ? count_and_stamp : count_only;
+}
+
 static bool between_processes(void)
 {
 	return latency_run.variant.flags & PROCESSES;
@@ -46,8 +63,7 @@ static void open_side(int side)
 {
 	if (latency_blocks())
 		need_uintr_wait();
-	ktap_ok(uintr_register_handler(latency_run.stamps ? count_and_stamp : count_only,
-				       latency_blocks() ? UINTR_WAKES : 0));
+	ktap_ok(uintr_register_handler(handler(), latency_blocks() ? UINTR_WAKES : 0));
 	fds[side] = ktap_ok(uintr_create_fd(0, 0));
 	if (between_processes())
 		fd_send(sockets[side][0], fds[side]);
@@ -82,6 +98,13 @@ static unsigned long wait_side(int side)
 	return poll_side(side);
 }
 
+static unsigned long umwait_side(int side)
+{
+	while (latency_own.count == taken)
+		umwait_while(&latency_own.count, taken, UMWAIT_FOREVER);
+	return poll_side(side);
+}
+
 static void mask(bool on)
 {
 	if (on)
@@ -98,6 +121,7 @@ static const struct mechanism latency_mechanism = {
 	.send = send_to,
 	.poll = poll_side,
 	.wait = wait_side,
+	.umwait = umwait_side,
 	.mask = mask,
 	.merges = true,
 };

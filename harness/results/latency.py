@@ -32,7 +32,7 @@ DIFFERENT_SPINS = "some takes spin with PAUSE, and others without"
 _PERCENTILES = (50, 90, 99)
 _MODE = re.compile(
     r"(ping-pong|one-way|sender|throughput|delivery|return)(-blocked)?(-fair)?(-same-cpu)?"
-    r"(-[1-9]\d*-senders)?(-busy)?(-processes)?(-self)?(-talk)?(-user|-kernel)?"
+    r"(-[1-9]\d*-senders)?(-busy|-umwait)?(-processes)?(-self)?(-talk)?(-user|-kernel)?"
 )
 
 
@@ -58,8 +58,8 @@ def parse_name(name: str) -> tuple[Mechanism, str, Unit]:
     if not _MODE.fullmatch(mode):
         raise ValueError(
             f"{mode!r} in {name!r} is not ping-pong, one-way, sender, throughput, delivery or "
-            "return, followed by -blocked, -fair, -same-cpu, -N-senders, -busy, -processes, -self, "
-            "-talk, -user, -kernel in this order"
+            "return, followed by -blocked, -fair, -same-cpu, -N-senders, -busy, -umwait, "
+            "-processes, -self, -talk, -user, -kernel in this order"
         )
     if unit not in get_args(Unit):
         raise ValueError(f"{unit!r} in {name!r} is not one of {' '.join(get_args(Unit))}")

@@ -65,6 +65,7 @@ def test_different_spins_in_one_distribution_are_noted(tmp_path: Path) -> None:
             ("shm", "throughput-blocked-fair-same-cpu-16-senders", "ns"),
         ),
         ("unix.sender-fair-busy.ns.u64", ("unix", "sender-fair-busy", "ns")),
+        ("uintr.one-way-umwait.ns.u64", ("uintr", "one-way-umwait", "ns")),
         (
             "pipe.ping-pong-blocked-same-cpu-processes.insn.u64",
             ("pipe", "ping-pong-blocked-same-cpu-processes", "insn"),
@@ -91,6 +92,7 @@ def test_names(name: str, words: tuple[str, str, str]) -> None:
         "uintr.ping-pong-fair-blocked.ns.u64",
         "uintr.ping-pong-0-senders.ns.u64",
         "uintr.ping-pong-busy-blocked.ns.u64",
+        "uintr.ping-pong-busy-umwait.ns.u64",
         "uintr.sender-user-kernel.ns.u64",
         "uintr.ping-pong.ns.u64\n",
         "notes.txt",
