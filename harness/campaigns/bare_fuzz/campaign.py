@@ -19,6 +19,7 @@ from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.errors import ExitCode, UserError
+from harness.lib.documents import read_json
 from harness.lib.files import write_atomically
 from harness.progress import Progress
 from harness.results.document import Document
@@ -307,12 +308,5 @@ def read_finding(path: Path) -> Case:
 
     :raise UserError: the file cannot be read, or is not a finding's.
     """
-    try:
-        return Finding.model_validate_json(path.read_bytes()).case
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the case cannot be read",
-            where=path,
-            detail=str(error),
-            hint=f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept",
-        ) from error
+    hint = f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept"
+    return read_json(path, Finding, "the case cannot be read", hint).case
