@@ -21,7 +21,6 @@ import selectors
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from harness.names import DEFAULT_KERNEL
 from harness.progress import Progress
 from harness.report.progress import RichProgress
 from harness.request.profiles import KernelOverrides, load_cpu, load_kernel
+from tools.scratch import scratch
 
 WORD = b"the-first-command"
 GUESTS = 20
@@ -215,8 +215,8 @@ def _measure(options: argparse.Namespace, progress: Progress) -> dict[str, list[
         accel=options.accel,
     )
     virtme = virtme_argv(options.virtme_run, spec, options.virtme_arg) if options.virtme_run else []
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-boot-") as folder:
-        bench = Bench(spec, Path(folder), virtme)
+    with scratch("boot") as folder:
+        bench = Bench(spec, folder, virtme)
         return measure(bench.kinds(isolated=options.isolated), options.rounds, progress)
 
 

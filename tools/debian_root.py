@@ -20,6 +20,7 @@ from pathlib import Path
 from harness import paths
 from harness.artefacts.source.debian_archive import find_keyring
 from harness.errors import GuestError
+from harness.lib.interrupts import terminated_as_interrupted
 from tools.host_packages import Bind, copy_configuration, host_suites, output
 
 RELEASES = ("bookworm", "trixie")
@@ -206,10 +207,11 @@ def sweep() -> None:
 
 @contextmanager
 def _locked_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    with _lock(folder):
+    with terminated_as_interrupted():
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
-            yield folder
+            with _lock(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -17,7 +17,6 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from harness.results.outcome import read_outcome
 from harness.results.reading import read_records
 from harness.results.records import CaseRecord
 from harness.values import OUTPUT_LIMIT
+from tools.scratch import scratch
 
 #: Limits in bytes: memory of the harness without QEMU's, and size of the run's folder.
 MEMORY, DISK = 512 << 20, OUTPUT_LIMIT + (32 << 20)
@@ -93,13 +93,19 @@ def watch(argv: Sequence[str], out: Path, cwd: Path) -> tuple[int, int]:
     memory = disk = 0
     process = psutil.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL)
     began = said = time.monotonic()
-    while process.poll() is None:
-        memory, disk = max(memory, memory_of(process)), max(disk, size_of(out))
-        now = time.monotonic()
-        if now - said > 60:
-            said = now
-            print(f"{now - began:.0f} s: memory {memory >> 20}, disk {disk >> 20} MiB", flush=True)
-        time.sleep(LOOK_S)
+    try:
+        while process.poll() is None:
+            memory, disk = max(memory, memory_of(process)), max(disk, size_of(out))
+            now = time.monotonic()
+            if now - said > 60:
+                said = now
+                used = f"memory {memory >> 20}, disk {disk >> 20} MiB"
+                print(f"{now - began:.0f} s: {used}", flush=True)
+            time.sleep(LOOK_S)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
     return memory, max(disk, size_of(out))
 
 
@@ -142,8 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run both cells; return 1 if a verdict is wrong or a limit is exceeded."""
     options = parser().parse_args(argv)
     out = options.out.absolute()
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-endless-") as scratch:
-        tests = Path(scratch) / "guest-tests"
+    with scratch("endless") as folder:
+        tests = folder / "guest-tests"
         lay_out(tests, options.minutes)
         words = ["run", "--accel", "tcg", "--smp", "1,2", "--jobs", "2", "--retries", "0"]
         command = [sys.executable, "-c", _RUN, str(tests), *words, "--quiet", "--out", str(out)]

@@ -35,7 +35,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +52,7 @@ from harness.report.progress import RichProgress
 from harness.request.profiles import load_cpu, load_kernel
 from harness.results.latency import read_folder
 from harness.values import Emulator, KernelArtefact
+from tools.scratch import scratch
 
 SOURCE = Path(__file__).with_suffix(".c")
 LIMIT = 4 / 3
@@ -316,8 +316,7 @@ def judge_cell(options: argparse.Namespace, cpu: str, progress: RichProgress) ->
     spec = two_cpus(emulator, cpu, options.kernel, store, progress)
     programs = build_programs(spec.kernel, "gcc", store, progress)
     judges = own_judges(options.loops)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch("judge") as folder:
         (folder / "unpacked").mkdir()
         compile_judge(spec.kernel, folder / "push")
         if not options.only_own:

@@ -21,7 +21,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 from typing_extensions import override
@@ -34,6 +34,7 @@ from harness.errors import HarnessError
 from harness.progress import Silent
 from harness.values import FolderSeries, MboxSeries
 from tools.mails import Box, add_history, disguise, make_base
+from tools.scratch import scratch, workers
 
 #: Cases after which a new repository is made, so that a memory file system does not fill up.
 BATCH = 100
@@ -207,10 +208,10 @@ class Bench:
         return "different", f"git am makes {wanted}, the harness {got}"
 
 
-def scratch_folder() -> Path | None:
-    """Return a folder in memory, if there is one."""
+def memory_folder() -> Path | None:
+    """Return a folder in memory, if there is one and no other was chosen."""
     memory = Path("/dev/shm")
-    return memory if memory.is_dir() else None
+    return memory if memory.is_dir() and "TMPDIR" not in os.environ else None
 
 
 def check_range(
@@ -220,9 +221,7 @@ def check_range(
     ends: Counter[str] = Counter()
     faults = []
     batch = first // BATCH
-    # Each patch needs scratch files, which take as long as git if they are on a disk.
-    tempfile.tempdir = str(scratch_folder() or tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix="mailboxes-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), random.Random(f"{seed}/{batch}"), histories)
         for number in range(first, first + count):
             rng = random.Random(f"{seed}/{batch}/{number}")
@@ -264,7 +263,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     ends: Counter[str] = Counter()
     wrong = 0
-    with ProcessPoolExecutor(args.jobs) as pool:
+    # Each patch needs scratch files, which take as long as git if they are on a disk.
+    with (
+        scratch("mailboxes", memory_folder()) as folder,
+        workers(args.jobs, folder) as pool,
+    ):
         parts = [
             pool.submit(check_range, args.seed, first, count, args.keep)
             for first, count in _batches(args.first, args.count)

@@ -18,7 +18,6 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -49,6 +48,7 @@ from harness.values import (
     ProgramsArtefact,
     TreeSource,
 )
+from tools.scratch import scratch
 
 #: Prefixes taken from one run before the next one.
 CUTS = 20
@@ -223,13 +223,13 @@ def check_prefixes(seed: int, count: int, runs: Sequence[Path] = (), cuts: int =
     """Check ``count`` prefixes of generated runs and of ``runs`` in turn; return the faults."""
     wrong = []
     before = os.environ.get(CACHE_ENV)
-    with tempfile.TemporaryDirectory(prefix="prefixes-") as scratch:
-        os.environ[CACHE_ENV] = f"{scratch}/cache"
+    with scratch("prefixes") as work:
+        os.environ[CACHE_ENV] = f"{work}/cache"
         try:
             for number in range(0, count, cuts):
                 rng = random.Random(f"{seed}/{number}")
-                folder = Path(scratch) / "run"
-                good = Path(scratch) / "good"
+                folder = work / "run"
+                good = work / "good"
                 turn = number // cuts
                 if runs and turn % 2:
                     run = copy_of(runs[turn // 2 % len(runs)], folder)

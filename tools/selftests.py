@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from harness.progress import Progress
 from harness.report.progress import RichProgress
 from harness.request.profiles import load_cpu, load_kernel
 from harness.values import CpuProfile, Emulator, ImageArtefact, KernelArtefact, KernelProfile
+from tools.scratch import scratch
 
 #: Tests of protection keys, in ``selftests/mm``.
 PKEYS = ("protection_keys", "pkey_sighandler_tests")
@@ -256,8 +256,7 @@ def run(options: argparse.Namespace, progress: Progress) -> tuple[Boot, Boot]:
     kernel = build_kernel(profile, store, progress)
     image = build_image(store, progress)
     boots = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch("selftests") as folder:
         with progress.step("build the selftests"):
             only = options.only.split(",") if options.only else ()
             unpacked = folder / "tree"

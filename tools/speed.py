@@ -28,7 +28,6 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,6 +44,7 @@ from harness.progress import Progress
 from harness.report.progress import RichProgress
 from harness.request.profiles import load_cpu, load_kernel
 from harness.values import CpuProfile
+from tools.scratch import scratch
 
 SOURCE = Path(__file__).with_suffix(".c")
 ORDER = ("stock", "same", "hidden", "exposed")
@@ -118,7 +118,7 @@ def one_round(
     """
     times: Round = {name: {kind: [] for kind in (BOOT, *kinds)} for name in order}
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(scratch("speed"))
         guests: dict[str, Guest] = {}
         for name in order:
             guest = stack.enter_context(start_guest(specs[name], folder / name))
@@ -216,7 +216,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> list[Round]:
     }
     names = list(specs)
     rounds: list[Round] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("speed") as folder:
         flags = ["-O2", "-fno-math-errno", "-static", "-pthread", "-o", f"{folder}/speed"]
         subprocess.run(["gcc", *flags, str(SOURCE)], check=True)
         with progress.step("measure") as step, contextlib.suppress(KeyboardInterrupt):

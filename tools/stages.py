@@ -28,7 +28,6 @@ import itertools
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +46,7 @@ from harness.report.progress import RichProgress
 from harness.request.profiles import load_emulator
 from harness.values import Emulator, FolderSeries
 from tools.judge import compile_judge, own_judges, run_judge, two_cpus
+from tools.scratch import scratch
 
 PATCH = Path(__file__).with_name("stamps.patch")
 STAGES = ("post", "lock", "kick", "take", "deliver", "handler", "program")
@@ -142,8 +142,7 @@ def play(emulator: Emulator, rounds: int, store: Store, progress: Progress) -> f
         for one in own_judges(_ROUND_TRIPS)
         if (one.mechanism, one.mode) == ("uintr", "ping-pong-fair")
     )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch("stages") as folder:
         compile_judge(spec.kernel, folder / "push")
         with start_guest(spec, folder / "guest") as guest:
             guest.push(folder / "push", "/judge")
@@ -156,8 +155,7 @@ def measure(name: str, rounds: int, store: Store, progress: Progress) -> Row:
     :raise GuestError: no way is complete.
     """
     title = Path(name).stem if "/" in name else name
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch("stages") as folder:
         plain = build_emulator(store, progress, name)
         marked = stamped(name, folder / "profile", store, progress)
         round_trip = play(plain, rounds, store, progress)

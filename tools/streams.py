@@ -16,8 +16,8 @@ import json
 import os
 import random
 import resource
+import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,10 @@ from pathlib import Path
 from harness.guest.alarm import Alarm
 from harness.guest.transport.command import Bounded
 from harness.guest.transport.console import Console
+from harness.lib.interrupts import terminated_as_interrupted
 from harness.results.ktap.reader import KtapReader
 from harness.results.ktap.selftest import SelftestReader
+from tools.scratch import scratch
 
 MOST = 64 << 20
 #: Largest ratio of times for twice the input, and seconds below which times are not compared.
@@ -76,8 +78,8 @@ def measure(data: bytes, seed: int) -> dict[str, float]:
     :raise MemoryError: one needs more memory than the process's limit.
     """
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, feed, close in _readers(Path(folder)):
+    with scratch("streams") as folder:
+        for name, feed, close in _readers(folder):
             chance = random.Random(seed)
             began, place = time.process_time(), 0
             try:
@@ -126,9 +128,14 @@ def beside(seed: int, size: int) -> list[str]:
         finally:
             os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, "rb") as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
+    try:
+        with os.fdopen(reading, "rb") as answer:
+            said = answer.read()
+    except BaseException:
+        os.kill(child, signal.SIGTERM)
+        raise
+    finally:
+        os.waitpid(child, 0)
     return list(json.loads(said)) if said else [f"seed {seed}: the readers died"]
 
 
@@ -145,10 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Try streams; return 1 if a reader exceeded a limit."""
     options = parser().parse_args(argv)
     wrong = []
-    for seed in range(options.seed, options.seed + options.count):
-        for line in beside(seed, options.size):
-            wrong.append(line)
-            print(line, flush=True)
+    with terminated_as_interrupted():
+        for seed in range(options.seed, options.seed + options.count):
+            for line in beside(seed, options.size):
+                wrong.append(line)
+                print(line, flush=True)
     print(f"{options.count} streams, {len(wrong)} complaints")
     return 1 if wrong else 0
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +17,7 @@ from typing_extensions import override
 
 from harness import __version__, paths
 from harness.errors import ExitCode, GuestError, HarnessError
+from harness.lib.interrupts import terminated_as_interrupted
 from harness.lib.stdio import Output
 from harness.lib.text import clean
 
@@ -175,7 +174,7 @@ def invoke(argv: list[str]) -> int:
     """Run one command and return its exit code; errors are printed on stderr."""
     state: dict[str, bool] = {}
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             code = app.main(
                 argv,
                 prog_name=PROGRAM,
@@ -191,36 +190,6 @@ def invoke(argv: list[str]) -> int:
             traceback.print_exc()
         return _explain(error)
     return code if isinstance(code, int) else ExitCode.PASSED
-
-
-#: Signals that end a command in the same way as SIGINT.
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat a cancelled CI job and a closed terminal like Ctrl-C.
-
-    Nothing is left running, and the results recorded so far are rendered.
-    """
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = {number: signal.getsignal(number) for number in _ENDING}
-        for number, handler in before.items():
-            # An ignored signal stays ignored: nohup depends on that.
-            if handler != signal.SIG_IGN:
-                signal.signal(number, interrupt)
-    except ValueError:  # not in the main thread, which alone can set handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _explain(error: BaseException) -> int:

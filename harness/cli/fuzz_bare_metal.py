@@ -127,11 +127,16 @@ def _show(finding: Finding) -> None:
 
 
 def _show_totals(report: SequencesReport, file: Path) -> None:
+    from harness.campaigns.bare_fuzz.play import SAVED
+
     of = "" if report.seed is None else f" of seed {report.seed}"
     click.echo(
         f"{report.cases} sequences{of}, {report.instructions} instructions, in "
         f"{len(report.ways)} ways: {report.failed} fail, {len(report.findings)} findings "
         f"in {report.seconds:.0f} s"
     )
+    if SAVED in report.ways:
+        often = f"{report.restored} times" if report.restored else "never: each batch ended before"
+        click.echo(f"a machine was saved and restored: {often}")
     click.echo(f"{len(report.reached)} statements of the contract decided something")
     click.echo(f"results: {file}")

@@ -14,6 +14,22 @@ from harness.errors import GuestError
 MOST = 64 << 20
 
 
+def may_exist(path: Path) -> bool:
+    """Return true unless there is no such file. One that cannot be looked at may be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Return true for a folder. One that cannot be looked at is none."""
+    return os.path.isdir(path)  # noqa: PTH112 -- Path.is_dir() raises for those
+
+
 def read_bounded(path: Path, most: int = MOST) -> bytes:
     """Return the content of a file.
 

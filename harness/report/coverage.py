@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.lib.files import read_bounded
+from harness.lib.documents import read_optional
 from harness.lib.text import clean_line
 from harness.report.rows import Column, Sheet
 from harness.results.coverage import COVERAGE_FILE, Coverage, FileCoverage
@@ -13,11 +13,11 @@ _FIGURES = ("lines", "reached", "of them", "branches", "taken", "of them")
 
 
 def read_coverage(run: Path) -> Coverage | None:
-    """Return a run's coverage. None if it does not exist or cannot be read."""
-    try:
-        return Coverage.model_validate_json(read_bounded(run / COVERAGE_FILE))
-    except (OSError, ValueError):
-        return None
+    """Return a run's coverage. None if it does not exist.
+
+    :raise UserError: it cannot be read.
+    """
+    return read_optional(run / COVERAGE_FILE, Coverage)
 
 
 def sheet(found: Coverage) -> Sheet:

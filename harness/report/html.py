@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jinja2
 
 from harness.errors import UserError
-from harness.lib.files import read_bounded, write_atomically
+from harness.lib.documents import read_optional
+from harness.lib.files import write_atomically
 from harness.lib.text import clean_line
 from harness.report import contract, coverage, rows
 from harness.report.charts import boot_charts, latency_charts
@@ -114,10 +115,12 @@ class Compared(NamedTuple):
 
 
 def _compared(run: Path) -> Compared | None:
-    """Read the run's comparison with a baseline. None if it does not exist or cannot be read."""
-    try:
-        found = Comparison.model_validate_json(read_bounded(run / COMPARISON_FILE))
-    except (OSError, ValueError):
+    """Read the run's comparison with a baseline. None if it does not exist.
+
+    :raise UserError: it cannot be read.
+    """
+    found = read_optional(run / COMPARISON_FILE, Comparison)
+    if found is None:
         return None
     good = found.exit_code == 0
     return Compared(

@@ -9,15 +9,13 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from harness import paths
 from harness.errors import UserError
+from harness.lib.documents import read_toml, validate
 from harness.lib.quilt import (
     check_maildir,
     is_maildir,
@@ -247,7 +245,11 @@ def _find(name: str, folder: Path, what: str, known: list[str]) -> Path:
     if "/" in name or name.endswith(".toml"):
         path = Path(name).expanduser().resolve()
         if not path.is_file():
-            raise UserError(f"there is no such {what} profile", where=name)
+            raise UserError(
+                f"there is no such {what} profile",
+                where=path,
+                hint=f"give a TOML file, or a name: {', '.join(known)}",
+            )
         return path
     _check_known(name, known, what, folder)
     return folder / f"{name}.toml"
@@ -266,13 +268,7 @@ def _check_known(name: str, known: list[str], what: str, folder: Path) -> None:
 
 
 def _read(path: Path) -> Json:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the profile cannot be read: {error}", where=path) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"the profile is not valid TOML: {error}", where=path) from error
-    return data
+    return read_toml(path, "the profile cannot be read", "examples are in kernel-config/")
 
 
 def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Profile:
@@ -282,22 +278,13 @@ def _validate(kind: type[Profile], data: Mapping[str, object], path: Path) -> Pr
             where=f"{path}: name",
             hint="remove the line, or rename the file",
         )
-    try:
-        profile = kind.model_validate({"name": path.stem, **data})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-        more = error.error_count() - 1
-        raise UserError(
-            f"the profile is wrong: {first['msg']}" + (f" (and {more} more)" if more else ""),
-            where=f"{path}: {field}",
-            hint=f"fields: {', '.join(n for n in kind.model_fields if n != 'name')}",
-        ) from error
+    hint = f"fields: {', '.join(name for name in kind.model_fields if name != 'name')}"
+    profile = validate(kind, {"name": path.stem, **data}, path, "the profile is wrong", hint)
     looked_at = [("cmdline", cmdline_problem(getattr(profile, "cmdline", "")))]
     looked_at += [("selftests", target_problem(one)) for one in getattr(profile, "selftests", ())]
     for field, problem in looked_at:
         if problem:
-            raise UserError(f"the profile is wrong: {problem}", where=f"{path}: {field}")
+            raise UserError(f"the profile is wrong: {problem}", where=f"{path}: {field}", hint=hint)
     return profile
 
 

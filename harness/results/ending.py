@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from harness.errors import ExitCode, HarnessError
-from harness.lib.files import read_bounded
+from harness.errors import ExitCode, HarnessError, UserError
+from harness.lib.documents import read_json
+from harness.lib.files import may_exist
 from harness.results.reading import Reading
 from harness.results.records import CaseRecord, LatencyRecord, ProgramRecord
 from harness.results.summary import SUMMARY_FILE, Outcome, Totals, fold
@@ -58,6 +59,7 @@ class RunError(Value):
         return cls(kind=known, **said)
 
 
+V = TypeVar("V", bound=Value)
 _FAMILIES = frozenset(HarnessError.__subclasses__())
 
 
@@ -121,9 +123,15 @@ NOT_ENDED = Ending(
 def read_info(folder: Path) -> RunInfo | None:
     """Read ``run.json``. None if it does not exist or cannot be read."""
     try:
-        return RunInfo.model_validate_json(read_bounded(folder / RUN_FILE))
-    except (OSError, ValidationError):
+        return _read(folder / RUN_FILE, RunInfo)
+    except UserError:
         return None
+
+
+def _read(path: Path, kind: type[V]) -> V:
+    if not may_exist(path):
+        raise UserError(f"{path.name} is missing")
+    return read_json(path, kind, f"{path.name} is damaged", "run again")
 
 
 def seal(results: Path) -> Seal:
@@ -147,11 +155,10 @@ def read_ending(folder: Path, results: Path) -> Ending:
 
     :param results: its ``results.jsonl``.
     """
-    info = read_info(folder)
-    if info is None:
-        return _incomplete(
-            f"{RUN_FILE} is missing or damaged, so it is unknown whether the run ended"
-        )
+    try:
+        info = _read(folder / RUN_FILE, RunInfo)
+    except UserError as error:
+        return _incomplete(f"it is unknown whether the run ended: {error.what}; run again")
     if info.finished is None or info.exit_code is None:
         return NOT_ENDED.model_copy(update={"cells": info.cells})
     damage = _damage(folder, results, info)
@@ -200,11 +207,9 @@ def ended_without_seal(folder: Path) -> bool:
 def _old_damage(folder: Path, results: Path) -> str:
     """Return why the records of a run without a seal do not match its summary; empty if they do."""
     try:
-        totals = _Kept.model_validate_json(read_bounded(folder / SUMMARY_FILE)).totals
-    except (OSError, ValidationError):
-        return (
-            f"{SUMMARY_FILE} is missing or damaged, and there is no seal to check the results with"
-        )
+        totals = _read(folder / SUMMARY_FILE, _Kept).totals
+    except UserError as error:
+        return f"there is no seal to check the results with, and {error.what}; run again"
     reading = Reading(results)
     counted = fold(one for one in reading if not isinstance(one, LatencyRecord))
     if reading.unread or counted.summary.totals != totals:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
-
-from pydantic import ValidationError
 
 from harness import __version__
 from harness.errors import GuestError, UserError
 from harness.guest.spec import GuestSpec
-from harness.lib.files import read_bounded, write_atomically
+from harness.lib.documents import read_json, read_optional
+from harness.lib.files import is_folder, may_exist, write_atomically
 from harness.results.ending import (
     RUN_FILE,
     Ending,
@@ -174,11 +173,11 @@ class RunFolder:
         return self._read("artefacts.json", RunArtefacts)
 
     def read_environment(self) -> Environment | None:
-        """Read ``environment.json``. None if it does not exist or cannot be read."""
-        try:
-            return self._read(ENVIRONMENT_FILE, Environment)
-        except UserError:
-            return None
+        """Read ``environment.json``. None if it does not exist.
+
+        :raise UserError: it cannot be read.
+        """
+        return read_optional(self.path / ENVIRONMENT_FILE, Environment)
 
     def begin(self, argv: Sequence[str], *, qemu: Path | None = None) -> None:
         """Note that a run begins. Until :meth:`end` it counts as incomplete.
@@ -194,7 +193,9 @@ class RunFolder:
 
         :raise GuestError: the host cannot store it.
         """
-        environment = self.read_environment()
+        environment = None
+        with suppress(UserError):  # a report says so
+            environment = self.read_environment()
         if environment and environment.end is None:
             finish(environment).write(self.path / ENVIRONMENT_FILE)
 
@@ -245,16 +246,13 @@ class RunFolder:
 
     def _read(self, name: str, kind: type[V]) -> V:
         path = self.path / name
-        try:
-            return kind.model_validate_json(read_bounded(path))
-        except FileNotFoundError as error:
+        hint = f"give a folder that uintr-harness run made, for example {RUNS}/{LATEST}"
+        if not may_exist(path):
+            lacks = f"it has no {name}" if is_folder(self.path) else "it is no folder"
             raise UserError(
-                f"this is not the folder of a prepared run: it has no {name}",
-                where=self.path,
-                hint=f"give a folder that uintr-harness run made, for example {RUNS}/{LATEST}",
-            ) from error
-        except (OSError, ValidationError) as error:
-            raise UserError(f"{name} cannot be read: {error}", where=path) from error
+                f"this is not the folder of a prepared run: {lacks}", where=self.path, hint=hint
+            )
+        return read_json(path, kind, f"{name} cannot be read", f"{hint}, or run again")
 
 
 def make_run_folder(out: Path | None) -> RunFolder:

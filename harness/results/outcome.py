@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from harness.errors import ExitCode, UserError
+from harness.lib.documents import read_json
+from harness.lib.files import is_folder, may_exist
 from harness.results.compare.baseline import BASELINE_FILE, Baseline
 from harness.results.compare.measured import baseline_of
 from harness.results.ending import Ending, conclude
@@ -79,27 +79,9 @@ def load_baseline(path: Path) -> Baseline:
 
     :raise UserError: ``path`` is neither.
     """
-    if path.is_dir():
+    hint = f"give a run's folder, or the {BASELINE_FILE} of one"
+    if not may_exist(path):
+        raise UserError("there is no such run", where=path, hint=hint)
+    if is_folder(path):
         return read_outcome(RunFolder(path.resolve())).baseline
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BASELINE + 1)
-        if len(data) > MAX_BASELINE:
-            raise UserError(
-                f"this is not a baseline: it has more than {MAX_BASELINE >> 20} MiB",
-                where=path,
-                hint=f"give a run's folder, or the {BASELINE_FILE} of one",
-            )
-        return Baseline.model_validate_json(data)
-    except OSError as error:
-        raise UserError(
-            f"there is no such run: {error.strerror}",
-            where=path,
-            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
-        ) from error
-    except ValidationError as error:
-        raise UserError(
-            f"this is not a baseline: {error.errors()[0]['msg']}",
-            where=path,
-            hint=f"give a run's folder, or the {BASELINE_FILE} of one",
-        ) from error
+    return read_json(path, Baseline, "this is not a baseline", hint, most=MAX_BASELINE)

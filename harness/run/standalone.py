@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.lib.documents import reason
 from harness.report.progress import RichProgress
 from harness.request.request import Request
 from harness.results.folder import RunFolder, make_run_folder
@@ -32,10 +33,13 @@ def request_from(given: Mapping[str, str]) -> Request:
     try:
         return Request.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        why, field = reason(error)
         names = {field: name for name, field in {**_LISTS, **_VALUES}.items()}
+        first = field.partition(".")[0]
         raise UserError(
-            first["msg"], where=f"--uintr-{names.get(str(first['loc'][0]), first['loc'][0])}"
+            f"this is no value of the option: {why}",
+            where=f"--uintr-{names.get(first, first)}",
+            hint="pytest --help lists the options",
         ) from error
 
 

@@ -93,6 +93,7 @@ class Nothing:
 
     ways: tuple[str, ...] = ()
     facts = Facts()
+    restored = 0
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
         raise AssertionError(way)

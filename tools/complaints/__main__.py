@@ -13,7 +13,6 @@ import argparse
 import gzip
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from harness.artefacts.emulator.choice import find_emulator
@@ -21,6 +20,7 @@ from harness.guest.argv import base_argv
 from harness.guest.verdict.splats import scan
 from harness.lib import cpio
 from harness.values import Emulator
+from tools.scratch import scratch
 from tools.splats import head_of
 
 INIT = Path(__file__).with_name("init.c")
@@ -80,8 +80,8 @@ def main() -> int:
     options = parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     emulator = find_emulator()
-    with tempfile.TemporaryDirectory() as folder:
-        initrd = make_initrd(Path(folder))
+    with scratch("complaints") as folder:
+        initrd = make_initrd(folder)
         for way in options.ways:
             kind, _, name = way.rpartition(":")
             words = f"{kind or 'way'}={name} wait={options.wait} {options.words}"

@@ -10,7 +10,6 @@ reason. A fragment's option is an order; one that cannot be granted is an error
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from harness import paths
 from harness.artefacts.kernel import kconfig
 from harness.artefacts.kernel.kconfig_expr import Either, Expression, Symbol, parse, unmet
 from harness.artefacts.kernel.kconfig_reader import KconfigReader, reasons
-from harness.errors import UserError
+from harness.lib.documents import read_toml, validate
 from harness.values import Value
 
 #: Folder of a tree's selftests.
@@ -57,13 +56,10 @@ def load_needs(path: Path) -> dict[str, Needs]:
 
     :raise UserError: the file is malformed.
     """
-    try:
-        with path.open("rb") as file:
-            return {name: Needs.model_validate(table) for name, table in tomllib.load(file).items()}
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the needs of the kernel's selftests cannot be read", where=path, detail=str(error)
-        ) from error
+    what = "the needs of the kernel's selftests cannot be read"
+    hint = "each table is of a target, with `options` and `needs`"
+    tables = read_toml(path, what, hint)
+    return {name: validate(Needs, table, path, what, hint) for name, table in tables.items()}
 
 
 def read_wishes(text: str, place: str) -> list[Wish]:

@@ -54,6 +54,11 @@ class WithBochs:
         self.facts = other.facts
         self.ways = (*other.ways, WAY)
 
+    @property
+    def restored(self) -> int:
+        """How often a machine was saved, and restored in another QEMU."""
+        return self._other.restored
+
     def play(self, way: str, cases: Sequence[Case]) -> Sequence[Played | None]:
         """Play cases in a way, and return the result of each that is played in it."""
         return self._bochs.play(cases) if way == WAY else self._other.play(way, cases)

@@ -19,6 +19,7 @@ from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.errors import ExitCode, UserError
+from harness.lib.documents import read_json
 from harness.lib.files import write_atomically
 from harness.progress import Progress
 from harness.results.document import Document
@@ -49,6 +50,10 @@ class Player(Protocol):
     def facts(self) -> Facts:
         """Facts about its CPU."""
 
+    @property
+    def restored(self) -> int:
+        """How often a machine was saved, and restored in another QEMU."""
+
     def play(self, way: str, cases: Sequence[Case]) -> Sequence[Played | None]:
         """Play cases in a way, and return the result of each that is played in it."""
 
@@ -74,6 +79,8 @@ class SequencesReport(Document):
     seed: int | None
     ways: tuple[str, ...]
     cases: int = 0
+    #: How often a machine of the way ``saved`` was saved and restored. A batch may end before.
+    restored: int = 0
     #: Way → cases that its machine cannot play.
     not_played: dict[str, int] = Field(default_factory=dict)
     #: Cases that failed. There are fewer findings if some fail alike, or if time ran out.
@@ -298,7 +305,8 @@ class Campaign:
         self._tell(finding)
 
     def _write(self) -> None:
-        self._report = self._report.model_copy(update={"seconds": round(self._elapsed, 1)})
+        update = {"seconds": round(self._elapsed, 1), "restored": self._player.restored}
+        self._report = self._report.model_copy(update=update)
         self._report.write(self._folder / FUZZ_FILE)
 
 
@@ -307,12 +315,5 @@ def read_finding(path: Path) -> Case:
 
     :raise UserError: the file cannot be read, or is not a finding's.
     """
-    try:
-        return Finding.model_validate_json(path.read_bytes()).case
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the case cannot be read",
-            where=path,
-            detail=str(error),
-            hint=f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept",
-        ) from error
+    hint = f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept"
+    return read_json(path, Finding, "the case cannot be read", hint).case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +11,7 @@ from harness import paths
 from harness.campaigns.bare_fuzz.case import NAMES, PLACE, Hex
 from harness.campaigns.bare_fuzz.model import Expectation
 from harness.campaigns.bare_fuzz.play import Played
-from harness.errors import UserError
+from harness.lib.documents import read_toml, validate
 from harness.values import Value
 
 _PLAYER = paths.GUEST_TESTS / "bare-metal" / "player"
@@ -80,15 +79,8 @@ def read_deviations(path: Path = DEVIATIONS) -> tuple[Deviation, ...]:
 
     :raise UserError: the file cannot be read, or is malformed.
     """
-    try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).deviation
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the deviations cannot be read",
-            where=path,
-            detail=str(error),
-            hint="the head of the file explains the fields",
-        ) from error
+    what, hint = "the deviations cannot be read", "the head of the file explains the fields"
+    return validate(_File, read_toml(path, what, hint), path, what, hint).deviation
 
 
 def differences(

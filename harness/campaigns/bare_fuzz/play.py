@@ -85,6 +85,8 @@ class QemuPlayer:
     def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
         self._machine = machine
         self.ways = tuple(ways)
+        #: How often a machine was saved, and restored in another QEMU.
+        self.restored = 0
         start = self._start(self.ways[0], [], Modes(x2apic=False, la57=False))
         if start.ending:
             raise GuestError("the player does not run", detail=start.ending)
@@ -108,7 +110,9 @@ class QemuPlayer:
             argv = machine_argv(self._machine, way, memory, la57=modes.la57)
             limit_s = _START_S + _THOUSAND_S * len(packed) / 1000
             if way == SAVED:
-                return _read_memory(memory, _run_saved(argv, memory, len(packed), limit_s))
+                saved = _run_saved(argv, memory, len(packed), limit_s)
+                self.restored += saved.restored
+                return _read_memory(memory, saved.ending)
             process = Process(argv, log=Path(scratch) / "log")
             try:
                 ending = _ending(process, limit_s)
@@ -180,17 +184,25 @@ def _write_memory(memory: Path, packed: Sequence[bytes], modes: Modes) -> None:
         file.write(b"".join(packed))
 
 
-def _run_saved(argv: Sequence[str], memory: Path, cases: int, seconds: float) -> str:
+class Saved(NamedTuple):
+    """A run of a player in several QEMUs."""
+
+    #: How often it was saved, and restored in the next one.
+    restored: int
+    #: How it ended early, or empty.
+    ending: str
+
+
+def _run_saved(argv: Sequence[str], memory: Path, cases: int, seconds: float) -> Saved:
     """Run a player, and continue it several times in a new QEMU that reads the saved state.
 
     The memory is a file that all of them use.
-
-    :return: how it ended early, or an empty text.
     """
     deadline = Deadline("player", seconds)
     state, log = memory.with_name("state"), memory.with_name("log")
     saves = [cases * number // (_SAVES + 1) for number in range(1, _SAVES + 1)] if cases else []
     incoming: tuple[str, ...] = ()
+    restored = 0
     for after in (*saves, None):
         with ExitStack() as stack:
             process, monitor = start(
@@ -200,14 +212,16 @@ def _run_saved(argv: Sequence[str], memory: Path, cases: int, seconds: float) ->
                 monitor.command("migrate-set-capabilities", {"capabilities": [_MEMORY_STAYS]})
                 if incoming:
                     load(monitor, state, deadline)
+                    restored += 1
                 monitor.command("cont")
                 if after is None or not _wait_for_case(memory, after, process, deadline):
-                    return _ending(process, deadline.remaining)
+                    return Saved(restored, _ending(process, deadline.remaining))
                 stop_and_save(monitor, state, deadline)
             except MonitorError as error:
                 # The player may have ended while it was asked to stop.
                 ended = process.wait(_END_S)
-                return _ending(process, 0) if ended else f"cannot be saved: {error.what}"
+                ending = _ending(process, 0) if ended else f"cannot be saved: {error.what}"
+                return Saved(restored, ending)
         incoming = ("-incoming", "defer")
     raise AssertionError("the last QEMU runs to its end")
 

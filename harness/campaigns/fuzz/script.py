@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from harness.errors import UserError
+from harness.lib.files import read_bounded
 from harness.values import Value
 
 #: How a thread waits for its turn: blocked in the kernel; blocked, on the second CPU; or spinning
@@ -80,7 +81,7 @@ def read_script(path: Path) -> Script:
     :raise UserError: it cannot be read, or has no script.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_bounded(path).decode(errors="replace")
     except OSError as error:
         raise UserError(
             f"the script cannot be read: {error.strerror}",

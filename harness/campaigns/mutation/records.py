@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from harness.campaigns.mutants import MutantTarget
 from harness.campaigns.mutation.candidates import Candidate
 from harness.errors import ExitCode, UserError
+from harness.lib.documents import read_json, read_toml, validate
 from harness.results.document import Document
 from harness.values import Compiler, Value
 
@@ -141,15 +141,8 @@ def read_report(path: Path, basis: Basis) -> Report | None:
     """
     if not path.exists():
         return None
-    try:
-        report = Report.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(
-            "what is known of these mutants cannot be read",
-            where=path,
-            detail=str(error),
-            hint="give another --out, or remove the file",
-        ) from error
+    what = "what is known of these mutants cannot be read"
+    report = read_json(path, Report, what, "give another --out, or remove the file")
     if report.basis != basis:
         raise UserError(
             "this folder holds results of other mutants: another series, seed or cells",
@@ -159,6 +152,10 @@ def read_report(path: Path, basis: Basis) -> Report | None:
     return report
 
 
+class _Explanations(Value):
+    explained: tuple[Explained, ...] = ()
+
+
 def read_explained(path: Path) -> dict[str, Explained]:
     """Return the mutants that are known to survive, by their change; none without such a file.
 
@@ -166,15 +163,9 @@ def read_explained(path: Path) -> dict[str, Explained]:
     """
     if not path.exists():
         return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        found = [Explained.model_validate(one) for one in table.pop("explained", [])]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the reasons why mutants survive cannot be read", where=path, detail=str(error)
-        ) from error
-    if table:
-        raise UserError(f"no such key: {', '.join(table)}", where=path, hint="[[explained]]")
+    what = "the reasons why mutants survive cannot be read"
+    hint = f"each [[explained]] needs {', '.join(Explained.model_fields)}"
+    found = validate(_Explanations, read_toml(path, what, hint), path, what, hint).explained
     return {one.change: one for one in found}
 
 

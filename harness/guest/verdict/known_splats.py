@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from harness import paths
 from harness.errors import UserError
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.storm import STORM
+from harness.lib.documents import read_toml, validate
 from harness.values import Value
 
 #: ``[[splat]]`` tables.
@@ -54,6 +54,10 @@ class KnownSplat(Value):
         return any(re.search(self.match, text) for text in texts)
 
 
+class _File(Value):
+    splat: tuple[KnownSplat, ...] = ()
+
+
 def load_known_splats(
     path: Path = KNOWN_SPLATS, today: datetime.date | None = None
 ) -> tuple[KnownSplat, ...]:
@@ -62,21 +66,9 @@ def load_known_splats(
     :raise UserError: the file cannot be read, or an entry is malformed or has expired.
     """
     today = today or datetime.datetime.now(tz=datetime.UTC).date()
-    try:
-        data = tomllib.loads(path.read_text())
-        if set(data) - {"splat"} or not isinstance(data.get("splat", []), list):
-            raise UserError("the file may contain only [[splat]] tables", where=path)
-        known = tuple(KnownSplat.model_validate(entry) for entry in data.get("splat", []))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"the known splats cannot be read: {error}", where=path) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"an entry of the known splats is wrong: {field}: {first['msg']}",
-            where=path,
-            hint="each [[splat]] needs match, reason, link and expires (a date)",
-        ) from error
+    what = "the known splats cannot be read"
+    hint = "each [[splat]] needs match, reason, link and expires (a date)"
+    known = validate(_File, read_toml(path, what, hint), path, what, hint).splat
     for entry in known:
         if entry.expires < today:
             raise UserError(

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
 from harness import paths
+from harness.campaigns.bare_fuzz import play
 from harness.campaigns.bare_fuzz.batch import Batch, batches_in_background, make_batch
 from harness.campaigns.bare_fuzz.campaign import (
     FUZZ_FILE,
@@ -47,7 +49,7 @@ from harness.campaigns.bare_fuzz.generate import generate
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
-from harness.cli import invoke
+from harness.cli import fuzz_bare_metal, invoke
 from harness.errors import ExitCode, UserError
 from harness.progress import Silent
 from harness.results.contract import read_contract
@@ -242,12 +244,13 @@ def test_a_malformed_file_of_deviations_is_refused(tmp_path: Path) -> None:
 class FakePlayer:
     """A player that does what the model says, unless it is told otherwise."""
 
-    ways = ("one", "other")
+    ways: tuple[str, ...] = ("one", "other")
     facts = Facts()
 
     def __init__(self, wrong: Callable[[Case, str], Played | None] = lambda *_: None) -> None:
         self._wrong = wrong
         self.played = 0
+        self.restored = 0
 
     def play(self, way: str, cases: Sequence[Case]) -> list[Played]:
         self.played += len(cases)
@@ -287,6 +290,45 @@ def test_nothing_is_found_where_nothing_differs(tmp_path: Path) -> None:
     assert report.instructions == sum(expected(case).instructions for case in cases)
     assert report.reached["INSN-18"] == 1
     assert SequencesReport.model_validate_json((tmp_path / FUZZ_FILE).read_text()) == report
+
+
+@pytest.mark.parametrize(
+    ("ways", "restored", "told"),
+    [
+        (("multi", "saved"), 7, "saved and restored: 7 times"),
+        (("multi", "saved"), 0, "saved and restored: never"),
+        (("multi",), 0, None),
+    ],
+)
+def test_machines_that_were_saved_and_restored_are_counted(
+    tmp_path: Path,
+    ways: tuple[str, ...],
+    restored: int,
+    told: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    player = FakePlayer()
+    player.ways, player.restored = ways, restored
+    report, _, _ = search(tmp_path, player, [plain()])
+    assert report.restored == restored
+    fuzz_bare_metal._show_totals(report, tmp_path)
+    out = capsys.readouterr().out
+    assert told in out if told else "restored" not in out
+
+
+@pytest.mark.parametrize("begun", [[], [1], [1, 2, 3, 4]])
+def test_only_a_machine_that_was_restored_counts(
+    tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that reaches only some of the cases after which it would be saved."""
+
+    left = iter([*[True] * len(begun), False])
+    monkeypatch.setattr(play, "start", lambda *_, **__: (Mock(), Mock()))
+    monkeypatch.setattr(play, "load", lambda *_: None)
+    monkeypatch.setattr(play, "stop_and_save", lambda *_: None)
+    monkeypatch.setattr(play, "_wait_for_case", lambda *_: next(left))
+    monkeypatch.setattr(play, "_ending", lambda *_: "")
+    assert play._run_saved([], tmp_path / "memory", 10, 1.0) == (len(begun), "")
 
 
 def test_a_search_that_played_nothing_did_not_pass(tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ class FakePlayer:
     """A player that does what the model says, but in Bochs leaves the first of some cases out."""
 
     facts = Facts()
+    restored = 3
 
     def __init__(self, *ways: str, wrong: bool = False) -> None:
         self.ways = ways
@@ -258,6 +259,7 @@ def try_all(folder: Path, player: FakePlayer, **known: Sequence[Deviation]) -> S
 def test_a_way_that_leaves_cases_out_is_counted(tmp_path: Path) -> None:
     report = try_all(tmp_path, FakePlayer("one", bochs.WAY))
     assert (report.cases, report.failed, report.not_played) == (3, 0, {bochs.WAY: 1})
+    assert report.restored == 3
 
 
 def test_each_way_has_its_own_deviations(tmp_path: Path) -> None:

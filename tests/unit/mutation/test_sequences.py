@@ -30,6 +30,7 @@ class Player:
 
     ways = (WAY,)
     facts = Facts()
+    restored = 0
 
     def __init__(self, machine: Machine) -> None:
         self.name = machine.emulator.binary.name
