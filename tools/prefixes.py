@@ -23,6 +23,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from harness import cli
+from harness.errors import ExitCode
 from harness.paths import CACHE_ENV
 from harness.progress import Silent
 from harness.results.folder import CellSetup, RunArtefacts, RunFolder
@@ -164,6 +165,8 @@ def said_of(run: RunFolder, good: RunFolder) -> Iterator[tuple[str, int, str]]:
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
             code = cli.invoke(argv)
+        if code == ExitCode.INTERRUPTED:  # the command took the signal that was for this tool
+            raise KeyboardInterrupt
         yield " ".join(word for word in argv if word not in (one, other)), code, out.getvalue()
     yield "report.html", 4, (run.path / "report.html").read_text().partition("</title>")[0]
     yield "summary.json", 4, run.summary.read_text()

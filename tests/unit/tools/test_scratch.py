@@ -11,7 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import paths
+from harness import cli, paths
+from harness.errors import ExitCode
+from harness.results.folder import RunFolder
+from tools import prefixes
 
 #: Seconds that a tool may take to begin, and to end.
 PATIENCE_S = 120
@@ -53,6 +56,15 @@ def test_a_tool_that_is_ended_leaves_nothing(tool: str, tmp_path: Path) -> None:
     assert list(work.iterdir()) == [], out.read_text()
     _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert left == []
+
+
+def test_prefixes_ends_if_the_signal_meets_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line turns it into an exit code."""
+
+    monkeypatch.setattr(cli, "invoke", lambda _argv: ExitCode.INTERRUPTED)
+    run = RunFolder(paths.ROOT)
+    with pytest.raises(KeyboardInterrupt):
+        list(prefixes.said_of(run, run))
 
 
 def test_a_second_signal_does_not_interrupt_the_clean_up(tmp_path: Path) -> None:
