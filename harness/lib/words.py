@@ -21,6 +21,8 @@ _EXPRESSION = (
     ast.Name,
     ast.Load,
 )
+#: Linux takes a dash for an underscore.
+_SILENT = re.compile(r"(?:^|[\s\"])(?:printk\.)?ignore[_-]loglevel\b")
 _TARGET = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*", re.ASCII)
 #: Limit for added kernel parameters: an x86 kernel reads 2048 characters, of which the harness and
 #: the profiles need some.
@@ -51,6 +53,8 @@ def cmdline_problem(text: str) -> str:
         return f"more than {_CMDLINE} characters: the kernel would cut its command line"
     if not text.isprintable():
         return "a kernel parameter has no control characters"
+    if _SILENT.search(text):
+        return "ignore_loglevel keeps the kernel's reports on the console, and cannot be set"
     return ""
 
 

@@ -46,6 +46,9 @@ def read_mailbox(path: Path, progress: Progress) -> tuple[Patch, ...]:
     patches = [Patch(f"mail {number:04}", one) for number, one in enumerate(contents, 1)]
     if len(patches) == 1 and has_diff(open_patch(patches[0]).diff):
         check_text(patches[0], path)
+        subject = read_mail(patches[0], path).subject
+        if subject.count and subject.count[1] > 1:
+            progress.note(f"{path.name} is one mail of a series: {subject.text}")
         return tuple(patches)  # a single mail is in no thread
     mails = sort_out([read_mail(patch, path) for patch in patches], path)
     _report(mails, path, progress)
@@ -108,7 +111,11 @@ def _report(mails: Sequence[Mail], path: Path, progress: Progress) -> None:
         name = path.name if len(series) == 1 else f"{path.name}, the series of {members[0].title},"
         if text := _versions(members):
             progress.note(f"{name} {text}")
-        if lacking := _lacking(members):
+        if not (lacking := _lacking(members)):
+            continue
+        if all(mail.unsent for mail in members):
+            progress.note(f"{name} lacks patch {lacking}, perhaps a commit without a change")
+        else:
             raise UserError(
                 f"{name} lacks patch {lacking}",
                 where=path,

@@ -6,6 +6,7 @@ half-patched tree nor ``.rej`` and ``.orig`` files.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shutil
@@ -102,8 +103,10 @@ def _from_folder(folder: Path, progress: Progress) -> tuple[Patch, ...]:
 def _from_file(entry: Entry, content: bytes) -> list[Patch]:
     """Return the patch in a file, or several if it holds several mails.
 
-    CRs are kept, as in quilt, unless they come from how the file was saved.
+    CRs are kept, as in quilt, unless they come from how the file was saved. So does a byte order
+    mark.
     """
+    content = content.removeprefix(codecs.BOM_UTF8)
     if not is_mail(content):
         plain = without_carriage_returns(content) if was_saved_with_crs(content) else content
         return [Patch(entry.shown, plain, entry.strip)]

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: Places in a line where a rule's key is tried behind the text of another writer.
+_PLACES = 8
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -21,8 +24,7 @@ class Rule:
         must not backtrack over an unbounded number of characters.
     :param title: the usual name of the report. ``{frame}`` is the first frame that identifies the
         fault.
-    :param before: expression for the text before the key, None if the key begins the line. Only a
-        key with it is looked for behind the unfinished line of another writer.
+    :param before: expression for the text before the key, None if the key begins the line.
     :param end: last line of a complete report.
     :param trace: a complete report has a call trace and, if the rule has an ``end``, that line.
         Otherwise a report is complete with its first line.
@@ -55,8 +57,14 @@ class Rule:
 
     def search(self, line: bytes) -> re.Match[bytes] | None:
         """Return the match of a report's first line behind any other text, or None."""
-        at = -1 if self.before is None else line.find(self.key)
-        return self.rest.match(line, at + len(self.key)) if at >= 0 else None
+        at = line.find(self.key) if self.key else -1
+        for _ in range(_PLACES):
+            if at < 0:
+                break
+            if match := self.rest.match(line, at + len(self.key)):
+                return match
+            at = line.find(self.key, at + 1)
+        return None
 
 
 def _read_rules(text: str) -> tuple[Rule, ...]:

@@ -37,11 +37,17 @@ MAX_SPLATS = 200
 #: Limit for the reports that are open at the same time, one for each context.
 MAX_OPEN = 32
 
-#: ``[    1.234567]``, followed by ``[    T1]`` if printk names its caller. The harness's console
-#: log has a second stamp in front.
+#: ``[    1.234567]``, followed by ``[    T1]`` if printk names its caller. With ``printk.time=0``
+#: the caller stands alone, in at least six characters. The harness's console log has a second stamp
+#: in front.
 _STAMP = re.compile(
-    rb"(?:\[ *\d{1,9}\.\d{3}\] )?(?:<\d{1,3}>)?\[ *\d{1,9}\.\d{6}\](?:\[ *([TC]\d{1,10})\])? ?"
+    rb"(?:\[ *\d{1,9}\.\d{3}\] )?(?:<\d{1,3}>)?"
+    rb"(?:\[ *\d{1,9}\.\d{6}\](?:\[ *([TC]\d{1,10})\])?|\[(?=[ TC\d]{6,11}\]) *([TC]\d{1,10})\]) ?"
 )
+#: What noise on the line, a terminal's colours or a log level alone put before a text.
+_NOISE = re.compile(rb"(?:\x1b\[[\d;]{0,10}m|<\d{1,3}>|[\x00-\x20\x7f-\xff])+")
+#: The header of a report, which follows its first line.
+_HEADER = re.compile(rb"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: ")
 #: Bytes of a line that stamps are looked for in.
 _SEARCHED = 64 << 10
 _OTHER_CPU = re.compile(rb"(?:NMI backtrace for cpu |Sending NMI from CPU )")
@@ -67,6 +73,8 @@ class Scanner:
         self._number = 0
         #: The kernel boots: each line is its own.
         self._booting = False
+        #: A boot was seen.
+        self._booted = False
         self._done: list[Splat] = []
         self._keep = keep or self._keep_first
         #: Context → its open report. Several contexts can share one.
@@ -87,6 +95,8 @@ class Scanner:
         found = _first_line(line, self.stamped if context == _UNSTAMPED else None)
         if report is None and _OTHER_CPU.match(line):
             report = self._adopt(context)
+        elif report is None and found is None and _HEADER.match(line):
+            report = self._take_over(context)
         if _DROPPED.search(raw):
             for each in self._open.values():
                 each.mixed = True
@@ -139,13 +149,24 @@ class Scanner:
                 return report
         return None
 
+    def _take_over(self, context: bytes | None) -> OpenReport | None:
+        """Return the report whose first line was just before, and whose stamp was damaged."""
+        report = self._open.get(_UNSTAMPED)
+        if report is None or report.proven or report.first_line != self._number - 1:
+            return None
+        self._open[context] = report
+        return report
+
     def _note_stamps(self, context: bytes | None, line: bytes) -> None:
-        """Find out whether the kernel stamps its lines, and whether programs may print."""
-        if line.startswith(_BOOT):
-            self._booting = True
+        """Find out whether the kernel stamps its lines, and whether programs may print.
+
+        The boot decides, if the console has one. A program can print a stamp.
+        """
+        if line.startswith(_BOOT) and (context != _UNSTAMPED or not self.stamped):
+            self._booting = self._booted = True
         elif self._booting and _PROGRAMS.match(line):
             self._booting = False
-        if context != _UNSTAMPED:
+        if context != _UNSTAMPED and (self._booting or not self._booted):
             self.stamped = True
         elif self._booting and line:
             self.stamped = False
@@ -215,7 +236,7 @@ def _split(raw: bytes) -> tuple[bytes | None, bytes]:
     stamp = _STAMP.match(raw)
     if stamp is None:
         return _UNSTAMPED, raw
-    return stamp[1], raw[stamp.end() :]
+    return stamp[1] or stamp[2], raw[stamp.end() :]
 
 
 class _Found(NamedTuple):
@@ -233,10 +254,11 @@ def _first_line(line: bytes, others_stamped: bool | None) -> _Found | None:
     :param others_stamped: None for a line with a stamp; otherwise whether the kernel's lines have
         one.
     """
+    if noise := _NOISE.match(line):
+        line = line[noise.end() :]
     if NEVER.match(line):
         return None
-    has_key = _AT_START.match(line) or _ANYWHERE.search(line)
-    candidates = RULES if has_key else _WITHOUT_KEY
+    candidates = RULES if _ANY_KEY.search(line) else _WITHOUT_KEY
     for rule in candidates:
         if match := rule.match(line):
             return _Found(rule, match, sure=not others_stamped and not rule.proof)
@@ -247,13 +269,8 @@ def _first_line(line: bytes, others_stamped: bool | None) -> _Found | None:
     return None
 
 
-def _any_key(*, at_start: bool) -> re.Pattern[bytes]:
-    keys = [rule.key for rule in RULES if rule.key and (rule.before is None) == at_start]
-    return re.compile(b"|".join(map(re.escape, keys)))
-
-
 #: Most lines have no rule's key. One search for any key is five times faster than trying each rule.
-_AT_START, _ANYWHERE = _any_key(at_start=True), _any_key(at_start=False)
+_ANY_KEY = re.compile(b"|".join(re.escape(rule.key) for rule in RULES if rule.key))
 _WITHOUT_KEY = tuple(rule for rule in RULES if not rule.key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import shutil
@@ -189,7 +190,35 @@ def test_a_series_that_is_not_complete_is_refused(fetch: Fetch) -> None:
 
 
 def test_a_single_mail_of_a_series_is_applied_alone(fetch: Fetch) -> None:
-    assert added(fetch(mail("[PATCH 2/3] b", "b"))[0]) == ["b"]
+    patches, notes = fetch(mail("[PATCH 2/3] b", "b"))
+    assert added(patches) == ["b"]
+    assert notes == ["mbox is one mail of a series: [PATCH 2/3] b"]
+
+
+def test_format_patch_leaves_out_a_commit_that_changes_nothing(
+    store: Store, checkout: Path, fetch: Fetch
+) -> None:
+    first = git(checkout, "rev-parse", "HEAD")
+    for name in ("a", "", "c"):
+        if name:
+            (checkout / f"{name}.c").write_text(f"int {name};\n")
+            git(checkout, "add", "-f", f"{name}.c")
+        git(checkout, "commit", "-q", "--allow-empty", "-m", f"Commit {name}")
+    mails = git(checkout, "format-patch", "--stdout", first) + "\n"
+    git(checkout, "reset", "-q", "--hard", first)
+    patches, notes = fetch(mails.encode())
+    assert len(patches) == 2
+    assert notes[-1] == "mbox lacks patch 2 of 3, perhaps a commit without a change"
+
+
+def test_a_byte_order_mark_is_none_of_a_patch(store: Store, tmp_path: Path, checkout: Path) -> None:
+    patch = make_patch(checkout, "first", **{"kernel/a.c": "int a;\n"})
+    folder = tmp_path / "quilt"
+    folder.mkdir()
+    (folder / "series").write_text("a.patch\n")
+    (folder / "a.patch").write_bytes(codecs.BOM_UTF8 + patch[patch.index("diff ") :].encode())
+    patches = fetch_series(FolderSeries(path=folder), store, Silent())
+    apply(store, checkout, patches)
 
 
 def test_a_maildir_is_a_mailbox(store: Store, tmp_path: Path) -> None:

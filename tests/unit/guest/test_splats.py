@@ -362,3 +362,87 @@ def test_a_report_behind_a_prefix_of_printk(stamp: bytes, prefix: bytes) -> None
         text = prefix + line if prefixed else line
         found = scan([stamp + text, stamp + b"CPU: 0 PID: 1 Comm: x"])
         assert [splat.kind for splat in found] == [rule.kind], text
+
+
+STAMPED = b"[    1.000000][    T1] "
+LOCKUP = b"watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [init:1]"
+PROOF = (
+    b"CPU: 0 UID: 0 PID: 1 Comm: init Not tainted 6.12.0 #1",
+    b"RIP: 0010:foo+0x12/0x20",
+    b"Call Trace:",
+    b" <TASK>",
+    b" bar+0x1/0x2",
+    b" </TASK>",
+)
+BOOTED = (b"Linux version 6.12.0", b"Run /init as init process")
+
+
+@pytest.mark.parametrize("stamp", [b"[    T1] ", b"[    C0] ", b"<3>[    T1] ", b"[T12345] "])
+def test_without_times_the_caller_is_the_stamp(stamp: bytes) -> None:
+    """``printk.time=0``, from the boot on or by a program later."""
+    report = stamp + b"BUG: scheduling while atomic: x/1/0x2"
+    quote = b"BUG: this text is by a program"
+    for boot in ((), [stamp + line for line in BOOTED], [STAMPED + line for line in BOOTED]):
+        found = scan([*boot, stamp + b"hello", report, quote])
+        assert [splat.title for splat in found] == ["BUG: scheduling while atomic"]
+
+
+def test_the_boot_decides_whether_the_kernel_stamps() -> None:
+    report = b"BUG: Bad rss-counter state mm:x type:MM_ANONPAGES val:1"
+    assert len(scan([*BOOTED, STAMPED + b"a program's own log", report])) == 1
+    stamped = [STAMPED + line for line in BOOTED]
+    assert not scan([*stamped, b"Linux version 6.12.0 (cat /proc/version)", report])
+
+
+@pytest.mark.parametrize("noise", [b"\0", b"\xff", b"\x1b[0m", b"\r", b" ", b"<4>"])
+def test_noise_before_a_report_does_not_hide_it(noise: bytes) -> None:
+    assert len(scan([STAMPED + noise + LOCKUP, *(STAMPED + line for line in PROOF)])) == 1
+    assert len(scan([*BOOTED, noise + LOCKUP])) == 1
+
+
+@pytest.mark.parametrize("stamp", [b"[    1.00\xff000][    T1] ", b"00000][    T1] ", b"  T1] "])
+def test_a_damaged_stamp_does_not_hide_a_report(stamp: bytes) -> None:
+    lines = [STAMPED + b"hello", stamp + LOCKUP]
+    assert bool(scan([*lines, STAMPED + b"hello"])) == (b"[    T1]" in stamp)
+    (found,) = scan([*lines, *(STAMPED + line for line in PROOF)])
+    assert found.kind == "soft-lockup"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"Oops: general protection fault, probably for non-canonical address 0xd: 0000 [#1] SMP",
+        b"BUG: spinlock bad magic on CPU#0, init/1",
+        b"WARNING: x WARNING: kernel/foo.c:12 at foo+0x1/0x2, CPU#0: init/1",
+    ],
+)
+def test_each_kind_may_stand_behind_an_unfinished_line(first: bytes) -> None:
+    assert len(scan([b"prompt# " + first, *PROOF])) == 1
+    assert not scan([b"prompt# " + first])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("3 passed, 2 failed", True),
+        ("1 skipped, 2 failed", True),
+        ("0 of 15 failed", False),
+        ("5 of 15 failed", True),
+        ("failed: 3", True),
+        ("failed: 0", False),
+        ("failed=0, ok=12", False),
+        ("none failed", False),
+        ("12 passed, 0 failed", False),
+        ("failure in step 3", True),
+        ("error -22", True),
+        ("FAILED", True),
+        ("passed", False),
+    ],
+)
+def test_a_count_of_no_failures_is_none(text: str, *, found: bool) -> None:
+    assert bool(scan([STAMPED + b"uintr: self-test: " + text.encode()])) == found
+
+
+def test_an_address_is_no_place_of_a_warning() -> None:
+    assert not scan([STAMPED + b"WARNING: server at http://example.com:80 not reachable"])
+    assert scan([STAMPED + b"WARNING: foo at lib/bar.rs:80", *(STAMPED + x for x in PROOF)])
