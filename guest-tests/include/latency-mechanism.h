@@ -147,10 +147,8 @@ static unsigned long latency_take(int side)
 	const struct mechanism *m = latency_run.mechanism;
 	unsigned long n;
 
-	if (latency_blocks())
-		return m->wait(side);
-	if (latency_run.variant.take == UMWAIT)
-		return m->umwait(side);
+	if (latency_run.variant.take >= BLOCKED)
+		return latency_blocks() ? m->wait(side) : m->umwait(side);
 	while (!(n = m->poll(side))) {
 		if (latency_run.variant.take == BUSY)
 			latency_work();
