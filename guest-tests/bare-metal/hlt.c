@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* HLT at CPL 3; when NMIs are taken, what holds them off, and what that leaves alone. */
+/* HLT at CPL 3 and under a step; when NMIs are taken, what holds them off, and what that leaves alone. */
 #include "uintr.h"
 
 static struct ui_cpu *const own = &ui[0];
@@ -52,6 +52,36 @@ static void hlt_faults_at_user_level(void)
 	EXPECT_EQ(try_user(&trap, (void (*)(void *))code_hlt, NULL), TRAP_GP);
 	EXPECT_EQ(trap.regs.error, 0);
 	EXPECT_EQ(trap.regs.rip, (u64)code_hlt);
+}
+
+static bool end_step(struct regs *regs)
+{
+	if (regs->vector != TRAP_DB)
+		return false;
+	note_event(regs);
+	regs->rflags &= ~RFLAGS_TF;
+	return true;
+}
+
+/* With interrupts disabled nothing else ends it. */
+static void a_step_ends_hlt(void)
+{
+	struct regs regs = {
+		.rip = (u64)code_hlt,
+		.cs = SEL_KCODE,
+		.ss = SEL_KDATA,
+		.rsp = user_stack(),
+		.rflags = 2 | RFLAGS_TF,
+	};
+
+	if (on_bochs) {
+		skip("Bochs stays halted");
+		return;
+	}
+	this_cpu()->mend = end_step;
+	EXPECT_EQ(try_regs(NULL, &regs), VECTOR_DONE);
+	EXPECT_EQ(count, 1);
+	expect_event(0, TRAP_DB, code_nop);
 }
 
 /* Have an NMI and an interrupt wait for code_nop at CPL 3. */
@@ -148,6 +178,7 @@ static void user_interrupts_do_not_wait(void)
 
 TESTS(
 	TEST(hlt_faults_at_user_level, HALT-1),
+	TEST(a_step_ends_hlt, HALT-3),
 	TEST(comes_before_interrupts, NMI-1, NMI-2),
 	TEST(does_not_wait_for_if, NMI-1),
 	TEST(one_waits_for_iret, NMI-2),

@@ -10,13 +10,15 @@
 #define UINTR BIT(14)
 #define HEADER 512
 #define AREA 576
+/* Largest area: with AMX it has 11008 bytes. */
+#define AREA_SIZE 16384
 
 struct image {
 	u64 handler, stackadjust, misc, pd, rr, tt;
 };
 
-static u8 area[4096] __attribute__((aligned(64)));
-static u8 other[4096] __attribute__((aligned(64)));
+static u8 area[AREA_SIZE] __attribute__((aligned(64)));
+static u8 other[AREA_SIZE] __attribute__((aligned(64)));
 static u64 xcr0;
 static bool has_xsavec, has_xsaves;
 

@@ -120,8 +120,10 @@ def _show(finding: Finding) -> None:
     click.secho(title, fg="red", bold=True)
     for way, said in finding.differences.items():
         click.echo(f"  {way}: {clean_line('; '.join(said))}")
-    click.echo(f"  at CPL {case.level}, UIF {int(case.uif)}, RFLAGS {case.rflags:#x}:")
-    for name, code in (("code", case.code), ("handler", case.handler)):
+    kind = f", in a storm of {case.storm.rounds} rounds" if case.storm else ""
+    click.echo(f"  at CPL {case.level}, UIF {int(case.uif)}, RFLAGS {case.rflags:#x}{kind}:")
+    actions = ((f"action {n}, CPU {one.cpu}", one.code) for n, one in enumerate(case.actions))
+    for name, code in (("code", case.code), ("handler", case.handler), *actions):
         for step in code:
             click.echo(f"    {name}: {step.partition(' ')[2] or step}")
 

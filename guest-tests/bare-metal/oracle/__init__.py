@@ -15,9 +15,11 @@ A branch that decides something calls :meth:`~oracle.processor.Processor.by` wit
 ``uintr``          the five instructions, notification identification and processing, delivery
 ``msrs``           RDMSR and WRMSR
 ``xsave``          state component 14 under XSAVES and XRSTORS
+``locked``         XCHG, LOCK BTS and BTR
 ``ordinary``       arithmetic, moves, branches and other ordinary instructions
 ``instruction``    the parts of an instruction
 ``decode``         decoding and dispatch of instructions
 ``machine``        instruction boundaries: events and their order
+``others``         other processors, which act when the first one asks them to
 =================  ==========================================================================
 """

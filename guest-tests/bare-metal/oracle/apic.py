@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The local APIC, reduced to what a single CPU does with its own; SDM volume 3A, chapter "APIC"."""
+"""The local APIC, reduced to IPIs and a timer that counts once; SDM volume 3A, chapter "APIC"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UnknownRegister(Exception):  # noqa: N818 - not an error
 
 @dataclass
 class Apic:
-    """The local APIC. What is sent arrives at the next instruction boundary."""
+    """A local APIC. What is sent arrives at the receiver's next instruction boundary."""
 
     id: int = 0
     x2apic: bool = False
@@ -41,14 +41,21 @@ class Apic:
     counting: int | None = None
     #: Vectors of :attr:`irr` that the timer requested.
     timed: set[int] = field(default_factory=set)
+    #: The local APICs of all processors; empty if this is the only one.
+    everybody: list[Apic] = field(default_factory=list, repr=False)
 
     def fixed(self, destination: int, vector: int) -> None:
-        """Send a fixed interrupt in physical mode. There are no other CPUs to receive it."""
+        """Send a fixed interrupt in physical mode."""
         # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
-        if vector >= 16 and self._is_here(destination):
-            if vector == self.counting:
-                raise UnknownRegister("an interrupt with the vector of a timer that counts")
-            self.irr.add(vector)
+        if vector >= 16:
+            for one in self._receivers(destination):
+                one.request(vector)
+
+    def request(self, vector: int) -> None:
+        """Accept a fixed interrupt."""
+        if vector == self.counting:
+            raise UnknownRegister("an interrupt with the vector of a timer that counts")
+        self.irr.add(vector)
 
     def store(self, offset: int, value: int) -> None:
         """Write a register, by MOV or WRMSR.
@@ -112,10 +119,11 @@ class Apic:
         if mode == _FIXED and shorthand in (0, _SHORTHAND_SELF):
             self.fixed(self.id if shorthand else destination, vector)
         elif mode == _NMI and not shorthand:
-            self.nmi |= self._is_here(destination)
+            for one in self._receivers(destination):
+                one.nmi = True
         else:
             raise UnknownRegister(f"ICR {command:#x}")
 
-    def _is_here(self, destination: int) -> bool:
-        everybody = 0xFFFFFFFF if self.x2apic else 0xFF
-        return destination in (self.id, everybody)
+    def _receivers(self, destination: int) -> list[Apic]:
+        broadcast = 0xFFFFFFFF if self.x2apic else 0xFF
+        return [one for one in self.everybody or [self] if destination in (one.id, broadcast)]

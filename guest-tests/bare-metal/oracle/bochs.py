@@ -55,7 +55,7 @@ MODEL = "arrow_lake"
 CONFIG = """\
 romimage: file={folder}/{rom}
 vgaromimage: file={folder}/{vga}
-cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0{features}
+cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0{features}
 memory: guest=128, host=128
 port_e9_hack: enabled=1
 display_library: {display}
@@ -124,18 +124,21 @@ def configure(
     model: str = MODEL,
     more: str = "",
     features: str = "",
+    cpus: int = 1,
 ) -> Path:
     """Write a ROM and Bochs's configuration into a folder, and return the latter's path.
 
     :param model: Bochs's name of the processor.
     :param more: further lines of the configuration.
     :param features: further parameters of the processor.
+    :param cpus: number of processors.
     """
     (folder / ROM_FILE).write_bytes(image)
     (folder / VGA_FILE).write_bytes(bytes(2048))
     config = folder / CONFIG_FILE
     text = CONFIG.format(
         folder=folder,
+        cpus=cpus,
         rom=ROM_FILE,
         vga=VGA_FILE,
         log=LOG_FILE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracle import msrs, ordinary, uintr, xsave
+from oracle import locked, msrs, ordinary, uintr, xsave
 from oracle.instruction import Instruction
 from oracle.processor import (
     CF,
@@ -33,7 +33,7 @@ def execute(cpu: Processor) -> None:
     :raise Done: the sequence ends.
     :raise Unmodelled: the model does not cover the instruction.
     """
-    cpu.notified = False
+    cpu.notified = cpu.waiting = False
     insn = Instruction(cpu, cpu.rip)
     opcode = insn.prefixes()
     handler = _ONE.get(opcode)
@@ -205,9 +205,9 @@ def _halt(insn: Instruction) -> None:
 
 
 def _nop(insn: Instruction) -> None:
-    _plain(insn)
-    if insn.rex:
-        raise Unmodelled("XCHG")
+    """NOP, and PAUSE with F3."""
+    if insn.lock or insn.repeat == 0xF2 or insn.rex:
+        raise Unmodelled("XCHG, or a prefix of NOP")
 
 
 def _jump(insn: Instruction) -> bool:
@@ -215,6 +215,25 @@ def _jump(insn: Instruction) -> bool:
     offset = insn.signed(1)
     taken = insn.byte == 0xEB or ordinary.condition(insn.cpu, insn.byte & 15)
     insn.cpu.rip = (insn.at + offset) & MASK64 if taken else insn.at
+    return True
+
+
+def _group_5(insn: Instruction) -> bool:
+    """FF: JMP to the address in memory that a register points to, if it goes not forward.
+
+    Only another processor can end such a loop. The other operations are those of FE.
+    """
+    start = insn.cpu.rip
+    if insn.cpu.fetch(insn.at) & 0xF8 != 0x20:
+        _unary(insn)
+        return False
+    _plain(insn)
+    _, _, rm = insn.modrm()
+    if rm & 7 in (4, 5):
+        raise Unmodelled("a memory operand with more than a register")
+    target = insn.cpu.read(insn.cpu.regs[rm], 8)
+    insn.cpu.waiting = target <= start
+    insn.cpu.rip = target
     return True
 
 
@@ -345,20 +364,22 @@ def _table() -> tuple[dict[int, Handler], dict[int, Handler]]:
     one |= dict.fromkeys((0x84, 0x85), _test) | dict.fromkeys(range(0x88, 0x8C), _mov)
     one |= dict.fromkeys(range(0x50, 0x58), _push) | dict.fromkeys(range(0x58, 0x60), _pop)
     one |= dict.fromkeys(range(0xB0, 0xC0), _mov_immediate)
-    one |= dict.fromkeys((0xFE, 0xFF, 0xF6, 0xF7), _unary) | dict.fromkeys((0xD0, 0xD1), _shift)
+    one |= dict.fromkeys((0xFE, 0xF6, 0xF7), _unary) | dict.fromkeys((0xD0, 0xD1), _shift)
     one |= dict.fromkeys((*range(0x70, 0x80), 0xEB), _jump)
     one |= {
         0x6A: _push_immediate,
+        0x87: locked.exchange,
         0x8D: _lea,
         0x90: _nop,
         0xA9: _test_accumulator,
         0xCD: _interrupt,
         0xCF: _iret,
         0xF4: _halt,
+        0xFF: _group_5,
     }
     two: dict[int, Handler] = {0x0B: _undefined, 0x30: _wrmsr, 0x32: _rdmsr}
     two |= dict.fromkeys(range(0x90, 0xA0), _set) | dict.fromkeys(range(0x40, 0x50), _move_if)
-    two |= {0x01: _group_7, 0xC7: _group_9}
+    two |= {0x01: _group_7, 0xBA: locked.change_bit, 0xC7: _group_9}
     return one, two
 
 

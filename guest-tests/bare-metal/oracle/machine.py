@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from oracle.decode import Done, execute
+from oracle.others import Others
 from oracle.processor import DB, IF, NMI, RF, RSP, TF, Fault, Processor, Unmodelled
 from oracle.uintr import (
     user_interrupt_deliverable,
@@ -49,21 +50,24 @@ class Outcome:
     instructions: int = 0
 
 
-def run(cpu: Processor, limit: int) -> Outcome:
+def run(cpu: Processor, limit: int, others: Others | None = None) -> Outcome:
     """Run until INT 80h or a fault.
 
     Debug exceptions and interrupts go to handlers that return at once. The handler of an interrupt
     writes EOI to the local APIC; that of a code breakpoint sets RF in the frame.
 
     :param limit: largest number of instructions.
+    :param others: other processors.
     :raise Unmodelled: the sequence does not end, or the model does not cover it.
     """
     outcome = Outcome(DONE)
     try:
         while outcome.instructions < limit:
-            if not _event(cpu, outcome):
+            if others:
+                others.at_boundary()
+            if not _event(cpu, outcome, others):
                 outcome.instructions += 1
-                _instruction(cpu)
+                _instruction(cpu, others)
     except Fault as fault:
         _no_timer(cpu)
         if cpu.traps:
@@ -77,10 +81,13 @@ def run(cpu: Processor, limit: int) -> Outcome:
         _no_timer(cpu)
         outcome.rflags = cpu.rflags
         return outcome
+    finally:
+        if others:
+            others.finish()
     raise Unmodelled("a sequence that does not end")
 
 
-def _event(cpu: Processor, outcome: Outcome) -> bool:
+def _event(cpu: Processor, outcome: Outcome, others: Others | None) -> bool:
     """Take the first event of this boundary, in the order of priority. Return whether there is one.
 
     :raise Unmodelled: the processor is halted, and there is none.
@@ -101,9 +108,7 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
     if _interrupt(cpu, outcome):
         return True
     if cpu.halted:
-        if cpu.apic.counting is None or not cpu.flag(IF):
-            raise Unmodelled("a halt that nothing ends")
-        cpu.apic.end_count()
+        _stay_halted(cpu, others)
         return True
     if user_interrupt_deliverable(cpu):
         user_interrupt_delivery(cpu)
@@ -115,13 +120,22 @@ def _event(cpu: Processor, outcome: Outcome) -> bool:
     return False
 
 
+def _stay_halted(cpu: Processor, others: Others | None) -> None:
+    """Let others go on, or the timer end."""
+    if others and others.go_on():
+        return
+    if cpu.apic.counting is None or not cpu.flag(IF):
+        raise Unmodelled("a halt that nothing ends")
+    cpu.apic.end_count()
+
+
 def _no_timer(cpu: Processor) -> None:
     """Refuse a timer that counts where the time of its end would make a difference."""
     if cpu.apic.counting is not None:
         raise Unmodelled("a timer that may end here or later")
 
 
-def _instruction(cpu: Processor) -> None:
+def _instruction(cpu: Processor, others: Others | None) -> None:
     """Execute one instruction, and note its single-step trap if TF was set."""
     stepped, shadow = cpu.flag(TF), cpu.sti_shadow
     # RF stays set only if the instruction loads it (SDM 3B, "RF flag").
@@ -134,6 +148,10 @@ def _instruction(cpu: Processor) -> None:
     if shadow:
         cpu.sti_shadow = False
     cpu.traps |= BS if stepped else 0
+    if cpu.waiting and (stepped or not (others and others.go_on())):
+        raise Unmodelled("a wait that nothing ends, or of which each step is a trap")
+    if cpu.waiting and others and others.behind:
+        execute(cpu)
 
 
 def _nmi(cpu: Processor, outcome: Outcome) -> None:

@@ -64,6 +64,7 @@ CIRCUMSTANCES = {
     "key-for-supervisor": "an access with the supervisor's rights to a page with a restricting key",
     "key-of-supervisor-page": "an access with the user's rights to a page of the supervisor with a "
     "restricting key",
+    "locked-instruction-faults": "a page fault of a locked instruction, user interrupts apart",
     "smap-in-spite-of-ac": "a page fault where SMAP applies although RFLAGS.AC is set",
     "initial-state-with-uinv": "XRSTORS of the initial configuration while UINV is not 0",
     "initial-state-with-requests": "XRSTORS of the initial configuration while UIRR is not 0",
@@ -121,6 +122,8 @@ class Processor:
     nmi_blocked: bool = False
     #: Whether nothing but the trap of a single step has ended a HLT.
     halt_ended_by_step: bool = False
+    #: Whether the last instruction was a JMP that waits for another processor.
+    waiting: bool = False
     #: Whether STI inhibits interrupts for one more instruction.
     sti_shadow: bool = False
     #: (CS, SS) → CPL. IRET is modelled only with these selectors.

@@ -2,10 +2,9 @@
 /*
  * Plays random sequences. A sequence has an initial state of the processor, the content of some
  * pages, and code, which runs until INT 80h or a fault. Debug traps and interrupts are recorded,
- * and the code continues.
+ * and the code continues. Other CPUs take part in some sequences, see others.h.
  */
-#include "player.h"
-#include "uintr.h"
+#include "others.h"
 
 #define MSR_XSS 0xda0
 #define DR6_CLEAR 0xffff0ff0UL
@@ -116,7 +115,7 @@ static void *end_of(int page, u64 words)
 	return (u8 *)window_memory(page) + PAGE_SIZE - words * 8;
 }
 
-static void lay_out(const struct player_case *from)
+static void lay_out_pages(const struct player_case *from)
 {
 	int i;
 
@@ -131,6 +130,13 @@ static void lay_out(const struct player_case *from)
 	copy(end_of(PAGE_UPID, UPID_WORDS), from->upid, UPID_WORDS);
 	copy(end_of(PAGE_UITT, UITT_WORDS), from->uitt, UITT_WORDS);
 	copy(end_of(PAGE_AREA, AREA_WORDS), from->area, AREA_WORDS);
+}
+
+static void lay_out(const struct player_case *from)
+{
+	int i;
+
+	lay_out_pages(from);
 	for (i = 1; i < 6; i++)
 		wrmsr(MSR_UINTR_RR + i, from->msrs[i]);
 	if (from->uif)
@@ -149,6 +155,7 @@ static void lay_out(const struct player_case *from)
 		write_cr4(read_cr4() & ~(u64)CR4_UINTR);
 	if (from->cr4_pke)
 		set_keys(true, from->pkru);
+	begin_with_others(from, result);
 	if (from->dr7 != DR7_OFF)
 		set_breakpoints(from->dr[0], from->dr[1], from->dr7);
 }
@@ -171,8 +178,8 @@ static void look(const struct trap *trap)
 	result->cr2 = trap->cr2;
 	copy(result->regs, (u64[]){ r->rax, r->rcx, r->rdx, r->rbx, r->rsp, r->rbp, r->rsi, r->rdi,
 				    r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15 }, 16);
-	for (i = 0; i < 8; i++)
-		result->irr[i / 2] |= (u64)apic_read(APIC_IRR + i * 16) << i % 2 * 32;
+	for (i = 0; i < 4; i++)
+		result->irr[i] = irr_word(i);
 	result->pic = uses_pic && pic_requests();
 	if (uses_pic)
 		pic_off();
@@ -214,6 +221,15 @@ static void play_one(const struct player_case *from)
 		.ss = from->level ? SEL_UDATA : SEL_KDATA,
 	};
 
+	if (from->rounds) {
+		ui_setup();
+		uses_pic = false;
+		lay_out_pages(from);
+		begin_with_others(from, result);
+		play_storm(&regs);
+		finish_with_others();
+		return;
+	}
 	if (from->nmi_blocked || from->nmi_pending)
 		block_nmis();
 	if (from->nmi_pending)
@@ -230,6 +246,7 @@ static void play_one(const struct player_case *from)
 		set_keys(false, 0);
 	if (from->cr4_smap)
 		set_smap(false);
+	finish_with_others();
 	look(&trap);
 }
 
@@ -288,6 +305,7 @@ static void play(void)
 	this_cpu()->mend = at_trap;
 	this_cpu()->on_irq = at_irq;
 	this_cpu()->on_nmi = log_nmi;
+	start_others_playing();
 	for (i = 0; i < in->count; i++) {
 		result = (struct player_result *)(PLAYER_OUT + PAGE_SIZE) + i;
 		out->begun = i + 1;

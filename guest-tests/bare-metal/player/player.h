@@ -26,6 +26,9 @@
 #define PAGE_UPID	12
 #define PAGE_UITT	15
 #define PAGE_AREA	18
+/* Only with several CPUs: the mailbox, and the code of actions. */
+#define PAGE_MAIL	21
+#define PAGE_ACTIONS	24
 
 /* Words with known content, at the end of a page; the stack's are on both of its pages. */
 #define CODE_WORDS	64
@@ -34,6 +37,9 @@
 #define UPID_WORDS	16
 #define UITT_WORDS	16
 #define AREA_WORDS	16
+#define ACTION_WORDS	16
+#define MAX_ACTIONS	4
+#define MAX_PLAYERS	3	/* CPUs */
 
 struct player_in {
 	u64 magic, count, x2apic, la57;
@@ -54,6 +60,17 @@ struct player_case {
 	u64 rights[7];
 	u64 code[CODE_WORDS], handler[HANDLER_WORDS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
+	/* Code that another CPU, with this APIC ID, runs when CPU 0 asks for it. */
+	struct {
+		u64 cpu, code[ACTION_WORDS];
+	} actions[MAX_ACTIONS];
+	/* Of a storm: rounds, or 0; senders wait for a time below the longest, which grows so. */
+	u64 rounds, stride, longest;
+};
+
+/* At the beginning of its page; see others.h. */
+struct player_mail {
+	u64 request, go;
 };
 
 struct player_out {
@@ -78,6 +95,12 @@ struct player_result {
 	u64 event_count;
 	struct player_event events[MAX_EVENTS];
 	u64 stack[STACK_WORDS], upid[UPID_WORDS], uitt[UITT_WORDS], area[AREA_WORDS];
+	u64 other_irr[MAX_PLAYERS - 1][4];
+	struct player_action_result {
+		u64 count;	/* how often it ran; the others are of the last time */
+		u64 vector, error, rax;
+	} actions[MAX_ACTIONS];
+	u64 late, arrived;	/* of a storm */
 };
 
 _Static_assert(sizeof(struct player_result) <= RESULT_SECTORS * SECTOR, "a result's sectors");

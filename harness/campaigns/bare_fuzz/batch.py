@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 Makes = Callable[[int, Facts, int | None], AbstractContextManager[Iterator[Batch]]]
 
 
-def make_batch(seed: int, numbers: range, facts: Facts) -> Batch:
+def make_batch(seed: int, numbers: Sequence[int], facts: Facts) -> Batch:
     """Return cases for some numbers; a number without a case that the model covers is left out."""
     made = [_case(seed, number, facts) for number in numbers]
     found = [(number, *one) for number, one in zip(numbers, made, strict=True) if one]

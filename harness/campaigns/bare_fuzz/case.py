@@ -19,15 +19,21 @@ PAGE_SIZE = 4096
 WINDOW = 0x80_0000_0000
 CODE_PAGE, HANDLER_PAGE, STACK_PAGE, UPID_PAGE, UITT_PAGE, AREA_PAGE = 2, 5, 8, 12, 15, 18
 PAGES = (CODE_PAGE, HANDLER_PAGE, STACK_PAGE, STACK_PAGE + 1, UPID_PAGE, UITT_PAGE, AREA_PAGE)
+#: Pages that there are with several CPUs only: the mailbox, and the code of actions.
+MAIL_PAGE, ACTIONS_PAGE = 21, 24
 CODE_WORDS, HANDLER_WORDS, STACK_WORDS, UPID_WORDS, UITT_WORDS = 64, 16, 64, 16, 16
 #: Words of the XSAVE area: its header, at offset 512, and component 14.
 AREA_WORDS = 16
-MAX_EVENTS = 16
+#: Words of an action's code.
+ACTION_WORDS = 16
+MAX_EVENTS, MAX_ACTIONS, MAX_CPUS = 16, 4, 3
 
 #: INT 80h, which ends the code and the handler.
 END = bytes.fromhex("cd80")
 #: Precedes END, so that the last step has no effect on the flags that END saves.
 NOP = b"\x90"
+#: JMP to the address in the mailbox, which RSI points to, and a NOP behind it; PAUSE before it.
+WAIT, PAUSE = bytes.fromhex("ff2690"), bytes.fromhex("f390")
 FILL = b"\x0f\x0b"
 
 
@@ -47,6 +53,9 @@ STACK = end_of_page(STACK_PAGE, STACK_WORDS // 2)
 UPID = end_of_page(UPID_PAGE, UPID_WORDS)
 UITT = end_of_page(UITT_PAGE, UITT_WORDS)
 AREA = end_of_page(AREA_PAGE, AREA_WORDS) - 512
+#: The words of the mailbox: what CPU 0 asks for, and where it goes on.
+REQUEST, GO = page(MAIL_PAGE), page(MAIL_PAGE) + 8
+ACTIONS = page(ACTIONS_PAGE)
 
 Hex = Annotated[
     int,
@@ -65,6 +74,22 @@ class Breakpoint(Value):
     address: Hex
     size: Literal[1, 2, 4, 8] = 1
     kind: Literal["execute", "write", "access"] = "execute"
+
+
+class Action(Value):
+    """Code that another CPU runs at CPL 0 with interrupts off, when CPU 0 asks for it."""
+
+    cpu: Literal[1, 2] = 1
+    code: tuple[Step, ...] = ()
+
+
+class Storm(Value):
+    """Rounds in which CPU 0 runs the code repeatedly while each other CPU sends it a vector."""
+
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    #: The senders wait before they send. The wait grows by the stride, below the longest one.
+    stride: Annotated[int, Field(ge=1)]
+    longest: Annotated[int, Field(ge=1)]
 
 
 class Case(Value):
@@ -108,6 +133,9 @@ class Case(Value):
     uitt: Words = ()
     #: First words of the XSAVE area, from its header; the rest is 0.
     area: Words = ()
+    cpus: Literal[1, 2, 3] = 1
+    actions: Annotated[tuple[Action, ...], Field(max_length=MAX_ACTIONS)] = ()
+    storm: Storm | None = None
 
 
 def assemble(steps: Sequence[str]) -> bytes:
@@ -127,6 +155,43 @@ def code_blocks(case: Case) -> tuple[int, bytes, bytes]:
     if case.page_end:
         return CODE + size - len(code), code.rjust(size, NOP), handler.ljust(room, NOP)
     return CODE, code.ljust(size, NOP), handler.ljust(room, NOP)
+
+
+def action_code(action: Action) -> bytes:
+    """Return an action's bytes.
+
+    :raise ValueError: there are too many steps.
+    """
+    code = assemble(action.code)
+    if len(code) > 8 * ACTION_WORDS:
+        raise ValueError("more steps than an action has room for")
+    return code.ljust(8 * ACTION_WORDS, NOP)
+
+
+def wait_addresses(case: Case) -> dict[int, int]:
+    """Return the addresses in waits and behind them, and the address of each one's wait.
+
+    It depends on time at which of them an event interrupts a wait.
+    """
+    found: dict[int, int] = {}
+    for start, steps in ((code_blocks(case)[0], case.code), (HANDLER, case.handler)):
+        at = start
+        for step in steps:
+            code = bytes.fromhex(step.split(" ", 1)[0])
+            at += len(code)
+            if code.endswith(WAIT):
+                pause = len(PAUSE) * code.endswith(PAUSE + WAIT)
+                first = at - len(WAIT) - pause
+                found |= dict.fromkeys((first, first + pause, at - len(NOP)), first)
+    return found
+
+
+def needs_threads(case: Case) -> bool:
+    """Return whether CPU 0 waits without PAUSE, so that other CPUs have to run beside it."""
+    codes = (step.split(" ", 1)[0] for step in (*case.code, *case.handler))
+    return case.storm is not None or any(
+        code.endswith(WAIT.hex()) and not code.endswith((PAUSE + WAIT).hex()) for code in codes
+    )
 
 
 def _padded(words: Sequence[int], count: int) -> tuple[int, ...]:
@@ -149,7 +214,15 @@ def dr7(breakpoints: Sequence[Breakpoint]) -> int:
 
 _HEAD = struct.Struct("<16Q16Q6Q7Q")
 _TAIL = struct.Struct(f"<{STACK_WORDS + UPID_WORDS + UITT_WORDS + AREA_WORDS}Q")
-CASE_SIZE = _HEAD.size + 8 * (CODE_WORDS + HANDLER_WORDS) + _TAIL.size
+_ACTION = struct.Struct(f"<Q{8 * ACTION_WORDS}s")
+_STORM = struct.Struct("<3Q")
+CASE_SIZE = (
+    _HEAD.size
+    + 8 * (CODE_WORDS + HANDLER_WORDS)
+    + _TAIL.size
+    + MAX_ACTIONS * _ACTION.size
+    + _STORM.size
+)
 
 
 def pack(case: Case) -> bytes:
@@ -172,7 +245,16 @@ def pack(case: Case) -> bytes:
         *_padded(case.uitt, UITT_WORDS),
         *_padded(case.area, AREA_WORDS),
     )
-    return head + code + handler + tail
+    actions = b"".join(_ACTION.pack(one.cpu, action_code(one)) for one in case.actions)
+    storm = case.storm or Storm.model_construct(rounds=0, stride=0, longest=0)
+    return (
+        head
+        + code
+        + handler
+        + tail
+        + actions.ljust(MAX_ACTIONS * _ACTION.size, b"\0")
+        + _STORM.pack(storm.rounds, storm.stride, storm.longest)
+    )
 
 
 # --- results -----------------------------------------------------------------------------------
@@ -197,6 +279,13 @@ NAMES = (
     *(f"upid[{number}]" for number in range(UPID_WORDS)),
     *(f"uitt[{number}]" for number in range(UITT_WORDS)),
     *(f"area[{number}]" for number in range(AREA_WORDS)),
+    *(f"cpu {cpu} irr[{number}]" for cpu in range(1, MAX_CPUS) for number in range(4)),
+    *(
+        f"action {number} {name}"
+        for number in range(MAX_ACTIONS)
+        for name in ("count", "vector", "error", "rax")
+    ),
+    *("late", "arrived"),
 )
 PLACE: Mapping[str, int] = {name: number for number, name in enumerate(NAMES)}
 RESULT = struct.Struct(f"<{len(NAMES)}Q")

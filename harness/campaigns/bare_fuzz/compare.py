@@ -94,6 +94,8 @@ def differences(
         return []
     if isinstance(played, str):
         return [] if any(one.excuses_ending(played, of) for one in deviations) else played
+    if of.same:
+        played = tuple(of.same.get(word, word) for word in played)
     if played == of.words:
         return []
     found = [

@@ -8,12 +8,16 @@ from random import Random
 from typing import Literal
 
 from harness.campaigns.bare_fuzz import case as layout
-from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case
-from harness.campaigns.bare_fuzz.chance import ILLEGAL, PIC_VECTORS, RF, TF, VALUES
-from harness.campaigns.bare_fuzz.steps import Steps
+from harness.campaigns.bare_fuzz.case import MASK64, Breakpoint, Case, Storm
+from harness.campaigns.bare_fuzz.chance import ILLEGAL, PIC_VECTORS, RF, TF, UINV, VALUES
+from harness.campaigns.bare_fuzz.hand_over import HandOver
 
 _WORDS = struct.Struct(f"<{layout.STACK_WORDS}Q")
 _RIGHTS = 7
+#: Numbers of CPUs, in turn. One with several takes as long as thirty others.
+_CPUS: tuple[Literal[1, 2, 3], ...] = (1, 1, 1, 2, *(1,) * 11, 3)
+#: Share of storms among sequences with several CPUs.
+_STORMS = 0.08
 #: Consecutive cases with the same mode of the local APIC and of paging.
 _MODE = 1000
 
@@ -22,16 +26,19 @@ def generate(seed: int, number: int, attempt: int = 0) -> Case:
     """Return the case of a number; each attempt gives another one."""
     mode = number // _MODE
     random = Random(f"{seed}/{number}/{attempt}")  # noqa: S311 - no secret
-    return _Generator(random, x2apic=bool(mode & 1), la57=bool(mode & 2)).case()
+    cpus = _CPUS[number % len(_CPUS)]
+    one = _Generator(random, x2apic=bool(mode & 1), la57=bool(mode & 2), cpus=cpus)
+    return one.storm() if cpus > 1 and random.random() < _STORMS else one.case()
 
 
-class _Generator(Steps):
+class _Generator(HandOver):
     """A generator of one case."""
 
-    def __init__(self, random: Random, *, x2apic: bool, la57: bool) -> None:
-        super().__init__(random, x2apic=x2apic, la57=la57)
+    def __init__(self, random: Random, *, x2apic: bool, la57: bool, cpus: Literal[1, 2, 3]) -> None:
+        super().__init__(random, x2apic=x2apic, la57=la57, cpus=cpus)
+        self._case_cpus = cpus
         self._level: Literal[0, 3] = 0 if self._chance(0.4) else 3
-        self._smap = self._chance(0.15)
+        self._smap = self._chance(0.15) and cpus == 1
         self._keyed = self._chance(0.15)
         self._watched = self._chance(0.3)
         self._blocked = self._chance(0.1)
@@ -65,6 +72,8 @@ class _Generator(Steps):
             (3, self._xsave),
             (2 if self._keyed else 0, self._keys),
             (1, lambda: "0f0b ud2"),
+            (12 if self._actions else 0, self._hand_over),
+            (3 if self._actions and not self._level else 0, self._halt_for_other),
         )
         self._weights = [weight for weight, _ in self._steps]
 
@@ -74,7 +83,7 @@ class _Generator(Steps):
         """Return the case."""
         regs = [self._value() for _ in range(16)]
         regs[4] = self._stack()
-        return Case(
+        case = Case(
             level=self._level,
             x2apic=self._x2apic,
             la57=self._la57,
@@ -94,12 +103,66 @@ class _Generator(Steps):
             msrs=self._msrs(),
             rights=self._rights(),
             page_end=self._chance(0.2),
-            code=self._some(self._random.randint(1, 12), 8 * layout.CODE_WORDS - 3),
+            code=self._code(),
             handler=self._handler(),
             stack=self._words(),
             upid=(*self._one_upid(), *([0] * 6), *self._one_upid()),
             uitt=self._table(),
             area=self._area(),
+            cpus=self._case_cpus,
+            actions=self._actions,
+        )
+        return self._with_valid_tables(case) if self._actions and self._chance(0.6) else case
+
+    def _with_valid_tables(self, case: Case) -> Case:
+        """Return the case with UPID, UITT and MSRs by which another CPU's sends arrive."""
+        msrs = (case.msrs[0], layout.HANDLER, 0, self._uinv << 32 | 7, layout.UPID, layout.UITT | 1)
+        entries = ((1 | self._random.randrange(64) << 8, layout.UPID) for _ in range(8))
+        upid = self._uinv << 16 | self._pick(0, 0, 0, 1, 2), self._pick(0, 0, 1 << 5)
+        return case.model_copy(
+            update={
+                "msrs": msrs,
+                "uitt": tuple(word for entry in entries for word in entry),
+                "upid": (*upid, *case.upid[2:]),
+            }
+        )
+
+    def storm(self) -> Case:
+        """Return a storm: its code leaves UIRR, UINV, the UPID and RSP alone."""
+        self._steps = (
+            (3, self._arithmetic),
+            (2, self._flags_by_push),
+            (1, self._branch),
+            (2, self._popf),
+            (2, self._interrupt_flag),
+            (8, self._ui_flag),
+            (5, self._uiret_behind),
+            (3, self._self_ipi),
+            (6, self._iret),
+            (0 if self._level else 3, self._halt),
+            (0 if self._level else 2, self._nmi),
+        )
+        self._weights = [weight for weight, _ in self._steps]
+        regs = [self._value() for _ in range(16)]
+        regs[4] = layout.page(layout.STACK_PAGE + 1) + 8 * self._random.randint(-12, 20)
+        return Case(
+            level=self._level,
+            x2apic=self._x2apic,
+            la57=self._la57,
+            uif=self._chance(0.5),
+            rflags=self._rflags(),
+            regs=tuple(regs),
+            msrs=(0, layout.HANDLER, 0, UINV << 32 | 7, layout.UPID, layout.UITT | 1),
+            rights=(5, 5, *(_RIGHTS,) * 5),
+            page_end=self._chance(0.2),
+            code=self._some(self._random.randint(1, 10), 8 * layout.CODE_WORDS - 3),
+            handler=("4883c408 add $8,%rsp", "f30f01ec uiret"),
+            cpus=self._case_cpus,
+            storm=Storm(
+                rounds=self._random.randint(5, 25),
+                stride=self._random.randint(1, 100),
+                longest=self._pick(50, 300, 1500),
+            ),
         )
 
     def _words(self) -> tuple[int, ...]:
@@ -187,6 +250,14 @@ class _Generator(Steps):
         if self._chance(0.2):
             image[self._random.randrange(6)] ^= 1 << self._random.randrange(64)
         return (*header, *image)
+
+    def _code(self) -> tuple[str, ...]:
+        room = 8 * layout.CODE_WORDS - 3
+        if not self._actions:
+            return self._some(self._random.randint(1, 12), room)
+        before = self._some(self._pick(0, 0, 1, 1, 2, 3), room // 4)
+        ask = self._hand_over() if self._level or self._chance(0.4) else self._halt_for_other()
+        return (*before, ask, *self._some(self._random.randint(0, 6), room // 2))
 
     def _handler(self) -> tuple[str, ...]:
         if self._chance(0.3):

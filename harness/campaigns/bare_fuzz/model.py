@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from oracle.apic import Apic
 from oracle.machine import Outcome, run
 from oracle.memory import Memory, OutsideError
+from oracle.others import Others, Schedule
 from oracle.processor import DB, NMI, PAGE, RF, TF, Breakpoint, Processor, Unmodelled
 
 from harness.campaigns.bare_fuzz import case as layout
-from harness.campaigns.bare_fuzz.case import MAX_EVENTS, NAMES, PAGES, PLACE, Case
+from harness.campaigns.bare_fuzz.case import (
+    MAX_ACTIONS,
+    MAX_CPUS,
+    MAX_EVENTS,
+    NAMES,
+    PAGES,
+    PLACE,
+    Case,
+)
 
 #: Instructions after which a sequence counts as endless.
 LIMIT = 300
@@ -18,6 +29,22 @@ LIMIT = 300
 _SELECTORS = {(0x08, 0x10): 0, (0x2B, 0x23): 3}
 #: Vectors that the player uses itself; those below 32 are exceptions.
 _TAKEN = frozenset((*range(32), 0x40, 0x80, 0xFF))
+#: Orders in which several CPUs run. They must not matter, because a machine runs in any of them.
+_ORDERS = (
+    Schedule(),
+    Schedule(behind=True),
+    Schedule(fine=True),
+    Schedule(delay=0, fine=True),
+    Schedule(fine=True, lazy=True),
+)
+#: Further ones if CPU 0 does something while another one acts.
+_ORDERS_BESIDE = (
+    *(Schedule(delay) for delay in (0, 1, 2, 3, 6)),
+    *(Schedule(fine=True, seed=seed) for seed in range(8)),
+)
+#: Vectors of a sender in a storm, and the words of its result that are compared.
+_VECTORS = 8
+_OF_STORM = ("late", "arrived", "RR", "upid[0]", "upid[1]")
 
 
 @dataclass(frozen=True)
@@ -40,12 +67,18 @@ class Expectation:
     #: What happened that emulators are known to get wrong.
     circumstances: frozenset[str]
     instructions: int
+    #: Words that mean the same as another one.
+    same: dict[int, int] = field(default_factory=dict)
 
 
 def expect(case: Case, facts: Facts) -> Expectation | None:
     """Return the expected result of a case, or None if the model does not cover it."""
     if case.nmi_blocked and case.rflags & (TF | RF):
         return None
+    if case.storm:
+        return _expect_storm(case, facts)
+    if case.cpus > 1:
+        return _expect_in_any_order(case, facts)
     expected = _run(_processor(case, facts))
     if case.pic is None or expected is None:
         return expected
@@ -56,23 +89,107 @@ def expect(case: Case, facts: Facts) -> Expectation | None:
     return expected if other and other.words == expected.words else None
 
 
-def _run(cpu: Processor) -> Expectation | None:
+def _expect_storm(case: Case, facts: Facts) -> Expectation | None:
+    """Return what all rounds of a storm together must have led to."""
+    alone = _run(_processor(case, facts))
+    if case.storm is None or alone is None:
+        return None
+    words = [0] * len(NAMES)
+    words[PLACE["arrived"]] = case.storm.rounds * (case.cpus - 1) * _VECTORS
+    return Expectation(
+        words=tuple(words),
+        open_places=frozenset(range(len(NAMES))) - {PLACE[name] for name in _OF_STORM},
+        reached=frozenset(("DELIVERY-24", "SEND-25" if case.cpus == 2 else "SEND-28")),
+        circumstances=frozenset(),
+        instructions=alone.instructions,
+    )
+
+
+def _expect_in_any_order(case: Case, facts: Facts) -> Expectation | None:
+    """Return the expected result if it is the same in each order, else None."""
+    same = layout.wait_addresses(case)
+    if any(one.kind == "execute" and one.address in same for one in case.breakpoints):
+        # It would be met each time that a wait goes around.
+        return None
+    found: list[Expectation] = []
+    orders = list(_ORDERS)
+    for order in orders:
+        for pic_first in (False,) if case.pic is None else (False, True):
+            cpu = _processor(case, facts)
+            cpu.pic_first = pic_first
+            others = _others(case, facts, cpu, order)
+            one = _run(cpu, others, same)
+            if one is None or (found and one.words != found[0].words):
+                return None
+            found.append(one)
+        if order == _ORDERS[0] and others.beside:
+            orders += _ORDERS_BESIDE
+    return replace(
+        found[0],
+        open_places=frozenset[int]().union(*(one.open_places for one in found)),
+        circumstances=frozenset[str]().union(*(one.circumstances for one in found)),
+    )
+
+
+def _others(case: Case, facts: Facts, first: Processor, order: Schedule) -> Others:
+    """Return the other processors; all share the first one's memory."""
+    memory = first.memory
+    for page, rights in ((layout.MAIL_PAGE, 7), (layout.ACTIONS_PAGE, 1)):
+        memory.pages[layout.page(page) // layout.PAGE_SIZE] = rights
+    memory.blocks[layout.REQUEST] = bytearray(16)
+    code = b"".join(layout.action_code(action) for action in case.actions)
+    memory.blocks[layout.ACTIONS] = bytearray(code)
+    processors = {
+        number: Processor(
+            memory=memory,
+            cpl=0,
+            apic=Apic(id=number, x2apic=case.x2apic),
+            linear_bits=facts.linear_bits,
+            paging_bits=first.paging_bits,
+            uiret_uif=facts.uiret_uif,
+            uittsz=first.uittsz,
+            uitt=first.uitt,
+            reached=first.reached,
+            circumstances=first.circumstances,
+        )
+        for number in range(1, case.cpus)
+    }
+    everybody = [first.apic, *(one.apic for one in processors.values())]
+    for apic in everybody:
+        apic.everybody = everybody
+    size = 8 * layout.ACTION_WORDS
+    actions = [
+        (layout.ACTIONS + size * number, action.cpu) for number, action in enumerate(case.actions)
+    ]
+    return Others(processors, actions, layout.REQUEST, order)
+
+
+def _run(
+    cpu: Processor,
+    others: Others | None = None,
+    same: Mapping[int, int] = MappingProxyType({}),
+) -> Expectation | None:
     try:
-        outcome = run(cpu, LIMIT)
+        outcome = run(cpu, LIMIT, others)
     except (Unmodelled, OutsideError):
         return None
     if cpu.halt_ended_by_step:
-        # QEMU steps over HLT only once an interrupt has ended it.
+        # Bochs stays halted.
         return None
     vectors = {event.vector for event in outcome.events} - {DB, NMI} | cpu.apic.irr
+    for other in others.processors.values() if others else ():
+        vectors |= other.apic.irr
+        if other.apic.nmi:
+            return None
     if vectors & _TAKEN:
         return None
     return Expectation(
-        words=_words(cpu, outcome),
+        words=tuple(same.get(word, word) for word in _words(cpu, outcome, others)),
         open_places=_open_places(cpu, outcome),
         reached=frozenset(cpu.reached),
         circumstances=frozenset(cpu.circumstances),
         instructions=outcome.instructions,
+        same=dict(same),
     )
 
 
@@ -134,8 +251,7 @@ def _block(words: tuple[int, ...], count: int) -> bytearray:
     return bytearray(b"".join(word.to_bytes(8, "little") for word in words).ljust(8 * count, b"\0"))
 
 
-def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
-    pending = sum(1 << vector for vector in cpu.apic.irr)
+def _words(cpu: Processor, outcome: Outcome, others: Others | None) -> tuple[int, ...]:
     events = [0] * 5 * MAX_EVENTS
     for place, event in enumerate(outcome.events[:MAX_EVENTS]):
         one = (event.vector, event.rip, event.rflags, event.rsp, event.dr6)
@@ -148,7 +264,7 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
         *(cpu.uirr, cpu.uihandler, cpu.uistackadjust, cpu.uinv << 32 | cpu.uittsz),
         *(cpu.upidaddr, cpu.uitt),
         int(cpu.uif),
-        *(pending >> 64 * place & layout.MASK64 for place in range(4)),
+        *_irr(cpu.apic),
         int(cpu.pic is not None),
         int(cpu.apic.nmi),
         len(outcome.events),
@@ -157,9 +273,27 @@ def _words(cpu: Processor, outcome: Outcome) -> tuple[int, ...]:
         *memoryview(blocks[layout.UPID]).cast("Q"),
         *memoryview(blocks[layout.UITT]).cast("Q"),
         *memoryview(blocks[layout.AREA + 512]).cast("Q"),
+        *_words_of_others(others),
+        *(0, 0),
     )
     assert len(words) == len(NAMES)
     return words
+
+
+def _irr(apic: Apic) -> tuple[int, ...]:
+    pending = sum(1 << vector for vector in apic.irr)
+    return tuple(pending >> 64 * place & layout.MASK64 for place in range(4))
+
+
+def _words_of_others(others: Others | None) -> tuple[int, ...]:
+    processors = others.processors if others else {}
+    results = others.results if others else []
+    words: list[int] = []
+    for number in range(1, MAX_CPUS):
+        words += _irr(processors[number].apic) if number in processors else (0,) * 4
+    for one in results:
+        words += (one.count, one.vector, one.error, one.rax)
+    return (*words, *(0,) * 4 * (MAX_ACTIONS - len(results)))
 
 
 def _open_places(cpu: Processor, outcome: Outcome) -> frozenset[int]:

@@ -36,6 +36,7 @@ _PLAIN: dict[str, Any] = {
     "upid": _UPID,
     "uitt": _UITT,
     "area": (),
+    "cpus": 1,
 }
 _MSRS = (0, layout.HANDLER, 0, 0xEC << 32 | 7, layout.UPID, layout.UITT | 1)
 _RSP = layout.page(layout.STACK_PAGE + 1)
@@ -69,6 +70,12 @@ def _with_steps_removed(case: Case) -> Iterator[Case]:
             for start in range(0, len(steps), size):
                 yield _with(case, field, (*steps[:start], *steps[start + size :]))
             size //= 2
+    for place, action in enumerate(case.actions):
+        for step in range(len(action.code)):
+            code = (*action.code[:step], *action.code[step + 1 :])
+            smaller = action.model_copy(update={"code": code})
+            actions = (*case.actions[:place], smaller, *case.actions[place + 1 :])
+            yield _with(case, "actions", actions)
 
 
 def _simplified(case: Case) -> Iterator[Case]:

@@ -121,6 +121,10 @@ class Steps(RandomValues):
             # At the end of the stack's second page, or outside of it, the frame cannot be read.
             stack = self._pick(*self._nowhere, layout.page(10) - 8, layout.page(1), layout.page(12))
             return f"{load(4, stack)}f30f01ec uiret from {stack:#x}"
+        return self._uiret_behind(nowhere=0.08)
+
+    def _uiret_behind(self, nowhere: float = 0) -> str:
+        """Build a frame that returns to the next instruction, or nowhere, and return by UIRET."""
         to = self._pick(0, 1, 2, 3, 5, 6, 7)
         flags = self._rflags()
         if not self._chance(0.15):
@@ -129,7 +133,7 @@ class Steps(RandomValues):
         flags &= ~2 if self._chance(0.2) else MASK64
         name = _NAMES[to]
         setup = f"4889{modrm(4, to):02x}{push(to)}{load(to, flags)}{push(to)}"
-        if self._chance(0.08):
+        if self._chance(nowhere):
             target = self._pick(*self._nowhere, layout.page(1))
             place, where = load(to, target), hex(target)
         else:
