@@ -53,8 +53,10 @@ def _begin(folder: str) -> None:
 
 
 def _kill_children() -> None:
+    own = psutil.Process().children()
     children = psutil.Process().children(recursive=True)
     for child in children:
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    psutil.wait_procs(children, timeout=_WAIT_S)
+    # The pool waits for the workers. If somebody else did, it would take them for alive, for ever.
+    psutil.wait_procs([child for child in children if child not in own], timeout=_WAIT_S)

@@ -32,7 +32,7 @@ LOOKED_AT = {
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
     "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
     "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
-    "series": (1, "54ec368979ff1800ff6416846e66da76bd007db27484a40d4a1c1b8794be5405"),
+    "series": (1, "a145358cdfa5d8a2b6091fe21dfd61e4795837c63542a857cbfbb463ee0b79ca"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
