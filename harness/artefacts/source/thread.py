@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.artefacts.source.mail import Kind, Mail
-from harness.artefacts.source.patch import open_patch
+from harness.artefacts.source.patch import open_patch, without_carriage_returns
 from harness.errors import UserError
 
 #: Indices of mails in the mailbox.
@@ -366,6 +366,6 @@ def _one_of_each(mails: list[Mail], members: Group, where: Path) -> Group:
 
 def _diff(mail: Mail) -> bytes:
     """Return a mail's diff without what differs when the same change is sent again."""
-    text = open_patch(mail.patch).diff
+    text = without_carriage_returns(open_patch(mail.patch).diff)
     start = _DIFF.search(text)
-    return _IRRELEVANT.sub(b"", text[start.start() :] if start else text)
+    return _IRRELEVANT.sub(b"", text[start.start() :] if start else text).rstrip(b"\n")

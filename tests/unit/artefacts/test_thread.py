@@ -258,6 +258,14 @@ def test_the_mails_of_two_series_may_be_mixed(fetch: Fetch) -> None:
     assert added(fetch(one[1], two[1], two[0], one[0])[0]) == ["a", "c", "d", "b"]
 
 
+def test_a_patch_sent_again_may_have_other_line_ends(fetch: Fetch) -> None:
+    first = mail("[PATCH 1/2] one", "a", id_="1")
+    again = mail("[PATCH 1/2] one", "a", id_="2").replace(b"\n+", b"\r\n+") + b"\n\n\n"
+    patches, notes = fetch(first, again, mail("[PATCH 2/2] two", "b", id_="3", answers="1"))
+    assert added(patches) == ["a", "b"]
+    assert "not applied, duplicate: mail 0002 ([PATCH 1/2] one)" in notes
+
+
 # --- subjects --------------------------------------------------------------------------------
 
 
