@@ -81,6 +81,10 @@ def test_what_is_no_run_is_a_users_error(tmp_path: Path) -> None:
             load_baseline(path)
 
 
-def test_a_file_without_an_end_is_no_baseline() -> None:
-    with pytest.raises(UserError, match="more than 64 MiB"):
+def test_a_file_without_an_end_is_no_baseline(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="this is not a file"):
         load_baseline(Path("/dev/zero"))
+    with (tmp_path / "large.json").open("wb") as large:
+        large.truncate((64 << 20) + 1)
+    with pytest.raises(UserError, match="more than 64 MiB"):
+        load_baseline(tmp_path / "large.json")

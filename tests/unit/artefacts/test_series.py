@@ -206,9 +206,12 @@ def test_lore_is_asked_through_b4_once(
 def test_a_series_that_is_not_complete_on_lore_is_not_kept(
     store: Store, tmp_path: Path, checkout: Path, stub: MakeStub
 ) -> None:
-    patch = make_patch(checkout, "first", **{"kernel/a.c": "int a;\n"})
-    other = make_patch(checkout, "second", **{"kernel/b.c": "int b;\n"})
-    one, two = patch.replace("[PATCH]", "[PATCH 1/2]"), other.replace("[PATCH]", "[PATCH 2/2]")
+    made = [make_patch(checkout, name, **{f"kernel/{name}.c": f"int {name};\n"}) for name in "ab"]
+    one, two = (
+        "From git@z Thu Jan  1 00:00:00 1970\n"
+        + patch.partition("\n")[2].replace("[PATCH]", f"[PATCH {number}/2]")
+        for number, patch in enumerate(made, 1)
+    )
     (tmp_path / "mails").write_text(one + one.replace("[PATCH 1/2]", "Re: [PATCH 1/2]"))
     stub(
         "b4",
