@@ -41,7 +41,9 @@ PAGE = paths.ROOT / "docs" / "figures.md"
 BEGIN = "<!-- begin: written by python -m tools.figures -->"
 END = "<!-- end: written by python -m tools.figures -->"
 MECHANISMS = ("uintr", "eventfd", "pipe", "unix", "futex", "signal", "signalfd", "shm")
-_JUDGED = re.compile(r"^(\w+) +([\w-]+) +(.+?) +([\d.]+) +([\d.]+) +([\d.]+)( +DIFFERS)?$")
+_JUDGED = re.compile(
+    r"^(\w+) +((?:judge )?[\w-]+) +(.+?) +([\d.]+) +([\d.]+) +([\d.]+)( +DIFFERS)?$"
+)
 _JUDGED_CELL = re.compile(r"^([\w.-]+), load ([\d.]+) to ([\d.]+)$")
 
 Row = Sequence[str]

@@ -158,6 +158,7 @@ exposed, load 0.3 to 1.6
 mechanism mode                        judge                   bench µs  judge µs   ratio
 shm       ping-pong-fair              judge shm spins           0.38      0.53    0.71  DIFFERS
 pipe      ping-pong-blocked-same-cpu  perf bench sched         20.80     32.09    1.07
+signal    judge paced                 sigwaittest              27.40     38.00    0.73  DIFFERS
 uintr     ping-pong-fair              judge uintr spins         skipped
 
 real	2m12.066s
@@ -170,6 +171,7 @@ def test_what_the_judge_printed_is_a_table_for_each_cell() -> None:
     assert rows(part)[2:] == [
         ["shm", "ping-pong-fair", "judge shm spins", "0.38", "0.53", "0.71", "differs"],
         ["pipe", "ping-pong-blocked-same-cpu", "perf bench sched", "20.80", "32.09", "1.07", ""],
+        ["signal", "judge paced", "sigwaittest", "27.40", "38.00", "0.73", "differs"],
     ]
 
 
