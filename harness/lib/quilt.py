@@ -153,25 +153,6 @@ def refuse_pipe(path: Path) -> None:
         )
 
 
-def is_maildir(path: Path) -> bool:
-    """Tell whether a folder is a Maildir."""
-    return (path / "cur").is_dir() and (path / "new").is_dir()
-
-
-def check_maildir(path: Path) -> None:
-    """Check that the mails of a Maildir can be read, and have no more than :data:`MAX_PATCH` bytes.
-
-    :raise UserError: one is no ordinary file, or they are larger.
-    """
-    size = 0
-    for mail in (*(path / "cur").iterdir(), *(path / "new").iterdir()):
-        if not mail.is_file():
-            raise UserError("this is no mail", where=mail, hint="a Maildir holds files of one mail")
-        size += mail.stat().st_size
-    if size > MAX_PATCH:
-        raise UserError(f"the mails are larger than {MAX_PATCH >> 20} MiB", where=path)
-
-
 def read_patch(path: Path) -> bytes:
     """Return a patch's text, decompressed if it is a gzip, bzip2, xz or lzma file.
 

@@ -16,14 +16,8 @@ from typing import TypeVar
 from harness import paths
 from harness.errors import UserError
 from harness.lib.documents import read_toml, validate
-from harness.lib.quilt import (
-    check_maildir,
-    is_maildir,
-    is_there,
-    read_patch,
-    read_series,
-    refuse_pipe,
-)
+from harness.lib.maildir import check_maildir, is_maildir
+from harness.lib.quilt import is_there, read_patch, read_series, refuse_pipe
 from harness.lib.words import cmdline_problem, target_problem
 from harness.names import (
     ALL_CPUS,

@@ -15,7 +15,8 @@ from harness.artefacts.source.mail import Kind, Mail, check_text, read_mail
 from harness.artefacts.source.patch import Patch, has_diff, open_patch, split_box, split_mails
 from harness.artefacts.source.thread import sort_out
 from harness.errors import UserError
-from harness.lib.quilt import check_maildir, read_patch
+from harness.lib.maildir import check_maildir
+from harness.lib.quilt import read_patch
 from harness.progress import Progress
 
 #: Singular and plural of each kind of mail, for notes.
