@@ -21,8 +21,8 @@ _EXPRESSION = (
     ast.Name,
     ast.Load,
 )
-#: Linux takes a dash for an underscore.
-_SILENT = re.compile(r"(?:^|[\s\"])(?:printk\.)?ignore[_-]loglevel\b")
+#: The parameter that takes back ``ignore_loglevel``. Linux takes a dash for an underscore.
+_SILENT = re.compile(r"(?:^|[\s\"])printk\.ignore[_-]loglevel=")
 _TARGET = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*", re.ASCII)
 #: Limit for added kernel parameters: an x86 kernel reads 2048 characters, of which the harness and
 #: the profiles need some.
@@ -54,7 +54,7 @@ def cmdline_problem(text: str) -> str:
     if not text.isprintable():
         return "a kernel parameter has no control characters"
     if _SILENT.search(text):
-        return "ignore_loglevel keeps the kernel's reports on the console, and cannot be set"
+        return "printk.ignore_loglevel could keep the kernel's reports off the console"
     return ""
 
 

@@ -60,7 +60,7 @@ MEANINGLESS = ("", " ", " \t ", "a\0b", "a\nb", "a\x1b[2Jb", "a\x7fb", "a\u0085b
 UNREADABLE = {
     "-k": ("foo and", "and", "not", "a b", "(a", "a)", "()", "a or or b", "a, b", "a == b", "a(b)",
            "(" * 1000 + "a" + ")" * 1000, "a & b", "a # b"),
-    "--cmdline": ('a="b', '"', 'a="b" c="', "x" * 1600),
+    "--cmdline": ('a="b', '"', 'a="b" c="', "x" * 1600, "a printk.ignore-loglevel=0"),
     "--kselftest": ("..", "../../..", "x86/..", "/x86", "x86/", "net//lib", "./x86", ".", "x86 net",
                     "*", "x86;id", "$(id)", "~"),
     "--smp": ("0", "17", "-1", "two", "1.5", "1,,2", ","),
