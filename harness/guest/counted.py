@@ -31,6 +31,7 @@ from harness.guest.limits import (
     as_size,
     printable,
 )
+from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
 from harness.guest.spec import GuestSpec
@@ -123,39 +124,27 @@ def run_counted(
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(runtime_folder())
-        image = spec.image.initramfs.read_bytes()
-        initrd = scratch / "initramfs"
-        initrd.write_bytes(image + b"\0" * (-len(image) % 4) + archive(program.read_bytes()))
-        knows_uintr = knows_property(spec.emulator, spec.cpu.model, "uintr")
-        argv = counted_argv(spec, initrd, scratch, knows_uintr=knows_uintr)
-        process, monitor = start(
-            [*argv, "-S"], folder / "qemu.log", timeout_s=_START_S, stack=stack
-        )
+        initrd = _initrd(spec, program, scratch)
+        knows = knows_property(spec.emulator, spec.cpu.model, "uintr")
+        argv = [*counted_argv(spec, initrd, scratch, knows_uintr=knows), "-S"]
+        process, monitor = start(argv, folder / "qemu.log", timeout_s=_START_S, stack=stack)
         monitor.command("cont")
         follower = _Follower(scratch / OUTPUT, on_stdout)
         deadline = Deadline(program.name, timeout_s)
-        ended = False
-        overflow = ""
-        while not ended and not overflow and not deadline.expired:
-            ended = process.wait(_POLL_S)
-            try:
-                follower.read_new()
-            except OutputLimitError as error:
-                overflow = str(error)
-            overflow = overflow or _overflow(scratch, limit)
+        ended, overflow = _follow(process, follower, deadline, scratch, limit)
         console = _read(scratch / CONSOLE, limit)
         (folder / CONSOLE).write_bytes(console)
+        scanner = _scan(console)
+        splats = scanner.splats()
         if overflow:
-            return Counted(
-                done=follower.ended(began, overflow), boot_s=None, splats=_scan(console).splats()
-            )
+            return Counted(done=follower.ended(began, overflow), boot_s=None, splats=splats)
         if not ended:
             with contextlib.suppress(MonitorError):
                 (folder / "registers.txt").write_text(monitor.human("info registers -a"))
         rest = _unpack(_read(scratch / REST, REST_LIMIT), samples)
         if rest is None:
             what = None if ended else f"the program did not end within {timeout_s:.0f} s"
-            raise _failure(console, process.returncode, what, folder)
+            raise _failure(console, scanner.panic, process.returncode, what, folder)
     status, stderr = rest
     return Counted(
         done=Completed(
@@ -167,8 +156,34 @@ def run_counted(
             seconds=time.monotonic() - began,
         ),
         boot_s=follower.first - began if follower.first is not None else None,
-        splats=_scan(console).splats(),
+        splats=splats,
     )
+
+
+def _initrd(spec: GuestSpec, program: Path, scratch: Path) -> Path:
+    """Write the image with the program behind it, and return its path."""
+    image = spec.image.initramfs.read_bytes()
+    path = scratch / "initramfs"
+    path.write_bytes(image + b"\0" * (-len(image) % 4) + archive(program.read_bytes()))
+    return path
+
+
+def _follow(
+    process: Process, follower: _Follower, deadline: Deadline, scratch: Path, limit: int
+) -> tuple[bool, str]:
+    """Pass the output on until QEMU ends, a file is too large, or the deadline.
+
+    Return whether QEMU ended, and what is too large.
+    """
+    ended, overflow = False, ""
+    while not ended and not overflow and not deadline.expired:
+        ended = process.wait(_POLL_S)
+        try:
+            follower.read_new()
+        except OutputLimitError as error:
+            overflow = str(error)
+        overflow = overflow or _overflow(scratch, limit)
+    return ended, overflow
 
 
 class _Follower:
@@ -280,12 +295,11 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _failure(
-    console: bytes, returncode: int | None, hung: str | None, folder: Path
+    console: bytes, panic: bytes | None, returncode: int | None, hung: str | None, folder: Path
 ) -> GuestFailure:
     """Return why the program did not end: a panic, a hang, or the end of QEMU."""
     lines = [line.decode(errors="replace").rstrip() for line in console.splitlines()]
     booted = b"uintr-harness: init" in console
-    panic = _scan(console).panic
     if panic is None and hung is not None:
         verdict, what, hint = "hang" if booted else "hang-in-init", hung, None
     else:

@@ -44,7 +44,7 @@ _ELSEWHERE = re.compile(
 )
 _TRACE = re.compile(rb"\s*(?:Call Trace:|stack backtrace:|backtrace)")
 _STACK = re.compile(rb"\s*<(/?)(TASK|IRQ|SOFTIRQ|NMI|#\w+|ENTRY_TRAMPOLINE)>\s*$")
-_HEADER = re.compile(rb"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) ")
+HEADER = re.compile(rb"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) ")
 DIED = re.compile(rb": [0-9a-f]{4} \[#\d+\]")
 _SUFFIX = re.compile(rb"\.(isra|constprop|part|cold|lto_priv|llvm)(\.\d+)*")
 _VARIABLE = (
@@ -122,7 +122,7 @@ class OpenReport:
             self.died = True
         if stack := _STACK.match(line):
             self.stacks = max(0, self.stacks + (-1 if stack[1] else 1))
-        if header := _HEADER.match(line):
+        if header := HEADER.match(line):
             self._take_header(header)
             self.proven = True
         if self.elsewhere:

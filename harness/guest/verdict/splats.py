@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from harness.guest.limits import MATCHED
-from harness.guest.verdict.splat_report import DIED, OpenReport, Splat
+from harness.guest.verdict.splat_report import DIED, HEADER, OpenReport, Splat
 from harness.guest.verdict.splat_rules import (
     AFTER_PREFACE,
     CUT_HERE,
@@ -46,8 +46,6 @@ _STAMP = re.compile(
 )
 #: What noise on the line, a terminal's colours or a log level alone put before a text.
 _NOISE = re.compile(rb"(?:\x1b\[[\d;]{0,10}m|<\d{1,3}>|[\x00-\x20\x7f-\xff])+")
-#: The header of a report, which follows its first line.
-_HEADER = re.compile(rb"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: ")
 #: Bytes of a line that stamps are looked for in.
 _SEARCHED = 64 << 10
 _OTHER_CPU = re.compile(rb"(?:NMI backtrace for cpu |Sending NMI from CPU )")
@@ -95,7 +93,7 @@ class Scanner:
         found = _first_line(line, self.stamped if context == _UNSTAMPED else None)
         if report is None and _OTHER_CPU.match(line):
             report = self._adopt(context)
-        elif report is None and found is None and _HEADER.match(line):
+        elif report is None and found is None and HEADER.match(line):
             report = self._take_over(context)
         if _DROPPED.search(raw):
             for each in self._open.values():
