@@ -34,7 +34,6 @@ END = bytes.fromhex("cd80")
 NOP = b"\x90"
 #: JMP to the address in the mailbox, which RSI points to, and a NOP behind it; PAUSE before it.
 WAIT, PAUSE = bytes.fromhex("ff2690"), bytes.fromhex("f390")
-FILL = b"\x0f\x0b"
 
 
 def page(number: int) -> int:

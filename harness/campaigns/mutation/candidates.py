@@ -8,7 +8,7 @@ the same when lines before it come or go.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple, TypeVar
 
@@ -151,11 +151,3 @@ def _in_turn(lists: Sequence[Sequence[T]]) -> Iterator[T]:
         for one in lists:
             if place < len(one):
                 yield one[place]
-
-
-def count_by_file(candidates: Iterable[Candidate]) -> Mapping[str, int]:
-    """Return how many mutants there are, by file."""
-    counts: dict[str, int] = defaultdict(int)
-    for one in candidates:
-        counts[one.file] += 1
-    return counts

@@ -219,7 +219,8 @@ def test_a_byte_order_mark_is_none_of_a_patch(store: Store, tmp_path: Path, chec
     (folder / "series").write_text("a.patch\n")
     (folder / "a.patch").write_bytes(codecs.BOM_UTF8 + patch[patch.index("diff ") :].encode())
     patches = fetch_series(FolderSeries(path=folder), store, Silent())
-    apply(store, checkout, patches)
+    repository, commit = apply(store, checkout, patches)
+    assert "kernel/a.c" in repository.files_of(commit)
 
 
 def test_a_maildir_is_a_mailbox(store: Store, tmp_path: Path) -> None:
