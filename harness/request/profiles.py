@@ -161,7 +161,7 @@ def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfi
         changes["series"] = None
     if overrides.series is not None:
         changes["series"] = parse_series(overrides.series)
-    added = [name for name in overrides.fragments if name not in profile.fragments]
+    added = [name for name in dict.fromkeys(overrides.fragments) if name not in profile.fragments]
     suffixes = list(added)
     if added:
         changes["fragments"] = (*profile.fragments, *added)

@@ -136,7 +136,7 @@ def test_a_tree_is_tested_as_it_stands(profile: Path, tmp_path: Path) -> None:
 
 def test_fragments_and_toolchain_show_in_the_name(profile: Path) -> None:
     kernel = load_kernel(
-        str(profile), KernelOverrides(fragments=("uintr", "base"), toolchain="clang")
+        str(profile), KernelOverrides(fragments=("uintr", "base", "uintr"), toolchain="clang")
     )
     assert kernel.name == "mine+uintr+clang"
     assert kernel.fragments == ("base", "uintr")
