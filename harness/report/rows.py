@@ -12,12 +12,12 @@ from typing import NamedTuple
 from harness.lib.text import clean_line, excerpt
 from harness.report.figures import quantity, ratio, seconds, span, times
 from harness.results.hostload import disturbed
-from harness.results.records import CaseRecord, SplatRecord
+from harness.results.records import CONSOLE, CaseRecord, Record, SplatRecord
 from harness.results.reproducer import script_path
 from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
 
 #: Limits for the lines of a case's diagnostics, of a splat and of a console in a report.
-DIAGNOSTICS, SPLAT, CONSOLE = 8, 12, 15
+DIAGNOSTICS, SPLAT, TAIL = 8, 12, 15
 
 
 class Column(NamedTuple):
@@ -169,7 +169,7 @@ def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
             clean_line(lost.cell),
             clean_line("; ".join(filter(None, [lost.message, _phase(lost.phase), lost.hint]))),
             tuple(_tail(lost.console_tail)),
-            _files(run, lost.cell),
+            _files(run, lost),
         )
         for lost in outcome.guest_failures
     ]
@@ -180,7 +180,7 @@ def troubles(outcome: Outcome, run: Path) -> list[Trouble]:
             clean_line(splat.cell),
             clean_line("; ".join(_circumstances(splat))),
             tuple(excerpt(splat.excerpt, SPLAT)),
-            _files(run, splat.cell, line=splat.first_line),
+            _files(run, splat, line=splat.first_line),
         )
         for splat in outcome.splats
     ]
@@ -206,20 +206,21 @@ def _failure(case: CaseRecord, run: Path, flaky: bool) -> Trouble:
         clean_line(case.cell),
         clean_line(case.message),
         tuple(excerpt(case.diagnostics, DIAGNOSTICS)),
-        (*_files(run, case.cell), *([("reproduce", script)] if script.exists() else [])),
+        (*_files(run, case), *([("reproduce", script)] if script.exists() else [])),
     )
 
 
-def _files(run: Path, cell: str, *, line: int = 0) -> tuple[tuple[str, Path], ...]:
-    log = run / "cells" / cell / "console.log"
+def _files(run: Path, record: Record, *, line: int = 0) -> tuple[tuple[str, Path], ...]:
+    log = run / "cells" / record.cell / record.console
     if not log.exists():
         return ()
-    return ((f"console, line {line}" if line else "console", log),)
+    label = "console" if log.name == CONSOLE else "QEMU's messages"
+    return ((f"{label}, line {line}" if line else label, log),)
 
 
 def _tail(console: str) -> list[str]:
     lines = console.rstrip("\n").split("\n")
-    return excerpt("\n".join(lines[-CONSOLE:]), CONSOLE)
+    return excerpt("\n".join(lines[-TAIL:]), TAIL)
 
 
 def _phase(phase: str) -> str:

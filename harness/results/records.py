@@ -27,6 +27,8 @@ from harness.values import Accel, Clock, Compiler, Name, Value
 
 #: Limit for the bytes of samples that a measurement unpacks to. At most 24,000 are written.
 _MOST_RAW = 1 << 20
+#: The console of a cell's first guest, in the cell's folder.
+CONSOLE = "console.log"
 
 Mechanism = Literal["uintr", "eventfd", "pipe", "signal", "signalfd", "futex", "unix", "shm"]
 Unit = Literal["ns", "insn"]
@@ -39,6 +41,8 @@ Sample = Annotated[int, Field(ge=0, lt=1 << 64)]
 Count = Annotated[int, Field(ge=1, le=1 << 40)]
 #: Number of a program's run within a run, from 1.
 Attempt = Annotated[int, Field(ge=1, le=1 << 31)]
+#: A path below a folder. No part begins with a dot.
+PathBelow = Annotated[str, Field(pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", max_length=512)]
 #: How a program busy-waits: with PAUSE, or without it because it was measured to be expensive.
 Spin = Literal["pause", "bare"]
 
@@ -50,6 +54,8 @@ class _Record(Value):
     cell: str
     #: When it was recorded; None in records of earlier versions.
     time: datetime | None = None
+    #: The console of the guest at that time, relative to the cell's folder.
+    console: PathBelow = CONSOLE
 
 
 class CaseRecord(_Record):
@@ -173,7 +179,7 @@ class SplatRecord(_Record):
     kind: str
     title: str
     fingerprint: str = ""
-    #: Number of its first line in ``console.log``, from 1.
+    #: Number of its first line in the console's log, from 1.
     first_line: int = Field(default=0, ge=0, lt=1 << 63)
     excerpt: str = ""
     #: The splat is cut or mixed with another, and never excused.

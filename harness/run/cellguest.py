@@ -17,6 +17,7 @@ from harness.guest.verdict import leaks
 from harness.guest.verdict.failure import Completed, GuestFailure
 from harness.guest.verdict.known_splats import KnownSplat, find_excuse
 from harness.results.folder import CellSetup, RunFolder
+from harness.results.records import CONSOLE
 from harness.run.journal import Journal
 from harness.values import OUTPUT_LIMIT
 
@@ -301,6 +302,7 @@ class CellGuest:
             start = start_guest
         setup = self.setup
         folder = self._run.claim_guest_folder(self.name)
+        self._journal.enter(self.name, (folder / CONSOLE).relative_to(self.folder))
         if snapshot is None and setup.kernel.config.exists():
             shutil.copyfile(setup.kernel.config, folder / "kernel.config")
         guest = self._guest = self._lifetime.enter_context(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from harness.results.folder import CellSetup, RunFolder
 from harness.results.ktap.lines import CaseStatus
 from harness.results.ktap.reader import CaseResult
 from harness.results.records import (
+    CONSOLE,
     BootRecord,
     CaseRecord,
     GuestFailureRecord,
@@ -73,6 +76,8 @@ class Journal:
         self._run = run
         self._recorder = Recorder(run.results)
         self._since = time.monotonic()
+        #: By a cell's name, the console of its guest, relative to the cell's folder.
+        self._consoles: dict[str, str] = {}
         #: Number of records so far that keep the run from passing.
         self.troubles = 0
 
@@ -80,10 +85,30 @@ class Journal:
         """Close the file."""
         self._recorder.close()
 
+    def enter(self, cell: str, console: Path) -> str:
+        """Name the console in records of a cell from now on, and return the one before.
+
+        :param console: relative to the cell's folder.
+        """
+        before = self._consoles.get(cell, CONSOLE)
+        self._consoles[cell] = console.as_posix()
+        return before
+
+    @contextmanager
+    def inside(self, cell: str, console: Path) -> Iterator[None]:
+        """Name another console in the records of a cell that are written meanwhile."""
+        before = self.enter(cell, console)
+        try:
+            yield
+        finally:
+            self._consoles[cell] = before
+
     def _write(self, record: Record) -> None:
         self.troubles += _is_trouble(record)
+        console = self._consoles.get(record.cell, CONSOLE)
+        more = {"time": datetime.now(UTC), "console": console}
         try:
-            self._recorder.write(record.model_copy(update={"time": datetime.now(UTC)}))
+            self._recorder.write(record.model_copy(update=more))
         except GuestError as error:
             raise ResultsLost(error) from error
 

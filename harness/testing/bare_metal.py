@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
+
+from typing_extensions import override
 
 from harness.errors import UserError
 from harness.guest.bare_metal import BareMetalSpec, run_bare_metal
@@ -32,6 +35,18 @@ def wanted_rounds() -> int:
 class BareMetalRun(ItemRun):
     """A program that QEMU runs instead of a kernel."""
 
+    @override
+    def _console(self) -> Path:
+        return self._folder / f"{self._log_name}.log"
+
+    @property
+    def _folder(self) -> Path:
+        return bare_metal_script(self._cell.folder, self._program.name).parent
+
+    @property
+    def _log_name(self) -> str:
+        return attempt_name(self._program.path.name, self._attempt)
+
     def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
         program, setup = self._program, self._cell.setup
         factor = CALIBRATION.factor(setup.guest_spec())
@@ -47,9 +62,9 @@ class BareMetalRun(ItemRun):
         )
         return run_bare_metal(
             spec,
-            bare_metal_script(self._cell.folder, program.name).parent,
+            self._folder,
             timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
             on_stdout=hear,
             limit=program.output_limit,
-            log_name=attempt_name(program.path.name, self._attempt),
+            log_name=self._log_name,
         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+from typing_extensions import override
 
 from harness.guest.bootreport import BootReport
-from harness.guest.counted import run_counted
+from harness.guest.counted import CONSOLE, run_counted
 from harness.guest.verdict.deadlines import CALIBRATION
 from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.splat_report import Splat
@@ -18,6 +21,14 @@ class CountedRun(ItemRun):
 
     _splats: tuple[Splat, ...] = ()
 
+    @override
+    def _console(self) -> Path:
+        return self._folder / CONSOLE
+
+    @property
+    def _folder(self) -> Path:
+        return self._cell.folder / attempt_name(self._program.name, self._attempt)
+
     def _execute(self, hear: Callable[[bytes], None]) -> tuple[Completed, str | None]:
         program, cell = self._program, self._cell
         spec = cell.setup.guest_spec()
@@ -25,7 +36,7 @@ class CountedRun(ItemRun):
         result = run_counted(
             spec,
             program.path,
-            cell.folder / attempt_name(program.name, self._attempt),
+            self._folder,
             self._samples,
             timeout_s=program.timeout_s * factor,
             on_stdout=hear,

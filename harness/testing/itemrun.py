@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, ClassVar
 
 from harness.errors import HarnessError
@@ -56,12 +57,24 @@ class ItemRun:
         self._samples = cell.folder / "samples" / name
 
     def run(self) -> None:
-        """Run the program to its end.
+        """Run the program to its end, and name its guest's console in the records.
 
         :raise GuestFailure: the guest died. The cases so far have been reported, and a failed one
             for the rest.
         :raise GuestError: QEMU did not start.
         """
+        console = self._console()
+        if console is None:
+            self._run()
+            return
+        with self._journal.inside(self._cell.name, console.relative_to(self._cell.folder)):
+            self._run()
+
+    def _console(self) -> Path | None:
+        """Return the console's log; None if the program runs in the cell's guest."""
+        return None
+
+    def _run(self) -> None:
         self._output.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._samples, ignore_errors=True)
         self._journal.start()

@@ -8,6 +8,7 @@ import pytest
 
 from harness.guest.runtime import runtime_root
 from harness.guest.verdict import leaks
+from harness.report.rows import troubles
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -45,6 +46,24 @@ def test_a_dead_guest_loses_one_program_only(tmp_path: Path, start: Start) -> No
     assert (failure.verdict, failure.program) == ("panic", "api/a")
     assert len(records(run, BootRecord)) == 2
     assert (run.cell("k-hidden-smp1-gcc") / "guest-2" / "console.log").exists()
+
+
+def test_what_goes_wrong_in_a_later_guest_is_looked_up_in_its_console(
+    tmp_path: Path, start: Start
+) -> None:
+    dying = "echo 'KTAP version 1'; echo 1..2; echo 'die: panic' >&2"
+    run = prepared(tmp_path, {"api/a": dying, "api/b": f"echo 'console: {WARN}' >&2; {BAD}"})
+    start(run)
+    folder = run.cell("k-hidden-smp1-gcc")
+    found = troubles(fold(records(run)), run.path)
+    shown = {trouble.kind + " " + trouble.title: trouble.files[0] for trouble in found}
+    (splat,) = [files for title, files in shown.items() if title.startswith("SPLAT WARNING")]
+    assert splat[1] == folder / "guest-2" / "console.log"
+    line = int(splat[0].removeprefix("console, line "))
+    assert WARN in splat[1].read_text().split("\n")[line - 1]
+    assert shown["FAIL api/b::broken"] == ("console", folder / "guest-2" / "console.log")
+    assert shown["FAIL api/a::(program)"] == ("console", folder / "console.log")
+    assert shown["GUEST panic during api/a"] == ("console", folder / "console.log")
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def test_a_cell_that_counts_boots_no_guest_but_one_for_each_program(
     assert told == [(one.name, "icount"), (one.name, "insn")] * 2
     found = records(run, SplatRecord)
     assert [getattr(record, "program", None) for record in found] == ["latency/a", "latency/b"]
+    assert [record.console for record in found] == [f"latency/{name}/console.log" for name in "ab"]
 
 
 def test_each_result_line_is_json(tmp_path: Path, start: Start) -> None:
