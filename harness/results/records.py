@@ -89,6 +89,8 @@ class ProgramRecord(_Record):
     stderr: str = ""
     #: Remarks on the format of the KTAP.
     problems: tuple[str, ...] = ()
+    #: Whether it was ended at its deadline. Unknown, and so false, in records of earlier versions.
+    timed_out: bool = False
 
 
 class HostLoad(Value):
@@ -219,7 +221,8 @@ class GuestFailureRecord(_Record):
     """A failure of a guest, its QEMU or its connection."""
 
     type: Literal["guest-failure"] = "guest-failure"
-    #: ``panic``, ``hang``, ``qemu-died``, ``connection-lost``, ``cpu-mismatch`` and the like.
+    #: A :data:`harness.guest.verdict.failure.FailureCause`, ``qemu-failed``, ``host-failed`` or
+    #: ``harness-failed``.
     verdict: str
     #: The last boot phase that was reached.
     phase: str = ""

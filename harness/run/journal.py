@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import GuestError, HarnessError
+from harness.guest.verdict.failure import HOST_FAILED
 from harness.lib.kept import HALF, MAX_MESSAGE, Lines, cut
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.ktap.lines import CaseStatus
@@ -155,7 +156,7 @@ class Journal:
         self._write(
             GuestFailureRecord(
                 cell=cell,
-                verdict=getattr(error, "verdict", "host-failed"),
+                verdict=getattr(error, "verdict", HOST_FAILED),
                 phase=getattr(error, "phase", ""),
                 message=error.what,
                 hint=error.hint or "",
@@ -223,6 +224,7 @@ class Journal:
                 stray=reader.stray,
                 stderr="\n".join(stderr),
                 problems=reader.problems,
+                timed_out=done.timed_out,
                 attempt=attempt,
             )
         )

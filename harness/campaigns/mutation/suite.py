@@ -19,6 +19,7 @@ from harness.campaigns.mutants import MutantTarget
 from harness.campaigns.mutation.trees import Built
 from harness.errors import ExitCode, GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
+from harness.guest.verdict.failure import HOST_FAILED, QEMU_FAILED
 from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.folder import CellSetup, RunArtefacts, RunFolder
@@ -42,9 +43,6 @@ MAX_UNSTEADY = 2
 #: A program that takes so many times what it took unchanged hangs, but never before so many
 #: seconds: a busy host is no fault of a mutant's.
 _PATIENCE, _SHORTEST_S = 10.0, 30.0
-
-#: The verdict where a guest or a QEMU could not be run, and how it begins where QEMU itself ended.
-_HOST_FAILED, _QEMU_ENDS = "host-failed", ("QEMU did not start", "QEMU's monitor:")
 
 Way = Literal["case", "splat", "hang", "guest"]
 
@@ -205,14 +203,14 @@ class Suite:
         if passed:
             return None
         if found and code in {PYTEST_FAILED, PYTEST_INTERRUPTED}:
-            return _kill(found)
+            return _kill(found, path)
         return NotJudged(f"pytest ended with {code}: {path / 'pytest.log'}")
 
     def _notices(self, failure: Failure) -> bool:
         """Tell whether a failure is the mutant's doing, and not the host's."""
-        if failure.verdict != _HOST_FAILED:
-            return True
-        return self._of == "emulator" and failure.message.startswith(_QEMU_ENDS)
+        if failure.verdict == QEMU_FAILED:
+            return self._of == "emulator"
+        return failure.verdict != HOST_FAILED
 
     def _pytest(
         self, folder: RunFolder, select: str, options: RunOptions, on_line: Callable[[str], None]
@@ -225,9 +223,13 @@ class Suite:
         return self._start(argv, folder.path / "pytest.log", lambda line: on_line(line[:60]))
 
 
-def _kill(failure: Failure) -> Kill:
+def _kill(failure: Failure, run: Path) -> Kill:
     way: Way = failure.kind
-    if "timed out" in failure.message or failure.verdict.startswith("hang"):
+    if failure.verdict.startswith("hang") or any(
+        record.timed_out
+        for record in Reading(RunFolder(run).results)
+        if isinstance(record, ProgramRecord) and record.program == failure.program
+    ):
         way = "hang"
     return Kill(way, failure.by, failure.cell, failure.message, failure.program or "")
 

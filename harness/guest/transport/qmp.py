@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from harness.errors import GuestError
+from harness.guest.verdict.failure import QEMU_FAILED
 
 T = TypeVar("T")
 #: Limit for a command, in seconds. It does not depend on the guest's speed.
@@ -24,6 +25,9 @@ POLL_S = 0.25
 
 class MonitorError(GuestError):
     """QEMU's monitor refused a command, did not answer in time, or is gone."""
+
+    #: The verdict in a record.
+    verdict: ClassVar[str] = QEMU_FAILED
 
 
 class SilentMonitorError(MonitorError):

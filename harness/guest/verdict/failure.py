@@ -24,6 +24,9 @@ FailureCause = Literal[
     "cpu-mismatch",  # the guest's CPU differs from the profile
 ]
 
+#: Verdicts on what is no failure of a guest: QEMU did not start or its monitor failed; the host.
+QEMU_FAILED, HOST_FAILED = "qemu-failed", "host-failed"
+
 
 class Ending(Value):
     """Why a guest, or the connection to it, ended."""

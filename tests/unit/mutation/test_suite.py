@@ -121,13 +121,16 @@ def test_the_order_follows_what_kills(tmp_path: Path) -> None:
 
 
 GUEST = GuestFailureRecord(cell=CELL, verdict="panic", message="Oops")
+LATE = ProgramRecord(cell=CELL, program="bare-metal/a", returncode=None, timed_out=True)
 
 
 @pytest.mark.usefixtures("begun")
 @pytest.mark.parametrize(
     ("of", "code", "records", "verdict"),
     [
-        ("emulator", 1, [failing(message="timed out after 30 s")], "hang"),
+        ("emulator", 1, [failing(), LATE], "hang"),
+        ("emulator", 1, [failing("api/a"), LATE], "case"),
+        ("emulator", 1, [failing(message="timed out after 30 s")], "case"),
         ("kernel", 1, [GUEST], "guest"),
         ("kernel", 1, [GUEST.model_copy(update={"verdict": "hang-in-init"})], "hang"),
         (
@@ -144,13 +147,13 @@ GUEST = GuestFailureRecord(cell=CELL, verdict="panic", message="Oops")
         (
             "emulator",
             1,
-            [GuestFailureRecord(cell=CELL, verdict="host-failed", message="QEMU did not start")],
+            [GuestFailureRecord(cell=CELL, verdict="qemu-failed", message="QEMU did not start")],
             "guest",
         ),
         (
             "kernel",
             1,
-            [GuestFailureRecord(cell=CELL, verdict="host-failed", message="QEMU did not start")],
+            [GuestFailureRecord(cell=CELL, verdict="qemu-failed", message="QEMU did not start")],
             "not judged",
         ),
         (
