@@ -28,7 +28,14 @@ from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserE
 from harness.lib.process import host_error
 from harness.progress import Progress
 from harness.request.request import Request
-from harness.results.bisection import BISECT_FILE, Bisection, Cause, Point, Step, StepVerdict
+from harness.results.bisection import (
+    BISECT_FILE,
+    Bisection,
+    BisectionStep,
+    Cause,
+    Point,
+    StepVerdict,
+)
 from harness.results.folder import make_results_folder
 from harness.values import Value
 
@@ -61,7 +68,7 @@ def bisect(
     span: SearchRange,
     ends: tuple[str, str],
     progress: Progress,
-    on_step: Callable[[Step], None],
+    on_step: Callable[[BisectionStep], None],
     start: Start,
 ) -> tuple[Bisection, Path]:
     """Search for the first bad point; ``bisect.json`` is written after each step.
@@ -90,7 +97,7 @@ class _Search:
     ends: tuple[str, str]
     folder: Path
     progress: Progress
-    on_step: Callable[[Step], None]
+    on_step: Callable[[BisectionStep], None]
     start: Start
     found: Bisection = field(init=False)
 
@@ -183,7 +190,7 @@ class _Search:
 
     # --- one step ----------------------------------------------------------------------------
 
-    def _step(self, id_: str) -> Step:
+    def _step(self, id_: str) -> BisectionStep:
         number = len(self.found.steps) + 1
         point = self._point(id_)
         place = f"{number:02}-{self.span.place(id_)}"
@@ -199,7 +206,7 @@ class _Search:
         argv = run_argv(self.request, self.options, write_profile(profile, folder), folder / _RUN)
         with self.progress.step(f"step {number}: {point.id[:12]} {point.subject}") as step:
             ran = run_child(argv, folder / _RUN, folder / _LOG, step.update, self.start)
-        result = Step(
+        result = BisectionStep(
             number=number,
             point=point,
             exit_code=ran.exit_code,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.campaigns.bisect_range import SearchRange
     from harness.progress import Progress
     from harness.request.request import Request
-    from harness.results.bisection import Bisection, Step
+    from harness.results.bisection import Bisection, BisectionStep
     from harness.values import KernelProfile
 
 _COLOURS = {"good": "green", "bad": "red", "skip": "yellow"}
@@ -123,7 +123,7 @@ def _patches(
     return PatchRange(profile, patches), (str(int(numbers[0])), str(int(numbers[1])))
 
 
-def _show(step: Step) -> None:
+def _show(step: BisectionStep) -> None:
     verdict = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
     name = f"{step.point.id[:12]} {clean_line(step.point.subject)}"
     show_verdict(verdict, name, step, f"{step.seconds:.0f}")

@@ -11,7 +11,7 @@ from harness.cli import Command
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
-    from harness.run.doctor import Finding
+    from harness.run.doctor import HostCheck
 
 _MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "red")}
 
@@ -25,7 +25,7 @@ def command(as_json: bool) -> int:
     """
     from harness.run.doctor import examine
 
-    findings: list[Finding] = []
+    findings: list[HostCheck] = []
     for finding in examine():
         findings.append(finding)
         if not as_json:
@@ -42,7 +42,7 @@ def command(as_json: bool) -> int:
     return ExitCode.GUEST if bad else ExitCode.PASSED
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: HostCheck) -> None:
     mark, colour = _MARKS[finding.state]
     click.echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.subject}: {finding.what}")
     if finding.remedy:

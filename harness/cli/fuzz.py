@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.lib.text import clean, clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.fuzz.campaign import Campaign, Finding, FuzzReport
+    from harness.campaigns.fuzz.campaign import FuzzReport, ScriptCampaign, ScriptFinding
     from harness.progress import Progress
     from harness.request.request import Request
     from harness.results.folder import RunFolder
@@ -97,9 +97,9 @@ def command(
 @contextmanager
 def _campaign(
     request: Request, progress: Progress, out: Path | None
-) -> Iterator[tuple[Campaign, RunFolder]]:
+) -> Iterator[tuple[ScriptCampaign, RunFolder]]:
     """Build everything, and yield the search and its folder; guests end with the context."""
-    from harness.campaigns.fuzz.campaign import FUZZ_FILE, Campaign
+    from harness.campaigns.fuzz.campaign import FUZZ_FILE, ScriptCampaign
     from harness.campaigns.fuzz.cell import CellPlayer
     from harness.guest.verdict.known_splats import load_known_splats
     from harness.results.folder import RunFolder, make_results_folder
@@ -130,12 +130,12 @@ def _campaign(
                     guest = CellGuest(setup, run.folder, journal, known)
                     lifetime.callback(guest.close)
                     players.append(CellPlayer(guest))
-                yield Campaign(players, run.folder.path, progress, _show), run.folder
+                yield ScriptCampaign(players, run.folder.path, progress, _show), run.folder
         except ResultsLost as lost:
             raise lost.error from lost
 
 
-def _show(finding: Finding, text: str) -> None:
+def _show(finding: ScriptFinding, text: str) -> None:
     click.secho(f"{finding.kind}: {clean_line(finding.what)}", fg="red", bold=True)
     click.echo(clean(text))
 

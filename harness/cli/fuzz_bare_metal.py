@@ -13,8 +13,12 @@ from harness.errors import BuildError, GuestError, UserError
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
-    from harness.campaigns.bare_fuzz.campaign import Finding, Player, SequencesReport
-    from harness.campaigns.bare_fuzz.play import Machine
+    from harness.campaigns.bare_fuzz.campaign import (
+        SequenceFinding,
+        SequencePlayer,
+        SequencesReport,
+    )
+    from harness.campaigns.bare_fuzz.play import PlayerSetup
     from harness.progress import Progress
     from harness.request.request import Request
 
@@ -38,7 +42,7 @@ def fuzz_bare_metal(
     :return: the exit code.
     """
     from harness.campaigns.bare_fuzz.bochs import WAY
-    from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, Campaign, read_finding
+    from harness.campaigns.bare_fuzz.campaign import FUZZ_FILE, SequenceCampaign, read_finding
     from harness.campaigns.bare_fuzz.compare import BOCHS_DEVIATIONS, read_deviations
     from harness.results.folder import RunFolder, make_results_folder
     from harness.run.engine import errors_noted
@@ -51,7 +55,7 @@ def fuzz_bare_metal(
         folder.begin(sys.argv, qemu=machine.emulator.binary)
         with errors_noted(folder):
             player = _player(machine, bochs, progress)
-            campaign = Campaign(
+            campaign = SequenceCampaign(
                 player, deviations, folder.path, progress, _show, of_ways={WAY: of_bochs}
             )
             report = campaign.replay(given) if given else campaign.search(seed, minutes * 60, limit)
@@ -60,14 +64,14 @@ def fuzz_bare_metal(
     return report.exit_code
 
 
-def _machine(request: Request, progress: Progress) -> Machine:
+def _machine(request: Request, progress: Progress) -> PlayerSetup:
     """Build the player and its QEMU for the request's only CPU with user interrupts.
 
     :raise UserError: there is none, or more than one.
     """
     from harness.artefacts.bare_metal import PLAYER, build_bare_metal
     from harness.artefacts.store import Store
-    from harness.campaigns.bare_fuzz.play import Machine
+    from harness.campaigns.bare_fuzz.play import PlayerSetup
     from harness.run.prepare import check_cpu, choose_emulator
 
     plan = request.plan()
@@ -82,10 +86,10 @@ def _machine(request: Request, progress: Progress) -> Machine:
     emulator = choose_emulator(plan, request.qemu, store, progress)
     check_cpu(emulator, cpus[0], "tcg")
     player = build_bare_metal(plan.cells[0].cc, store, progress, pattern=PLAYER)[0].path
-    return Machine(emulator, cpus[0], player)
+    return PlayerSetup(emulator, cpus[0], player)
 
 
-def _player(machine: Machine, bochs: str | None, progress: Progress) -> Player:
+def _player(machine: PlayerSetup, bochs: str | None, progress: Progress) -> SequencePlayer:
     """Return the player in QEMU, and in Bochs if there is one.
 
     :param bochs: the command that starts Bochs, ``none``, or None for Debian's.
@@ -112,7 +116,7 @@ def _player(machine: Machine, bochs: str | None, progress: Progress) -> Player:
         return player
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: SequenceFinding) -> None:
     case = finding.case
     number = "from a file" if finding.number is None else f"number {finding.number}"
     steps = len(case.code) + len(case.handler)

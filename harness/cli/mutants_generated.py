@@ -15,7 +15,7 @@ from harness.lib.text import clean_line
 if TYPE_CHECKING:
     from harness.campaigns.mutants import Proof
     from harness.campaigns.mutation.candidates import Candidate
-    from harness.campaigns.mutation.records import Report, Result
+    from harness.campaigns.mutation.records import GeneratedReport, GeneratedResult
 
 _COLOURS = {"killed": "green", "survived": "red", "not-judged": "red", "explained": "yellow"}
 #: Columns of the table: what stands over one, and what is counted in it.
@@ -63,12 +63,12 @@ def generated(proof: Proof, count: int, seed: int, sequences: int, out: Path | N
     return report.exit_code
 
 
-def _show(result: Result, candidate: Candidate) -> None:
+def _show(result: GeneratedResult, candidate: Candidate) -> None:
     verdict = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status))
     show_verdict(verdict, candidate.name, result, f"{result.build_s:.0f} + {result.run_s:.0f}")
 
 
-def _show_table(report: Report) -> None:
+def _show_table(report: GeneratedReport) -> None:
     from rich.table import Table
 
     from harness.report.console import make_console
@@ -98,7 +98,7 @@ def _show_table(report: Report) -> None:
         click.echo(f"left out: {count} in {file}; too many objects depend on it, or none")
 
 
-def _show_survivors(report: Report, patches: Path) -> None:
+def _show_survivors(report: GeneratedReport, patches: Path) -> None:
     for one in report.results:
         if one.status not in {"survived", "explained"}:
             continue

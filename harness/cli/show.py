@@ -12,9 +12,9 @@ from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.mutants import MutantResult
-    from harness.campaigns.mutation.records import Result
+    from harness.campaigns.mutation.records import GeneratedResult
     from harness.report.progress import RichProgress
-    from harness.results.bisection import Step
+    from harness.results.bisection import BisectionStep
 
 #: Characters of a message in a line.
 _SHOWN = 100
@@ -31,7 +31,9 @@ def shown() -> Iterator[RichProgress]:
         yield progress
 
 
-def show_verdict(verdict: str, name: str, found: Step | MutantResult | Result, took: str) -> None:
+def show_verdict(
+    verdict: str, name: str, found: BisectionStep | MutantResult | GeneratedResult, took: str
+) -> None:
     """Print a line with a verdict, what it is about, the reason for it, and the seconds."""
     why = ""
     if found.by:

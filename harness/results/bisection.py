@@ -27,7 +27,7 @@ class Point(Value):
     subject: str
 
 
-class Step(Value):
+class BisectionStep(Value):
     """One point that was built and run."""
 
     number: int
@@ -62,7 +62,7 @@ class Bisection(Document):
     first_bad: Point | None = None
     #: Candidates for the first bad one, the oldest first; empty while there are very many.
     suspects: tuple[Point, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[BisectionStep, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -73,6 +73,6 @@ class Bisection(Document):
         causes = {step.cause for step in self.steps if step.point.id in hidden}
         return ExitCode.GUEST if causes & {"boot", "guest"} else ExitCode.BUILD
 
-    def step_of(self, point: Point) -> Step:
+    def step_of(self, point: Point) -> BisectionStep:
         """Return the step in which a point was run."""
         return next(step for step in self.steps if step.point == point)

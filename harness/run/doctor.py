@@ -34,7 +34,7 @@ DISK_LATER_RUN = GIB
 MEMORY_GUEST = GIB
 
 
-class Finding(Value):
+class HostCheck(Value):
     """The result of one check."""
 
     subject: str
@@ -45,7 +45,7 @@ class Finding(Value):
     remedy: str = ""
 
 
-def examine() -> Iterator[Finding]:
+def examine() -> Iterator[HostCheck]:
     """Yield all findings, the quick ones first."""
     yield _python()
     yield from _packages()
@@ -71,13 +71,13 @@ def missing_packages(listing: Path) -> list[str]:
     return [name for name in wanted if name not in installed]
 
 
-def _python() -> Finding:
-    return Finding(subject="python", state="good", what=platform.python_version())
+def _python() -> HostCheck:
+    return HostCheck(subject="python", state="good", what=platform.python_version())
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[HostCheck]:
     if not shutil.which("dpkg-query"):
-        yield Finding(
+        yield HostCheck(
             subject="packages",
             state="note",
             what="this is not a Debian system, so packages were not checked",
@@ -86,7 +86,7 @@ def _packages() -> Iterator[Finding]:
         return
     for purpose, state in (("run", "bad"), ("test", "note")):
         missing = missing_packages(paths.ROOT / "ci" / f"packages.{purpose}.txt")
-        yield Finding(
+        yield HostCheck(
             subject=f"packages for {purpose}",
             state="good" if not missing else state,
             what=f"missing: {' '.join(missing)}" if missing else "all installed",
@@ -96,11 +96,11 @@ def _packages() -> Iterator[Finding]:
         )
 
 
-def _cache() -> Finding:
+def _cache() -> HostCheck:
     try:
         folder = paths.cache_dir()
     except HarnessError as error:
-        return Finding(
+        return HostCheck(
             subject="cache",
             state="bad",
             what=f"{error.what}: {error.where}",
@@ -109,7 +109,7 @@ def _cache() -> Finding:
     free = shutil.disk_usage(folder).free
     used = any((folder / "kernel").glob("*"))
     needed = DISK_LATER_RUN if used else DISK_FIRST_RUN
-    return Finding(
+    return HostCheck(
         subject="cache",
         state="good" if free >= needed else "bad",
         what=f"{folder}: {free / GIB:.1f} GiB free, {needed / GIB:.0f} wanted",
@@ -117,10 +117,10 @@ def _cache() -> Finding:
     )
 
 
-def _memory() -> Finding:
+def _memory() -> HostCheck:
     free = psutil.virtual_memory().available
     guests = int(free // MEMORY_GUEST)
-    return Finding(
+    return HostCheck(
         subject="memory",
         state="good" if guests else "bad",
         what=f"{free / GIB:.1f} GiB available, {psutil.cpu_count()} CPUs",
@@ -128,32 +128,32 @@ def _memory() -> Finding:
     )
 
 
-def _compiler(cc: Compiler) -> Finding:
+def _compiler(cc: Compiler) -> HostCheck:
     state: State = "bad" if cc == "gcc" else "note"
     try:
         first = identify(cc).version.partition("\n")[0]
         if knows_uintr(cc):
-            return Finding(subject=cc, state="good", what=f"{first}, knows -muintr")
-        return Finding(
+            return HostCheck(subject=cc, state="good", what=f"{first}, knows -muintr")
+        return HostCheck(
             subject=cc,
             state=state,
             what=f"{first} does not know -muintr",
             remedy="GCC 11 or Clang 12 is the oldest that does",
         )
     except HarnessError as error:
-        return Finding(subject=cc, state=state, what=error.what, remedy=f"apt-get install {cc}")
+        return HostCheck(subject=cc, state=state, what=error.what, remedy=f"apt-get install {cc}")
 
 
-def _emulation() -> Iterator[Finding]:
+def _emulation() -> Iterator[HostCheck]:
     try:
         emulator = find_emulator()
     except HarnessError as error:
-        yield Finding(subject="qemu", state="bad", what=str(error.what), remedy=error.hint or "")
+        yield HostCheck(subject="qemu", state="bad", what=str(error.what), remedy=error.hint or "")
         return
-    yield Finding(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
+    yield HostCheck(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
     yield _kvm(emulator)
     ours = _ours()
-    yield Finding(
+    yield HostCheck(
         subject="qemu with user interrupts",
         state="good" if ours else "note",
         what=f"{ours.version} ({ours.binary})" if ours else "not built yet",
@@ -172,14 +172,14 @@ def _ours() -> Emulator | None:
         return None
 
 
-def _kvm(emulator: Emulator) -> Finding:
+def _kvm(emulator: Emulator) -> HostCheck:
     try:
         choice = probe_accel(emulator, "auto")
     except HarnessError as error:
-        return Finding(
+        return HostCheck(
             subject="acceleration", state="bad", what=error.what, remedy=error.hint or ""
         )
-    return Finding(
+    return HostCheck(
         subject="acceleration",
         state="good" if choice.accel == "kvm" else "note",
         what=f"{choice.accel}: {choice.reason}",
@@ -189,17 +189,17 @@ def _kvm(emulator: Emulator) -> Finding:
     )
 
 
-def _cpu(emulator: Emulator, ours: Emulator | None, name: str) -> Finding:
+def _cpu(emulator: Emulator, ours: Emulator | None, name: str) -> HostCheck:
     subject = f"cpu {name}"
     try:
         cpu = load_cpu(name)
         if cpu.exposes_uintr and not knows_property(emulator, cpu.model, "uintr"):
             if ours is None:
-                return Finding(
+                return HostCheck(
                     subject=subject, state="note", what="needs the QEMU with user interrupts"
                 )
             emulator = ours
         check_cpu(emulator, cpu, "tcg")
     except HarnessError as error:
-        return Finding(subject=subject, state="note", what=error.what, remedy=error.hint or "")
-    return Finding(subject=subject, state="good", what=cpu.description or cpu.model)
+        return HostCheck(subject=subject, state="note", what=error.what, remedy=error.hint or "")
+    return HostCheck(subject=subject, state="good", what=cpu.description or cpu.model)

@@ -1,7 +1,11 @@
 """The beginning and the end of every run: prepare it, write what is run, note how it ended.
 
-Each command that starts guests begins here, so that each run's folder has ``run.json``,
+Each command that starts the guests of cells begins here, so that a run's folder has ``run.json``,
 ``environment.json``, ``plan.json`` and ``artefacts.json``. The caller decides what guests do.
+
+Two kinds of runs use only :func:`errors_noted`. ``fuzz --bare-metal`` has no cells, and so neither
+a plan nor artefacts. The runs of a generated mutant have the cells of the run without a mutant,
+which was prepared here and has their ``environment.json``.
 """
 
 from __future__ import annotations

@@ -19,11 +19,18 @@ from harness.artefacts.store import Store
 from harness.campaigns.bare_fuzz import play
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.bochs import BochsPlayer, WithBochs
-from harness.campaigns.bare_fuzz.campaign import Campaign, Finding
+from harness.campaigns.bare_fuzz.campaign import SequenceCampaign, SequenceFinding
 from harness.campaigns.bare_fuzz.case import STACK, Case
 from harness.campaigns.bare_fuzz.compare import BOCHS_DEVIATIONS, differences, read_deviations
 from harness.campaigns.bare_fuzz.model import Facts
-from harness.campaigns.bare_fuzz.play import ONE_THREAD, SAVED, WAYS, Machine, Played, QemuPlayer
+from harness.campaigns.bare_fuzz.play import (
+    ONE_THREAD,
+    SAVED,
+    WAYS,
+    Played,
+    PlayerSetup,
+    QemuPlayer,
+)
 from harness.errors import BuildError
 from harness.guest.snapshot import load
 from harness.guest.transport.qmp import Monitor
@@ -38,11 +45,11 @@ LIMIT_S = 3000
 
 
 @pytest.fixture(scope="module")
-def machine() -> Machine:
+def machine() -> PlayerSetup:
     store = Store.open(Silent())
     emulator = build_emulator(store, Silent())
     player = build_bare_metal("gcc", store, Silent(), pattern=PLAYER)[0].path
-    return Machine(emulator, load_cpu("exposed"), player)
+    return PlayerSetup(emulator, load_cpu("exposed"), player)
 
 
 @contextmanager
@@ -64,8 +71,10 @@ def wrong_testui(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uintr, "testui", wrong)
 
 
-def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> None:
-    campaign = Campaign(QemuPlayer(machine), read_deviations(), tmp_path, Silent(), lambda _: None)
+def test_each_way_does_what_the_model_says(machine: PlayerSetup, tmp_path: Path) -> None:
+    campaign = SequenceCampaign(
+        QemuPlayer(machine), read_deviations(), tmp_path, Silent(), lambda _: None
+    )
     report = campaign.search(1, LIMIT_S, 1500)
     assert (report.failed, report.findings) == (0, ())
     assert report.ways == tuple(WAYS)
@@ -77,11 +86,11 @@ def test_each_way_does_what_the_model_says(machine: Machine, tmp_path: Path) -> 
 
 
 def test_a_model_that_leaves_a_flag_is_told_apart(
-    machine: Machine, tmp_path: Path, wrong_testui: None
+    machine: PlayerSetup, tmp_path: Path, wrong_testui: None
 ) -> None:
-    told: list[Finding] = []
+    told: list[SequenceFinding] = []
     player = QemuPlayer(machine, ["single"])
-    campaign = Campaign(player, read_deviations(), tmp_path, Silent(), told.append)
+    campaign = SequenceCampaign(player, read_deviations(), tmp_path, Silent(), told.append)
     campaign.search(1, LIMIT_S, 200, in_this_process)
     finding = told[0]
     assert finding.kind == "disagreement"
@@ -91,7 +100,7 @@ def test_a_model_that_leaves_a_flag_is_told_apart(
 
 
 def test_an_interrupt_that_another_cpu_sends_in_vain_is_told_apart(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PlayerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the model nobody else hears it."""
     monkeypatch.setattr(
@@ -121,7 +130,7 @@ class Nothing:
 
 
 @pytest.fixture(scope="module")
-def in_bochs(machine: Machine) -> WithBochs:
+def in_bochs(machine: PlayerSetup) -> WithBochs:
     """A player in Bochs only."""
     try:
         bochs = fetch_bochs(Store.open(Silent()), Silent())
@@ -132,7 +141,7 @@ def in_bochs(machine: Machine) -> WithBochs:
 
 def test_bochs_does_what_the_model_says(in_bochs: WithBochs, tmp_path: Path) -> None:
     known = read_deviations(BOCHS_DEVIATIONS)
-    campaign = Campaign(in_bochs, known, tmp_path, Silent(), lambda _: None)
+    campaign = SequenceCampaign(in_bochs, known, tmp_path, Silent(), lambda _: None)
     report = campaign.search(1, LIMIT_S, 500)
     assert (report.failed, report.findings) == (0, ())
     assert report.ways == ("bochs",)
@@ -148,9 +157,9 @@ def test_bochs_does_what_the_model_says(in_bochs: WithBochs, tmp_path: Path) -> 
 def test_in_bochs_a_wrong_model_is_told_apart(
     in_bochs: WithBochs, tmp_path: Path, wrong_testui: None
 ) -> None:
-    told: list[Finding] = []
+    told: list[SequenceFinding] = []
     known = read_deviations(BOCHS_DEVIATIONS)
-    campaign = Campaign(in_bochs, known, tmp_path, Silent(), told.append)
+    campaign = SequenceCampaign(in_bochs, known, tmp_path, Silent(), told.append)
     campaign.search(1, LIMIT_S, 200, in_this_process)
     finding = told[0]
     assert finding.kind == "disagreement"
@@ -160,7 +169,7 @@ def test_in_bochs_a_wrong_model_is_told_apart(
 
 
 def test_a_machine_that_is_restored_differently_is_told_apart(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PlayerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some saves come between the write of IA32_UINTR_HANDLER and the look at it."""
     changed = 0
@@ -190,7 +199,7 @@ def test_a_machine_that_is_restored_differently_is_told_apart(
     assert changed
 
 
-def test_a_sequence_that_ends_the_machine_takes_no_other_with_it(machine: Machine) -> None:
+def test_a_sequence_that_ends_the_machine_takes_no_other_with_it(machine: PlayerSetup) -> None:
     player = QemuPlayer(machine, ["single"])
     batch = make_batch(1, range(2), player.facts)
     # With an IDT of no bytes the next exception is a triple fault.

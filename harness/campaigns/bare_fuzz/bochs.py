@@ -11,7 +11,7 @@ from pathlib import Path
 from oracle.bochs import DISPLAY, LOG_FILE, assemble, configure, rom
 
 from harness.artefacts.bochs import MODEL, Bochs
-from harness.campaigns.bare_fuzz.campaign import Player
+from harness.campaigns.bare_fuzz.campaign import SequencePlayer
 from harness.campaigns.bare_fuzz.case import CASE_SIZE, PAGE_SIZE, RESULT, Case
 from harness.campaigns.bare_fuzz.model import Facts
 from harness.campaigns.bare_fuzz.play import (
@@ -49,7 +49,7 @@ class WithBochs:
     :param other: player in all other ways.
     """
 
-    def __init__(self, other: Player, bochs: BochsPlayer) -> None:
+    def __init__(self, other: SequencePlayer, bochs: BochsPlayer) -> None:
         self._other = other
         self._bochs = bochs
         self.facts = other.facts

@@ -39,7 +39,7 @@ _TOLD = 8
 Kind = Literal["disagreement", "unsteady", "crash"]
 
 
-class Player(Protocol):
+class SequencePlayer(Protocol):
     """A player of cases."""
 
     @property
@@ -58,7 +58,7 @@ class Player(Protocol):
         """Play cases in a way, and return the result of each that is played in it."""
 
 
-class Finding(Value):
+class SequenceFinding(Value):
     """A case that failed; also the content of ``finding-N.json``."""
 
     #: ``disagreement``: the same every time; ``unsteady``: another result when it is played again,
@@ -90,7 +90,7 @@ class SequencesReport(Document):
     seconds: float = 0.0
     #: Statement of the contract → cases in which it applied.
     reached: dict[str, int] = Field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SequenceFinding, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -115,7 +115,7 @@ class _Failure(NamedTuple):
         return (*self.by_way, *places)
 
 
-class Campaign:
+class SequenceCampaign:
     """One search, or one replay.
 
     :param deviations: known differences, which are no failures.
@@ -127,11 +127,11 @@ class Campaign:
 
     def __init__(
         self,
-        player: Player,
+        player: SequencePlayer,
         deviations: Sequence[Deviation],
         folder: Path,
         progress: Progress,
-        tell: Callable[[Finding], None],
+        tell: Callable[[SequenceFinding], None],
         *,
         of_ways: Mapping[str, Sequence[Deviation]] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
@@ -286,7 +286,7 @@ class Campaign:
     def _keep(
         self, kind: Kind, number: int | None, before: Case, case: Case, failure: _Failure
     ) -> None:
-        finding = Finding(
+        finding = SequenceFinding(
             kind=kind,
             number=number,
             differences={
@@ -316,4 +316,4 @@ def read_finding(path: Path) -> Case:
     :raise UserError: the file cannot be read, or is not a finding's.
     """
     hint = f"give a file {KEPT.format('N')} that uintr-harness fuzz --bare-metal kept"
-    return read_json(path, Finding, "the case cannot be read", hint).case
+    return read_json(path, SequenceFinding, "the case cannot be read", hint).case

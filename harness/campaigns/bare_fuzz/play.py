@@ -21,7 +21,7 @@ from harness.campaigns.bare_fuzz.case import (
 )
 from harness.campaigns.bare_fuzz.model import Facts
 from harness.errors import GuestError
-from harness.guest.argv import base_argv, cpu_argument
+from harness.guest.argv import MACHINES, base_argv, cpu_argument
 from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.snapshot import load, stop_and_save
@@ -62,7 +62,7 @@ _ENDED = 1
 Played = tuple[int, ...] | str
 
 
-class Machine(NamedTuple):
+class PlayerSetup(NamedTuple):
     """An emulator, a CPU model, and the player that it boots."""
 
     emulator: Emulator
@@ -70,13 +70,13 @@ class Machine(NamedTuple):
     player: Path
 
 
-def machine_argv(
-    machine: Machine, way: str, memory: Path, *, la57: bool = False, cpus: int = 1
+def player_argv(
+    machine: PlayerSetup, way: str, memory: Path, *, la57: bool = False, cpus: int = 1
 ) -> list[str]:
     """Return QEMU's command line, with a file as its memory."""
     return [
         *base_argv(machine.emulator),
-        *("-machine", "q35,sata=off,smbus=off,memory-backend=ram"),
+        *("-machine", f"{MACHINES[machine.cpu.machine]},memory-backend=ram"),
         *("-object", f"memory-backend-file,id=ram,size={_MEMORY_MIB}M,mem-path={memory},share=on"),
         *WAYS[way],
         *("-cpu", cpu_argument(machine.cpu, knows_uintr=True)),
@@ -97,7 +97,7 @@ class QemuPlayer:
     :raise GuestError: QEMU does not start.
     """
 
-    def __init__(self, machine: Machine, ways: Sequence[str] = tuple(WAYS)) -> None:
+    def __init__(self, machine: PlayerSetup, ways: Sequence[str] = tuple(WAYS)) -> None:
         self._machine = machine
         self.ways = tuple(ways)
         #: How often a machine was saved, and restored in another QEMU.
@@ -126,7 +126,7 @@ class QemuPlayer:
         with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
             memory = Path(scratch) / "memory"
             _write_memory(memory, packed, modes)
-            argv = machine_argv(self._machine, way, memory, la57=modes.la57, cpus=modes.cpus)
+            argv = player_argv(self._machine, way, memory, la57=modes.la57, cpus=modes.cpus)
             if way == SAVED:
                 saved = _run_saved(argv, memory, len(packed))
                 self.restored += saved.restored

@@ -31,7 +31,7 @@ SHRINK_S = 240.0
 FindingKind = Literal["disagreement", "unsteady", "crash", "splat"]
 
 
-class Finding(Value):
+class ScriptFinding(Value):
     """A script that failed."""
 
     #: ``disagreement``: the cells differ in the same way every time; ``unsteady``: the result of a
@@ -56,7 +56,7 @@ class FuzzReport(Document):
     scripts: int = 0
     steps: int = 0
     seconds: float = 0.0
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[ScriptFinding, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -66,7 +66,7 @@ class FuzzReport(Document):
         return ExitCode.PASSED if self.scripts else ExitCode.USAGE
 
 
-class Campaign:
+class ScriptCampaign:
     """One search, or one replay.
 
     :param players: one per cell.
@@ -80,7 +80,7 @@ class Campaign:
         players: Sequence[Player],
         folder: Path,
         progress: Progress,
-        tell: Callable[[Finding, str], None],
+        tell: Callable[[ScriptFinding, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -222,7 +222,7 @@ class Campaign:
         said: Sequence[str] = (),
     ) -> None:
         name = KEPT.format(len(self._report.findings) + 1)
-        finding = Finding(
+        finding = ScriptFinding(
             kind=kind,
             number=number,
             what=said[0] if said else _what(plays),
@@ -239,7 +239,7 @@ class Campaign:
         self._tell(finding, text)
 
     def _text(
-        self, finding: Finding, script: Script, plays: tuple[Play, ...], said: Sequence[str]
+        self, finding: ScriptFinding, script: Script, plays: tuple[Play, ...], said: Sequence[str]
     ) -> str:
         """Return the text of a finding's file: the script, with its results as comments."""
         origin = "a file" if finding.number is None else f"seed {self._report.seed}"

@@ -18,7 +18,7 @@ from harness.artefacts.bare_metal import PLAYER, build_bare_metal
 from harness.artefacts.kernel.build import build_kernel
 from harness.artefacts.source.series import fetch_series
 from harness.artefacts.store import Store
-from harness.campaigns.bare_fuzz.play import Machine
+from harness.campaigns.bare_fuzz.play import PlayerSetup
 from harness.campaigns.child_runs import Start, start_command
 from harness.campaigns.mutants import KINDS, Proof
 from harness.campaigns.mutation.candidates import Candidate, candidates_in, in_order
@@ -27,8 +27,8 @@ from harness.campaigns.mutation.records import (
     REPORT_FILE,
     Basis,
     Explained,
-    Report,
-    Result,
+    GeneratedReport,
+    GeneratedResult,
     read_explained,
     read_report,
     unknown,
@@ -75,7 +75,7 @@ class Judge(Protocol):
         """Return what notices it, if anything does."""
 
 
-class Campaign:
+class GeneratedCampaign:
     """The mutants of a tree, in their order.
 
     :param tell: hears of each result.
@@ -85,13 +85,13 @@ class Campaign:
         self,
         tree: Tree,
         candidates: Sequence[Candidate],
-        report: Report,
+        report: GeneratedReport,
         out: Path,
         explained: dict[str, Explained],
         judge: Judge,
         sequences: Sequences | None,
         progress: Progress,
-        tell: Callable[[Result, Candidate], None],
+        tell: Callable[[GeneratedResult, Candidate], None],
     ) -> None:
         self._tree = tree
         self._candidates = candidates
@@ -103,7 +103,7 @@ class Campaign:
         self._progress = progress
         self._tell = tell
 
-    def run(self) -> Report:
+    def run(self) -> GeneratedReport:
         """Judge mutants until enough of them differ, or there are no more.
 
         :raise GuestError: the host fails.
@@ -133,7 +133,7 @@ class Campaign:
     def _write(self) -> None:
         self._report.write(self._out / REPORT_FILE)
 
-    def _result(self, one: Candidate, on_line: Callable[[str], None]) -> Result:
+    def _result(self, one: Candidate, on_line: Callable[[str], None]) -> GeneratedResult:
         patch = one.patch.encode(errors="surrogateescape")
         (self._out / PATCHES / f"{one.name}.patch").write_bytes(patch)
         log = self._out / LOGS / f"{one.name}.log"
@@ -142,14 +142,16 @@ class Campaign:
         with self._tree.changed(one.file, one.text):
             objects = self._tree.compile(one.file, log)
             if objects == "":
-                return Result.of(one, "equivalent", build_s=_since(began))
+                return GeneratedResult.of(one, "equivalent", build_s=_since(began))
             before = [known for known in self._report.results if objects == known.objects]
             if before:
                 same = f"as {before[0].name}"
-                return Result.of(one, "same", message=same, build_s=_since(began))
+                return GeneratedResult.of(one, "same", message=same, build_s=_since(began))
             if objects is None or not self._tree.make(self._tree.all_of_it(), log):
                 said = _first_error(log)
-                return Result.of(one, "does-not-build", message=said, build_s=_since(began))
+                return GeneratedResult.of(
+                    one, "does-not-build", message=said, build_s=_since(began)
+                )
         build_s = _since(began)
         began = time.monotonic()
         result = self._run(one, on_line)
@@ -157,25 +159,25 @@ class Campaign:
             update={"objects": objects, "build_s": build_s, "run_s": _since(began)}
         )
 
-    def _run(self, one: Candidate, on_line: Callable[[str], None]) -> Result:
+    def _run(self, one: Candidate, on_line: Callable[[str], None]) -> GeneratedResult:
         """Run programs and sequences with what was built."""
         built = self._tree.built(self._out / "built")
         verdict = self._judge.judge(f"{RUNS}/{one.name}", built, on_line)
         if isinstance(verdict, NotJudged):
-            return Result.of(one, "not-judged", message=verdict.message)
+            return GeneratedResult.of(one, "not-judged", message=verdict.message)
         if isinstance(verdict, Kill):
-            return Result.of(one, "killed", **verdict._asdict())
+            return GeneratedResult.of(one, "killed", **verdict._asdict())
         emulator = built.get("emulator")
         if self._sequences and isinstance(emulator, Emulator):
             on_line("sequences")
             try:
                 if said := self._sequences.judge(emulator):
-                    return Result.of(one, "killed", way="sequence", message=said)
+                    return GeneratedResult.of(one, "killed", way="sequence", message=said)
             except GuestError as error:
-                return Result.of(one, "not-judged", message=error.what)
-        return self._reasoned(Result.of(one, "survived", unsteady=verdict.unsteady))
+                return GeneratedResult.of(one, "not-judged", message=error.what)
+        return self._reasoned(GeneratedResult.of(one, "survived", unsteady=verdict.unsteady))
 
-    def _reasoned(self, result: Result) -> Result:
+    def _reasoned(self, result: GeneratedResult) -> GeneratedResult:
         """Return a result with the reason that is known now for a survivor."""
         if result.status not in {"survived", "explained"}:
             return result
@@ -203,9 +205,9 @@ def generate(
     out: Path,
     store: Store,
     progress: Progress,
-    tell: Callable[[Result, Candidate], None],
+    tell: Callable[[GeneratedResult, Candidate], None],
     start: Start = start_command,
-) -> Report:
+) -> GeneratedReport:
     """Make mutants of a bundled series, and judge them.
 
     :param out: the folder of the results, or of those so far.
@@ -216,7 +218,7 @@ def generate(
     basis = _basis(proof, sample, store, progress)
     known = read_report(out / REPORT_FILE, basis)
     if known is None:
-        known = Report(basis=basis, wanted=sample.count, candidates=0)
+        known = GeneratedReport(basis=basis, wanted=sample.count, candidates=0)
         known.write(out / REPORT_FILE)
     explained = read_explained(paths.PATCHES / "mutants" / basis.profile / EXPLAINED_FILE)
     killers = [one.program for one in known.results if one.program]
@@ -231,7 +233,9 @@ def generate(
         for one in unknown(explained.values(), chosen) if not basis.names else ():
             progress.note(f"explained, but no such mutant: {one.change} ({one.rule}, {one.file})")
         sequences = _sequences(basis, suite, store, progress)
-        campaign = Campaign(tree, chosen, report, out, explained, suite, sequences, progress, tell)
+        campaign = GeneratedCampaign(
+            tree, chosen, report, out, explained, suite, sequences, progress, tell
+        )
         return campaign.run()
 
 
@@ -282,8 +286,8 @@ def _tree(basis: Basis, store: Store, progress: Progress) -> Iterator[Tree]:
 
 
 def _chosen(
-    tree: Tree, basis: Basis, sample: Sample, known: Report
-) -> tuple[list[Candidate], Report]:
+    tree: Tree, basis: Basis, sample: Sample, known: GeneratedReport
+) -> tuple[list[Candidate], GeneratedReport]:
     """Return the mutants in their order, and the report that they are added to.
 
     :raise UserError: there are none.
@@ -312,7 +316,7 @@ def _sequences(basis: Basis, suite: Suite, store: Store, progress: Progress) -> 
         progress.note("no sequences: none of the CPUs has user interrupts")
         return None
     player = build_bare_metal(basis.compilers[0], store, progress, pattern=PLAYER)[0].path
-    machine = Machine(cell.emulator, cell.cell.cpu, player)
+    machine = PlayerSetup(cell.emulator, cell.cell.cpu, player)
     sequences = Sequences(machine, basis.seed, basis.sequences)
     sequences.prepare(progress)
     return sequences

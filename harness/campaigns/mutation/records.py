@@ -19,7 +19,7 @@ from harness.values import Compiler, Value
 #: In the folder of the results; beside the mutants that were made by hand.
 REPORT_FILE, EXPLAINED_FILE = "generated.json", "explained.toml"
 
-Status = Literal[
+GeneratedStatus = Literal[
     "killed",  # a program or a sequence notices it
     "survived",  # none does
     "explained",  # none does, and a reason is known
@@ -43,14 +43,14 @@ class Explained(Value):
     reason: str = Field(min_length=1)
 
 
-class Result(Value):
+class GeneratedResult(Value):
     """What came of one mutant."""
 
     name: str
     file: str
     line: int
     rule: str
-    status: Status
+    status: GeneratedStatus
     #: How it was noticed: a case that failed, a complaint of the kernel, a program that hangs, a
     #: guest or QEMU that ended, or a sequence of instructions.
     way: Literal["", "case", "splat", "hang", "guest", "sequence"] = ""
@@ -74,7 +74,7 @@ class Result(Value):
         return self.name.rpartition("-")[2]
 
     @classmethod
-    def of(cls, candidate: Candidate, status: Status, **more: object) -> Result:
+    def of(cls, candidate: Candidate, status: GeneratedStatus, **more: object) -> GeneratedResult:
         """Make the result of a mutant."""
         fields = {"name": candidate.name, "file": candidate.file, "line": candidate.line}
         return cls.model_validate({**fields, "rule": candidate.rule, "status": status, **more})
@@ -99,7 +99,7 @@ class Basis(Value):
     sequences: int = 0
 
 
-class Report(Document):
+class GeneratedReport(Document):
     """``generated.json``: rewritten as a whole after each mutant."""
 
     basis: Basis
@@ -108,7 +108,7 @@ class Report(Document):
     candidates: int
     #: By file: mutants that were left out, because too much depends on it or nothing built does.
     left_out: dict[str, int] = Field(default_factory=dict)
-    results: tuple[Result, ...] = ()
+    results: tuple[GeneratedResult, ...] = ()
 
     @property
     def different(self) -> int:
@@ -134,7 +134,7 @@ class Report(Document):
         return sorted(found.items())
 
 
-def read_report(path: Path, basis: Basis) -> Report | None:
+def read_report(path: Path, basis: Basis) -> GeneratedReport | None:
     """Return what is known already of the same mutants; None without such a file.
 
     :raise UserError: the file is of other mutants, or cannot be read.
@@ -142,7 +142,7 @@ def read_report(path: Path, basis: Basis) -> Report | None:
     if not path.exists():
         return None
     what = "what is known of these mutants cannot be read"
-    report = read_json(path, Report, what, "give another --out, or remove the file")
+    report = read_json(path, GeneratedReport, what, "give another --out, or remove the file")
     if report.basis != basis:
         raise UserError(
             "this folder holds results of other mutants: another series, seed or cells",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing_extensions import override
 
 from harness.campaigns.bare_fuzz.batch import Batch, Makes, batches_in_background
-from harness.campaigns.bare_fuzz.campaign import Player
+from harness.campaigns.bare_fuzz.campaign import SequencePlayer
 from harness.campaigns.bare_fuzz.compare import differences, read_deviations
-from harness.campaigns.bare_fuzz.play import SAVED, Machine, Modes, QemuPlayer, Start
+from harness.campaigns.bare_fuzz.play import SAVED, Modes, PlayerSetup, QemuPlayer, Start
 from harness.errors import GuestError
 from harness.progress import Progress
 from harness.values import Emulator
@@ -46,11 +46,13 @@ class Sequences:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: PlayerSetup,
         seed: int,
         count: int,
         make: Makes = batches_in_background,
-        player: Callable[[Machine], Player] = lambda machine: StoppingPlayer(machine, (WAY,)),
+        player: Callable[[PlayerSetup], SequencePlayer] = lambda machine: StoppingPlayer(
+            machine, (WAY,)
+        ),
     ) -> None:
         self._machine = machine
         self._seed = seed
@@ -84,7 +86,7 @@ class Sequences:
         except EndedError as error:
             return error.what
 
-    def _difference(self, player: Player) -> str:
+    def _difference(self, player: SequencePlayer) -> str:
         for batch in self._batches:
             played = player.play(WAY, batch.cases)
             for number, expected, one in zip(batch.numbers, batch.expected, played, strict=True):

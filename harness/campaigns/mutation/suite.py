@@ -25,7 +25,7 @@ from harness.request.request import Request
 from harness.results.folder import CellSetup, RunArtefacts, RunFolder
 from harness.results.reading import Reading
 from harness.results.records import ProgramRecord
-from harness.run.engine import begin_run
+from harness.run.engine import begin_run, errors_noted
 from harness.run.suite import (
     PYTEST_FAILED,
     PYTEST_INTERRUPTED,
@@ -192,10 +192,11 @@ class Suite:
         cells = tuple(one.cell for one in setups)
         folder.write_plan(self._plan.model_copy(update={"select": select, "cells": cells}))
         folder.begin(sys.argv)
-        changed = tuple(one.model_copy(update=dict(built)) for one in setups)
-        folder.write_artefacts(RunArtefacts(cells=changed))
-        options = RunOptions(verbose=1, jobs=self._jobs, exit_first=True)
-        code = self._pytest(folder, select, options, on_line)
+        with errors_noted(folder):
+            changed = tuple(one.model_copy(update=dict(built)) for one in setups)
+            folder.write_artefacts(RunArtefacts(cells=changed))
+            options = RunOptions(verbose=1, jobs=self._jobs, exit_first=True)
+            code = self._pytest(folder, select, options, on_line)
         found = next(filter(self._notices, failures(path)), None)
         ended = ExitCode.TESTS_FAILED if found else ExitCode.GUEST
         passed = code in {PYTEST_OK, PYTEST_NO_TESTS} and not found

@@ -19,7 +19,7 @@ STAND_INS = frozenset({PROGRAM, "(samples)"})
 
 COMPARISON_FILE = "comparison.json"
 
-LatencyVerdict = Literal["better", "same", "worse", "unsure", "new", "gone", "refused"]
+ChangeVerdict = Literal["better", "same", "worse", "unsure", "new", "gone", "refused"]
 #: ``broken``: fails now, and passed, was skipped or did not exist before.
 CaseVerdict = Literal["broken", "mended", "new", "gone", "changed"]
 
@@ -32,7 +32,7 @@ class LatencyChange(Value):
     mechanism: str
     mode: str
     unit: str
-    verdict: LatencyVerdict
+    verdict: ChangeVerdict
     #: Why the verdict is ``unsure`` or ``refused``; otherwise empty.
     reason: str = ""
     #: None if the latency was not judged.
@@ -237,7 +237,7 @@ def _latencies(
     after = {one.key: one for one in new.measurements if one.cell == fresh.name}
     for key in dict.fromkeys([*after, *before]):
         mechanism, mode, unit = key
-        verdict: LatencyVerdict
+        verdict: ChangeVerdict
         judgement, reason = None, ""
         if key not in before:
             verdict = "new"

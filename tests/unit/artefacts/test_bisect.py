@@ -25,7 +25,7 @@ from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserE
 from harness.progress import Silent
 from harness.request.profiles import KernelOverrides, load_kernel
 from harness.request.request import Request
-from harness.results.bisection import BISECT_FILE, Bisection, Point, Step
+from harness.results.bisection import BISECT_FILE, Bisection, BisectionStep, Point
 from harness.results.folder import RunFolder
 from harness.results.records import CaseRecord, GuestFailureRecord, Record, SplatRecord
 from harness.values import KernelProfile
@@ -547,9 +547,9 @@ def test_each_step_is_kept_as_soon_as_it_is_known(
     span = CommitRange(
         KernelProfile(name="toy", source={"kind": "tree", "path": toy}), Commits(toy)
     )
-    seen: list[tuple[Step, Bisection]] = []
+    seen: list[tuple[BisectionStep, Bisection]] = []
 
-    def on_step(step: Step) -> None:
+    def on_step(step: BisectionStep) -> None:
         seen.append((step, written(out)))
         if len(seen) == 3:
             raise KeyboardInterrupt

@@ -23,8 +23,8 @@ from harness.campaigns.bare_fuzz.batch import Batch, batches_in_background, make
 from harness.campaigns.bare_fuzz.campaign import (
     FUZZ_FILE,
     MAX_FINDINGS,
-    Campaign,
-    Finding,
+    SequenceCampaign,
+    SequenceFinding,
     SequencesReport,
     read_finding,
 )
@@ -271,10 +271,10 @@ def stays_lazy(case: Case, way: str) -> Played | None:
 
 def search(
     folder: Path, player: FakePlayer, cases: Sequence[Case], seconds: float = 1000
-) -> tuple[SequencesReport, list[Finding], Campaign]:
-    told: list[Finding] = []
+) -> tuple[SequencesReport, list[SequenceFinding], SequenceCampaign]:
+    told: list[SequenceFinding] = []
     ticks = itertools.count()
-    campaign = Campaign(
+    campaign = SequenceCampaign(
         player, (), folder, Silent(), told.append, clock=lambda: next(ticks) * 0.001
     )
 
@@ -368,7 +368,7 @@ def test_what_differs_is_shrunk_and_can_be_played_again(tmp_path: Path) -> None:
     assert finding.differences == {"other": ("rax is 0x1234, not 0x0",)}
     kept = read_finding(tmp_path / finding.file)
     assert kept == finding.case
-    again = Campaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
+    again = SequenceCampaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
     assert again.replay([kept]).findings == ()
     del campaign
 
@@ -427,7 +427,7 @@ def test_the_search_ends_after_enough_findings(tmp_path: Path) -> None:
 
 
 def test_a_case_of_which_nothing_is_known_is_not_replayed(tmp_path: Path) -> None:
-    campaign = Campaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
+    campaign = SequenceCampaign(FakePlayer(), (), tmp_path, Silent(), lambda _: None)
     with pytest.raises(UserError, match="does not cover"):
         campaign.replay([plain("ebfe jmp .")])
 

@@ -21,7 +21,7 @@ from harness.artefacts.bochs import Bochs
 from harness.campaigns.bare_fuzz import bochs
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.bochs import BochsPlayer, is_playable, read_disk
-from harness.campaigns.bare_fuzz.campaign import Campaign, SequencesReport
+from harness.campaigns.bare_fuzz.campaign import SequenceCampaign, SequencesReport
 from harness.campaigns.bare_fuzz.case import CASE_SIZE, NAMES, PLACE, Case, pack
 from harness.campaigns.bare_fuzz.compare import (
     BOCHS_DEVIATIONS,
@@ -31,7 +31,7 @@ from harness.campaigns.bare_fuzz.compare import (
     read_deviations,
 )
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
-from harness.campaigns.bare_fuzz.play import Machine, Played
+from harness.campaigns.bare_fuzz.play import Played, PlayerSetup
 from harness.cli import fuzz_bare_metal as command
 from harness.cli import invoke
 from harness.errors import BuildError, ExitCode, GuestError, UserError
@@ -252,7 +252,7 @@ def try_all(folder: Path, player: FakePlayer, **known: Sequence[Deviation]) -> S
         del limit
         yield iter([make_batch(seed, range(3), facts)])
 
-    campaign = Campaign(player, (), folder, Silent(), lambda _: None, of_ways=known)
+    campaign = SequenceCampaign(player, (), folder, Silent(), lambda _: None, of_ways=known)
     return campaign.search(1, 1000, make=make)
 
 
@@ -313,12 +313,12 @@ def test_each_circumstance_has_a_deviation() -> None:
 
 
 @pytest.fixture
-def machine(program: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(program: Path, monkeypatch: pytest.MonkeyPatch) -> PlayerSetup:
     monkeypatch.setattr(
         "harness.campaigns.bare_fuzz.play.QemuPlayer", lambda _: FakePlayer("multi")
     )
     emulator = Emulator(binary=Path("qemu"), version="10.0")
-    return Machine(emulator, load_cpu("exposed"), program)
+    return PlayerSetup(emulator, load_cpu("exposed"), program)
 
 
 class Notes(Silent):
@@ -334,7 +334,7 @@ class Notes(Silent):
 
 @needs_gcc
 def test_debians_bochs_is_the_last_way(
-    machine: Machine, fake: Bochs, monkeypatch: pytest.MonkeyPatch
+    machine: PlayerSetup, fake: Bochs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artefact, "fetch_bochs", lambda *_: fake)
     notes = Notes()
@@ -347,7 +347,7 @@ def test_debians_bochs_is_the_last_way(
 
 
 def test_without_apt_the_search_says_why_it_is_without_bochs(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PlayerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> Bochs:
         raise BuildError("apt-get is not installed", detail="a line\nthe last line")
@@ -358,7 +358,7 @@ def test_without_apt_the_search_says_why_it_is_without_bochs(
     assert notes.notes == ["without Bochs: apt-get is not installed: the last line"]
 
 
-def test_no_bochs_is_wanted(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bochs_is_wanted(machine: PlayerSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artefact, "fetch_bochs", lambda *_: pytest.fail("fetched"))
     notes = Notes()
     assert command._player(machine, "none", notes).ways == ("multi",)
@@ -366,13 +366,13 @@ def test_no_bochs_is_wanted(machine: Machine, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("wrong", ["no-such-bochs", "'", "true"])
-def test_a_command_that_starts_no_bochs_is_an_error(machine: Machine, wrong: str) -> None:
+def test_a_command_that_starts_no_bochs_is_an_error(machine: PlayerSetup, wrong: str) -> None:
     with pytest.raises(UserError, match="starts Bochs"):
         command._player(machine, wrong, Notes())
 
 
 @needs_gcc
-def test_the_bochs_of_a_command_must_run(machine: Machine, tmp_path: Path) -> None:
+def test_the_bochs_of_a_command_must_run(machine: PlayerSetup, tmp_path: Path) -> None:
     script = tmp_path / "bochs"
     script.write_text("#!/bin/sh\necho sapphire_rapids\n")
     script.chmod(0o755)

@@ -32,7 +32,7 @@ from harness.campaigns.bare_fuzz.compare import Difference, differences
 from harness.campaigns.bare_fuzz.encode import load
 from harness.campaigns.bare_fuzz.generate import generate
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
-from harness.campaigns.bare_fuzz.play import ONE_THREAD, Machine, Modes, QemuPlayer, Start
+from harness.campaigns.bare_fuzz.play import ONE_THREAD, Modes, PlayerSetup, QemuPlayer, Start
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.request.profiles import load_cpu
 from harness.values import Emulator
@@ -206,20 +206,20 @@ def test_some_cases_tell_a_wrong_model_apart(
 
 
 @pytest.fixture
-def machine() -> Machine:
-    return Machine(
+def machine() -> PlayerSetup:
+    return PlayerSetup(
         Emulator(binary=Path("/qemu"), version="1"), load_cpu("exposed"), Path("/player")
     )
 
 
-def test_a_machine_has_the_cases_cpus(machine: Machine) -> None:
-    argv = play.machine_argv(machine, "multi", Path("/memory"), cpus=3)
+def test_a_machine_has_the_cases_cpus(machine: PlayerSetup) -> None:
+    argv = play.player_argv(machine, "multi", Path("/memory"), cpus=3)
     assert argv[argv.index("-smp") + 1] == "3"
     assert "smp=3 " in argv[argv.index("-append") + 1]
 
 
 def test_one_thread_plays_no_wait_without_pause(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PlayerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Modes] = []
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.campaigns.fuzz.campaign import BATCH, FUZZ_FILE, Campaign, Finding, FuzzReport
+from harness.campaigns.fuzz.campaign import (
+    BATCH,
+    FUZZ_FILE,
+    FuzzReport,
+    ScriptCampaign,
+    ScriptFinding,
+)
 from harness.campaigns.fuzz.generate import generate
 from harness.campaigns.fuzz.script import (
     Play,
@@ -64,10 +70,12 @@ class FakeCell:
         self.renewed += 1
 
 
-def campaign(folder: Path, *cells: FakeCell) -> tuple[Campaign, list[tuple[Finding, str]]]:
-    told: list[tuple[Finding, str]] = []
+def campaign(
+    folder: Path, *cells: FakeCell
+) -> tuple[ScriptCampaign, list[tuple[ScriptFinding, str]]]:
+    told: list[tuple[ScriptFinding, str]] = []
     ticks = itertools.count()
-    search = Campaign(
+    search = ScriptCampaign(
         cells,
         folder,
         Silent(),

@@ -13,13 +13,13 @@ import pytest
 from harness import cli, paths
 from harness.campaigns.mutants import find_mutants
 from harness.campaigns.mutation import campaign as module
-from harness.campaigns.mutation.campaign import Campaign, Sample, _chosen
+from harness.campaigns.mutation.campaign import GeneratedCampaign, Sample, _chosen
 from harness.campaigns.mutation.candidates import Candidate
 from harness.campaigns.mutation.records import (
     Basis,
     Explained,
-    Report,
-    Result,
+    GeneratedReport,
+    GeneratedResult,
     read_explained,
     read_report,
     unknown,
@@ -86,14 +86,17 @@ class Toy:
         self.tree = toy(source)
         self.tree.prepare(folder / "log")
         self.runs = Runs(self.tree)
-        self.told: list[Result] = []
+        self.told: list[GeneratedResult] = []
 
     def run(
-        self, count: int, known: Report | None = None, explained: tuple[Explained, ...] = ()
-    ) -> Report:
-        known = known or Report(basis=BASIS, wanted=0, candidates=0)
+        self,
+        count: int,
+        known: GeneratedReport | None = None,
+        explained: tuple[Explained, ...] = (),
+    ) -> GeneratedReport:
+        known = known or GeneratedReport(basis=BASIS, wanted=0, candidates=0)
         chosen, report = _chosen(self.tree, BASIS, Sample(count=count), known)
-        return Campaign(
+        return GeneratedCampaign(
             self.tree,
             chosen,
             report,
@@ -105,7 +108,7 @@ class Toy:
             lambda result, _: self.told.append(result),
         ).run()
 
-    def read(self) -> Report | None:
+    def read(self) -> GeneratedReport | None:
         return read_report(self.out / "generated.json", BASIS)
 
 
@@ -114,7 +117,7 @@ def bench(tmp_path: Path) -> Toy:
     return Toy(tmp_path)
 
 
-def names(report: Report) -> list[str]:
+def names(report: GeneratedReport) -> list[str]:
     return [one.name for one in report.results]
 
 
@@ -188,7 +191,7 @@ def test_a_reason_explains_a_survivor_and_nothing_else(bench: Toy) -> None:
     survivors = [one for one in before.results if one.status == "survived"]
     killed = [one for one in before.results if one.status == "killed"]
 
-    def because(one: Result) -> Explained:
+    def because(one: GeneratedResult) -> Explained:
         return Explained(change=one.change, file=one.file, rule=one.rule, reason="nobody asks")
 
     explained = tuple(map(because, [*survivors, killed[0]]))
@@ -238,9 +241,9 @@ def test_sequences_are_played_to_what_no_program_notices(
     emulator = Emulator(binary=Path("/toy"), version="1")
     monkeypatch.setattr(bench.tree, "built", lambda _: {"emulator": emulator})
     monkeypatch.setattr(bench.runs, "judge", lambda *_: Unnoticed())
-    known = Report(basis=BASIS, wanted=0, candidates=0)
+    known = GeneratedReport(basis=BASIS, wanted=0, candidates=0)
     chosen, report = _chosen(bench.tree, BASIS, Sample(count=2), known)
-    found = Campaign(
+    found = GeneratedCampaign(
         bench.tree, chosen, report, bench.out, {}, bench.runs, Playing(said),  # type: ignore[arg-type]
         Silent(), lambda *_: None,
     ).run()  # fmt: skip
@@ -254,7 +257,7 @@ def test_files_on_which_nothing_or_too_much_depends_are_left_out(
     bench: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_OBJECTS", 0)
-    known = Report(basis=BASIS, wanted=0, candidates=0)
+    known = GeneratedReport(basis=BASIS, wanted=0, candidates=0)
     with pytest.raises(UserError, match="no such mutant"):
         _chosen(bench.tree, BASIS, Sample(count=2), known)
     monkeypatch.undo()
@@ -308,9 +311,9 @@ def test_bundled_reasons_are_each_of_one_change(profile: str) -> None:
 # --- the command --------------------------------------------------------------------------------
 
 
-def result(rule: str, status: str, **more: object) -> Result:
+def result(rule: str, status: str, **more: object) -> GeneratedResult:
     values = {"name": f"toy.c-4-{rule}-{status}", "file": "toy.c", "line": 4, "rule": rule}
-    return Result.model_validate({**values, "status": status, **more})
+    return GeneratedResult.model_validate({**values, "status": status, **more})
 
 
 def test_the_command_shows_a_table_and_the_survivors(
@@ -318,7 +321,7 @@ def test_the_command_shows_a_table_and_the_survivors(
 ) -> None:
     out = tmp_path / "out"
     survivor = result("mask", "survived")
-    report = Report(
+    report = GeneratedReport(
         basis=BASIS,
         wanted=4,
         candidates=90,
@@ -332,7 +335,7 @@ def test_the_command_shows_a_table_and_the_survivors(
     )
     asked: list[Sample] = []
 
-    def generate(proof: object, sample: Sample, *_: object) -> Report:
+    def generate(proof: object, sample: Sample, *_: object) -> GeneratedReport:
         asked.append(sample)
         (out / "patches").mkdir()
         patch = "Subject: x\n---\n@@ -1 +1 @@ f\n-old mask\n+new mask\n"
@@ -370,7 +373,7 @@ def test_the_command_refuses_what_makes_no_sense(
 
 
 def test_the_rows_of_a_table_add_up() -> None:
-    report = Report(
+    report = GeneratedReport(
         basis=BASIS,
         wanted=1,
         candidates=1,

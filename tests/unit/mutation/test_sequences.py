@@ -11,7 +11,7 @@ import pytest
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.case import NAMES, Case
 from harness.campaigns.bare_fuzz.model import Facts
-from harness.campaigns.bare_fuzz.play import Machine, Modes, Played, QemuPlayer, Start
+from harness.campaigns.bare_fuzz.play import Modes, Played, PlayerSetup, QemuPlayer, Start
 from harness.campaigns.mutation.sequences import WAY, EndedError, Sequences, StoppingPlayer
 from harness.errors import GuestError
 from harness.progress import Silent
@@ -20,9 +20,9 @@ from harness.values import CpuProfile, Emulator
 BATCH = make_batch(3, range(4), Facts())
 
 
-def machine(name: str = "good") -> Machine:
+def machine(name: str = "good") -> PlayerSetup:
     cpu = CpuProfile(name="exposed", model="max", exposes_uintr=True)
-    return Machine(Emulator(binary=Path(f"/{name}"), version="1"), cpu, Path("/player"))
+    return PlayerSetup(Emulator(binary=Path(f"/{name}"), version="1"), cpu, Path("/player"))
 
 
 class Player:
@@ -32,7 +32,7 @@ class Player:
     facts = Facts()
     restored = 0
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: PlayerSetup) -> None:
         self.name = machine.emulator.binary.name
         if self.name == "ended":
             raise EndedError("QEMU in a sequence: hangs")
