@@ -19,7 +19,7 @@ asm(".pushsection .text\n"
     "code_behind_tpause:	int $0x80\n"
     "code_umonitor:		.byte 0xf3, 0x0f, 0xae, 0xf3\n"
     "			int $0x80\n"
-    /* At most so many times as RSI says, while the word at RBX is 0. */
+    /* At most RSI times, while the word at RBX is 0. */
     "code_umwait:		.byte 0xf3, 0x0f, 0xae, 0xf3\n"
     "			cmpq $0, (%rbx)\n"
     "			jne 1f\n"

@@ -266,7 +266,7 @@ static void compacted_offsets_are_those_of_cpuid(void)
 	end = compacted(mask, 63);
 	EXPECT_EQ(*(u64 *)(area + at + 3 * 16), 0x4444 * 5UL);
 	EXPECT_EQ(*(u64 *)(area + end), 0xaaaaaaaaaaaaaaaa);
-	/* Legacy state was not asked for, and of the header 16 bytes are written. */
+	/* Legacy state was not requested; 16 bytes of the header are written. */
 	EXPECT_EQ(*(u64 *)area, 0xaaaaaaaaaaaaaaaa);
 	EXPECT_EQ(header(area)[2], 0xaaaaaaaaaaaaaaaa);
 }
@@ -379,7 +379,7 @@ static u32 get_mxcsr(void)
 	return mxcsr;
 }
 
-/* Each bit that MXCSR_MASK has not; both formats where there are two. */
+/* Each bit that is clear in MXCSR_MASK; both formats where there are two. */
 static void refuse_mxcsr(void (*save)(void *, u64), void (*restore)(void *, u64))
 {
 	u32 mask, mxcsr = 0x1f80, other_mxcsr = 0x1fa0;

@@ -18,7 +18,7 @@
 #include <sys/time.h>
 
 #define CONTROL		"/sys/devices/system/cpu/umwait_control/max_time"
-/* Ticks of the time stamp counter: less than a millisecond, and long for whoever ends the wait. */
+/* Ticks of the time stamp counter: under 1 ms, but enough for the other side to end the wait. */
 #define LIMIT		2000000
 /* Rounds with CF clear in excess of those with CF set. */
 #define CLEAR		10

@@ -4,7 +4,7 @@
  * one that sleeps in sigwaitinfo(). Real-time signals, which are queued and not merged.
  *
  * In the talk: processes that signal their whole process group by kill(0), and so themselves, too.
- * Here each direction has a signal that its sender ignores.
+ * Here each direction has its own signal; the sender ignores it.
  */
 #include "latency-cases.h"
 

@@ -206,7 +206,7 @@ def run_argv(proof: Proof, profile: Path, out: Path, *, exit_first: bool) -> lis
         *("--jobs", str(proof.jobs)),
         *(("-k", select) if select else ()),
         *(("-x",) if exit_first else ()),
-        # A kernel that has oopsed is as good as dead, and its programs wait for what never comes.
+        # After an oops, programs may wait forever.
         *(("--cmdline", "oops=panic") if exit_first and proof.of == "kernel" else ()),
         *("--out", str(out)),
     ]
@@ -242,7 +242,7 @@ def _first_failure(run: Path) -> dict[str, str]:
 
 
 def exit_code(results: Iterable[MutantResult]) -> ExitCode:
-    """Return the contract's exit code: 4 wins over 3, and 3 over 1."""
+    """Return the command's exit code: 4 wins over 3, and 3 over 1."""
     seen = {result.status for result in results}
     if "not-judged" in seen:
         return ExitCode.GUEST
@@ -290,7 +290,7 @@ def prove(
 
 
 def _check_unchanged(bench: _Bench, mutants: Iterable[Mutant], progress: Progress) -> None:
-    """See that the suite passes without a mutant, in all cells that one is run in."""
+    """Check that the suite passes without a mutant, in each cell in which a mutant will run."""
     kind, proof = KINDS[bench.proof.of], bench.proof
     first = [one.shown_by for one in mutants if one.shown_by]
     cpus = dict.fromkeys([*(proof.cpus or kind.cpus), *(one.cpu for one in first if one.cpu)])

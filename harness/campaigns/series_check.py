@@ -47,7 +47,7 @@ from harness.run.suite import (
 )
 from harness.values import FolderSeries, KernelProfile, Plan, Value
 
-#: Suffix of the kept folder: a developer's next build must not start from the third patch.
+#: Suffix of the kept folder, so that normal builds keep theirs.
 APART = "series"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.campaigns.mutation.records import GeneratedReport, GeneratedResult
 
 _COLOURS = {"killed": "green", "survived": "red", "not-judged": "red", "explained": "yellow"}
-#: Columns of the table: what stands over one, and what is counted in it.
+#: Columns: heading → status that is counted. An empty status stands for all.
 _COLUMNS = {
     "made": "",
     "equivalent": "equivalent",

@@ -1,1 +1,1 @@
-"""The user's request, and the plan of cells made from it. Pure."""
+"""The user's request, and the plan of cells made from it. Reads profiles, and starts nothing."""

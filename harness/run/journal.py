@@ -1,4 +1,4 @@
-"""Records of what happens in guests. Only this module knows both guests and records."""
+"""Records of what happens in guests."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from harness.campaigns.bare_fuzz.chance import OTHERS
 from harness.campaigns.bare_fuzz.encode import NMI, load, write_apic
 from harness.campaigns.bare_fuzz.steps import Steps
 
-#: Opcode bytes of LOCK BTS and BTR of a constant bit, without it, at the address in RBX.
+#: Opcodes of LOCK BTS and LOCK BTR at [RBX]; the bit number follows.
 _CHANGES = (("f0480fba2b", "lock bts"), ("f0480fba33", "lock btr"))
 _WORDS = {layout.UPID: "upid", layout.UPID + 64: "upid+64"}
 

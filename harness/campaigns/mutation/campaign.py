@@ -1,7 +1,6 @@
 """A sample of a series' mutants, each built and run until something notices it.
 
-What is known is kept after each mutant. A campaign that was ended goes on where it was, and one
-that is asked for more goes on from there.
+The results are written after each mutant. An interrupted campaign can be continued, or extended.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Sample(Value):
 
 
 class Judge(Protocol):
-    """Whoever runs programs with a mutant."""
+    """Runs programs with a mutant."""
 
     def judge(
         self, name: str, built: Built, on_line: Callable[[str], None]
@@ -78,7 +77,7 @@ class Judge(Protocol):
 class GeneratedCampaign:
     """The mutants of a tree, in their order.
 
-    :param tell: hears of each result.
+    :param tell: called with each result.
     """
 
     def __init__(
@@ -266,7 +265,7 @@ def _request(basis: Basis) -> Request:
         smp=basis.smp,
         compilers=basis.compilers,
         accel=basis.accel,
-        # A kernel that has oopsed is as good as dead, and its programs wait for what never comes.
+        # After an oops, programs may wait forever.
         cmdline="oops=panic" if kernel else "",
         select=basis.select,
         qemu=None if kernel else "bundled",

@@ -1,4 +1,4 @@
-"""The mutants that there are of a series, and a sample of them that is the same every time.
+"""All mutants of a series, and a reproducible sample.
 
 A mutant is a change by rule (:mod:`harness.campaigns.mutation.rules`) of lines that the series
 adds. It has a name of its file, line and rule, and of what changes into what; the last part stays

@@ -117,7 +117,7 @@ class GeneratedReport(Document):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The contract's exit code: 4 wins over 1."""
+        """The command's exit code: 4 wins over 1."""
         seen = {one.status for one in self.results}
         if "not-judged" in seen:
             return ExitCode.GUEST

@@ -18,8 +18,8 @@ from harness.errors import GuestError
 from harness.progress import Progress
 from harness.values import Emulator
 
-#: Of QEMU's ways to run code, the one that is played in, with a thread per CPU as in guests. What
-#: the other ways differ in is QEMU's own code.
+#: The way in which sequences are played: a thread per CPU, as in guests, with saving and restoring.
+#: The other ways differ from it in QEMU's own code only.
 WAY = SAVED
 
 

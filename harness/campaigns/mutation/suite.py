@@ -1,8 +1,8 @@
-"""The programs that mutants are run with, in cells that differ from the unchanged ones in one part.
+"""Programs run with each mutant, in cells that differ only in emulator or kernel.
 
-What each run needs is prepared once. A mutant's run is a run's folder with the same cells, in which
-the emulator or the kernel is another, and pytest in a process of its own. The programs that have
-killed most so far are run first. The first failure ends it, once it was seen a second time.
+What each run needs is prepared once. Each mutant has its own run folder, and pytest runs in
+a separate process. The programs that killed the most mutants so far run first. The run ends with
+the first failure that a second attempt confirms.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ from harness.values import Plan
 
 #: Programs that are run before all others.
 FIRST = 3
-#: Programs that may fail once and not again, before nothing is believed any more.
+#: Limit for programs that fail once and then pass; beyond it the mutant is not judged.
 MAX_UNSTEADY = 2
-#: A program that takes so many times what it took unchanged hangs, but never before so many
-#: seconds: a busy host is no fault of a mutant's.
+#: A program hangs if it takes 10 times as long as without the mutant, and at least 30 s.
 _PATIENCE, _SHORTEST_S = 10.0, 30.0
 
 Way = Literal["case", "splat", "hang", "guest"]

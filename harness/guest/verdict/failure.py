@@ -104,7 +104,7 @@ class Completed(Value):
         return f"timed out after {self.seconds:.0f} s" if self.timed_out else None
 
 
-class GuestFailure(GuestError):  # noqa: N818 - the contract's name
+class GuestFailure(GuestError):  # noqa: N818 - named like its record
     """A failure of a guest, which cannot be used after it.
 
     :param verdict: what happened.

@@ -31,7 +31,7 @@ class Rule:
     :param single: the report has only this line.
     :param preface: the line is the message of a WARN, BUG or oops, and more specific than these.
     :param more: expression for a later line with more named groups for the title.
-    :param proof: other lines look like this one, too, so that registers or frames must follow.
+    :param proof: ordinary lines can match; the report counts only if registers or frames follow.
     :param skip: functions of the reporting code that this kind of report always shows.
     """
 

@@ -5,10 +5,10 @@ or CPU that printk names on each line with ``CONFIG_PRINTK_CALLER``. So two CPUs
 once give two reports. Without the caller their lines cannot be told apart, and the reports are
 marked as corrupted. So is a report that lacks its end or its call trace.
 
-What programs print is not the kernel's, even if it quotes a report. A key counts at the start of
-printk's text, or behind a prefix that the kernel's own messages have. A line without printk's stamp
-is another writer's if the kernel stamps its lines. It begins a report only if lines follow that
-prove it: registers or frames.
+A program's output is ignored, even if it quotes a report. A key counts at the start of printk's
+text, or behind a prefix that the kernel's own messages have. If the kernel stamps its lines, a line
+without a stamp was written by another writer. It begins a report only if registers or frames
+follow.
 """
 
 from __future__ import annotations
