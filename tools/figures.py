@@ -114,7 +114,7 @@ def runs_table(runs: Sequence[Run]) -> str:
                 f"{hit} of {len(latencies)}",
             )
         )
-    titles = ("run", "began (UTC)", "commit", "command", "result", "latencies disturbed")
+    titles = ("run", "began (UTC)", "commit before", "command", "result", "latencies disturbed")
     return table(titles, rows)
 
 
@@ -284,8 +284,9 @@ From `python -m tools.judge`, {date}. It measures each latency in turn with the 
 independent program, the judge, in the same guest. The ratio is the bench's figure divided by the
 judge's, as the median of all pairs. Figures that differ by more than a third are marked."""
 _DISTURBED = """\
-A latency counts as disturbed if QEMU waited for a CPU for 10 % of the time or more, or if a
-hypervisor took 2 % or more."""
+The commit is the newest one from before the run. A latency counts as disturbed if QEMU waited for
+a CPU for 10 % of the time or more, or if a hypervisor took 2 % or more. The times of a run with
+disturbed latencies are orders of magnitude: `compare` calls a difference of such a latency unsure."""
 
 
 def _cells(runs: Iterable[Run]) -> list[str]:

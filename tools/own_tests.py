@@ -7,8 +7,7 @@ test is identified by its name, a TAP line in a program also by the program's na
 only without the series are run again in both trees, three times, because some depend on the
 machine's load. The exit code is 1 if the difference remains.
 
-The first time takes half an hour on two cores. Trees are kept in ``--folder``, so that a changed
-patch is rebuilt in minutes.
+Trees are kept in ``--folder``, so that only what a changed patch concerns is built again.
 """
 
 from __future__ import annotations
