@@ -286,7 +286,8 @@ judge's, as the median of all pairs. Figures that differ by more than a third ar
 _DISTURBED = """\
 The commit is the newest one from before the run. A latency counts as disturbed if QEMU waited for
 a CPU for 10 % of the time or more, or if a hypervisor took 2 % or more. The times of a run with
-disturbed latencies are orders of magnitude: `compare` calls a difference of such a latency unsure."""
+disturbed latencies are orders of magnitude: `compare` calls a difference in such a latency
+*unsure*."""
 
 
 def _cells(runs: Iterable[Run]) -> list[str]:
