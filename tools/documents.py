@@ -1,13 +1,15 @@
 """Check that everything that the documents name exists: ``python -m tools.documents``.
 
-Options, files and folders of this repository in code are checked, and the links between pages with
-their anchors. ``tests/unit/test_documents.py`` also parses each command in the documents.
+Commands are parsed, not run. Options, files and folders of this repository in code are checked, and
+the links between pages with their anchors.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import re
 import shlex
 import sys
@@ -72,7 +74,7 @@ def documents() -> list[Path]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the commands in a page's blocks and in its inline code."""
+    """Return the commands in a page's blocks, and then those in its inline code."""
     shown = [
         line.removeprefix("$ ")
         for kind, block in _BLOCK.findall(text)
@@ -233,6 +235,18 @@ def anchors(text: str) -> set[str]:
     return found
 
 
+def wrong_commands(document: Path, text: str) -> Iterator[Fault]:
+    """Yield the commands that their program's parser refuses."""
+    lines = text.splitlines()
+    for command in commands(text):
+        number = next((n for n, line in enumerate(lines, start=1) if command in line), 1)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                parse(command)
+        except (click.ClickException, SystemExit, ValueError, ImportError) as error:
+            yield Fault(document, number, f"{command}: {error}")
+
+
 def faults(document: Path, text: str | None = None) -> list[Fault]:
     """Return all faults of a page.
 
@@ -240,6 +254,7 @@ def faults(document: Path, text: str | None = None) -> list[Fault]:
     """
     text = document.read_text(encoding="utf-8") if text is None else text
     return [
+        *wrong_commands(document, text),
         *unknown_options(document, text),
         *missing_paths(document, text),
         *broken_links(document, text),
