@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Check the rules for kernel reports against console logs and against a kernel tree.
 
-``tools/splats.py DIR`` scans each log of a folder and compares what it finds with the expectation
-in the log's head. ``tools/splats.py --tree DIR`` lists the messages of a kernel tree, KERN_EMERG to
+``python -m tools.splats DIR`` scans each log of a folder and compares what it finds with the
+expectation in the log's head. ``--tree DIR`` lists the messages of a kernel tree, KERN_EMERG to
 KERN_ERR, that match no rule and are not listed as benign in ``tools/splats-benign.toml``.
-``tools/splats.py --describe LOG...`` prints the head for a log from what the scanner finds; check
-it against the log.
+``--describe LOG...`` prints the head for a log from what the scanner finds; check it against the
+log.
 
 A head consists of lines at the start of the log::
 

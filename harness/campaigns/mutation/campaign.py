@@ -57,11 +57,11 @@ UNCHANGED = "unchanged"
 
 
 class Sample(Value):
-    """How many mutants are made, and of which seed."""
+    """The size of a sample of mutants, and its seed."""
 
     count: int
     seed: int = 1
-    #: Sequences of instructions that are played to mutants of the emulator that no program notices.
+    #: Number of sequences played on a mutant of the emulator that no program notices.
     sequences: int = 0
 
 
