@@ -183,6 +183,15 @@ def repeat_option(text: str) -> Callable[[F], F]:
     )
 
 
+LATENCY_DETAIL = click.option(
+    "--latency",
+    type=click.Choice(["full", "summary", "none"]),
+    default="summary",
+    show_default=True,
+    help="How much of the latencies is shown at the end. report.html has all of them.",
+)
+
+
 def baseline_option(text: str) -> Callable[[F], F]:
     """Return the option that names the runs to compare with."""
     return click.option(

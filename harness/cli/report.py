@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import Command
+from harness.cli.options import LATENCY_DETAIL
 from harness.errors import GuestError
+
+if TYPE_CHECKING:
+    from harness.report.table import LatencyDetail
 
 
 @click.command("report", cls=Command)
@@ -19,7 +24,8 @@ from harness.errors import GuestError
     help="Print JSON for KCIDB, the common database of kernel test results; ORIGIN is your name "
     "there.",
 )
-def command(run: Path, markdown: bool, kcidb: str | None) -> int:
+@LATENCY_DETAIL
+def command(run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail) -> int:
     """Show a run's results, and write its reports again.
 
     RUN is a run's folder. The reports are the summary, the JUnit file and the reproducers. In a
@@ -53,5 +59,5 @@ def command(run: Path, markdown: bool, kcidb: str | None) -> int:
         for part in render_kcidb(folder, kcidb, outcome):
             click.echo(part, nl=False)
     else:
-        show_run(folder, outcome)
+        show_run(folder, outcome, latency)
     return outcome.exit_code

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import Command
-from harness.cli.options import baseline_option, out_option, repeat_option, run_options
+from harness.cli.options import (
+    LATENCY_DETAIL,
+    baseline_option,
+    out_option,
+    repeat_option,
+    run_options,
+)
 from harness.cli.show import shown
 from harness.errors import UserError
 from harness.lib.extras import require_extra
@@ -84,6 +90,7 @@ class Jobs(click.ParamType[int | None]):
 @click.option(
     "--watch", is_flag=True, help="Run again when the tree, the series or a program changes."
 )
+@LATENCY_DETAIL
 @click.option("-v", "--verbose", count=True, help="Show pytest's output instead of the display.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def command(request: Request, watch: bool, **options: Any) -> int:

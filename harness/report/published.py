@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from harness.lib.text import clean_line
 from harness.report.figures import quantity, times
 from harness.report.rows import Column, Sheet
+from harness.results.hostload import disturbed
 from harness.results.summary import LatencySummary, Outcome
 
 TALK, FAIR, BLOCKED = "ping-pong-talk", "ping-pong-fair", "ping-pong-blocked"
@@ -68,6 +71,50 @@ def published(outcome: Outcome) -> list[Sheet]:
             title = f"Round trips as multiples of user interrupts', in {clean_line(name)}"
             sheets.append(Sheet(title, COLUMNS, tuple(rows)))
     return sheets
+
+
+def round_trips(outcome: Outcome) -> Sheet | None:
+    """Return one table of the round trips in the published form, with a row for each cell.
+
+    A figure that the host disturbed has one digit, after ``~``. None if no cell measured them as
+    times.
+    """
+    claims = [claim for claim in CLAIMS if not claim.blocked]
+    measured: dict[str, Measured] = {}
+    for row in outcome.summary.latency:
+        if row.mode == TALK and row.unit == "ns":
+            measured.setdefault(row.cell, {})[row.mechanism, TALK] = row
+    measured = {cell: own for cell, own in measured.items() if ("uintr", TALK) in own}
+    if not measured:
+        return None
+    rows = [("published, on a processor", "1", *(times(claim.multiple) for claim in claims))]
+    for cell, own in measured.items():
+        base = own["uintr", TALK]
+        figures = [_rounded(base, base.p50, lambda value: quantity(value, "ns"))]
+        for claim in claims:
+            found = own.get((claim.mechanism, TALK))
+            figures.append(
+                _rounded(found, found.to_uintr.ratio, times, base)
+                if found and found.to_uintr
+                else "-"
+            )
+        rows.append((clean_line(cell), *figures))
+    columns = (Column("cell"), *(Column(name, figure=True) for name in ("uintr", *_names(claims))))
+    return Sheet("Round trips, as multiples of user interrupts'", columns, tuple(rows))
+
+
+def _names(claims: Iterable[Claim]) -> Iterator[str]:
+    return (claim.mechanism for claim in claims)
+
+
+def _rounded(
+    row: LatencySummary, value: float, show: Callable[[float], str], *others: LatencySummary
+) -> str:
+    """Return a figure as text, with one digit if the host disturbed one of the rows."""
+    if any(disturbed(one.host) for one in (row, *others)):
+        digits = re.sub(r"\.0+(?=\D)", "", show(float(f"{value:.1g}")))
+        return f"~{digits}"
+    return show(value)
 
 
 def _own(own: Measured, blocked: bool) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
@@ -19,6 +20,9 @@ from harness.results.records import CaseRecord
 from harness.results.reproducer import FrozenInput, Reproduction, freeze, write_script
 from harness.results.summary import Outcome
 from harness.values import Cell
+
+if TYPE_CHECKING:
+    from harness.report.table import LatencyDetail
 
 
 def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
@@ -116,9 +120,9 @@ def _selection(program: str) -> tuple[str, ...]:
     return ("--tests", program) if "::" in program else ("-k", program)
 
 
-def show_run(folder: RunFolder, outcome: Outcome) -> None:
+def show_run(folder: RunFolder, outcome: Outcome, latency: LatencyDetail = "summary") -> None:
     """Print the outcome of a run on standard output."""
     from harness.report.console import make_console  # imports rich
     from harness.report.table import print_report
 
-    print_report(make_console(), outcome, folder.path)
+    print_report(make_console(), outcome, folder.path, latency)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -17,8 +19,14 @@ from harness.lib.text import clean_line
 from harness.report import coverage, rows
 from harness.report.coverage import read_coverage
 from harness.report.figures import seconds
-from harness.report.published import published
+from harness.report.published import published, round_trips
+from harness.results.hostload import disturbed
 from harness.results.summary import Outcome
+
+#: How much of the latencies is shown.
+LatencyDetail = Literal["full", "summary", "none"]
+#: Number of latencies that are always shown in full.
+FEW = 12
 
 #: Limit for the failures that are printed.
 MAX_TROUBLES = 40
@@ -44,7 +52,9 @@ _STYLES = {
 }
 
 
-def print_report(console: Console, outcome: Outcome, run: Path) -> None:
+def print_report(
+    console: Console, outcome: Outcome, run: Path, latency: LatencyDetail = "summary"
+) -> None:
     """Print a run's outcome: failures, latencies, cells, verdict, and the run's folder.
 
     The verdict is in the last lines, which are seen first.
@@ -54,13 +64,10 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
         console.print(_trouble(trouble), soft_wrap=True)
     if len(troubles) > MAX_TROUBLES:
         console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
-    if outcome.latencies:
-        for sheet in rows.latency(outcome):
-            console.print(sheet_table(sheet, console.width))
-        for sheet in published(outcome):
-            console.print(sheet_table(sheet, console.width))
-        for note in rows.latency_notes(outcome):
-            console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    if latency == "full" or len(outcome.latencies) <= FEW:
+        _print_latencies(console, outcome)
+    elif latency == "summary":
+        _summarise_latencies(console, outcome, run)
     if outcome.summary.repeated:
         console.print(sheet_table(rows.repeated(outcome), console.width))
     covered = read_coverage(run)
@@ -72,6 +79,35 @@ def print_report(console: Console, outcome: Outcome, run: Path) -> None:
     verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
     console.print(verdict, soft_wrap=True)
     console.print(Text(f"results: {run}"), soft_wrap=True)
+
+
+def _print_latencies(console: Console, outcome: Outcome) -> None:
+    if not outcome.latencies:
+        return
+    for sheet in (*rows.latency(outcome), *published(outcome)):
+        console.print(sheet_table(sheet, console.width))
+    for note in rows.latency_notes(outcome):
+        console.print(_note(note), soft_wrap=True)
+
+
+def _summarise_latencies(console: Console, outcome: Outcome, run: Path) -> None:
+    """Print the table of round trips, how many latencies there are, and where all of them are."""
+    sheet = round_trips(outcome)
+    if sheet:
+        console.print(sheet_table(sheet, console.width))
+    hit = sum(bool(disturbed(row.host)) for row in outcome.summary.latency)
+    if hit:
+        what = "other load on the host disturbed the measurement"
+        console.print(_note(f"{hit} of {len(outcome.latencies)} latencies: {what} (~)"))
+    odd = sum(bool(record.notes) for record in outcome.latencies)
+    if odd:
+        console.print(_note(f"{odd} latencies have odd samples"))
+    command = shlex.join(["uintr-harness", "report", "--latency", "full", str(run)])
+    console.print(Text(f"all {len(outcome.latencies)} latencies: {command}\n"), soft_wrap=True)
+
+
+def _note(text: str) -> Text:
+    return Text(f"note: {text}", style="yellow")
 
 
 def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:

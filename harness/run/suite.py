@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness import paths
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
@@ -57,6 +57,8 @@ class RunOptions(Value):
     last_failed: bool = False
     #: Run other cells when the build for one failed.
     keep_going: bool = True
+    #: How much of the latencies is shown at the end.
+    latency: Literal["full", "summary", "none"] = "summary"
     #: Show pytest's own output instead of the live display.
     verbose: int = 0
     #: Tests to run instead of the guest programs: files, folders or node ids.
@@ -133,7 +135,7 @@ def _test_and_render(
         raise error or failed from failed
     outcome = rendered.outcome
     if outcome.cases or outcome.guest_failures or not error:
-        show_run(folder, outcome)
+        show_run(folder, outcome, options.latency)
     if outcome.tallies:
         _add_to_history(folder, outcome, display)
     if error:

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from harness.report.console import LOG_WIDTH, make_console
-from harness.report.table import MAX_TROUBLES, ResultsTable, print_report
-from harness.results.records import Record
-from harness.results.summary import Outcome, fold
+from harness.report.table import MAX_TROUBLES, LatencyDetail, ResultsTable, print_report
+from harness.results.records import HostLoad, Record
+from harness.results.summary import LatencySummary, Outcome, RatioSummary, fold
 from tests.unit.results import make
 
 
@@ -176,3 +176,67 @@ def test_the_live_table_shows_cells_and_what_runs_now() -> None:
     rows = [" ".join(line.split()) for line in stream.getvalue().split("\n")]
     assert "one 0 0 0 done 7.0 s" in rows
     assert "two 1 1 0 api/open 4.0 s" in rows
+
+
+def many(*hosts: HostLoad) -> Outcome:
+    """Return the outcome of a cell with more latencies than are shown in full."""
+    records: list[Record] = [make.boot(), make.case("a")]
+    for name, value in (("uintr", 2590), ("eventfd", 103_700), ("pipe", 129_800)):
+        for mode in ("ping-pong-talk", "ping-pong-fair", "sender", "return", "one-way"):
+            latency = make.latency(name, mode=mode, values=[value] * 300)
+            host = hosts[0] if hosts and (name, mode) == ("eventfd", "ping-pong-talk") else None
+            records.append(latency.model_copy(update={"host": host}))
+    outcome = fold(records, [make.cell()])
+    rows = tuple(row.model_copy(update={"to_uintr": ratio(row)}) for row in outcome.summary.latency)
+    summary = outcome.summary.model_copy(update={"latency": rows})
+    return outcome.model_copy(update={"summary": summary})
+
+
+def ratio(row: LatencySummary) -> RatioSummary | None:
+    value = row.p50 / 2590
+    return None if row.mechanism == "uintr" else RatioSummary(ratio=value, low=value, high=value)
+
+
+CALM = HostLoad(seconds=1, load=0.5, steal_percent=0, waited_percent=1)
+BUSY = HostLoad(seconds=1, load=5, steal_percent=0, waited_percent=36)
+
+
+def test_many_latencies_are_one_table_of_round_trips(run: Path) -> None:
+    text = report(many(CALM), run)
+    rows = [line.split() for line in text.split("\n")]
+    assert ["published,", "on", "a", "processor", "1", "9.70x", "14.8x", "16.3x", "17.3x"] in rows
+    assert [make.CELL, "2.59", "µs", "40.0x", "-", "50.1x", "-"] in rows
+    assert f"all 15 latencies: uintr-harness report --latency full {run}" in text
+    assert "note" not in text
+    assert len(text.split("\n")) < 40
+
+
+def test_a_figure_that_the_host_disturbed_has_one_digit(run: Path) -> None:
+    text = report(many(BUSY), run)
+    rows = [line.split() for line in text.split("\n")]
+    assert [make.CELL, "2.59", "µs", "~40x", "-", "50.1x", "-"] in rows
+    assert "note: 1 of 15 latencies: other load on the host disturbed the measurement (~)" in text
+
+
+@pytest.mark.parametrize(("detail", "tables"), [("full", 2), ("summary", 1), ("none", 0)])
+def test_the_user_chooses_how_much_of_the_latencies_is_shown(
+    run: Path, detail: LatencyDetail, tables: int
+) -> None:
+    stream = io.StringIO()
+    print_report(make_console(stream), many(), run, detail)
+    shown = [title in stream.getvalue() for title in ("Round trips", "Latency in")]
+    assert sum(shown) == tables
+    assert ("eventfd" in stream.getvalue()) == (detail != "none")
+
+
+def test_few_latencies_are_shown_in_full(outcome: Outcome, run: Path) -> None:
+    assert "Latency in" in report(outcome, run)
+
+
+def test_latencies_without_the_published_form_are_counted(run: Path) -> None:
+    records: list[Record] = [
+        make.latency("uintr", mode=f"one-way-{n}", unit="insn") for n in range(20)
+    ]
+    text = report(fold(records, [make.cell()]), run)
+    assert "Round trips" not in text
+    assert "all 20 latencies: " in text
