@@ -37,6 +37,13 @@ from tools.splat_formats import Message, messages
 
 _HEAD = re.compile(rb"# (source|kind|title|frames|corrupted): ?(.*)")
 
+#: Stamps of programs that keep the kernel's log: ``dmesg -T``, and journald's ``short``,
+#: ``short-precise`` and ``short-iso``, which are syslog's, too.
+_KEPT = re.compile(
+    rb"(?:\[\w{3} \w{3} +\d{1,2} [\d:]{8} \d{4}\]"
+    rb"|(?:\w{3} +\d{1,2} [\d:.]{8,15}|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,24}) \S{1,64} kernel:) "
+)
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -99,7 +106,8 @@ def read_log(path: Path) -> Log:
         )
         for report in reports
     )
-    return Log(path, tuple(lines[count:]), expected if count else None)
+    text = tuple(_KEPT.sub(b"", line, count=1) for line in lines[count:])
+    return Log(path, text, expected if count else None)
 
 
 def head_of(splats: tuple[Splat, ...], source: str) -> str:

@@ -51,6 +51,28 @@ def test_a_wrong_log_is_counted(
     assert counted in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "[Mon Nov 30 10:00:01 2026] ",
+        "Nov 30 10:00:01 host kernel: ",
+        "Nov 30 10:00:01.123456 host kernel: ",
+        "2026-11-30T10:00:01+0000 host kernel: ",
+        "2026-11-30T10:00:01.123456+01:00 host kernel: ",
+        "Nov 30 10:00:01 host kernel: [   12.345678] ",
+        "[   12.345678] ",
+        "[   12.345678][    T1] ",
+    ],
+)
+def test_logs_that_other_programs_kept_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stamp: str
+) -> None:
+    head, no, report = WARNING.partition("no\n")
+    stamped = "".join(f"{stamp}{line}\n" for line in report.splitlines())
+    assert main([folder(tmp_path, kept=head + no + stamped)]) == 0
+    assert "1 reports: 0 missed, 0 false, 0 named wrongly" in capsys.readouterr().out
+
+
 def test_a_log_without_a_head_is_not_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
