@@ -265,6 +265,18 @@ static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	asm volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "a"(leaf), "c"(subleaf));
 }
 
+/* Whether CPUID has user interrupts. */
+static inline bool cpu_has_uintr(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0, 0, &a, &b, &c, &d);
+	if (a < 7)
+		return false;
+	cpuid(7, 0, &a, &b, &c, &d);
+	return d >> 5 & 1;
+}
+
 static inline u64 read_cr0(void)
 {
 	u64 value;

@@ -4,7 +4,6 @@
  * QEMU's exit status becomes (value << 1) | 1.
  */
 #include "bare.h"
-#include "uintr.h"
 
 #define PORT_CONSOLE 0xe9
 #define PORT_EXIT 0xf4

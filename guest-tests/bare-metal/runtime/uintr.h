@@ -44,18 +44,6 @@ struct ui_frame {
 /* Notification vector of these tests. */
 #define UINV			0xec
 
-/* Whether CPUID has the feature. */
-static inline bool cpu_has_uintr(void)
-{
-	u32 a, b, c, d;
-
-	cpuid(0, 0, &a, &b, &c, &d);
-	if (a < 7)
-		return false;
-	cpuid(7, 0, &a, &b, &c, &d);
-	return d >> 5 & 1;
-}
-
 /* A handler for IA32_UINTR_HANDLER, which calls user_interrupt() and returns by UIRET. */
 extern char ui_entry[];
 void user_interrupt(struct ui_frame *frame);
