@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import ExitCode, UserError
+from harness.errors import ExitCode, HarnessError, UserError
 from harness.lib.documents import read_json
 from harness.lib.files import is_folder, may_exist
 from harness.results.compare.baseline import BASELINE_FILE, Baseline
@@ -57,6 +57,20 @@ def read_outcome(
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
     return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
+
+
+def failure_in(folder: RunFolder) -> str:
+    """Return why a run's records keep it from passing; empty if none does.
+
+    Whether results are missing is not looked at.
+    """
+    try:
+        reading = Reading(folder.results)
+        outcome = fold(one for one in reading if not isinstance(one, LatencyRecord))
+    except HarnessError as error:
+        return error.what
+    bad = outcome.failures or outcome.splats or outcome.guest_failures
+    return outcome.reason if bad else _unread(reading)
 
 
 def _with_samples(records: Iterable[Record], folder: RunFolder) -> Iterator[Record]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import pytest
 
@@ -49,16 +50,6 @@ def _first_line(error: BaseException) -> str:
     return what.partition("\n")[0]
 
 
-def _is_trouble(record: Record) -> bool:
-    """Return true if a run with this record has not passed."""
-    match record:
-        case CaseRecord():
-            return record.status == "fail"
-        case SplatRecord():
-            return record.excused is None
-    return isinstance(record, GuestFailureRecord)
-
-
 class ResultsLost(pytest.exit.Exception):  # type: ignore[misc,name-defined]  # made at run time
     """The host cannot store results, for example on a full disk. pytest stops."""
 
@@ -79,8 +70,8 @@ class Journal:
         self._since = time.monotonic()
         #: By a cell's name, the console of its guest, relative to the cell's folder.
         self._consoles: dict[str, str] = {}
-        #: Number of records so far that keep the run from passing.
-        self.troubles = 0
+        #: The errors that :meth:`failure` has recorded.
+        self._recorded: WeakSet[HarnessError] = WeakSet()
 
     def close(self) -> None:
         """Close the file."""
@@ -105,7 +96,6 @@ class Journal:
             self._consoles[cell] = before
 
     def _write(self, record: Record) -> None:
-        self.troubles += _is_trouble(record)
         console = self._consoles.get(record.cell, CONSOLE)
         more = {"time": datetime.now(UTC), "console": console}
         try:
@@ -152,7 +142,13 @@ class Journal:
         )
 
     def failure(self, cell: str, user: str | None, error: HarnessError) -> None:
-        """Record a guest that failed while ``user`` ran in it, or while it booted."""
+        """Record a guest that failed while ``user`` ran in it, or while it booted.
+
+        Each error is recorded once, however often it is raised again.
+        """
+        if error in self._recorded:
+            return
+        self._recorded.add(error)
         self._write(
             GuestFailureRecord(
                 cell=cell,

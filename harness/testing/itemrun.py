@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -61,14 +62,16 @@ class ItemRun:
 
         :raise GuestFailure: the guest died. The cases so far have been reported, and a failed one
             for the rest.
-        :raise GuestError: QEMU did not start.
+        :raise HarnessError: the guest or the host failed in another way. It is recorded.
         """
         console = self._console()
-        if console is None:
-            self._run()
-            return
-        with self._journal.inside(self._cell.name, console.relative_to(self._cell.folder)):
-            self._run()
+        own = console and console.relative_to(self._cell.folder)
+        with self._journal.inside(self._cell.name, own) if own else nullcontext():
+            try:
+                self._run()
+            except HarnessError as error:
+                self._journal.failure(self._cell.name, self._program.name, error)
+                raise
 
     def _console(self) -> Path | None:
         """Return the console's log; None if the program runs in the cell's guest."""
@@ -90,8 +93,6 @@ class ItemRun:
                 done, reason = self._execute(hear)
             except HarnessError as error:
                 self._tell(self._reader.close(None, reason=error.what))
-                if not self.needs_guest:  # CellGuest records failures of the cell's guest
-                    self._journal.failure(self._cell.name, self._program.name, error)
                 raise
             self._keep(output, done)
         cases = self._reader.close(

@@ -19,12 +19,14 @@ from harness.artefacts.store import hold_all
 from harness.errors import ExitCode, HarnessError
 from harness.guest.verdict.known_splats import load_known_splats
 from harness.results.folder import CellSetup, RunFolder
+from harness.results.outcome import failure_in
 from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
 from harness.testing.stash import (
     ATTEMPT,
     CELL,
     CELLS,
+    HIDDEN,
     HOLDS,
     JOURNAL,
     KNOWN,
@@ -33,7 +35,7 @@ from harness.testing.stash import (
     RUN,
     RUN_OF_WORKERS,
     STANDALONE,
-    TROUBLES,
+    Recorded,
 )
 from harness.testing.ways import needs_guest
 from harness.values import Program
@@ -102,9 +104,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Note how a run ended that was started by pytest itself."""
+    """Fail if the records say so, and note how a run ended that was started by pytest itself."""
     config = session.config
-    if not config.stash.get(STANDALONE, False) or RUN not in config.stash:
+    if RUN not in config.stash or hasattr(config, "workerinput"):
+        return
+    if exitstatus == pytest.ExitCode.OK and (why := failure_in(config.stash[RUN])):
+        # A guest failed in which no test was running, or its record is of an earlier session.
+        config.stash[HIDDEN] = why
+        exitstatus = session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if not config.stash.get(STANDALONE, False):
         return
     codes = {
         pytest.ExitCode.OK: (ExitCode.PASSED, ""),
@@ -207,7 +215,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     finally:
         cell.close()
     if cell.splats_seen:
-        raise RecordedFailure(_splat_text(cell), pytrace=False)
+        raise Recorded(_splat_text(cell), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -226,8 +234,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     try:
         cell.ready(fresh=bool(isolate))
     except HarnessError as error:
-        kind = RecordedFailure if error in cell.failures else pytest.fail.Exception
-        raise kind(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     yield
     cell.take_splats()
 
@@ -255,42 +262,27 @@ def pytest_runtest_makereport(
     return report
 
 
-class RecordedFailure(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
-    """A failure that is already recorded, possibly by an earlier test."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remember the number of failures before a test."""
-    if JOURNAL in item.config.stash:
-        item.stash[TROUBLES] = item.config.stash[JOURNAL].troubles
-
-
 def _record_defect(
     item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport
 ) -> None:
-    """Record an exception in a program's test if it is not recorded yet.
+    """Record an exception in a program's test, unless it is recorded already.
 
-    Failures of cases, guests and kernels were recorded before. Any other exception is a defect. It
-    must be recorded, because only records decide the verdict.
+    Each must be recorded, because only records decide the verdict.
     """
     properties = dict(item.user_properties)
     if CELL not in properties or properties.get(OWN) or JOURNAL not in item.config.stash:
         return  # a developer's own test is recorded by its report
     journal = item.config.stash[JOURNAL]
-    if isinstance(excinfo.value, RecordedFailure) or journal.troubles > item.stash.get(TROUBLES, 0):
-        return
     name, user = str(properties[CELL]), str(properties[PROGRAM])
-    # pytest_runtest_call() turns an error of the harness into a failure of pytest.
-    behind: BaseException | None = excinfo.value
-    if isinstance(behind, BaseExceptionGroup):  # of several fixtures
-        behind = behind.exceptions[0]
-    if isinstance(behind, pytest.fail.Exception):
-        behind = behind.__context__
-    if isinstance(behind, HarnessError):
-        journal.failure(name, user, behind)
-    else:
-        journal.defect(name, user, excinfo.value, report.longreprtext)
+    raised = excinfo.value
+    # The fixtures of a test may raise several at its end.
+    for error in raised.exceptions if isinstance(raised, BaseExceptionGroup) else [raised]:
+        # This plugin turns an error of the harness into a failure of pytest.
+        behind = error.__context__ if isinstance(error, pytest.fail.Exception) else error
+        if isinstance(behind, HarnessError):
+            journal.failure(name, user, behind)
+        elif not isinstance(error, Recorded):
+            journal.defect(name, user, error, report.longreprtext)
 
 
 class OwnTests:
@@ -315,6 +307,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Print the folder of the results."""
     if RUN in config.stash and not hasattr(config, "workerinput"):
         folder = config.stash[RUN].path
+        if HIDDEN in config.stash:
+            terminalreporter.write_line(f"not passed: {config.stash[HIDDEN]}", red=True)
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
 
 

@@ -1,4 +1,4 @@
-"""Keys for the plugin's data in pytest's stashes and user properties."""
+"""Keys for the plugin's data in pytest's stashes and user properties; its own exception."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Keeps the artefacts in the store while pytest runs.
 HOLDS = pytest.StashKey[list[Hold]]()
-#: :attr:`Journal.troubles` when a test began.
-TROUBLES = pytest.StashKey[int]()
+#: Why a run is not passed although all tests passed; not set if there is no such reason.
+HIDDEN = pytest.StashKey[str]()
 #: Whether this process has to note how the run ended.
 STANDALONE = pytest.StashKey[bool]()
 #: Names in a report's user properties.
@@ -27,3 +27,7 @@ CELL, PROGRAM = "cell", "program"
 OWN = "own"
 #: Number of a test's run, from 1; also the name of the fixture.
 ATTEMPT = "uintr_attempt"
+
+
+class Recorded(pytest.fail.Exception):  # type: ignore[misc,name-defined]  # made at run time
+    """The failure of a case or of a cell, of which there are records already."""

@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.testing.itemrun import OnCase
+from harness.testing.stash import Recorded
 from harness.testing.ways import run_class
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
             with subtests.test(msg=case.name):
                 if case.status == "fail":
                     text = "\n".join(filter(None, [case.message, case.diagnostics]))
-                    pytest.fail(text or "not ok", pytrace=False)
-                elif case.status == "skip":
+                    raise Recorded(text or "not ok", pytrace=False)
+                if case.status == "skip":
                     pytest.skip(case.message or "skipped by the program")
         except (pytest.fail.Exception, pytest.skip.Exception):
             # With -x a failing subtest ends the test at once, which would close the connection of

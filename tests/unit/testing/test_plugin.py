@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import GuestError
+from harness.guest.verdict import leaks
 from harness.results.folder import RunFolder
 from harness.results.records import (
     BootRecord,
@@ -16,7 +17,7 @@ from harness.results.records import (
 from harness.results.summary import fold
 from tests.unit import fake_guest
 from tests.unit.runs import KEY, cell, prepared
-from tests.unit.testing.started import GOOD, MEASURE, Start, cases, records
+from tests.unit.testing.started import BAD, GOOD, MEASURE, Start, cases, records
 
 
 def test_workers_keep_cells_together(tmp_path: Path, start: Start) -> None:
@@ -142,6 +143,76 @@ def test_no_exception_of_an_item_is_lost(
     assert outcome.exit_code in {1, 4}
     failed = [one for one in records(run) if isinstance(one, GuestFailureRecord)]
     if not outcome.failures:
-        (one,) = failed
-        assert one.verdict == ("host-failed" if odd == "harness" else "harness-failed")
-        assert one.message
+        assert len(failed) == (2 if method == "splats" else 1)  # after the test, and at the end
+        for one in failed:
+            assert one.verdict == ("host-failed" if odd == "harness" else "harness-failed")
+            assert one.message
+
+
+def failures(run: RunFolder) -> list[str]:
+    return [
+        f"{one.verdict}: {one.message}"
+        for one in records(run, GuestFailureRecord)
+        if isinstance(one, GuestFailureRecord)
+    ]
+
+
+def test_an_exception_beside_a_failed_case_is_not_lost(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "fetch", fail)
+    run = prepared(tmp_path, {"latency/a": BAD})
+    assert start(run).ret == 1
+    assert ("latency/a", "broken", "fail") in cases(run)
+    assert failures(run) == ["harness-failed: MemoryError: no room"]
+
+
+def test_the_error_of_each_attempt_is_recorded_once(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(10))
+
+    def fail(*_: object, **__: object) -> None:
+        raise GuestError(f"attempt {next(numbers)}")
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "fetch", fail)
+    run = prepared(tmp_path, {"latency/a": BAD, "api/b": GOOD})
+    assert start(run, "--uintr-retries", "2").ret == 1
+    assert failures(run) == [f"host-failed: attempt {number}" for number in range(3)]
+
+
+def test_pytest_does_not_pass_if_the_records_say_otherwise(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest dies after its last test, while its kernel is searched for leaks."""
+    monkeypatch.setattr(leaks, "COMMAND", ("sh", "-c", "echo 'die: hang' >&2"))
+    run = prepared(tmp_path, {"api/a": GOOD})
+    for setup in run.read_artefacts().cells:
+        setup.kernel.config.write_text("CONFIG_DEBUG_KMEMLEAK=y\n")
+    result = start(run)
+    result.assert_outcomes(passed=1)
+    assert failures(run) == ["hang: hang: as the script said"]
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["not passed: a guest failed: hang in *"])
+
+
+def test_teardown_errors_are_all_recorded(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splats(guest: fake_guest.FakeGuest) -> None:
+        raise ValueError(f"odd line {guest.folder.name}")
+
+    def close(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(fake_guest.FakeGuest, "splats", splats)
+    monkeypatch.setattr("harness.run.cellguest.CellGuest.close", close)
+    run = prepared(tmp_path, {"api/a": GOOD})
+    start(run)
+    assert sorted(failures(run)) == [
+        "harness-failed: MemoryError: no room",
+        "harness-failed: ValueError: odd line k-hidden-smp1-gcc",
+    ]
