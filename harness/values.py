@@ -7,13 +7,62 @@ another machine and read back equal.
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)://([^/?#]*)@")
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("there are no control characters in it")
+    return text
+
+
+def _below(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+        raise ValueError("a path is relative to the run's folder, and does not leave it")
+    return path
+
+
+def _without_credentials(url: str) -> str:
+    """Return a URL without its password. For ssh the user's name stays, elsewhere it may be one."""
+    found = _USER.match(url)
+    if found is None:
+        return url
+    user = found[2].partition(":")[0] if "ssh" in found[1].lower() else ""
+    return f"{found[1]}://{user}{'@' if user else ''}{url[found.end() :]}"
+
+
+def _git_url(url: str) -> str:
+    # After NAME:: git runs the program git-remote-NAME.
+    if not url or url.startswith("-") or re.match(r"[\w.+-]*::", url):
+        raise ValueError("this is not the address of a git repository")
+    return url
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+#: :attr:`Cell.name`, which is also the name of a folder.
+CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=255)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: A text for a command line or a script.
+Line = Annotated[str, AfterValidator(_one_line)]
+#: A URL. User names and passwords are cut off: the value is written to files and reports.
+Url = Annotated[Line, AfterValidator(_without_credentials)]
+GitUrl = Annotated[Url, AfterValidator(_git_url)]
+#: A path of a file in the run's folder; may be empty.
+RunPath = Annotated[str, AfterValidator(_below)]
+#: A folder below ``tools/testing/selftests``.
+Target = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$")
+]
+#: A feature of ``-cpu``, or a flag of /proc/cpuinfo.
+Feature = Annotated[Line, Field(pattern=r"^[+-]?[A-Za-z0-9][A-Za-z0-9._-]*(=[^,]*)?$")]
+Flag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Compiler = Literal["gcc", "clang"]
 Accel = Literal["tcg", "kvm"]
 #: A guest's clock: the host's, or the number of instructions that the guest has executed.
@@ -56,7 +105,7 @@ class TarballSource(Value):
     """A tarball (``https:``, ``http:`` or ``file:``) with the SHA-256 of its bytes."""
 
     kind: Literal["tarball"] = "tarball"
-    url: str
+    url: Url
     sha256: Sha256
 
 
@@ -64,8 +113,7 @@ class GitSource(Value):
     """A git repository (any URL that git takes) and a revision in it."""
 
     kind: Literal["git"] = "git"
-    #: Without a leading ``-``, which git would read as an option.
-    url: str = Field(pattern=r"^[^-]")
+    url: GitUrl
     #: A full commit id, a tag or a branch; no option and no refspec.
     revision: str = Field(pattern=r"^[^-+:\s][^:\s]*$")
 
@@ -120,13 +168,13 @@ class KernelProfile(Value):
     fragments: tuple[Name, ...] = ("base",)
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
-    cmdline: str = ""
+    cmdline: Line = ""
     #: Treatment of a fragment's option that no Kconfig file of the tree defines. ``drop`` is for a
     #: series of which only the first patches are applied.
     unknown_options: Literal["refuse", "drop"] = "refuse"
     #: Folders of the tree's ``tools/testing/selftests`` whose ``config`` files are merged into the
     #: configuration, as far as the tree and the fragments allow.
-    selftests: tuple[str, ...] = ()
+    selftests: tuple[Target, ...] = ()
 
 
 class EmulatorProfile(Value):
@@ -149,18 +197,18 @@ class CpuProfile(Value):
     name: Name
     description: str = ""
     #: QEMU's ``-cpu`` model, without features.
-    model: str
+    model: Name
     #: ``+feature`` or ``-feature`` or ``feature=value``, in QEMU's spelling, for ``-cpu``.
-    features: tuple[str, ...] = ()
+    features: tuple[Feature, ...] = ()
     #: Whether CPUID.(7,0):EDX[5] must be set in the guest; checked there before any test.
     exposes_uintr: bool
     #: Required ``vendor_id`` of /proc/cpuinfo; None if any is accepted.
     vendor: Literal["GenuineIntel", "AuthenticAMD"] | None = None
     #: Further CPU flags (as in /proc/cpuinfo) that must, or must not, be there.
-    require_flags: tuple[str, ...] = ()
-    forbid_flags: tuple[str, ...] = ()
+    require_flags: tuple[Flag, ...] = ()
+    forbid_flags: tuple[Flag, ...] = ()
     #: Added to the guest's kernel command line.
-    cmdline: str = ""
+    cmdline: Line = ""
     machine: Literal["q35", "pc"] = "q35"
 
 
@@ -174,10 +222,10 @@ class Cell(Value):
     cc: Compiler
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: Words added to the kernel's command line, after those of the profiles.
-    cmdline: str = ""
+    cmdline: Line = ""
     clock: Clock = "host"
     #: Folders of the tree's ``tools/testing/selftests`` whose programs run as well.
-    selftests: tuple[str, ...] = ()
+    selftests: tuple[Target, ...] = ()
 
     @property
     def name(self) -> str:

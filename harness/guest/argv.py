@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.guest.spec import GuestSpec
+from harness.lib.text import clean_line
 from harness.values import CpuProfile, Emulator
 
 #: The guest's address in QEMU's user network, and its gateway there.
@@ -164,7 +165,8 @@ def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) ->
         *boot_argv(spec, spec.image.initramfs),
     ]
     lines = " \\\n    ".join(shlex.join(group) for group in _options(by_hand))
-    return f"#!/bin/sh\n# The harness ran:\n#   {shlex.join(argv)}\nexec {lines}\n"
+    ran = clean_line(shlex.join(argv))  # a line end in it would end the comment
+    return f"#!/bin/sh\n# The harness ran:\n#   {ran}\nexec {lines}\n"
 
 
 def console_argv(spec: GuestSpec, initrd: Path, *, knows_uintr: bool = False) -> list[str]:

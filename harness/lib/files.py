@@ -44,6 +44,17 @@ def read_bounded(path: Path, most: int = MOST) -> bytes:
     return data
 
 
+def link_out_of(folder: Path) -> Path | None:
+    """Return a symbolic link below a folder that leads out of it; None if there is none."""
+    top = Path(os.path.realpath(folder))
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)  # noqa: PTH118 -- Path is slow for each file of a run
+            if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(top):  # noqa: PTH114
+                return Path(path)
+    return None
+
+
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Replace a file by rename.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import GuestError, UserError
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
-from harness.lib.files import write_atomically
+from harness.lib.files import read_bounded, write_atomically
 from harness.report.junit import render_junit
 from harness.results.ending import ended_without_seal
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
@@ -107,9 +107,9 @@ def reproduction(
         case=case.case,
         # Programs print the reason in the lines before "not ok".
         message=case.message or case.diagnostics.strip().rpartition("\n")[2],
-        inputs=tuple(freeze(label, path) for label, path in inputs if path.exists()),
+        inputs=tuple(freeze(label, path) for label, path in inputs if path.is_file()),
         argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
-        qemu=qemu.read_text(errors="replace") if qemu.exists() else "",
+        qemu=read_bounded(qemu).decode(errors="replace") if qemu.exists() else "",
         bare_metal=bare_metal,
         limit_s=limit_s,
     )

@@ -17,7 +17,7 @@ from harness import __version__
 from harness.errors import GuestError, UserError
 from harness.guest.spec import GuestSpec
 from harness.lib.documents import read_json, read_optional
-from harness.lib.files import is_folder, may_exist, write_atomically
+from harness.lib.files import is_folder, link_out_of, may_exist, write_atomically
 from harness.results.ending import (
     RUN_FILE,
     Ending,
@@ -232,6 +232,18 @@ class RunFolder:
             "results": sealed,
         }
         self._write(RUN_FILE, info.model_copy(update=changes))
+
+    def check_links(self) -> None:
+        """Check that no link leads out of the folder, which may be somebody else's.
+
+        :raise UserError: one does. Files elsewhere would be read, and maybe written to.
+        """
+        if link := link_out_of(self.path):
+            raise UserError(
+                "a link leads out of the run's folder",
+                where=link,
+                hint="remove the link, or copy its file into the folder",
+            )
 
     def read_info(self) -> RunInfo | None:
         """Read ``run.json``. None if it does not exist or cannot be read."""

@@ -39,10 +39,11 @@ def read_outcome(
     :param cells: the cells that should have results; by default those of ``run.json``, or all
         cells of the plan.
     :param ending: how the run ended; by default as its folder says.
-    :raise UserError: this is not a run's folder.
+    :raise UserError: this is not a run's folder, or a link leads out of it.
     :raise GuestError: the host cannot read the records.
     """
     plan = folder.read_plan()
+    folder.check_links()
     reading = Reading(folder.results)
     ended = ending or folder.read_ending()
     chosen = plan.cells if cells is None else tuple(cells)

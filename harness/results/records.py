@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
 from harness.results.ktap.lines import CaseStatus
-from harness.values import Accel, Clock, Compiler, Name, Value
+from harness.values import Accel, CellName, Clock, Compiler, Name, RunPath, Value
 
 #: Limit for the bytes of samples that a measurement unpacks to. At most 24,000 are written.
 _MOST_RAW = 1 << 20
@@ -50,8 +50,7 @@ Spin = Literal["pause", "bare"]
 class _Record(Value):
     #: The version of the record's format; ``schema`` in JSON.
     version: Literal[1] = Field(default=1, alias="schema")
-    #: The cell's name.
-    cell: str
+    cell: CellName
     #: When it was recorded; None in records of earlier versions.
     time: datetime | None = None
     #: The console of the guest at that time, relative to the cell's folder.
@@ -160,8 +159,8 @@ class LatencyRecord(_Record):
     takes: tuple[SampleBlocks, ...] = ()
     #: The histogram of an earlier version. It is accepted, and neither used nor written.
     histogram: str = Field(default="", exclude=True, repr=False)
-    #: The file of raw samples, relative to the run's folder.
-    samples: str = ""
+    #: The file of raw samples.
+    samples: RunPath = ""
     #: Remarks on the samples: zeros, values out of range.
     notes: tuple[str, ...] = ()
     attempt: Attempt = 1

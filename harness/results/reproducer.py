@@ -113,6 +113,7 @@ def script(reproduction: Reproduction) -> str:
         "checks": checks or ": # no inputs were recorded",
         "tool": shlex.quote(tool),
         "command": " ".join(map(shlex.quote, rest)),
+        "comment": clean_line(shlex.join(reproduction.argv)),
         "bare_metal": shlex.quote(reproduction.bare_metal),
         "limit_s": reproduction.limit_s,
     }
@@ -169,7 +170,7 @@ _BARE_METAL = """\
 #   --anyway  run even if an input has changed
 # Exit codes: 0 passed, 1 failed (or died), 4 skipped.
 # LIMIT_S=SECONDS sets the time limit; 0 is no limit, for `-s -S` and a debugger.
-# To run it with the harness: {tool} {command}
+# To run it with the harness: {comment}
 #
 # It was started by:
 {qemu}

@@ -186,13 +186,15 @@ _RECORDS_ALONE = Ending(state="ended", exit_code=ExitCode.PASSED)
 
 
 def pytest_argv(folder: RunFolder, request: Request, options: RunOptions) -> list[str]:
-    """Return pytest's arguments for a run."""
+    """Return pytest's arguments for a run that is prepared."""
+    qemu = {str(setup.emulator.binary) for setup in folder.read_artefacts().cells}
     return [
         # Other plugins on this machine neither change a run nor slow its start.
         "--disable-plugin-autoload",
         *("-c", str(PYTEST_INI)),
         *("-p", "harness.testing.plugin"),
         *("--uintr-run", str(folder.path)),
+        *(part for binary in qemu for part in ("--uintr-qemu", binary)),
         # Kept between runs, for --lf of the next one.
         *("-o", f"cache_dir={paths.cache_dir() / 'pytest'}"),
         *(["-" + "v" * options.verbose] if options.verbose else ["-p", "no:terminal"]),

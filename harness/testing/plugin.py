@@ -22,6 +22,7 @@ from harness.results.folder import CellSetup, RunFolder
 from harness.results.outcome import failure_in
 from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
+from harness.run.trust import check_emulators
 from harness.testing.stash import (
     ATTEMPT,
     CELL,
@@ -53,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("smp", "Numbers of CPUs of the guest, separated by commas."),
         ("cc", "Compilers of the guest programs, separated by commas."),
         ("accel", "auto, tcg or kvm."),
-        ("qemu", "The QEMU to use."),
+        ("qemu", "The QEMU to use, or that of a run's folder which is to be started."),
     ):
         group.addoption(f"--uintr-{option}", metavar=option.upper(), help=text)
     group.addoption(
@@ -86,9 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
             config.stash[CELLS] = ()
             return
         run = RunFolder(Path(folder))
+        cells = run.read_artefacts().cells
+        if given:
+            run.check_links()
+            check_emulators(cells, config.getoption("--uintr-qemu"))
         config.stash[RUN] = run
         config.stash[STANDALONE] = _owns_run(config, run, prepared=not given)
-        cells = run.read_artefacts().cells
         config.stash[CELLS] = cells
         config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
         config.stash[KNOWN] = load_known_splats()

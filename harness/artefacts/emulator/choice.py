@@ -44,7 +44,7 @@ OURS = "qemu-10.0"
 #: give another artefact than before; a build takes more than ten minutes.
 RECIPE = 1
 
-_SYSTEM_BINARY = "qemu-system-x86_64"
+SYSTEM_BINARY = "qemu-system-x86_64"
 _TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
 #: Libraries that the binary is linked with, by their pkg-config names.
 _LIBRARIES = ("glib-2.0", "slirp")
@@ -63,7 +63,7 @@ def find_emulator(named: str | None = None) -> Emulator:
 
     :raise UserError: there is none, or it does not answer ``--version``.
     """
-    wanted = named or _SYSTEM_BINARY
+    wanted = named or SYSTEM_BINARY
     found = shutil.which(wanted)
     if found is None:
         raise UserError("no such emulator (or it is not executable)", where=wanted, hint=_HINT)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.artefacts.source.git import clean_environment
-from harness.artefacts.source.local_tree import git_dir_of
+from harness.artefacts.source.checkout import ask, git_dir_of
 from harness.errors import BuildError, UserError
-from harness.lib.process import Captured, capture
+from harness.lib.process import Captured
 
 
 class Commits:
@@ -34,14 +33,7 @@ class Commits:
 
         :raise UserError: it names none, or more than one.
         """
-        # Asked in the checkout, because a linked work tree has a HEAD of its own.
-        found = capture(
-            [
-                *("git", "-C", str(self.tree), "rev-parse", "--verify"),
-                *("--end-of-options", f"{revision}^{{commit}}"),
-            ],
-            env=clean_environment(),
-        )
+        found = self._try("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
         if found.returncode != 0:
             raise UserError(
                 f"there is no commit {revision!r}",
@@ -84,5 +76,4 @@ class Commits:
         return said.text
 
     def _try(self, *args: str) -> Captured:
-        argv = ["git", f"--git-dir={self._git_dir}", *args]
-        return capture(argv, env=clean_environment())
+        return ask(self._git_dir, *args)

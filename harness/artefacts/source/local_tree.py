@@ -9,18 +9,19 @@ Any other folder is identified by the name, size, mode and time of change of eac
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from harness.artefacts.source.git import (
-    Repository,
-    clean_environment,
-    own_environment,
-    quoted_path,
+from harness.artefacts.source.checkout import (
+    ask,
+    find_git_dir,
+    git_dir_of,
+    main_git_dir,
+    reading,
 )
+from harness.artefacts.source.git import Repository, quoted_path
 from harness.artefacts.source.tree_kind import KERNEL_TREE, TreeKind
 from harness.errors import BuildError, UserError
 from harness.lib.process import capture
@@ -51,7 +52,7 @@ def identify(tree: Path, kind: TreeKind = KERNEL_TREE) -> dict[str, str]:
     :raise UserError: it does not exist, or is of another kind.
     """
     _check(tree, kind)
-    git_dir = _git_dir(tree)
+    git_dir = find_git_dir(tree)
     if git_dir is None:
         return {"kind": "tree", "path": str(tree.resolve()), "listing": _listing(tree)}
     with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
@@ -63,7 +64,7 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
 
     :raise BuildError: the tree changed since it was identified.
     """
-    git_dir = _git_dir(tree)
+    git_dir = find_git_dir(tree)
     if git_dir is None:
         commit = _copy(tree, repository)
         changed = _listing(tree) != identity.get("listing")
@@ -72,7 +73,7 @@ def snapshot(tree: Path, identity: Mapping[str, str], repository: Repository) ->
         found = _record(tree, git_dir, objects)
         changed = found != identity.get("tree")
         alternates = objects / "info" / "alternates"
-        alternates.write_bytes(quoted_path(_objects_of(git_dir)) + b"\n")
+        alternates.write_bytes(quoted_path(main_git_dir(git_dir) / "objects") + b"\n")
         commit = repository.commit(found, str(tree))
         repository.run("update-ref", "refs/heads/base", commit)
         # Copy all objects into one pack here, because the checkout may be removed.
@@ -92,28 +93,18 @@ def identify_commit(tree: Path, commit: str, kind: TreeKind = KERNEL_TREE) -> di
 
     :raise UserError: there is no such commit in the checkout, or it holds another kind of tree.
     """
-    repository = Repository(git_dir_of(tree))
-    if not repository.has(commit):
+    git_dir = git_dir_of(tree)
+    found = ask(git_dir, "rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}")
+    if found.returncode != 0:
         raise UserError("the git checkout has no such commit", where=f"{commit} in {tree}")
-    top = repository.run("ls-tree", "--name-only", commit).splitlines()
+    top = ask(git_dir, "ls-tree", "--name-only", found.text).text.splitlines()
     lacking = [name for name in kind.top if name not in top]
     if lacking:
         raise UserError(
             f"this commit is no {kind.name}: it has no {' and no '.join(lacking)}",
             where=f"{commit} in {tree}",
         )
-    return {"kind": "tree", "tree": repository.tree_of(commit)}
-
-
-def git_dir_of(tree: Path) -> Path:
-    """Return the git folder of a checkout; for a linked work tree, that of the main checkout.
-
-    :raise UserError: this is no git checkout.
-    """
-    git_dir = _git_dir(tree)
-    if git_dir is None:
-        raise UserError("this is no git checkout", where=tree, hint="name the top of one")
-    return _objects_of(git_dir).parent
+    return {"kind": "tree", "tree": found.text}
 
 
 def _check(tree: Path, kind: TreeKind) -> None:
@@ -127,40 +118,18 @@ def _check(tree: Path, kind: TreeKind) -> None:
         )
 
 
-def _git_dir(tree: Path) -> Path | None:
-    """Return the git folder of a checkout whose top is ``tree``; None for any other folder."""
-    if shutil.which("git") is None or not (tree / ".git").exists():
-        return None
-    result = capture(
-        ["git", "-C", str(tree), "rev-parse", "--absolute-git-dir"], env=clean_environment()
-    )
-    return Path(result.text) if result.returncode == 0 else None
-
-
-def _objects_of(git_dir: Path) -> Path:
-    """Return the folder of a checkout's objects; a linked work tree uses the main checkout's."""
-    common = git_dir / "commondir"
-    main = (git_dir / common.read_text().strip()).resolve() if common.exists() else git_dir
-    return main / "objects"
-
-
 def _record(tree: Path, git_dir: Path, objects: Path) -> str:
     """Return the tree id of a checkout's content; new objects are written to ``objects``."""
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        index = Path(scratch) / "index"
-        if (git_dir / "index").exists():
-            shutil.copyfile(git_dir / "index", index)  # lets git skip unchanged files
-        env = {
-            **own_environment(),
-            "GIT_DIR": str(git_dir),
+    with reading(git_dir) as env:
+        env |= {
             "GIT_WORK_TREE": str(tree),
-            "GIT_INDEX_FILE": str(index),
             "GIT_OBJECT_DIRECTORY": str(objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(quoted_path(_objects_of(git_dir))),
-            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(
+                quoted_path(main_git_dir(git_dir) / "objects")
+            ),
         }
         text = ""
-        for args in (["add", "--all", "."], ["write-tree"]):
+        for args in (["add", "--all", "--", ".", *_other_checkouts(tree, env)], ["write-tree"]):
             result = capture(["git", *args], cwd=tree, env=env, timeout_s=3600)
             text = result.text
             if result.returncode != 0:
@@ -168,6 +137,21 @@ def _record(tree: Path, git_dir: Path, objects: Path) -> str:
                     f"git {args[0]} cannot read the tree", where=tree, detail=result.complaint
                 )
         return text
+
+
+def _other_checkouts(tree: Path, env: Mapping[str, str]) -> list[str]:
+    """Return pathspecs that leave submodules as they are in the index.
+
+    Their files are no part of the tree. To find out whether they have changed, git would run itself
+    in each, with its configuration.
+    """
+    listed = capture(["git", "ls-files", "--stage", "-z"], cwd=tree, env=env)
+    entries = os.fsdecode(listed.stdout).split("\0")
+    return [
+        f":(exclude,literal){entry.partition(chr(9))[2]}"
+        for entry in entries
+        if entry.startswith("160000 ")
+    ]
 
 
 def _files(tree: Path) -> Iterator[tuple[str, os.stat_result]]:

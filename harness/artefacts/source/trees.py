@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.artefacts.source import local_tree
+from harness.artefacts.source.checkout import git_dir_of, main_git_dir
 from harness.artefacts.source.debian_archive import archive_tarball, archive_version
 from harness.artefacts.source.git import Repository, clean_environment
 from harness.artefacts.source.tar_import import import_tar
@@ -102,7 +103,7 @@ def fetch_source(
     """
     identity = identify_source(source, store, kind)
     if isinstance(source, TreeSource) and source.revision:
-        return BaseTree(local_tree.git_dir_of(source.path), source.revision)
+        return BaseTree(main_git_dir(git_dir_of(source.path)), source.revision)
 
     def build(folder: Path) -> None:
         require("git", needed_for=f"a {kind.name}")

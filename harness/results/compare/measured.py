@@ -64,12 +64,12 @@ def patches_of(kernel: KernelArtefact) -> list[dict[str, Any]] | None:
     They are in the inputs of the ``kernel-config`` artefact with the same tree, in the same store.
     """
     try:
-        tree = json.loads((kernel.path / "inputs.json").read_text())["tree"]
+        tree = json.loads(read_bounded(kernel.path / "inputs.json"))["tree"]
         for found in sorted((kernel.path.parent.parent / "kernel-config").glob("*/tree")):
-            if found.read_text().strip() == tree:
-                patches = json.loads((found.parent / "inputs.json").read_text())["patches"]
+            if read_bounded(found).decode().strip() == tree:
+                patches = json.loads(read_bounded(found.parent / "inputs.json"))["patches"]
                 return [dict(patch) for patch in patches]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return None
 

@@ -101,7 +101,7 @@ def test_the_user_may_choose(
 
 
 def test_a_host_without_qemu(choose: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.artefacts.emulator.choice._SYSTEM_BINARY", "no-such-qemu")
+    monkeypatch.setattr("harness.artefacts.emulator.choice.SYSTEM_BINARY", "no-such-qemu")
     monkeypatch.setenv("PATH", "/nowhere")
     assert choose(plan(True)) == "ours"
     with pytest.raises(UserError, match="no such emulator"):

@@ -30,8 +30,8 @@ NUMBERED = {
 LOOKED_AT = {
     "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
     "kernel": (1, "ca1685f227797f2ca186b456888d46012f75d925387307beb3d31bbf71b89d2c"),
-    "emulator": (1, "7bbcb6bd0501595d6329ca7844f6eaf2c0910533e31192fbe25759179db2dcad"),
-    "source": (1, "967d10f87f98be5b63d3155e81d031786f3243ed9a6c0776487ff80e6b35a23f"),
+    "emulator": (1, "52e289853af78419fa265b9f208847ab3506316d8bc945a3d372a4a43ae2fd1c"),
+    "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
     "series": (1, "a145358cdfa5d8a2b6091fe21dfd61e4795837c63542a857cbfbb463ee0b79ca"),
 }
 #: Those with a digest of their modules in the key.

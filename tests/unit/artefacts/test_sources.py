@@ -7,12 +7,14 @@ import io
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from harness.artefacts.emulator.qemu_subprojects import parse_wrap
+from harness.artefacts.source.commits import Commits
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.trees import BaseTree, fetch_source, identify_source
 from harness.artefacts.store import Store
@@ -298,6 +300,118 @@ def test_a_commit_that_is_not_there_and_one_of_something_else(store: Store, toy:
     git(toy, "commit", "--quiet", "--message", "no Kconfig")
     with pytest.raises(UserError, match="no kernel tree: it has no Kconfig"):
         fetch(TreeSource(path=toy, revision=git(toy, "rev-parse", "HEAD")), store)
+
+
+def hooks(git_dir: Path, run: str) -> None:
+    (git_dir / "hooks").mkdir(parents=True, exist_ok=True)
+    for name in ("post-index-change", "reference-transaction", "pre-auto-gc"):
+        hook = git_dir / "hooks" / name
+        hook.write_text(f"#!/bin/sh\n{run}\n")
+        hook.chmod(0o755)
+
+
+def hooks_elsewhere(tree: Path, run: str) -> None:
+    hooks(tree / ".git/own", run)
+    git(tree, "config", "core.hooksPath", str(tree / ".git/own/hooks"))
+
+
+def nested(tree: Path, run: str) -> None:
+    """Put another checkout into a tree, as a submodule that is checked out."""
+    inner = tree / "sub"
+    inner.mkdir()
+    (inner / "file").write_text("one\n")
+    make_checkout(inner)
+    git(tree, "add", "--force", "sub")
+    git(tree, "commit", "--quiet", "--message", "sub")
+    git(inner, "config", "core.fsmonitor", f"{run}; false")
+    (inner / "file").write_text("two\n")
+
+
+def partial(tree: Path, run: str) -> None:
+    """Leave out an object that a promisor would fetch."""
+    blob = git(tree, "rev-parse", "HEAD:Kbuild")
+    (tree / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    (tree / "Kbuild").touch()
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": f"ext::sh -c '{run}'",
+        "protocol.ext.allow": "always",
+    }.items():
+        git(tree, "config", name, value)
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    return {name: content for name, (_, _, content) in snapshot(tree).items()}
+
+
+EVIL: dict[str, Callable[[Path, str], object]] = {
+    "filter": lambda tree, run: git(tree, "config", "filter.evil.clean", f"{run}; cat"),
+    "process": lambda tree, run: git(tree, "config", "filter.evil.process", run),
+    "fsmonitor": lambda tree, run: git(tree, "config", "core.fsmonitor", f"{run}; false"),
+    "hooks": lambda tree, run: hooks(tree / ".git", run),
+    "hooks elsewhere": hooks_elsewhere,
+    "include": lambda tree, run: (
+        (tree / ".git/more").write_text(f'[core]\n\tfsmonitor = "{run}; false"\n'),
+        git(tree, "config", "include.path", "more"),
+    ),
+    "signature": lambda tree, run: git(tree, "config", "log.showSignature", "true"),
+    "pager": lambda tree, run: git(tree, "config", "core.pager", run),
+    "submodule": nested,
+    "promisor": partial,
+}
+
+
+@pytest.mark.parametrize("what", EVIL)
+def test_nothing_of_a_checkout_runs_when_it_is_read(
+    what: str, store: Store, toy: Path, tmp_path: Path
+) -> None:
+    (toy / ".gitattributes").write_text("*.c filter=evil\nKbuild filter=evil diff=evil\n")
+    make_checkout(toy)
+    commit = git(toy, "rev-parse", "HEAD")
+    script = tmp_path / "evil"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/pwned\n")
+    script.chmod(0o755)
+    for name in ("gpg.program", "diff.evil.textconv", "diff.evil.command"):
+        git(toy, "config", name, str(script))
+    EVIL[what](toy, str(script))
+    (toy / "kernel/fork.c").write_text("int changed;\n")
+    before = contents(toy)
+    for source in (TreeSource(path=toy), TreeSource(path=toy, revision=commit)):
+        identify_source(source, store)
+        if what != "promisor":
+            fetch(source, store)
+    commits = Commits(toy)
+    assert commits.resolve("main")
+    assert commits.subject(commit) == "Linux of toys"
+    assert commits.suspects([], commit) == [commit]
+    assert not commits.next_best([], commit)
+    assert commits.is_ancestor(commit, commit)
+    assert not (tmp_path / "pwned").exists()
+    assert contents(toy) == before
+
+
+def test_a_split_index_is_read(store: Store, toy: Path) -> None:
+    make_checkout(toy)
+    clean = identify_source(TreeSource(path=toy), store)
+    git(toy, "update-index", "--split-index")
+    assert list((toy / ".git").glob("sharedindex.*"))
+    assert identify_source(TreeSource(path=toy), store) == clean
+
+
+def test_what_is_excluded_locally_is_no_part_of_a_checkout(store: Store, toy: Path) -> None:
+    make_checkout(toy)
+    clean = identify_source(TreeSource(path=toy), store)
+    (toy / ".git/info/exclude").write_text("notes\n")
+    (toy / "notes").write_text("mine")
+    (toy / ".gitignore").write_text("*.o\n")
+    git(toy, "commit", "--quiet", "--all", "--message", "ignore less")
+    assert identify_source(TreeSource(path=toy), store) == {
+        "kind": "tree",
+        "tree": git(toy, "rev-parse", "HEAD^{tree}"),
+    }
+    assert identify_source(TreeSource(path=toy), store) != clean
 
 
 def test_a_plain_folder_is_copied_without_what_a_build_left(store: Store, toy: Path) -> None:

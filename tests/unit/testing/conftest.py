@@ -34,7 +34,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: 
             *("-c", str(PYTEST_INI)),
             *("-p", "harness.testing.plugin", "-p", "tests.unit.fake_guest"),
             *("-o", f"cache_dir={pytester.path}/cache"),
-            *("--uintr-run", str(run.path), *args, tests),
+            *("--uintr-run", str(run.path), "--uintr-qemu", "/qemu", *args, tests),
         )
 
     return start
