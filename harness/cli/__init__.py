@@ -18,8 +18,7 @@ from typing_extensions import override
 from harness import __version__, paths
 from harness.errors import ExitCode, GuestError, HarnessError
 from harness.lib.interrupts import terminated_as_interrupted
-from harness.lib.stdio import Output
-from harness.lib.text import clean
+from harness.lib.stdio import Output, say
 
 PROGRAM = "uintr-harness"
 #: Environment variable by which a shell asks click for completions of this program.
@@ -187,7 +186,7 @@ def invoke(argv: list[str]) -> int:
         if isinstance(error, SystemExit):
             raise
         if state.get("debug"):
-            traceback.print_exc()
+            say(traceback.format_exc(), err=True, nl=False)
         return _explain(error)
     return code if isinstance(code, int) else ExitCode.PASSED
 
@@ -237,12 +236,8 @@ def _disk_full_hint(name: object) -> str:
 
 
 def _say(text: str, *, label: str = "error: ") -> None:
-    """Write to stderr, in red on a terminal.
-
-    Control characters are escaped, because an error may quote a mail, a tree or a guest.
-    """
-    text = clean(text).encode("utf-8", "backslashreplace").decode()
+    """Write to stderr, in red on a terminal."""
     first, _, rest = text.partition("\n")
-    click.secho(f"{label}{first}", err=True, fg="red", bold=True)
+    say(f"{label}{first}", err=True, fg="red", bold=True)
     if rest:
-        click.echo(rest, err=True)
+        say(rest, err=True)

@@ -17,6 +17,7 @@ from harness.cli.options import (
 )
 from harness.cli.show import show_verdict, shown
 from harness.errors import UserError
+from harness.lib.stdio import say
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def _patches(
 
 
 def _show(step: BisectionStep) -> None:
-    verdict = click.style(f"{step.verdict:<5}", fg=_COLOURS[step.verdict])
-    name = f"{step.point.id[:12]} {clean_line(step.point.subject)}"
-    show_verdict(verdict, name, step, f"{step.seconds:.0f}")
+    name = f"{step.point.id[:12]} {step.point.subject}"
+    colour = _COLOURS[step.verdict]
+    show_verdict(f"{step.verdict:<5}", colour, name, step, f"{step.seconds:.0f}")
 
 
 def _show_verdict(found: Bisection, folder: Path) -> None:
@@ -135,13 +136,13 @@ def _show_verdict(found: Bisection, folder: Path) -> None:
     noun = "commit" if found.of == "commits" else "patch"
     if found.first_bad:
         point = found.first_bad
-        click.secho(f"first bad {noun}: {point.id} {clean_line(point.subject)}", bold=True)
+        say(f"first bad {noun}: {point.id} {clean_line(point.subject)}", bold=True)
         end, first = found.step_of(found.bad), found.step_of(point)
         if end.by != first.by:
-            click.echo(f"it fails by {first.by}, the bad end by {end.by}")
-        click.echo(f"its run: uintr-harness report {folder / first.folder / 'run'}")
+            say(f"it fails by {first.by}, the bad end by {end.by}")
+        say(f"its run: uintr-harness report {folder / first.folder / 'run'}")
     else:
-        click.secho(f"skipped {found.of} hide the first bad one, which is one of these:", bold=True)
+        say(f"skipped {found.of} hide the first bad one, which is one of these:", bold=True)
         for point in found.suspects:
-            click.echo(f"  {point.id} {clean_line(point.subject)}")
-    click.echo(f"results: {folder / BISECT_FILE}")
+            say(f"  {point.id} {clean_line(point.subject)}")
+    say(f"results: {folder / BISECT_FILE}")

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from harness.cli import Command
 from harness.cli.options import EMULATOR, cell_options, out_option
 from harness.cli.show import shown
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.request.request import Request
@@ -117,4 +118,4 @@ def _build(what: str, request: Request, emulator: str | None) -> None:
             if what != "kernel":
                 made += [build_programs(kernel, cc, store, progress).path for cc in compilers]
     for path in made:
-        click.echo(path)
+        say(path)

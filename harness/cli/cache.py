@@ -11,6 +11,7 @@ import click
 
 from harness.cli import Command
 from harness.cli.show import shown
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.artefacts.prune import Kept
@@ -145,4 +146,4 @@ def _plain(kept: list[Kept]) -> list[dict[str, object]]:
 
 
 def _echo(table: dict[str, object]) -> None:
-    click.echo(json.dumps({"schema": 1, **table}, indent=2, allow_nan=False))
+    say(json.dumps({"schema": 1, **table}, indent=2, allow_nan=False))

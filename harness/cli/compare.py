@@ -9,6 +9,7 @@ import click
 
 from harness.cli import Command
 from harness.errors import UserError
+from harness.lib.stdio import say
 
 
 class Percent(click.ParamType[float]):
@@ -68,11 +69,11 @@ def command(
     floors = Floors() if floor is None else Floors(relative=floor, emulated=floor)
     found = compare(bases, new, floors, allow_missing=allow_missing)
     if form == "json":
-        click.echo(found.to_json(), nl=False)
+        say(found.to_json(), nl=False)
     elif form == "markdown":
         from harness.report.comparison import comparison_markdown
 
-        click.echo(comparison_markdown(found), nl=False)
+        say(comparison_markdown(found), nl=False)
     else:
         from harness.report.comparison import print_comparison
         from harness.report.console import make_console

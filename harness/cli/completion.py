@@ -20,4 +20,5 @@ def command(shell: Literal["bash", "zsh", "fish"]) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(app, {}, PROGRAM, COMPLETE_VARIABLE).source())
+    # A script of click, whose tabs and escapes must stay.
+    click.echo(kind(app, {}, PROGRAM, COMPLETE_VARIABLE).source())  # noqa: TID251

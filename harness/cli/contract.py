@@ -9,6 +9,7 @@ import click
 
 from harness.cli import Command
 from harness.errors import ExitCode
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.results.records import CaseRecord
@@ -41,20 +42,20 @@ def command(run: Path | None, holes: bool, form: str | None) -> int:
         outcome = read_outcome(folder).outcome
         cases = outcome.cases
         if outcome.exit_code not in {ExitCode.PASSED, ExitCode.TESTS_FAILED}:
-            click.echo(f"note: the run is {outcome.verdict}: {outcome.reason}", err=True)
+            say(f"note: the run is {outcome.verdict}: {outcome.reason}", err=True)
             code = ExitCode.GUEST
     found = check_contract(read_contract(), read_claims(), cases, cells)
     shown = found
     if holes:
         shown = found.model_copy(update={"statements": found.holes})
     if form == "json":
-        click.echo(shown.to_json(), nl=False)
+        say(shown.to_json(), nl=False)
         return code
     sheet = report.by_cases(shown) if run is None else report.matrix(shown)
     if form == "markdown":
         from harness.report.markdown import sheet_markdown
 
-        click.echo(f"{sheet_markdown(sheet)}\n\n{report.sentence(found)}")
+        say(f"{sheet_markdown(sheet)}\n\n{report.sentence(found)}")
         return code
     from harness.report.console import make_console
     from harness.report.table import sheet_table

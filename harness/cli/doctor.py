@@ -9,6 +9,7 @@ import click
 
 from harness.cli import Command
 from harness.errors import ExitCode
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.run.doctor import HostCheck
@@ -32,7 +33,7 @@ def command(as_json: bool) -> int:
             _show(finding)
     bad = any(finding.state == "bad" for finding in findings)
     if as_json:
-        click.echo(
+        say(
             json.dumps(
                 {"schema": 1, "good": not bad, "findings": [f.model_dump() for f in findings]},
                 indent=2,
@@ -44,6 +45,7 @@ def command(as_json: bool) -> int:
 
 def _show(finding: HostCheck) -> None:
     mark, colour = _MARKS[finding.state]
-    click.echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.subject}: {finding.what}")
+    say(f"{mark:>4}", nl=False, fg=colour)
+    say(f"  {finding.subject}: {finding.what}")
     if finding.remedy:
-        click.echo(f"      {finding.remedy}")
+        say(f"      {finding.remedy}")

@@ -15,7 +15,8 @@ from harness.cli import Command
 from harness.cli.options import WHOLE, Minutes, compared_cells_options, out_option
 from harness.cli.show import shown
 from harness.errors import UserError
-from harness.lib.text import clean, clean_line
+from harness.lib.stdio import say
+from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
     from harness.campaigns.fuzz.campaign import FuzzReport, ScriptCampaign, ScriptFinding
@@ -136,16 +137,16 @@ def _campaign(
 
 
 def _show(finding: ScriptFinding, text: str) -> None:
-    click.secho(f"{finding.kind}: {clean_line(finding.what)}", fg="red", bold=True)
-    click.echo(clean(text))
+    say(f"{finding.kind}: {clean_line(finding.what)}", fg="red", bold=True)
+    say(text)
 
 
 def _show_totals(report: FuzzReport, folder: Path) -> None:
     from harness.campaigns.fuzz.campaign import FUZZ_FILE
 
     of = "" if report.seed is None else f" of seed {report.seed}"
-    click.echo(
+    say(
         f"{report.scripts} scripts{of}, {report.steps} steps, in {len(report.cells)} cells: "
         f"{len(report.findings)} findings in {report.seconds:.0f} s"
     )
-    click.echo(f"results: {folder / FUZZ_FILE}")
+    say(f"results: {folder / FUZZ_FILE}")

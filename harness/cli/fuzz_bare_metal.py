@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from harness.cli.show import shown
 from harness.errors import BuildError, GuestError, UserError
+from harness.lib.stdio import say
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
@@ -121,28 +120,28 @@ def _show(finding: SequenceFinding) -> None:
     number = "from a file" if finding.number is None else f"number {finding.number}"
     steps = len(case.code) + len(case.handler)
     title = f"{finding.kind}: sequence {number}, {steps} of {finding.steps_before} steps"
-    click.secho(title, fg="red", bold=True)
+    say(title, fg="red", bold=True)
     for way, said in finding.differences.items():
-        click.echo(f"  {way}: {clean_line('; '.join(said))}")
+        say(f"  {way}: {clean_line('; '.join(said))}")
     kind = f", in a storm of {case.storm.rounds} rounds" if case.storm else ""
-    click.echo(f"  at CPL {case.level}, UIF {int(case.uif)}, RFLAGS {case.rflags:#x}{kind}:")
+    say(f"  at CPL {case.level}, UIF {int(case.uif)}, RFLAGS {case.rflags:#x}{kind}:")
     actions = ((f"action {n}, CPU {one.cpu}", one.code) for n, one in enumerate(case.actions))
     for name, code in (("code", case.code), ("handler", case.handler), *actions):
         for step in code:
-            click.echo(f"    {name}: {step.partition(' ')[2] or step}")
+            say(f"    {name}: {step.partition(' ')[2] or step}")
 
 
 def _show_totals(report: SequencesReport, file: Path) -> None:
     from harness.campaigns.bare_fuzz.play import SAVED
 
     of = "" if report.seed is None else f" of seed {report.seed}"
-    click.echo(
+    say(
         f"{report.cases} sequences{of}, {report.instructions} instructions, in "
         f"{len(report.ways)} ways: {report.failed} fail, {len(report.findings)} findings "
         f"in {report.seconds:.0f} s"
     )
     if SAVED in report.ways:
         often = f"{report.restored} times" if report.restored else "never: each batch ended before"
-        click.echo(f"a machine was saved and restored: {often}")
-    click.echo(f"{len(report.reached)} statements of the contract decided something")
-    click.echo(f"results: {file}")
+        say(f"a machine was saved and restored: {often}")
+    say(f"{len(report.reached)} statements of the contract decided something")
+    say(f"results: {file}")

@@ -10,6 +10,7 @@ from harness import paths
 from harness.cli import Command
 from harness.cli.options import WHOLE
 from harness.errors import UserError
+from harness.lib.stdio import say
 
 
 @click.command("history", cls=Command)
@@ -53,7 +54,7 @@ def command(
         )
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row.model_dump(), allow_nan=False))
+            say(json.dumps(row.model_dump(), allow_nan=False))
         return
     console = make_console()
     latencies = [row for row in rows if isinstance(row, HistoryRow)]

@@ -11,7 +11,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import CPU, GUESTS_AT_A_TIME, PROGRAMS, WHOLE, List, flat, out_option
 from harness.cli.show import show_verdict, shown
-from harness.lib.text import clean_line
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.campaigns.mutants import MutantResult, MutantsReport
@@ -107,13 +107,13 @@ def command(out: Path | None, count: int | None, seed: int, sequences: int, **op
 
 
 def _show(result: MutantResult) -> None:
-    verdict = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status, "red"))
-    show_verdict(verdict, clean_line(result.name), result, f"{result.seconds:.0f}")
+    colour = _COLOURS.get(result.status, "red")
+    show_verdict(f"{result.status:<14}", colour, result.name, result, f"{result.seconds:.0f}")
 
 
 def _show_totals(report: MutantsReport, where: Path) -> None:
     from harness.campaigns.mutants import MUTANTS_FILE
 
     totals = ", ".join(f"{count} {status}" for status, count in sorted(report.totals.items()))
-    click.echo(f"{report.chosen} mutants of {report.profile}: {totals}")
-    click.echo(f"results: {where / MUTANTS_FILE}")
+    say(f"{report.chosen} mutants of {report.profile}: {totals}")
+    say(f"results: {where / MUTANTS_FILE}")

@@ -6,10 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from harness.cli.show import show_verdict, shown
 from harness.errors import UserError
+from harness.lib.stdio import say
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
@@ -59,13 +58,14 @@ def generated(proof: Proof, count: int, seed: int, sequences: int, out: Path | N
         report = generate(proof, sample, where, Store.open(progress), progress, _show)
     _show_table(report)
     _show_survivors(report, where / PATCHES)
-    click.echo(f"results: {where / REPORT_FILE}")
+    say(f"results: {where / REPORT_FILE}")
     return report.exit_code
 
 
 def _show(result: GeneratedResult, candidate: Candidate) -> None:
-    verdict = click.style(f"{result.status:<14}", fg=_COLOURS.get(result.status))
-    show_verdict(verdict, candidate.name, result, f"{result.build_s:.0f} + {result.run_s:.0f}")
+    verdict, colour = f"{result.status:<14}", _COLOURS.get(result.status)
+    took = f"{result.build_s:.0f} + {result.run_s:.0f}"
+    show_verdict(verdict, colour, candidate.name, result, took)
 
 
 def _show_table(report: GeneratedReport) -> None:
@@ -89,24 +89,24 @@ def _show_table(report: GeneratedReport) -> None:
         table.add_section()
     make_console().print(table)
     basis = report.basis
-    click.echo(
+    say(
         f"{report.different} of {report.wanted} generated mutants of {basis.profile}, seed "
         f"{basis.seed}, out of {report.candidates}: {used['killed']} killed, "
         f"{used['explained']} explained, {used['survived']} survived"
     )
     for file, count in sorted(report.left_out.items()):
-        click.echo(f"left out: {count} in {file}; too many objects depend on it, or none")
+        say(f"left out: {count} in {file}; too many objects depend on it, or none")
 
 
 def _show_survivors(report: GeneratedReport, patches: Path) -> None:
     for one in report.results:
         if one.status not in {"survived", "explained"}:
             continue
-        click.secho(f"\n{one.status}: {one.name}", fg=_COLOURS[one.status])
+        say(f"\n{one.status}: {one.name}", fg=_COLOURS[one.status])
         if one.message:
-            click.echo(f"  {clean_line(one.message)}")
+            say(f"  {clean_line(one.message)}")
         if one.unsteady:
-            click.echo(f"  failed once, and not again: {clean_line(', '.join(one.unsteady))}")
+            say(f"  failed once, and not again: {clean_line(', '.join(one.unsteady))}")
         text = (patches / f"{one.name}.patch").read_text(errors="replace")
         for line in text.partition("\n@@ ")[2].splitlines()[1:]:
-            click.echo(f"  {clean_line(line)}")
+            say(f"  {clean_line(line)}")

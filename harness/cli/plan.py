@@ -8,6 +8,7 @@ import click
 
 from harness.cli import Command
 from harness.cli.options import run_options
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.request.plan import Format
@@ -29,4 +30,4 @@ def command(request: Request, form: Format) -> None:
     from harness.request.plan import render
 
     plan = request.plan()
-    click.echo(render(plan, form, request.cell_options(plan)))
+    say(render(plan, form, request.cell_options(plan)))

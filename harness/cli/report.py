@@ -10,6 +10,7 @@ import click
 from harness.cli import Command
 from harness.cli.options import LATENCY_DETAIL
 from harness.errors import GuestError
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.report.table import LatencyDetail
@@ -44,20 +45,20 @@ def command(run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail
         write_reports(folder, rendered)
     except GuestError as error:
         where = error.where or folder.path
-        click.echo(f"note: the run's files are left as they are: {error.what}: {where}", err=True)
+        say(f"note: the run's files are left as they are: {error.what}: {where}", err=True)
     if markdown:
         from harness.report.markdown import markdown as to_markdown
 
-        click.echo(to_markdown(outcome, folder.path), nl=False)
+        say(to_markdown(outcome, folder.path), nl=False)
     elif kcidb is not None:
         from harness.report.kcidb import render_kcidb
         from harness.results.compare.measured import read_setups
 
         if outcome.exit_code and not read_setups(folder):
-            click.echo(f"note: there is nothing to submit: {outcome.reason}", err=True)
+            say(f"note: there is nothing to submit: {outcome.reason}", err=True)
             return outcome.exit_code
         for part in render_kcidb(folder, kcidb, outcome):
-            click.echo(part, nl=False)
+            say(part, nl=False)
     else:
         show_run(folder, outcome, latency)
     return outcome.exit_code

@@ -18,6 +18,7 @@ from harness.cli.options import (
 from harness.cli.show import shown
 from harness.errors import UserError
 from harness.lib.extras import require_extra
+from harness.lib.stdio import say
 
 if TYPE_CHECKING:
     from harness.request.request import Request
@@ -121,6 +122,4 @@ def _watch(request: Request, options: RunOptions) -> int:
             hint="leave --out out: the last run is runs/latest",
         )
     places = watched(request, options.tests)
-    return run_and_watch(
-        lambda: run_once(sys.argv), places, lambda text: click.echo(text, err=True)
-    )
+    return run_and_watch(lambda: run_once(sys.argv), places, lambda text: say(text, err=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.lib.stdio import say
 from harness.lib.text import clean_line
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ def shown() -> Iterator[RichProgress]:
 
 
 def show_verdict(
-    verdict: str, name: str, found: BisectionStep | MutantResult | GeneratedResult, took: str
+    verdict: str,
+    colour: str | None,
+    name: str,
+    found: BisectionStep | MutantResult | GeneratedResult,
+    took: str,
 ) -> None:
     """Print a line with a verdict, what it is about, the reason for it, and the seconds."""
     why = ""
@@ -40,4 +45,5 @@ def show_verdict(
         why = f"  by {found.by}  in {found.cell}"
     elif found.message:
         why = f"  {clean_line(found.message[:_SHOWN])}"
-    click.echo(f"{verdict} {name}{why}  {took} s")
+    say(verdict, nl=False, fg=colour)
+    say(f" {clean_line(name)}{why}  {took} s")

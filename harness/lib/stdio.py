@@ -3,6 +3,9 @@
 A reader that goes away (``| head -1``), a closed stream (``>&-``) or a full device must not end a
 run in the middle, nor change its verdict. Output that cannot be written is dropped;
 :meth:`Output.settle` decides at the end what that means for the exit code.
+
+All text goes through :func:`say`, or through a console of :mod:`harness.report.console`. Both
+escape control characters, because the text may quote a guest, a mail or a tree.
 """
 
 from __future__ import annotations
@@ -12,12 +15,25 @@ import io
 import os
 import select
 import sys
-from typing import TextIO
+from typing import Any, TextIO
+
+import click
 
 from harness.errors import ExitCode
+from harness.lib.text import clean, without_commands
 
 #: Errors of a pipe or a terminal whose other end is closed.
 _GONE = frozenset({errno.EPIPE, errno.EIO, errno.ECONNRESET})
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print a text, with its control characters escaped.
+
+    :param err: print on standard error.
+    :param nl: end the line.
+    :param style: as for :func:`click.style`.
+    """
+    click.secho(clean(str(text)), err=err, nl=nl, **style)  # noqa: TID251 -- the one place
 
 
 class _Dropping(io.RawIOBase):
@@ -67,10 +83,11 @@ class Output:
         error = self._out.error
         if error is None or error.errno in _GONE:
             return code
-        sys.stderr.write(
+        say(
             f"error: the output cannot be written: {error.strerror}\n"
             "  where: standard output\n"
-            "  hint: some of it is lost; make room there, or send it to another file\n"
+            "  hint: some of it is lost; make room there, or send it to another file",
+            err=True,
         )
         return code if code > ExitCode.TESTS_FAILED else ExitCode.GUEST
 
@@ -90,12 +107,27 @@ def _open_if_closed(number: int) -> None:
         os.set_inheritable(number, True)
 
 
+class _WithoutCommands(io.TextIOWrapper):
+    """A text stream whose lines are no workflow commands, however they are put together."""
+
+    #: What was written of the current line, as far as it matters.
+    _line = ""
+
+    def write(self, text: str, /) -> int:
+        whole = without_commands(self._line + text)
+        super().write(whole[len(self._line) :])
+        line = (self._line + text).rpartition("\n")[2]
+        self._line = line if not line.strip(" \t:") else f"x{line[-2:]}"
+        return len(text)
+
+
 def _stream(raw: _Dropping, before: TextIO | None) -> io.TextIOWrapper:
     """Return a text stream with the settings of the one that it replaces."""
     text = before if isinstance(before, io.TextIOWrapper) else None
     if text is not None:
         text.flush()
-    return io.TextIOWrapper(
+    in_github = os.environ.get("GITHUB_ACTIONS") == "true"
+    return (_WithoutCommands if in_github else io.TextIOWrapper)(
         io.BufferedWriter(raw),  # type: ignore[type-var]  # it takes any RawIOBase
         encoding=text.encoding if text else "utf-8",
         errors=text.errors if text else "backslashreplace",

@@ -5,12 +5,29 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import IO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from typing_extensions import override
+
+from harness.lib.text import clean
 
 #: Width of a log in columns, if ``COLUMNS`` is not set.
 LOG_WIDTH = 160
+
+
+class _CleanConsole(Console):
+    """A console that escapes the control characters in all text."""
+
+    @override
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else clean(segment.text)
+            yield Segment(text, segment.style, segment.control)
 
 
 def make_console(stream: IO[str] | None = None) -> Console:
@@ -23,7 +40,7 @@ def make_console(stream: IO[str] | None = None) -> Console:
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="backslashreplace")
     wide = not is_terminal(file) and not os.environ.get("COLUMNS", "").isdigit()
-    return Console(file=file, width=LOG_WIDTH if wide else None, highlight=False, emoji=False)
+    return _CleanConsole(file=file, width=LOG_WIDTH if wide else None, highlight=False, emoji=False)
 
 
 def is_terminal(file: IO[str]) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO
 from xml.etree import ElementTree as ET
 
+from harness.lib.text import clean
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -190,4 +191,4 @@ def _verdict(case: ET.Element, tag: str, message: str, text: str) -> None:
 
 
 def _plain(text: str) -> str:
-    return _ILLEGAL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _ILLEGAL.sub(lambda found: f"\\x{ord(found[0]):02x}", clean(text))

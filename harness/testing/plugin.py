@@ -18,6 +18,7 @@ import pytest
 from harness.artefacts.store import hold_all
 from harness.errors import ExitCode, HarnessError
 from harness.guest.verdict.known_splats import load_known_splats
+from harness.lib.text import clean_for_log, clean_line
 from harness.results.folder import CellSetup, RunFolder
 from harness.results.outcome import failure_in
 from harness.run.cellguest import CellGuest
@@ -103,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
             config.pluginmanager.register(schedule)
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(clean_for_log(str(error))) from error
 
 
 @pytest.hookimpl(trylast=True)
@@ -219,7 +220,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     finally:
         cell.close()
     if cell.splats_seen:
-        raise Recorded(_splat_text(cell), pytrace=False)
+        raise Recorded(clean_for_log(_splat_text(cell)), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +239,7 @@ def _uintr_guest_ready(request: pytest.FixtureRequest) -> Iterator[None]:
     try:
         cell.ready(fresh=bool(isolate))
     except HarnessError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(clean_for_log(str(error)), pytrace=False) from None
     yield
     cell.take_splats()
 
@@ -249,7 +250,7 @@ def pytest_runtest_call() -> Iterator[None]:
     try:
         return (yield)
     except HarnessError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(clean_for_log(str(error)), pytrace=False) from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -312,7 +313,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if RUN in config.stash and not hasattr(config, "workerinput"):
         folder = config.stash[RUN].path
         if HIDDEN in config.stash:
-            terminalreporter.write_line(f"not passed: {config.stash[HIDDEN]}", red=True)
+            terminalreporter.write_line(f"not passed: {clean_line(config.stash[HIDDEN])}", red=True)
         terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
+from harness.lib.text import clean_for_log, clean_line
 from harness.testing.itemrun import OnCase
 from harness.testing.stash import Recorded
 from harness.testing.ways import run_class
@@ -53,12 +54,12 @@ def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
 
     def on_case(case: CaseResult) -> None:
         try:
-            with subtests.test(msg=case.name):
+            with subtests.test(msg=clean_for_log(clean_line(case.name))):
                 if case.status == "fail":
-                    text = "\n".join(filter(None, [case.message, case.diagnostics]))
+                    text = clean_for_log("\n".join(filter(None, [case.message, case.diagnostics])))
                     raise Recorded(text or "not ok", pytrace=False)
                 if case.status == "skip":
-                    pytest.skip(case.message or "skipped by the program")
+                    pytest.skip(clean_for_log(clean_line(case.message)) or "skipped by the program")
         except (pytest.fail.Exception, pytest.skip.Exception):
             # With -x a failing subtest ends the test at once, which would close the connection of
             # a running program. pytest stops after this test in any case.

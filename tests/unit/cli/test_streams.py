@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,73 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": str(paths.ROOT),
         "UINTR_HARNESS_CACHE": str(tmp_path / "cache"),
     }
+
+
+#: OSC 52, CSI, C1, bidi, tags, and commands of GitHub Actions and GitLab.
+EVIL = (
+    "::add-mask::x \x1b]52;c;eA==\x07\x1b[2J\x9b8m\u202e\U000e0041\n"
+    " ::stop-commands::t\n##[error]y\nsection_start:1:s\r\x1b[0Kz\n::warning::w"
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "args"),
+    [
+        ("160", ["report", "RUN"]),
+        ("30", ["report", "RUN"]),
+        ("160", ["report", "--markdown", "RUN"]),
+        ("160", ["report", "--kcidb", "bench", "RUN"]),
+        ("160", ["compare", "BASE", "RUN"]),
+        ("160", ["compare", "--json", "BASE", "RUN"]),
+        ("160", ["compare", "--markdown", "BASE", "RUN"]),
+        ("160", ["contract", "RUN"]),
+        ("160", ["contract", "--json", "RUN"]),
+        ("160", ["report", EVIL.replace("\r", "")]),
+    ],
+)
+def test_no_guest_steers_a_terminal_or_a_pipeline(
+    columns: str, args: list[str], tmp_path: Path
+) -> None:
+    run = finished(tmp_path, EVIL, f"x{EVIL}")
+    with Recorder(run.results) as recorder:
+        for name in ("c", EVIL):
+            recorder.write(make.case(name, "fail", cell=NAME, message=EVIL, diagnostics=EVIL))
+        recorder.write(make.splat(cell=NAME, title=EVIL, excerpt=EVIL))
+        recorder.write(make.lost(cell=NAME, message=EVIL, hint=EVIL, console_tail=EVIL))
+    run.end(4, reason=EVIL)
+    places = {"RUN": str(run.path), "BASE": str(finished(tmp_path / "base").path)}
+    done = subprocess.run(
+        command(*(places.get(word, word) for word in args)),
+        env={**environment(tmp_path), "GITHUB_ACTIONS": "true", "COLUMNS": columns},
+        capture_output=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode in {1, 2, 4}
+    text = (done.stdout + done.stderr).decode()
+    assert not set("\x1b\x07\x9b\u202e\U000e0041\r") & set(text)
+    for line in text.split("\n"):
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+    if {"--json", "--kcidb"} & set(args):
+        json.loads(done.stdout)
+
+
+def test_a_command_in_pieces_is_none(tmp_path: Path) -> None:
+    pieces = [" ", ":", ":add-mask::x\n", "a::b\n#", "#[", "error]\n::x", "\r::y\n", "", ": :z\n"]
+    script = (
+        "import sys\nfrom harness.lib.stdio import Output\noutput = Output()\n"
+        f"for piece in {pieces!r}: sys.stdout.write(piece)\noutput.settle(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment(tmp_path), "GITHUB_ACTIONS": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (
+        " :\\u003aadd-mask::x\na::b\n##\\u005berror]\n:\\u003ax\n:\\u003ay\n: :z\n"
+    )
 
 
 @pytest.mark.parametrize(

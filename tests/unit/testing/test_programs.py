@@ -184,3 +184,17 @@ def test_a_sample_file_with_an_odd_name_fails_its_program(tmp_path: Path, start:
     assert start(run).ret == 1
     outcome = fold(records(run))
     assert [(case.program, case.case) for case in outcome.failures] == [("latency/a", "(samples)")]
+
+
+def test_what_pytest_prints_steers_nothing(tmp_path: Path, start: Start) -> None:
+    evil = r"::add-mask::x \033]52;c;eA==\007 \302\2338m \342\200\256 ##[error]"
+    says = f"printf 'KTAP version 1\\n1..2\\n# {evil}\\n# ::warning::x\\nnot ok 1 {evil}\\n'"
+    skips = f"printf 'ok 2 a # SKIP {evil}\\n'"
+    run = prepared(tmp_path, {"api/a": f"{says}; {skips}; echo 'console: {WARN}' >&2"})
+    result = start(run, "-v", "-rA")
+    text = result.stdout.str()
+    assert "add-mask" in text
+    assert not set("\x1b\x07\x9b\u202e") & set(text)
+    for line in text.split("\n"):
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
