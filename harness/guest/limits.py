@@ -8,6 +8,7 @@ which is recorded as a result of the program that was running.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,13 @@ from harness.errors import GuestError
 MIB = 1 << 20
 #: Bytes of a console line that splat rules are matched against.
 MATCHED = 512
+
+
+#: Exceptions of parsers whose input violates a protocol or a format.
+NONSENSE = (
+    *(struct.error, ValueError, LookupError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),
+)
 
 
 class CopyLimitError(GuestError):

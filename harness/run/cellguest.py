@@ -218,6 +218,10 @@ class CellGuest:
         self._suspect |= bool(fresh)
         return fresh
 
+    def is_known(self, splat: Splat) -> bool:
+        """Return true if a splat is excused."""
+        return find_excuse(splat, self._known) is not None
+
     def record_splats(self, fresh: Sequence[Splat]) -> None:
         """Record splats for the current test."""
         for splat in fresh:
@@ -308,7 +312,7 @@ class CellGuest:
         guest = self._guest = self._lifetime.enter_context(
             start(setup.guest_spec(), folder, save=save, snapshot=snapshot)
         )
-        guest.excuse(lambda splat: find_excuse(splat, self._known) is not None)
+        guest.excuse(self.is_known)
         if guest.unsaved:
             note = f"the guest's state could not be saved: {guest.unsaved}"
         self._journal.boot(setup, guest.boot, guest.factor, note)

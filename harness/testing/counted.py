@@ -41,6 +41,7 @@ class CountedRun(ItemRun):
             timeout_s=program.timeout_s * factor,
             on_stdout=hear,
             limit=program.output_limit,
+            known=cell.is_known,
         )
         self._splats = result.splats
         if result.boot_s is not None:

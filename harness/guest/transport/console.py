@@ -13,7 +13,6 @@ from typing import IO
 from harness.guest.alarm import Alarm
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splats import Scanner
-from harness.guest.verdict.storm import SplatBuffer
 
 #: Phase → texts on the console that mark its begin. In the order of a boot.
 MARKS: Mapping[str, tuple[bytes, ...]] = {
@@ -57,8 +56,7 @@ class Console:
         self._pending_since: float | None = None
         self._lock = threading.Lock()
         self._tail: deque[bytes] = deque(maxlen=TAIL_LINES)
-        self._keeper = SplatBuffer()
-        self._scanner = Scanner(self._keeper.add)
+        self._scanner = Scanner()
         self._muted = False
         self._reader: threading.Thread | None = None
         #: Error in reading the console or writing the log, which is then incomplete.
@@ -102,8 +100,9 @@ class Console:
             *lines, rest = (self._pending + data).split(b"\n")
             begun = self._pending_since
             for line in lines:
-                self._line(line, now if begun is None else begun)
-                begun = None
+                for at in range(0, len(line) or 1, MAX_LINE):
+                    self._line(line[at : at + MAX_LINE], now if begun is None else begun)
+                    begun = None
             while len(rest) > MAX_LINE:
                 self._line(rest[:MAX_LINE], now)
                 rest = rest[MAX_LINE:]
@@ -169,9 +168,7 @@ class Console:
         """
         self._await_report()
         with self._lock:
-            pending = () if self._muted or self._keeper.full else self._scanner.splats()
-            found = [*self._keeper.splats(), *pending]
-            return tuple(sorted(found, key=lambda splat: splat.first_line))
+            return self._scanner.splats()
 
     @property
     def stamped(self) -> bool:
@@ -186,7 +183,7 @@ class Console:
     def excuse(self, known: Callable[[Splat], bool]) -> None:
         """Set the test for known splats, which do not count towards the limit on splats."""
         with self._lock:
-            self._keeper.excuse(known)
+            self._scanner.excuse(known)
 
     def _await_report(self) -> None:
         end = time.monotonic() + REPORT_WAIT_S

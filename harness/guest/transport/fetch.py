@@ -9,7 +9,6 @@ loop.
 from __future__ import annotations
 
 import stat
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +17,10 @@ import paramiko
 from paramiko.message import Message
 from paramiko.sftp import CMD_CLOSE, CMD_HANDLE, CMD_NAME, CMD_OPENDIR, CMD_READDIR
 
-from harness.guest.limits import Budget, CopyLimitError, CopyUsage, printable
+from harness.guest.limits import NONSENSE, Budget, CopyLimitError, CopyUsage, printable
 from harness.guest.verdict.deadlines import Deadline
 
 _CHUNK = 32 << 10
-#: Exceptions raised by parsing the answers of a server that violates the protocol.
-NONSENSE = (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)
 
 
 class _Entry(NamedTuple):

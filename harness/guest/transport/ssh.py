@@ -13,6 +13,8 @@ from pathlib import Path
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.packet import Packetizer
+from typing_extensions import override
 
 from harness.errors import GuestError
 from harness.guest.alarm import Alarm
@@ -28,6 +30,9 @@ from harness.values import OUTPUT_LIMIT
 #: A channel's window, in bytes. Large, to avoid window adjustments: dropbear ends the connection
 #: when one crosses the channel's end ("Unknown channel").
 WINDOW = 64 << 20
+#: Limits for one packet of the server, and for the lines before its first one, in bytes. Servers
+#: send at most 32 KiB of data in a packet.
+MOST_PACKET, MOST_GREETING = 1 << 20, 64 << 10
 #: Exceptions that paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 _Handler = Callable[[paramiko.Channel, paramiko.Message], None]
@@ -50,6 +55,25 @@ class Unresponsive(Exception):  # noqa: N818 - caught by the guest, never shown
         self.partial = partial
 
 
+class _Packets(Packetizer):
+    """Refuses what is too long for a server. paramiko reads packets and lines of any length."""
+
+    _greeting = 0
+
+    @override
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        if n > MOST_PACKET:
+            raise paramiko.SSHException(f"the server announces a packet of {n} bytes")
+        return super().read_all(n, check_rekey)
+
+    def _read_timeout(self, timeout: float) -> bytes:  # overrides a private method
+        found: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
+        self._greeting += len(found)
+        if self._greeting > MOST_GREETING:
+            raise paramiko.SSHException(f"a greeting of more than {MOST_GREETING} bytes")
+        return found
+
+
 class _Transport(paramiko.Transport):
     """A transport that notes which signal ended a command. paramiko ignores that message.
 
@@ -58,7 +82,7 @@ class _Transport(paramiko.Transport):
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        super().__init__(connection)
+        super().__init__(connection, packetizer_class=_Packets)
         handlers: dict[int, _Handler] = dict(self._channel_handler_table)  # type: ignore[has-type]
         handlers[MSG_CHANNEL_REQUEST] = _noting_signals(handlers[MSG_CHANNEL_REQUEST])
         self._channel_handler_table = handlers

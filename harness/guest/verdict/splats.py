@@ -29,11 +29,10 @@ from harness.guest.verdict.splat_rules import (
     SEVERAL_LINES,
     Rule,
 )
+from harness.guest.verdict.storm import SplatBuffer
 
 #: Limit for the lines of a report. One without an end is cut there.
 MAX_EXCERPT = 160
-#: Limit for the reports that are kept.
-MAX_SPLATS = 200
 #: Limit for the reports that are open at the same time, one for each context.
 MAX_OPEN = 32
 
@@ -57,24 +56,21 @@ _UNSTAMPED = b""
 
 
 class Scanner:
-    """Finds reports in console lines. Never raises, whatever a guest prints.
-
-    :param keep: called with each finished report, which :meth:`splats` then does not return.
-    """
+    """Finds reports in console lines. Never raises, whatever a guest prints."""
 
     #: Whether the kernel stamps its lines.
     stamped = False
     #: The first line of the first panic, from the panic's key on.
     panic: bytes | None = None
 
-    def __init__(self, keep: Callable[[Splat], None] | None = None) -> None:
+    def __init__(self) -> None:
         self._number = 0
+        self._muted = False
         #: The kernel boots: each line is its own.
         self._booting = False
         #: A boot was seen.
         self._booted = False
-        self._done: list[Splat] = []
-        self._keep = keep or self._keep_first
+        self._finished = SplatBuffer()
         #: Context → its open report. Several contexts can share one.
         self._open: dict[bytes | None, OpenReport] = {}
 
@@ -118,15 +114,20 @@ class Scanner:
     def mute(self) -> None:
         """Finish the open reports, and keep no later ones. A panic is still noticed."""
         for report in self._pending():
-            if report.proven:
-                self._keep(report.splat())
+            self._keep(report)
         self._open.clear()
-        self._keep = lambda _: None
+        self._muted = True
+
+    def excuse(self, known: Callable[[Splat], bool]) -> None:
+        """Set the test for known splats, which do not count towards the limit on splats."""
+        self._finished.excuse(known)
 
     def splats(self) -> tuple[Splat, ...]:
         """Return the reports so far, open ones included, in the order of their first lines."""
-        pending = [report.splat() for report in self._pending() if report.proven]
-        return tuple(sorted([*self._done, *pending], key=lambda splat: splat.first_line))
+        found = self._finished.splats()
+        if not self._muted and not self._finished.full:
+            found += [report.splat() for report in self._pending() if report.proven]
+        return tuple(sorted(found, key=lambda splat: splat.first_line))
 
     @property
     def unfinished(self) -> bool:
@@ -209,12 +210,11 @@ class Scanner:
     def _finish(self, context: bytes | None) -> None:
         report = self._open[context]
         self._open = {key: each for key, each in self._open.items() if each is not report}
-        if report.proven:
-            self._keep(report.splat())
+        self._keep(report)
 
-    def _keep_first(self, splat: Splat) -> None:
-        if len(self._done) < MAX_SPLATS:
-            self._done.append(splat)
+    def _keep(self, report: OpenReport) -> None:
+        if report.proven and not self._muted:
+            self._finished.add(report.splat())
 
 
 def _last_part(raw: bytes) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.guest.verdict.splat_report import Splat
-from harness.guest.verdict.splats import MAX_SPLATS
 
+#: Limit for the splats that are kept.
+MAX_SPLATS = 200
 #: Limit for the excused splats that are kept.
 MAX_EXCUSED = 50
 #: Kind of the splat that stands for those that were dropped. It is never excused.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.guest.alarm import Alarm
 from harness.guest.spec import GuestSpec
-from harness.guest.transport.console import Console
+from harness.guest.transport.console import MAX_LINE, Console
 from harness.values import Emulator
 
 MakeSpec = Callable[..., GuestSpec]
@@ -118,10 +118,13 @@ def test_after_mute_nothing_is_a_splat(tmp_path: Path) -> None:
     assert one.splats() == ()
 
 
-def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_long_line_is_split(tmp_path: Path, end: bytes) -> None:
     one = console(tmp_path)
-    one.feed(b"x" * 100_000)
-    assert one.lines > 10
+    one.feed(b"x" * 100_000 + end)
+    one.close()
+    assert one.lines == -(-100_000 // MAX_LINE)
+    assert max(map(len, one.tail(100).split("\n"))) == MAX_LINE
 
 
 def test_a_full_disk_is_noticed(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from harness.guest.limits import Budget, CopyLimitError
 from harness.guest.transport import fetch
 from harness.guest.transport.console import Console
 from harness.guest.verdict.deadlines import Deadline
-from harness.guest.verdict.splats import MAX_SPLATS
-from harness.guest.verdict.storm import MAX_EXCUSED, STORM
+from harness.guest.verdict.storm import MAX_EXCUSED, MAX_SPLATS, STORM
 
 _FOLDER, _FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
 

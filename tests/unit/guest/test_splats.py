@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
+from harness.guest.limits import MATCHED
 from harness.guest.verdict import splat_report, splats
 from harness.guest.verdict.known_splats import KNOWN_SPLATS, find_excuse, load_known_splats
 from harness.guest.verdict.splat_report import Splat
 from harness.guest.verdict.splat_rules import RULES
-from harness.guest.verdict.splats import MAX_SPLATS, scan
+from harness.guest.verdict.splats import scan
+from harness.guest.verdict.storm import MAX_SPLATS
 from tools.splats import Log, read_log
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -149,6 +151,26 @@ def test_rules_take_no_more_than_their_share_of_time(filler: bytes) -> None:
             rule.match(line[:60000] + line[-100:])
             rule.search(line[:60000] + line[-100:])
     assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("place", [0, 300, 600, 60_000])
+def test_no_rule_sees_more_than_a_part_of_a_line(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are made of each rule's key, repeated or far behind others, with stamps and without."""
+    longest = 0
+
+    def first_line(line: bytes, others_stamped: bool | None) -> None:
+        nonlocal longest
+        longest = max(longest, len(line))
+
+    monkeypatch.setattr(splats, "_first_line", first_line)
+    scanner = splats.Scanner()
+    for rule in RULES:
+        for stamp in (b"", b"[    1.000000] "):
+            scanner.feed(stamp + b"x" * place + (rule.key or b"key") * 200)
+            scanner.feed(b"x" * place + stamp + (rule.key or b"key") * 200)
+    assert 0 < longest <= MATCHED
 
 
 def test_a_clean_boot_is_clean() -> None:

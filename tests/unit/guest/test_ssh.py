@@ -6,7 +6,7 @@ import socket
 import threading
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 
 import paramiko
@@ -21,7 +21,7 @@ from paramiko.common import (
 from harness import paths
 from harness.guest.alarm import Alarm
 from harness.guest.transport.keys import Keys, generate
-from harness.guest.transport.ssh import Ssh
+from harness.guest.transport.ssh import ConnectionLost, Ssh
 from harness.guest.verdict.deadlines import Deadline
 
 
@@ -98,3 +98,32 @@ def test_only_versions_whose_handlers_are_known_are_allowed() -> None:
     (wanted,) = (text for text in project["dependencies"] if text.startswith("paramiko"))
     assert Requirement(wanted).specifier.contains(version("paramiko"))
     assert not Requirement(wanted).specifier.contains("6.0")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "then", "said"),
+    [
+        (b"SSH-2.0-x\r\n", b"\x7f\xff\xff\xf4" + b"\0" * 32, "a packet of 2147483"),
+        (b"", b"x" * 4096, "a greeting of more than 65536 bytes"),
+    ],
+    ids=["packet", "greeting"],
+)
+def test_a_server_cannot_fill_the_memory(greeting: bytes, then: bytes, said: str) -> None:
+    """It announces a packet of 2 GiB, or never ends its first line."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(ValueError, OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(greeting)
+                    for _ in range(100_000):
+                        connection.sendall(then)
+
+    threading.Thread(target=serve, daemon=True).start()
+    alarm = Alarm()
+    with closing(listener), closing(alarm):
+        client = Ssh(listener.getsockname(), generate(), alarm)
+        with pytest.raises(ConnectionLost, match=said):
+            client.connect(Deadline("login", 1.0))
