@@ -9,26 +9,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.artefacts.store import hold_all
-from harness.errors import ExitCode, HarnessError
+from harness.errors import HarnessError
 from harness.guest.verdict.known_splats import load_known_splats
-from harness.lib.text import clean_for_log, clean_line
+from harness.lib.text import clean_for_log
 from harness.results.folder import CellSetup, RunFolder
-from harness.results.outcome import failure_in
 from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
 from harness.run.trust import check_emulators
+from harness.testing.session import SessionEnd
 from harness.testing.stash import (
     ATTEMPT,
     CELL,
     CELLS,
-    HIDDEN,
     HOLDS,
     JOURNAL,
     KNOWN,
@@ -36,7 +34,6 @@ from harness.testing.stash import (
     PROGRAM,
     RUN,
     RUN_OF_WORKERS,
-    STANDALONE,
     Recorded,
 )
 from harness.testing.ways import needs_guest
@@ -93,7 +90,9 @@ def pytest_configure(config: pytest.Config) -> None:
             run.check_links()
             check_emulators(cells, config.getoption("--uintr-qemu"))
         config.stash[RUN] = run
-        config.stash[STANDALONE] = _owns_run(config, run, prepared=not given)
+        if not hasattr(config, "workerinput"):
+            ends_run = _begins_run(run, prepared=not given)
+            config.pluginmanager.register(SessionEnd(run, ends_run=ends_run))
         config.stash[CELLS] = cells
         config.stash[HOLDS] = hold_all(path for setup in cells for path in setup.files())
         config.stash[KNOWN] = load_known_splats()
@@ -105,30 +104,6 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(schedule)
     except HarnessError as error:
         raise pytest.UsageError(clean_for_log(str(error))) from error
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail if the records say so, and note how a run ended that was started by pytest itself."""
-    config = session.config
-    if RUN not in config.stash or hasattr(config, "workerinput"):
-        return
-    if exitstatus == pytest.ExitCode.OK and (why := failure_in(config.stash[RUN])):
-        # A guest failed in which no test was running, or its record is of an earlier session.
-        config.stash[HIDDEN] = why
-        exitstatus = session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if not config.stash.get(STANDALONE, False):
-        return
-    codes = {
-        pytest.ExitCode.OK: (ExitCode.PASSED, ""),
-        pytest.ExitCode.TESTS_FAILED: (ExitCode.TESTS_FAILED, "a test failed"),
-        pytest.ExitCode.INTERRUPTED: (ExitCode.INTERRUPTED, "interrupted"),
-        pytest.ExitCode.NO_TESTS_COLLECTED: (ExitCode.USAGE, "no test was found"),
-        pytest.ExitCode.USAGE_ERROR: (ExitCode.USAGE, "wrong usage of pytest"),
-    }
-    code, reason = codes.get(pytest.ExitCode(exitstatus), (ExitCode.GUEST, "pytest failed"))
-    with suppress(HarnessError):  # a run without an end counts as incomplete
-        config.stash[RUN].end(code, reason=reason)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -308,15 +283,6 @@ class OwnTests:
             )
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the folder of the results."""
-    if RUN in config.stash and not hasattr(config, "workerinput"):
-        folder = config.stash[RUN].path
-        if HIDDEN in config.stash:
-            terminalreporter.write_line(f"not passed: {clean_line(config.stash[HIDDEN])}", red=True)
-        terminalreporter.write_line(f"results: {folder} (uintr-harness report {folder})")
-
-
 def _program(setup: CellSetup, name: object) -> Program | None:
     """Return the program that a test runs, None if it runs none."""
     return next((found for found in setup.programs.programs if found.name == name), None)
@@ -358,14 +324,12 @@ def _splat_text(cell: CellGuest) -> str:
     return "\n".join([f"splats in {cell.name}:", *lines])
 
 
-def _owns_run(config: pytest.Config, run: RunFolder, *, prepared: bool) -> bool:
+def _begins_run(run: RunFolder, *, prepared: bool) -> bool:
     """Return true if this process has to end the run, and note that the run begins.
 
     A run that was just prepared has begun. If a run in an existing folder has begun and not ended,
     another process ends it. If it has ended, it begins again.
     """
-    if hasattr(config, "workerinput"):
-        return False
     if prepared:
         return True
     info = run.read_info()

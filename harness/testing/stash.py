@@ -17,10 +17,6 @@ JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Keeps the artefacts in the store while pytest runs.
 HOLDS = pytest.StashKey[list[Hold]]()
-#: Why a run is not passed although all tests passed; not set if there is no such reason.
-HIDDEN = pytest.StashKey[str]()
-#: Whether this process has to note how the run ended.
-STANDALONE = pytest.StashKey[bool]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: Set for a developer's own test.

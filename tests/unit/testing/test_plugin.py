@@ -10,6 +10,7 @@ import pytest
 from harness.errors import GuestError
 from harness.guest.verdict import leaks
 from harness.results.folder import RunFolder
+from harness.results.outcome import read_outcome
 from harness.results.records import (
     BootRecord,
     GuestFailureRecord,
@@ -216,3 +217,19 @@ def test_teardown_errors_are_all_recorded(
         "harness-failed: MemoryError: no room",
         "harness-failed: ValueError: odd line k-hidden-smp1-gcc",
     ]
+
+
+@pytest.mark.parametrize(("code", "ret"), [(None, 2), (0, 2), (1, 1), (7, 7)])
+def test_a_test_that_stops_pytest_does_not_pass(
+    code: int | None, ret: int, tmp_path: Path, start: Start, pytester: pytest.Pytester
+) -> None:
+    own = pytester.makepyfile(
+        "import pytest\n\n"
+        "def test_one(guest): pass\n\n"
+        f"def test_two(guest): pytest.exit('enough', returncode={code})\n\n"
+        "def test_three(guest): assert False\n"
+    )
+    run = prepared(tmp_path, {"api/a": GOOD})
+    run.end(0)
+    assert start(run, tests=str(own)).ret == ret
+    assert read_outcome(run).outcome.exit_code != 0
