@@ -8,7 +8,7 @@ another machine and read back equal.
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -20,13 +20,6 @@ def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("there are no control characters in it")
     return text
-
-
-def _below(path: str) -> str:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in path:
-        raise ValueError("a path is relative to the run's folder, and does not leave it")
-    return path
 
 
 def _without_credentials(url: str) -> str:
@@ -54,8 +47,6 @@ Line = Annotated[str, AfterValidator(_one_line)]
 #: A URL. User names and passwords are cut off: the value is written to files and reports.
 Url = Annotated[Line, AfterValidator(_without_credentials)]
 GitUrl = Annotated[Url, AfterValidator(_git_url)]
-#: A path of a file in the run's folder; may be empty.
-RunPath = Annotated[str, AfterValidator(_below)]
 #: A folder below ``tools/testing/selftests``.
 Target = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$")

@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from harness.errors import GuestError
 from harness.results.ktap.lines import CaseStatus
-from harness.values import Accel, CellName, Clock, Compiler, Name, RunPath, Value
+from harness.values import Accel, CellName, Clock, Compiler, Name, Value
 
 #: Limit for the bytes of samples that a measurement unpacks to. At most 24,000 are written.
 _MOST_RAW = 1 << 20
@@ -159,8 +159,8 @@ class LatencyRecord(_Record):
     takes: tuple[SampleBlocks, ...] = ()
     #: The histogram of an earlier version. It is accepted, and neither used nor written.
     histogram: str = Field(default="", exclude=True, repr=False)
-    #: The file of raw samples.
-    samples: RunPath = ""
+    #: The file of raw samples, relative to the run's folder.
+    samples: PathBelow | Literal[""] = ""
     #: Remarks on the samples: zeros, values out of range.
     notes: tuple[str, ...] = ()
     attempt: Attempt = 1
