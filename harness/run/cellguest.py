@@ -128,15 +128,18 @@ class CellGuest:
         :param fresh: whether it must be one in which nothing has run yet. A guest in which a test
             failed is always replaced if there is a snapshot to restore.
         :raise GuestFailure: the guest does not boot, now or in an earlier call.
+        :raise GuestError: the last data of the guest before cannot be collected. That guest is
+            stopped, and the next call starts one.
         """
         if self._boot_failure is not None:
             raise self._boot_failure
         self._isolated = fresh
         if self._guest is not None and self._guest.alive and not self._stale(fresh=fresh):
             return
-        if self._guest is not None and self._guest.alive:
+        try:
             self._collect_last_data()
-        self._drop()
+        finally:
+            self._drop()
         try:
             self._start_guest()
         except HarnessError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import GuestError
 from harness.guest.runtime import runtime_root
 from harness.guest.verdict import leaks
 from harness.report.rows import troubles
@@ -16,6 +17,7 @@ from harness.results.records import (
     SplatRecord,
 )
 from harness.results.summary import fold
+from harness.run.cellguest import CellGuest
 from tests.unit.runs import cell, prepared
 from tests.unit.testing.started import BAD, GOOD, WARN, Start, cases, records, starts
 
@@ -212,3 +214,22 @@ def test_a_boot_that_fails_is_recorded_once(tmp_path: Path, start: Start) -> Non
     run = prepared(tmp_path, {"api/a": GOOD, "api/b": GOOD}, cells=(cell(cmdline="fail-boot"),))
     start(run)
     assert len(records(run, GuestFailureRecord)) == 1
+
+
+def test_data_that_cannot_be_collected_stops_one_program_only(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest has too many counters, say. It is replaced nevertheless."""
+
+    def collect(cell: CellGuest) -> None:
+        if cell._used and cell._guest and cell._guest.folder == cell.folder:  # the first guest
+            raise GuestError("too much to copy from the guest")
+
+    monkeypatch.setattr(CellGuest, "_collect_from_kernel", collect)
+    programs = {f"api/{name}": GOOD for name in "abcd"}
+    run = prepared(tmp_path, programs, isolated=tuple(programs))
+    start(run)
+    assert [name for name, case, _ in cases(run) if case == "first"] == ["api/a", "api/c", "api/d"]
+    (failure,) = records(run, GuestFailureRecord)
+    assert isinstance(failure, GuestFailureRecord)
+    assert (failure.verdict, failure.program) == ("host-failed", "api/b")
