@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -18,11 +20,14 @@ from harness.guest.spec import GuestSpec
 from harness.guest.transport import keys
 from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import CALIBRATION, Deadline
-from harness.guest.verdict.failure import Completed
+from harness.guest.verdict.failure import Completed, GuestFailure
 from harness.guest.verdict.liveness import LivenessMonitor, kernel_answers
 from harness.guest.verdict.postmortem import Postmortem
 from harness.guest.verdict.splat_report import Splat
 from harness.values import OUTPUT_LIMIT
+
+#: Folder for the logs of a boot during which QEMU aborted.
+ABORTED = "aborted"
 
 
 class State(Enum):
@@ -53,6 +58,8 @@ class Guest:
         stack.callback(self._alarm.close)
         self._report: BootReport | None = None
         self._liveness: LivenessMonitor | None = None
+        #: QEMU's message if it aborted during an earlier boot of this guest.
+        self.aborted = ""
         #: Why the guest's state could not be saved, if it could not.
         self.unsaved: str | None = None
         #: The snapshot that it was restored from, or that it saved at the end of its boot.
@@ -238,6 +245,16 @@ class Guest:
         return self._ssh.reconnects
 
     @property
+    def qemu_aborted(self) -> bool:
+        """Whether QEMU ended by an assertion of its own."""
+        return self._machine.process.returncode == -signal.SIGABRT
+
+    @property
+    def qemu_messages(self) -> str:
+        """The end of QEMU's messages."""
+        return self._machine.process.stderr_text()[-2000:]
+
+    @property
     def qemu_pid(self) -> int:
         """QEMU's process id."""
         return self._machine.process.pid
@@ -279,6 +296,8 @@ def start_guest(
 ) -> Iterator[Guest]:
     """Start a guest, yield it when it is ready, and end it in any case.
 
+    If QEMU aborts during a boot, the guest is booted once more: see :func:`_booted`.
+
     :param folder: gets ``console.log``, ``qemu.sh``, ``qemu.log`` and, after a hang,
         ``diagnosis/``.
     :param save: a file for the guest's state at the end of its boot. Later guests can be restored
@@ -290,9 +309,44 @@ def start_guest(
     :raise GuestError: QEMU cannot be started.
     """
     with contextlib.ExitStack() as stack:
-        guest = Guest(spec, folder, stack, snapshot)
-        guest.start(save)
+        if snapshot is None:
+            guest = _booted(spec, folder, stack, save)
+        else:
+            guest = Guest(spec, folder, stack, snapshot)
+            guest.start()
         try:
             yield guest
         finally:
             guest.close()
+
+
+def _booted(spec: GuestSpec, folder: Path, stack: contextlib.ExitStack, save: Path | None) -> Guest:
+    """Boot a guest, and once more if QEMU aborts meanwhile.
+
+    QEMU 10.0 has a race with a thread for each vCPU, which some thousand boots showed once: a vCPU
+    uses a TLB entry that is older than the map of memory, and iotlb_to_section() fails an
+    assertion. An abort that a kernel causes comes again.
+    """
+    guest = Guest(spec, folder, stack)
+    try:
+        guest.start(save)
+    except GuestFailure:
+        if not guest.qemu_aborted:
+            raise
+        stack.close()
+        _keep(folder, ABORTED)
+        again = Guest(spec, folder, stack)
+        again.aborted = guest.qemu_messages.strip().rpartition("\n")[2] or "no message"
+        again.start(save)
+        return again
+    return guest
+
+
+def _keep(folder: Path, name: str) -> None:
+    """Move a guest's logs into a folder in its own, so that another boot does not replace them."""
+    kept = folder / name
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    for log in ("console.log", "qemu.log"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / log).rename(kept / log)

@@ -212,7 +212,8 @@ class BootRecord(_Record):
     factor: float = Field(default=1.0, ge=0, le=1e6)
     #: Whether it was restored from a snapshot. ``boot_s`` is the duration of the restore then.
     restored: bool = False
-    #: Why a restore failed, so that this guest booted; or why no snapshot of it could be saved.
+    #: Why a restore failed, so that this guest booted; why no snapshot of it could be saved; or
+    #: that QEMU aborted during a first boot.
     note: str = ""
 
 

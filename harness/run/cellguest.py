@@ -318,6 +318,8 @@ class CellGuest:
         guest.excuse(self.is_known)
         if guest.unsaved:
             note = f"the guest's state could not be saved: {guest.unsaved}"
+        if guest.aborted:
+            note = f"QEMU aborted during a first boot: {guest.aborted}"
         self._journal.boot(setup, guest.boot, guest.factor, note)
         return guest
 

@@ -8,7 +8,8 @@ that the tests start. What a script does to its guest it says on stderr, on a li
 
 What is written into the guest's ``/dev/console`` is printed on its console.
 
-Words on the kernel's command line: ``fail-boot``, ``fail-save`` and ``fail-restore``.
+Words on the kernel's command line: ``fail-boot``, ``abort-once``, ``fail-save`` and
+``fail-restore``.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class FakeGuest:
         self.boot = BootReport(boot_s=0.1, phases={"ready": 0.1}, restored=self.restored)
         self.snapshot = snapshot
         self.unsaved: str | None = None
+        self.aborted = ""
         self.console = b""
         self.log("restored" if self.restored else "booted")
 
@@ -173,6 +175,8 @@ def start_guest(
         )
     with tempfile.TemporaryDirectory() as root:
         guest = FakeGuest(spec, folder, Path(root), snapshot)
+        if "abort-once" in spec.cmdline and snapshot is None:
+            guest.aborted = "an assertion failed"
         if save is not None:
             guest.save(spec, save)
         try:

@@ -5,6 +5,7 @@ The script is the JSON file ``$FAKE_QEMU``; its keys are all optional::
     refuse    stderr text, with which a guest (or KVM) ends at once with exit code 1
     console   [[seconds to wait, text], ...]
     end       exit code with which it ends after the console (without: it goes on until quit)
+    aborts    whether it aborts after the console; a path: only if there is no such file, made then
     reset     whether it says that the guest reset itself before it ends
     props     properties of the CPU model
     values    property → value, for qom-get
@@ -100,6 +101,13 @@ def play() -> None:
     for wait, text in script.get("console", []):
         time.sleep(wait)
         say(text)
+    aborts = script.get("aborts")
+    if aborts is True or (aborts and not Path(aborts).exists()):
+        if aborts is not True:
+            Path(aborts).touch()
+        sys.stderr.write("qemu: an assertion failed\n")
+        sys.stderr.flush()
+        os.abort()
     if script.get("reset"):
         event("SHUTDOWN", {"guest": True, "reason": "guest-reset"})
         time.sleep(0.2)

@@ -61,6 +61,24 @@ def test_verdicts(
     assert error.exit_code == 4
 
 
+def test_a_guest_whose_qemu_aborts_during_its_boot_is_booted_once_more(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    script = {"console": [[0, KERNEL + PANIC]], "aborts": str(tmp_path / "aborted")}
+    error = fail(make_spec, tmp_path / "cell", end=0, **script)
+    assert error.verdict == "panic-before-init"  # of the second boot
+    kept = tmp_path / "cell" / "aborted"
+    assert "an assertion failed" in (kept / "qemu.log").read_text()
+    assert "Linux version" in (kept / "console.log").read_text()
+    assert "assertion" not in (tmp_path / "cell" / "qemu.log").read_text()
+
+
+def test_a_qemu_that_aborts_each_time_has_died(make_spec: MakeSpec, tmp_path: Path) -> None:
+    error = fail(make_spec, tmp_path / "cell", console=[[0, KERNEL]], aborts=True)
+    assert (error.verdict, error.phase) == ("qemu-died", "kernel")
+    assert "SIGABRT" in error.what
+
+
 def test_a_failure_shows_the_last_lines_and_qemus_own_words(
     make_spec: MakeSpec, tmp_path: Path
 ) -> None:

@@ -124,6 +124,12 @@ def test_a_guest_that_cannot_be_saved_or_restored_boots(tmp_path: Path, start: S
     assert not records(run, GuestFailureRecord)
 
 
+def test_a_boot_that_took_a_second_qemu_is_noted(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"api/a": GOOD}, cells=(cell("k", cmdline="abort-once"),))
+    assert start(run).ret == 0
+    assert starts(run) == ["booted (QEMU aborted during a first boot: an assertion failed)"]
+
+
 def test_a_cell_that_does_not_boot_is_tried_once(tmp_path: Path, start: Start) -> None:
     run = prepared(
         tmp_path,
