@@ -135,6 +135,11 @@ def latency(outcome: Outcome) -> list[Sheet]:
     return sheets
 
 
+def boot_notes(outcome: Outcome) -> list[str]:
+    """Return remarks on the boots, such as one that QEMU did not survive."""
+    return [clean_line(f"{boot.cell}: {boot.note}") for boot in outcome.boots if boot.note]
+
+
 def latency_notes(outcome: Outcome) -> list[str]:
     """Return remarks on the latencies: restored guests, odd samples, a busy host."""
     busy: dict[tuple[str, str], list[str]] = {}

@@ -73,6 +73,8 @@ def print_report(
     covered = read_coverage(run)
     if covered:
         console.print(sheet_table(coverage.sheet(covered), console.width))
+    for note in rows.boot_notes(outcome):
+        console.print(_note(note), soft_wrap=True)
     console.print(sheet_table(rows.cells(outcome), console.width))
     good = outcome.verdict == "passed"
     verdict = Text(outcome.verdict.upper(), style="bold green" if good else "bold red")

@@ -240,3 +240,10 @@ def test_latencies_without_the_published_form_are_counted(run: Path) -> None:
     text = report(fold(records, [make.cell()]), run)
     assert "Round trips" not in text
     assert "all 20 latencies: " in text
+
+
+def test_a_boot_that_took_a_second_qemu_is_said(run: Path) -> None:
+    note = "QEMU aborted during a first boot: an assertion failed"
+    text = report(fold([make.boot(note=note), make.case("a")], [make.cell()]), run)
+    assert f"note: {make.CELL}: {note}" in text
+    assert "PASSED" in text
