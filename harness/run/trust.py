@@ -22,9 +22,10 @@ def check_emulators(setups: Iterable[CellSetup], named: str | None) -> None:
     """
     built = Path(os.path.realpath(paths.cache_place() / "emulator"))
     words = filter(None, (named, os.environ.get(EMULATOR_ENV), SYSTEM_BINARY))
-    chosen = {Path(shutil.which(word) or word).absolute() for word in words}
-    for binary in {setup.emulator.binary for setup in setups} - chosen:
-        if not Path(os.path.realpath(binary)).is_relative_to(built):
+    chosen = {Path(os.path.realpath(shutil.which(word) or word)) for word in words}
+    for binary in {setup.emulator.binary for setup in setups}:
+        real = Path(os.path.realpath(binary))  # /bin may be a link to /usr/bin
+        if real not in chosen and not real.is_relative_to(built):
             raise UserError(
                 "this run's QEMU is not one that you have chosen",
                 where=binary,

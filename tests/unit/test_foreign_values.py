@@ -381,6 +381,8 @@ def test_which_qemu_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for wrong in (other, built / "../../../../other" / name):
         with pytest.raises(UserError, match="not one that you have chosen"):
             check(wrong)
+    (tmp_path / "bin").symlink_to("path")
+    check(tmp_path / "bin" / name)
     (built / "link").symlink_to(other)
     with pytest.raises(HarnessError):
         check(built / "link")

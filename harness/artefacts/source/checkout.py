@@ -22,6 +22,8 @@ from harness.lib.process import Captured, capture
 #: What the harness's folder has links to, and what it has copies of.
 _LINKED = ("refs", "packed-refs", "logs", "info", "shallow")
 _COPIED = ("HEAD", "index")
+#: Limit for a copied file, in bytes. The index of Linux has 10 MiB; git can do without.
+_MOST = 256 << 20
 
 
 def find_git_dir(tree: Path) -> Path | None:
@@ -65,7 +67,7 @@ def reading(git_dir: Path) -> Iterator[dict[str, str]]:
             if (main / name).exists():
                 (own / name).symlink_to(main / name)
         for name in _COPIED:
-            if (git_dir / name).is_file():
+            if (git_dir / name).is_file() and (git_dir / name).stat().st_size <= _MOST:
                 shutil.copyfile(git_dir / name, own / name)
         for shared in git_dir.glob("sharedindex.*"):  # the larger part of a split index
             (own / shared.name).symlink_to(shared)
