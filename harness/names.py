@@ -23,6 +23,9 @@ DEFAULT_COMPILER: Final = "gcc"
 NO_SERIES = "none"
 #: Value of ``--cpu`` for every CPU model of ``kernel-config/cpus``.
 ALL_CPUS = "all"
+#: Variable that names a QEMU, and the QEMU that is taken without it.
+EMULATOR_ENV = "UINTR_HARNESS_QEMU"
+SYSTEM_BINARY = "qemu-system-x86_64"
 
 
 def kernel_names() -> list[str]:

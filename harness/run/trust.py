@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import paths
-from harness.artefacts.emulator.choice import EMULATOR_ENV, SYSTEM_BINARY
 from harness.errors import UserError
+from harness.names import EMULATOR_ENV, SYSTEM_BINARY
 from harness.results.folder import CellSetup
 
 

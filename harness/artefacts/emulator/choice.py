@@ -30,11 +30,11 @@ from harness.artefacts.toolchain import identify
 from harness.errors import BuildError, UserError
 from harness.lib.extras import require_extra
 from harness.lib.process import capture, disk_full, require, says_disk_full, stream
+from harness.names import EMULATOR_ENV, SYSTEM_BINARY
 from harness.progress import Progress, Step
 from harness.request.profiles import load_emulator
 from harness.values import Emulator, EmulatorProfile
 
-EMULATOR_ENV = "UINTR_HARNESS_QEMU"
 #: Values of ``--qemu`` and of the variable, besides the path of a binary or a profile.
 AUTO, SYSTEM, BUNDLED = "auto", "system", "bundled"
 #: The profile that ``bundled`` means.
@@ -44,7 +44,6 @@ OURS = "qemu-10.0"
 #: give another artefact than before; a build takes more than ten minutes.
 RECIPE = 1
 
-SYSTEM_BINARY = "qemu-system-x86_64"
 _TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
 #: Libraries that the binary is linked with, by their pkg-config names.
 _LIBRARIES = ("glib-2.0", "slirp")
