@@ -33,6 +33,8 @@ WINDOW = 64 << 20
 #: Limits for one packet of the server, and for the lines before its first one, in bytes. Servers
 #: send at most 32 KiB of data in a packet.
 MOST_PACKET, MOST_GREETING = 1 << 20, 64 << 10
+#: Characters of a signal's name.
+MOST_SIGNAL = 32
 #: Exceptions that paramiko raises when a connection breaks or does not answer.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 _Handler = Callable[[paramiko.Channel, paramiko.Message], None]
@@ -95,7 +97,7 @@ def _noting_signals(handle: _Handler) -> _Handler:
         start = message.packet.tell()
         if message.get_text() == "exit-signal":
             message.get_boolean()
-            channel.exit_signal = message.get_text()  # type: ignore[attr-defined]
+            channel.exit_signal = message.get_text()[:MOST_SIGNAL]  # type: ignore[attr-defined]
         message.packet.seek(start)
         handle(channel, message)
 
@@ -319,7 +321,7 @@ class Ssh:
             try:
                 with close_at(deadline, channel.get_transport()):
                     try:
-                        fetch.copy(_sftp(channel), remote, local, deadline, budget)
+                        fetch.copy(channel, remote, local, deadline, budget)
                     finally:
                         # If the server is still ending, dropbear confuses it with the next
                         # channel.
@@ -337,11 +339,6 @@ class Ssh:
         """Close the connection."""
         if self._transport is not None:
             self._transport.close()
-
-
-def _sftp(channel: paramiko.Channel) -> paramiko.SFTPClient:
-    channel.invoke_subsystem("sftp")
-    return paramiko.SFTPClient(channel)
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

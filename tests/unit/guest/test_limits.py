@@ -7,7 +7,9 @@ import stat
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -20,6 +22,7 @@ from harness.guest.limits import Budget, CopyLimitError
 from harness.guest.transport import fetch
 from harness.guest.transport.console import Console
 from harness.guest.verdict.deadlines import Deadline
+from harness.guest.verdict.liveness import close_at
 from harness.guest.verdict.storm import MAX_EXCUSED, MAX_SPLATS, STORM
 
 _FOLDER, _FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
@@ -80,25 +83,31 @@ def server() -> type[_Server]:
 
 
 @pytest.fixture
-def sftp(server: type[_Server]) -> Iterator[paramiko.SFTPClient]:
-    """A client of a hostile server, both ends here."""
+def channel(server: type[_Server]) -> Iterator[paramiko.Channel]:
+    """A channel to a hostile server, both ends here."""
+    with connected(paramiko.SFTPServer, server) as channel:
+        yield channel
+
+
+@contextmanager
+def connected(*subsystem: Any) -> Iterator[paramiko.Channel]:
     ours, theirs = socket.socketpair()
     there, here = paramiko.Transport(theirs), paramiko.Transport(ours)
     there.add_server_key(paramiko.ECDSAKey.generate())
-    there.set_subsystem_handler("sftp", paramiko.SFTPServer, server)
+    there.set_subsystem_handler("sftp", *subsystem)
     there.start_server(event=threading.Event(), server=_Login())
     here.start_client(timeout=30)
     here.auth_none("root")
-    channel = here.open_session()
-    channel.invoke_subsystem("sftp")
-    yield paramiko.SFTPClient(channel)
-    here.close()
-    there.close()
+    try:
+        yield here.open_session()
+    finally:
+        here.close()
+        there.close()
 
 
-def _copy(sftp: paramiko.SFTPClient, out: Path, seconds: float = 60.0) -> None:
+def _copy(channel: paramiko.Channel, out: Path, seconds: float = 60.0) -> None:
     budget = Budget(1 << 20, files=100, depth=8)
-    fetch.copy(sftp, "/x", out, Deadline("copy", seconds), budget)
+    fetch.copy(channel, "/x", out, Deadline("copy", seconds), budget)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def _copy(sftp: paramiko.SFTPClient, out: Path, seconds: float = 60.0) -> None:
 )
 def test_a_hostile_server_is_bounded(
     server: type[_Server],
-    sftp: paramiko.SFTPClient,
+    channel: paramiko.Channel,
     tmp_path: Path,
     names: tuple[str, ...],
     size: int,
@@ -128,7 +137,7 @@ def test_a_hostile_server_is_bounded(
     tracemalloc.start()
     try:
         with pytest.raises(CopyLimitError, match=said):
-            _copy(sftp, tmp_path / "out")
+            _copy(channel, tmp_path / "out")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
@@ -136,16 +145,57 @@ def test_a_hostile_server_is_bounded(
 
 
 def test_a_copy_ends_at_its_deadline(
-    server: type[_Server], sftp: paramiko.SFTPClient, tmp_path: Path
+    server: type[_Server], channel: paramiko.Channel, tmp_path: Path
 ) -> None:
     server.names = ("endless",)
     with pytest.raises(CopyLimitError, match="not complete after"):
-        _copy(sftp, tmp_path / "out", 0.0)
+        _copy(channel, tmp_path / "out", 0.0)
 
 
-def test_what_is_not_there_is_no_excess(sftp: paramiko.SFTPClient, tmp_path: Path) -> None:
+def test_what_is_not_there_is_no_excess(channel: paramiko.Channel, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        fetch.copy(sftp, "/none", tmp_path / "out", Deadline("copy", 60), Budget(1))
+        fetch.copy(channel, "/none", tmp_path / "out", Deadline("copy", 60), Budget(1))
+
+
+class _Says(paramiko.SubsystemHandler):
+    """Says these bytes as its first answer, and again to each request."""
+
+    def __init__(self, channel: paramiko.Channel, name: str, server: Any, said: bytes) -> None:
+        super().__init__(channel, name, server)
+        self._said = said
+
+    def start_subsystem(
+        self, name: str, transport: paramiko.Transport, channel: paramiko.Channel
+    ) -> None:
+        with suppress(OSError):
+            while channel.recv(4096):
+                channel.sendall(self._said)
+
+
+#: SSH_FXP_VERSION, as the start of answers that are wrong later.
+_VERSION = b"\0\0\0\5\2\0\0\0\3"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xff" * 64,
+        b"\0\0\0\0",
+        b"\0\0\0\1\xff",
+        _VERSION,
+        _VERSION + b"\0\0\0\5\x65\0\0\0\1",  # a status without a code
+        # A million extended attributes, of which none follows.
+        _VERSION + b"\0\0\0\x0d\x69\0\0\0\1\x80\0\0\0\0\x10\0\0",
+    ],
+)
+def test_a_server_that_talks_nonsense_is_the_guests_fault(said: bytes, tmp_path: Path) -> None:
+    with connected(_Says, said) as channel:
+        deadline = Deadline("copy", 0.5)
+        with (
+            pytest.raises((CopyLimitError, paramiko.SSHException, EOFError, OSError)),
+            close_at(deadline, channel.get_transport()),
+        ):
+            fetch.copy(channel, "/x", tmp_path / "out", deadline, Budget(1))
 
 
 def _warn(number: int) -> bytes:
