@@ -38,6 +38,15 @@ def _git_url(url: str) -> str:
     return url
 
 
+def _fragment_path(path: Path) -> Path:
+    # Its name is part of a kernel's name.
+    if not path.is_absolute() or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", path.stem):
+        raise ValueError("this is no absolute path with a simple name")
+    _one_line(str(path))
+    return path
+
+
+FragmentPath = Annotated[Path, AfterValidator(_fragment_path)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
 #: :attr:`Cell.name`, which is also the name of a folder.
 CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=255)]
@@ -156,7 +165,8 @@ class KernelProfile(Value):
     source: Source
     series: Series | None = None
     #: Names of ``kernel-config/fragments/NAME.config``, merged in this order on tinyconfig.
-    fragments: tuple[Name, ...] = ("base",)
+    #: Names in ``kernel-config/fragments``, and absolute paths of files.
+    fragments: tuple[Name | FragmentPath, ...] = ("base",)
     toolchain: Compiler = "gcc"
     #: Added to the guest's kernel command line.
     cmdline: Line = ""

@@ -205,7 +205,7 @@ def baseline_option(text: str) -> Callable[[F], F]:
 
 KERNEL = Named("name", kernel_names, files=True)
 CPU = Named("name", lambda: [*cpu_names(), ALL_CPUS], files=True)
-FRAGMENT = Named("name", fragment_names)
+FRAGMENT = Named("name", fragment_names, files=True)
 EMULATOR = Named("name", emulator_names, files=True)
 QEMU = Named("qemu", lambda: ["auto", "system", "bundled"], files=True)
 SERIES = Named("series", lambda: [NO_SERIES], files=True)
@@ -235,7 +235,7 @@ KERNEL_OPTIONS = (
         "name",
         None,
         "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti, "
-        "virtme-ng.",
+        "virtme-ng; or the path of a file.",
     ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="Compiler of the kernel."

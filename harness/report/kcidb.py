@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from textwrap import indent
 from typing import Any
 
@@ -144,7 +145,7 @@ def _build(setup: CellSetup, origin: str) -> Object:
         "origin": origin,
         "architecture": "x86_64",
         "compiler": kernel.toolchain,
-        "config_name": "+".join(kernel.fragments),
+        "config_name": "+".join(Path(one).stem for one in kernel.fragments),
         "status": "PASS",
     }
 

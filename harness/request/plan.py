@@ -126,7 +126,7 @@ def _text(plan: Plan) -> Iterable[str]:
         yield f"kernel {kernel.name} ({kernel.toolchain})"
         yield f"  source     {_values(kernel.source.model_dump(exclude={'kind'}))}"
         yield f"  series     {_values(series) or 'none'}"
-        yield f"  fragments  {' '.join(kernel.fragments)}"
+        yield f"  fragments  {' '.join(map(str, kernel.fragments))}"
         for cell in plan.cells:
             if cell.kernel == kernel:
                 yield f"  cell       {cell.name}"

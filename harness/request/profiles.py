@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ Profile = TypeVar("Profile", KernelProfile, CpuProfile, EmulatorProfile)
 _MAIL_OR_DIFF = re.compile(
     rb"^(?:From |From:|Subject:|diff |--- |Index: )", re.MULTILINE | re.IGNORECASE
 )
+#: A part of a kernel's name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 _MESSAGE_ID = re.compile(r"[^<>\s/-][^<>\s/]*@[^<>\s/]+")
 
 
@@ -57,7 +60,7 @@ class KernelOverrides(Value):
     tree: Path | None = None
     #: Path of a folder or an mbox, a message-id, or :data:`NO_SERIES`.
     series: str | None = None
-    #: Fragments added after the profile's own.
+    #: Fragments added after the profile's own: names, or paths of files.
     fragments: tuple[str, ...] = ()
     toolchain: Compiler | None = None
 
@@ -108,9 +111,11 @@ def load_kernel(name: str, overrides: KernelOverrides | None = None) -> KernelPr
     data = _read(path)
     for table in ("source", "series"):
         _anchor(data.get(table), path.parent)
+    if isinstance(named := data.get("fragments"), list):
+        data["fragments"] = [
+            _fragment(one, path.parent) if isinstance(one, str) else one for one in named
+        ]
     profile = _override(_validate(KernelProfile, data, path), overrides or KernelOverrides())
-    for fragment in profile.fragments:
-        _check_known(fragment, fragment_names(), "config fragment", paths.FRAGMENTS)
     _check_inputs(profile, path)
     return profile
 
@@ -161,18 +166,38 @@ def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfi
         changes["series"] = None
     if overrides.series is not None:
         changes["series"] = parse_series(overrides.series)
-    added = [name for name in dict.fromkeys(overrides.fragments) if name not in profile.fragments]
-    suffixes = list(added)
+    given = dict.fromkeys(_fragment(one, Path.cwd()) for one in overrides.fragments)
+    added = [one for one in given if one not in profile.fragments]
+    suffixes = [one.stem if isinstance(one, Path) else one for one in added]
     if added:
         changes["fragments"] = (*profile.fragments, *added)
     if overrides.toolchain and overrides.toolchain != profile.toolchain:
         changes["toolchain"] = overrides.toolchain
         suffixes.append(overrides.toolchain)
     if suffixes:
-        for name in added:
-            _check_known(name, fragment_names(), "config fragment", paths.FRAGMENTS)
         changes["name"] = "+".join([profile.name, *suffixes])
     return profile.model_copy(update=changes)
+
+
+def _fragment(text: str, folder: Path) -> str | Path:
+    """Return a fragment's name, or the absolute path of a file that is one.
+
+    :param folder: the folder from which a relative path counts.
+    :raise UserError: it does not exist, or its name cannot be part of a kernel's name.
+    """
+    if "/" not in text and not text.endswith(".config"):
+        _check_known(text, fragment_names(), "config fragment", paths.FRAGMENTS)
+        return text
+    path = Path(os.path.abspath(folder / Path(text).expanduser()))  # noqa: PTH100 -- links stay
+    if not path.is_file():
+        raise UserError("there is no such config fragment", where=path)
+    if not _NAME.fullmatch(path.stem):
+        raise UserError(
+            "the file's name cannot be part of a kernel's name",
+            where=path,
+            hint="rename it: letters, digits and ._+-",
+        )
+    return path
 
 
 def _check_inputs(profile: KernelProfile, where: Path) -> None:

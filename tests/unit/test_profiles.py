@@ -14,7 +14,7 @@ from harness.request.profiles import (
     load_kernel,
     parse_series,
 )
-from harness.values import FolderSeries, LoreSeries, MboxSeries, TreeSource
+from harness.values import FolderSeries, KernelProfile, LoreSeries, MboxSeries, TreeSource
 
 TREE = """
 [source]
@@ -142,6 +142,35 @@ def test_fragments_and_toolchain_show_in_the_name(profile: Path) -> None:
     assert kernel.fragments == ("base", "uintr")
     with pytest.raises(UserError, match="no config fragment named 'kassan'"):
         load_kernel(str(profile), KernelOverrides(fragments=("kassan",)))
+
+
+def test_a_fragment_may_be_a_file(
+    profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = tmp_path / "mine.config", tmp_path / "sub" / "other.config"
+    other.parent.mkdir()
+    for file in (mine, other):
+        file.write_text("CONFIG_USERFAULTFD=y\n")
+    monkeypatch.chdir(other.parent)
+    # In a profile a path counts from its folder, on the command line from the current one.
+    profile.write_text('fragments = ["base", "./mine.config"]' + TREE)
+    kernel = load_kernel(str(profile), KernelOverrides(fragments=("other.config", "kasan")))
+    assert kernel.fragments == ("base", mine, other, "kasan")
+    assert kernel.name == "mine+other+kasan"
+    assert KernelProfile.model_validate_json(kernel.model_dump_json()) == kernel
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [("./none.config", "no such config fragment"), ("./a b.config", "cannot be part")],
+)
+def test_a_file_that_is_no_fragment_is_refused(
+    profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, what: str
+) -> None:
+    (tmp_path / "a b.config").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=what):
+        load_kernel(str(profile), KernelOverrides(fragments=(given,)))
 
 
 def test_what_series_names(tmp_path: Path) -> None:

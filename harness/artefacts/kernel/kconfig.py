@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.artefacts.kernel.kconfig_reader import explain
 from harness.errors import BuildError, UserError
+from harness.lib.files import read_bounded
 from harness.values import Value
 
 _SET = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(.*)")
@@ -105,14 +106,14 @@ def parse_fragment(text: str, name: str, where: Path | None = None) -> Fragment:
     return Fragment(name=name, options=tuple(options.values()))
 
 
-def load_fragments(names: Sequence[str], folder: Path) -> tuple[Fragment, ...]:
-    """Read fragments by name.
+def load_fragments(names: Sequence[str | Path], folder: Path) -> tuple[Fragment, ...]:
+    """Read fragments by name, or by the path of a file.
 
     :raise UserError: there is none of that name, or one is malformed.
     """
     fragments = []
     for name in names:
-        path = folder / f"{name}.config"
+        path = name if isinstance(name, Path) else folder / f"{name}.config"
         if not path.is_file():
             known = sorted(found.stem for found in folder.glob("*.config"))
             raise UserError(
@@ -120,7 +121,11 @@ def load_fragments(names: Sequence[str], folder: Path) -> tuple[Fragment, ...]:
                 where=path,
                 hint=f"the fragments are: {', '.join(known)}",
             )
-        fragments.append(parse_fragment(path.read_text(encoding="utf-8"), name, path))
+        try:
+            text = read_bounded(path).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"a fragment cannot be read: {error}", where=path) from error
+        fragments.append(parse_fragment(text, path.stem, path))
     return tuple(fragments)
 
 

@@ -52,6 +52,16 @@ def test_a_fragment_that_is_not_there(tmp_path: Path) -> None:
     assert caught.value.hint == "the fragments are: base"
 
 
+def test_a_fragment_that_is_a_file_is_read_from_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.config"
+    path.write_text("CONFIG_A=y\n")
+    (fragment,) = kconfig.load_fragments([path], tmp_path / "none")
+    assert fragment.options[0].place == "mine.config:1"
+    path.write_bytes(b"CONFIG_A=\xff\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        kconfig.load_fragments([path], tmp_path)
+
+
 def test_the_later_fragment_wins_and_the_conflict_is_told() -> None:
     merged, conflicts = kconfig.merge(
         [
