@@ -440,6 +440,39 @@ static void signals_restart_after_an_interruption(void)
 	expect_restart(&scene);
 }
 
+/* Both come before the receiver runs: the completion for its call, and the interrupt. */
+static void *send_and_complete(void *arg)
+{
+	struct scene *scene = arg;
+	const struct sched_param first = { .sched_priority = 1 };
+	int index = sender_to(scene->fd);
+
+	ktap_check(task_reaches(getpid(), scene->receiver, 'S'), "does not block");
+	ktap_ok(sched_setscheduler(0, SCHED_FIFO, &first));
+	_senduipi(index);
+	ring_nop(&the_ring);
+	return NULL;
+}
+
+/* A call that has what it waits for succeeds, and leaves nothing to the next one. */
+static void signals_restart_after_a_call_that_succeeds(void)
+{
+	struct scene scene = {};
+	pthread_t thread;
+
+	pin_to(0);
+	ring_open(&the_ring);
+	scene.fd = interruptible_receiver(1);
+	scene.receiver = task_tid();
+	ktap_ok(pipe(scene.pipe));
+	_stui();
+	thread = thread_start(send_and_complete, &scene);
+	ktap_ok(ring_wait(&the_ring, NULL));
+	ktap_check(spin_until(hits == 1), "not delivered when the call had returned");
+	thread_join(thread);
+	expect_restart(&scene);
+}
+
 struct meeting {
 	struct scene scene;
 	bool signal_first;
@@ -497,6 +530,54 @@ static void not_restarted_by_a_signal_after_it(void)
 static void not_restarted_by_a_signal_before_it(void)
 {
 	expect_no_restart(true);
+}
+
+enum { MANY = 5000 };
+
+static void *send_many(void *arg)
+{
+	struct scene *scene = arg;
+	int index, i;
+
+	pin_to(1);
+	index = sender_to(scene->fd);
+	for (i = 0; i < MANY; i++) {
+		unsigned int spin;
+
+		_senduipi(index);
+		for (spin = 0; spin < i % 16 * 16U; spin++)
+			__builtin_ia32_pause();
+	}
+	ktap_ok(write(scene->pipe[1], "x", 1));
+	return NULL;
+}
+
+/* What was handled before a call does not end it, however late its sender is done. */
+static void not_by_an_interrupt_before_it(void)
+{
+	int epoll = ktap_ok(epoll_create1(EPOLL_CLOEXEC)), n;
+	struct epoll_event event = { .events = EPOLLIN };
+	unsigned long before, ended = 0, wrong = 0;
+	struct scene scene = {};
+	pthread_t thread;
+
+	pin_to(0);
+	scene.fd = interruptible_receiver(1);
+	ktap_ok(pipe(scene.pipe));
+	ktap_ok(epoll_ctl(epoll, EPOLL_CTL_ADD, scene.pipe[0], &event));
+	_stui();
+	thread = thread_start(send_many, &scene);
+	do {
+		before = hits;
+		n = epoll_wait(epoll, &event, 1, -1);
+		if (n == -1 && ktap_check(errno == EINTR, "epoll_wait: %s", ktap_errno(errno))) {
+			ended++;
+			wrong += hits == before;
+		}
+	} while (n == -1);
+	thread_join(thread);
+	ktap_check(ended > 0, "no call was ended");
+	ktap_check(!wrong, "%lu of %lu calls were ended by no interrupt", wrong, ended);
 }
 
 static uint32_t pi_lock;
@@ -574,6 +655,8 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(none_is_missed_in_io_uring_enter, BLOCKED-8),
 	KTAP_CASE(signals_restart_as_before, BLOCKED-9),
 	KTAP_CASE(signals_restart_after_an_interruption, BLOCKED-9),
+	KTAP_CASE(signals_restart_after_a_call_that_succeeds, BLOCKED-9),
+	KTAP_CASE(not_by_an_interrupt_before_it, BLOCKED-17),
 	KTAP_CASE(not_restarted_by_a_signal_after_it, BLOCKED-10),
 	KTAP_CASE(not_restarted_by_a_signal_before_it, BLOCKED-10),
 	KTAP_CASE(not_in_a_call_that_signals_do_not_end, BLOCKED-11),

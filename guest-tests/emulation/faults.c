@@ -468,6 +468,58 @@ static void no_call_of_32bit_code_is_ended(void)
 	thread_join(thread);
 }
 
+struct back_in_64bit {
+	int fd;
+	int pipe[2];
+	unsigned long round;
+};
+
+static void *sends_to_32bit_and_lets_go(void *arg)
+{
+	struct back_in_64bit *back = arg;
+	int index, i;
+
+	pin_to(1);
+	index = sender_to(back->fd);
+	ktap_check(yield_until(shared_load(&spin32_in)), "32-bit code does not run");
+	_senduipi(index);
+	/* It is held back there, and much less than a tick later the thread leaves. */
+	for (i = 0; i < 20000; i++)
+		asm volatile("");
+	shared_store(&spin32_out, 1);
+	ktap_assert(yield_until(shared_load(&hits) == back->round), "the call is not ended");
+	ktap_ok(write(back->pipe[1], "x", 1));
+	return NULL;
+}
+
+/* What was held back ends the call that 64-bit code blocks in before it is delivered. */
+static void a_call_after_32bit_code_is_ended(void)
+{
+	struct back_in_64bit back = {};
+	pthread_t thread;
+	ssize_t n;
+	char byte;
+
+	need_32bit();
+	if (!UINTR_HANDLER_FLAG_WAITING_ANY)
+		ktap_skip("the kernel's headers have no UINTR_HANDLER_FLAG_WAITING_ANY");
+	pin_to(0);
+	ktap_ok(pipe(back.pipe));
+	back.fd = receiver_with(0, UINTR_HANDLER_FLAG_WAITING_ANY);
+	_stui();
+	for (back.round = 1; back.round <= 10; back.round++) {
+		spin32_in = 0;
+		spin32_out = 0;
+		thread = thread_start(sends_to_32bit_and_lets_go, &back);
+		call_32bit(code32_spin);
+		n = read(back.pipe[0], &byte, 1);
+		if (n == -1 && errno == EINTR)
+			n = read(back.pipe[0], &byte, 1);
+		ktap_check(n == 1, "read gave %zd, %s", n, ktap_errno(errno));
+		thread_join(thread);
+	}
+}
+
 /* The sender leaves 32-bit code, which must not affect the receiver. */
 static void *sends_and_leaves(void *arg)
 {
@@ -552,6 +604,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(undefined_in_32bit_code, INSN-5, INSN-10),
 	KTAP_CASE(no_delivery_in_32bit_code, TASK-16, DELIVERY-5),
 	KTAP_CASE(no_call_of_32bit_code_is_ended, BLOCKED-13),
+	KTAP_CASE(a_call_after_32bit_code_is_ended, BLOCKED-3, BLOCKED-8),
 	KTAP_CASE(handler_goes_with_one_held_back, TASK-16, HANDLER-14),
 	KTAP_CASE(work_under_strict_seccomp, TASK-15),
 };
