@@ -49,10 +49,40 @@ static void not_the_processor_s_with_page_table_isolation(void)
 		   "page tables are isolated, and the log says: %s", said);
 }
 
+/* Whether the first CPU has the flag in /proc/cpuinfo. */
+static bool cpuinfo_has(const char *flag)
+{
+	char line[8192], *word;
+	bool has = false;
+	FILE *f = fopen("/proc/cpuinfo", "re");
+
+	ktap_assert(f, "/proc/cpuinfo: %s", ktap_errno(errno));
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "flags", 5))
+			continue;
+		for (word = strtok(line, " \t\n"); word; word = strtok(NULL, " \t\n"))
+			has |= !strcmp(word, flag);
+		break;
+	}
+	fclose(f);
+	return has;
+}
+
+static void cpuinfo_shows_what_is_used(void)
+{
+	char said[128] = "";
+
+	ktap_assert(which_says(said, sizeof(said)), "the log has no line %s", WHICH_PREFIX);
+	ktap_check(cpuinfo_has("uintr") == !strcmp(said, "the processor's"),
+		   "the log says: %s, and the flag is %s", said,
+		   cpuinfo_has("uintr") ? "there" : "not there");
+}
+
 static const struct ktap_case cases[] = {
 	KTAP_CASE(the_log_says_which, SYSTEM-4),
 	KTAP_CASE(the_command_line_decides, SYSTEM-5),
 	KTAP_CASE(not_the_processor_s_with_page_table_isolation, SYSTEM-8),
+	KTAP_CASE(cpuinfo_shows_what_is_used, SYSTEM-10),
 };
 
 KTAP_MAIN(cases, UINTR_ABI_STATES_MORE ? NULL : "the kernel's ABI does not say what is logged")

@@ -474,6 +474,21 @@ static void in_execute_only_memory(void)
 	}
 }
 
+/* The first bytes can be read, the others cannot. */
+static void into_execute_only_memory(void)
+{
+	int index = coded_receiver();
+	uint8_t *at = code + PAGE - 2;
+	enum insn insn;
+
+	for (insn = UIRET; insn <= SENDUIPI; insn++) {
+		mprotect(code, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+		put_insn(at, &legal[0], insn);
+		ktap_ok(mprotect(code + PAGE, PAGE, PROT_EXEC));
+		has_effect("into execute-only", at, insn, index);
+	}
+}
+
 /* --- flags ------------------------------------------------------------------------------- */
 
 static void testui_sets_cf_and_clears_the_rest(void)
@@ -531,6 +546,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(across_two_pages, INSN-16),
 	KTAP_CASE(at_the_end_of_memory, INSN-16),
 	KTAP_CASE(in_execute_only_memory, TASK-14),
+	KTAP_CASE(into_execute_only_memory, TASK-14),
 	KTAP_CASE(testui_sets_cf_and_clears_the_rest, INSN-18),
 	KTAP_CASE(stui_clui_senduipi_leave_flags_alone, INSN-19),
 };

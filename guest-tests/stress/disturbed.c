@@ -5,6 +5,7 @@
  * stops its pair forever.
  */
 #include "ktap.h"
+#include "peer.h"
 #include "task.h"
 #include "uintr.h"
 #include "wait.h"
@@ -310,6 +311,31 @@ static void on_cpus_that_come_and_go(void)
 	disturb(unplug);
 }
 
+#define UINTR_MISC	0x988
+#define MISC_UINV	(0xeaULL << 32)
+
+/* After kexec a CPU has what the kernel before has left, here a notification vector. */
+static void on_a_cpu_that_another_kernel_has_used(void)
+{
+	const uint64_t misc = MISC_UINV;
+	int fd, index;
+
+	if (get_nprocs() < 2)
+		ktap_skip("needs two CPUs");
+	fd = open("/dev/cpu/1/msr", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		ktap_skip("MSRs cannot be written (%s); fragment msr", ktap_errno(errno));
+	if (pwrite(fd, &misc, sizeof(misc), UINTR_MISC) != sizeof(misc))
+		ktap_skip("the processor has no user interrupts");
+	close(fd);
+	ktap_assert(cpu_online(1, false) && cpu_online(1, true), "CPU 1 does not go and come");
+	pin_to(1);
+	index = sender_to(receiver(0));
+	_stui();
+	_senduipi(index);
+	ktap_check(spin_until(hits == 1), "nothing is delivered there");
+}
+
 #define POWER_STATE	"/sys/power/state"
 #define WAKE_ALARM	"/sys/class/rtc/rtc0/wakealarm"
 
@@ -402,6 +428,7 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(attached_to_and_let_go, TRACE-4),
 	KTAP_CASE(single_stepped, TRACE-4),
 	KTAP_CASE(on_cpus_that_come_and_go, TASK-9),
+	KTAP_CASE(on_a_cpu_that_another_kernel_has_used, TASK-19),
 	KTAP_CASE(over_a_suspend, TASK-10),
 	KTAP_CASE(of_the_thread_that_suspends, TASK-10),
 	KTAP_CASE(short_of_memory, TASK-11),
