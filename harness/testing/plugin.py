@@ -257,11 +257,13 @@ def _record_defect(
     raised = excinfo.value
     # The fixtures of a test may raise several at its end.
     for error in raised.exceptions if isinstance(raised, BaseExceptionGroup) else [raised]:
+        if isinstance(error, Recorded):
+            continue
         # This plugin turns an error of the harness into a failure of pytest.
         behind = error.__context__ if isinstance(error, pytest.fail.Exception) else error
         if isinstance(behind, HarnessError):
             journal.failure(name, user, behind)
-        elif not isinstance(error, Recorded):
+        else:
             journal.defect(name, user, error, report.longreprtext)
 
 

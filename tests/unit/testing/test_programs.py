@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.guest.counted import Counted
+from harness.guest.limits import CopyLimitError
 from harness.guest.verdict.failure import Completed
 from harness.guest.verdict.splats import scan
 from harness.results.records import (
@@ -176,6 +177,20 @@ def test_each_result_line_is_json(tmp_path: Path, start: Start) -> None:
     start(run)
     for line in run.results.read_text().splitlines():
         assert json.loads(line)["schema"] == 1
+
+
+def test_samples_beyond_their_limits_are_a_failed_case_and_nothing_else(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> None:
+        raise CopyLimitError("too much to copy from the guest")
+
+    monkeypatch.setattr("tests.unit.fake_guest.FakeGuest.fetch", fetch)
+    run = prepared(tmp_path, {"latency/a": GOOD, "api/b": GOOD})
+    assert start(run).ret == 1
+    outcome = fold(records(run))
+    assert [(case.program, case.case) for case in outcome.failures] == [("latency/a", "(samples)")]
+    assert outcome.guest_failures == ()
 
 
 def test_a_sample_file_with_an_odd_name_fails_its_program(tmp_path: Path, start: Start) -> None:
