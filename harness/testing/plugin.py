@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from harness.testing.stash import (
     PROGRAM,
     RUN,
     RUN_OF_WORKERS,
+    SPLATS,
     Recorded,
 )
 from harness.testing.ways import needs_guest
@@ -181,7 +183,7 @@ def uintr_retries(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
-    """The guest of a cell. At the end the cell fails if there were splats that are not excused."""
+    """The guest of a cell. Nothing is raised at its end: see :func:`_close`."""
     setup = getattr(request, "param", None)
     config = request.config
     if setup is None:
@@ -193,9 +195,24 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     try:
         yield cell
     finally:
+        _close(cell, config)
+
+
+def _close(cell: CellGuest, config: pytest.Config) -> None:
+    """Close a cell's guest, record an error, and keep the cell's splats for the end.
+
+    pytest closes a cell's guest when the first test of the next cell asks for its own. An exception
+    would be an error of that test, and it would not run.
+    """
+    try:
         cell.close()
+    except Exception as error:
+        if isinstance(error, HarnessError):
+            config.stash[JOURNAL].failure(cell.name, None, error)
+        else:
+            config.stash[JOURNAL].defect(cell.name, None, error, traceback.format_exc())
     if cell.splats_seen:
-        raise Recorded(clean_for_log(_splat_text(cell)), pytrace=False)
+        config.stash.setdefault(SPLATS, []).append(clean_for_log(_splat_text(cell)))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.lib.text import clean_line
 from harness.results.folder import RunFolder
 from harness.results.outcome import failure_in
+from harness.testing.stash import SPLATS
 
 _CODES: dict[int, tuple[ExitCode, str]] = {
     pytest.ExitCode.OK: (ExitCode.PASSED, ""),
@@ -56,6 +57,8 @@ class SessionEnd:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the folder of the results."""
+        for text in terminalreporter.config.stash.get(SPLATS, []):
+            terminalreporter.write_line(text, red=True)
         if self._why:
             terminalreporter.write_line(f"not passed: {clean_line(self._why)}", red=True)
         folder = self._run.path

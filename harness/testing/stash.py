@@ -17,6 +17,8 @@ JOURNAL = pytest.StashKey[Journal]()
 KNOWN = pytest.StashKey[tuple[KnownSplat, ...]]()
 #: Keeps the artefacts in the store while pytest runs.
 HOLDS = pytest.StashKey[list[Hold]]()
+#: Texts about the splats of each cell, for the end of the session.
+SPLATS = pytest.StashKey[list[str]]()
 #: Names in a report's user properties.
 CELL, PROGRAM = "cell", "program"
 #: Set for a developer's own test.

@@ -77,7 +77,8 @@ def test_of_three_runs_at_once_a_killed_one_takes_nothing_with_it(tmp_path: Path
     assert last.wait(LIMIT_S) == 0, (tmp_path / "last.log").read_text()
     assert left() == ([], [])
     (cell,) = read_summary(tmp_path / "one").cells
-    assert (cell.fail, cell.skip) == (0, 0)
+    assert cell.passed > 20
+    assert cell.fail == 0
     same = {(record.program, record.case, record.status) for record in cases(tmp_path / "one")}
     for name in ("three", "last"):
         assert {(r.program, r.case, r.status) for r in cases(tmp_path / name)} == same

@@ -14,6 +14,7 @@ from harness.results.records import (
     BootRecord,
     CaseRecord,
     GuestFailureRecord,
+    ProgramRecord,
     SplatRecord,
 )
 from harness.results.summary import fold
@@ -204,8 +205,21 @@ def test_a_splat_fails_the_cell_although_all_passed(tmp_path: Path, start: Start
     (splat,) = records(run, SplatRecord)
     assert isinstance(splat, SplatRecord)
     assert (splat.kind, splat.program) == ("warn", "api/b")
-    result.assert_outcomes(passed=3, errors=1)
+    result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["*splats in *:*", "*uintr_post*(during api/b)*"])
+
+
+def test_the_end_of_a_cell_takes_no_program_from_the_next(tmp_path: Path, start: Start) -> None:
+    run = prepared(
+        tmp_path,
+        {"api/a": f"echo 'console: {WARN}' >&2;{GOOD}", "api/b": GOOD},
+        cells=(cell(smp=1), cell(smp=2)),
+    )
+    assert start(run).ret == 1
+    ran = [(one.cell, one.program) for one in records(run) if isinstance(one, ProgramRecord)]
+    assert ran == [
+        (f"k-hidden-smp{smp}-gcc", program) for smp in (1, 2) for program in ("api/a", "api/b")
+    ]
 
 
 def test_splats_are_recorded_once(tmp_path: Path, start: Start) -> None:
