@@ -223,7 +223,7 @@ static void file_write(const char *path, const char *text, mode_t mode)
 /* Have dumps written to the script; store the pattern that was there before. */
 static void need_core_dumps(char *pattern, size_t size)
 {
-	char text[128];
+	char text[160];
 	ssize_t n;
 	int fd = open(CORE_PATTERN, O_RDONLY | O_CLOEXEC);
 
