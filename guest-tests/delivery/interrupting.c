@@ -663,13 +663,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(registers_are_no_results, TASK-13),
 };
 
-static const char *missing(void)
-{
-	const char *reason = uintr_rfc_missing();
-
-	if (!reason && !UINTR_HANDLER_FLAG_WAITING_ANY)
-		reason = "the kernel's headers have no UINTR_HANDLER_FLAG_WAITING_ANY";
-	return reason;
-}
-
-KTAP_MAIN(cases, missing())
+KTAP_MAIN(cases, uintr_waiting_missing())

@@ -320,13 +320,4 @@ static const struct ktap_case cases[] = {
 	KTAP_CASE(a_core_dump_is_whole, BLOCKED-16),
 };
 
-static const char *missing(void)
-{
-	const char *reason = uintr_rfc_missing();
-
-	if (!reason && !UINTR_HANDLER_FLAG_WAITING_ANY)
-		reason = "the kernel's headers have no UINTR_HANDLER_FLAG_WAITING_ANY";
-	return reason;
-}
-
-KTAP_MAIN(cases, missing())
+KTAP_MAIN(cases, uintr_waiting_missing())

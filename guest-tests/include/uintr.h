@@ -174,6 +174,16 @@ static inline const char *uintr_rfc_missing(void)
 	return missing;
 }
 
+/* The same, for programs whose receivers ask for the end of blocking calls. */
+static inline const char *uintr_waiting_missing(void)
+{
+	const char *missing = uintr_rfc_missing();
+
+	if (!missing && !UINTR_HANDLER_FLAG_WAITING_ANY)
+		missing = "the kernel's headers have no UINTR_HANDLER_FLAG_WAITING_ANY";
+	return missing;
+}
+
 /* The same, for programs whose cases state rules of the later ABI. */
 static inline const char *uintr_later_missing(void)
 {

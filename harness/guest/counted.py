@@ -37,7 +37,7 @@ from harness.guest.query import start
 from harness.guest.runtime import runtime_folder
 from harness.guest.spec import GuestSpec
 from harness.guest.transport.command import CHUNK, Bounded
-from harness.guest.transport.qmp import MonitorError
+from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.guest.verdict.failure import Completed, GuestFailure, ending
 from harness.guest.verdict.splat_report import Splat
@@ -130,29 +130,27 @@ def run_counted(
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(runtime_folder())
-        initrd = _initrd(spec, program, scratch)
-        knows = knows_property(spec.emulator, spec.cpu.model, "uintr")
-        argv = [*counted_argv(spec, initrd, scratch, knows_uintr=knows), "-S"]
-        process, monitor = start(argv, folder / "qemu.log", timeout_s=_START_S, stack=stack)
-        monitor.command("cont")
+        process, monitor = _start(spec, program, folder, scratch, stack)
         follower = _Follower(scratch / OUTPUT, on_stdout)
         deadline = Deadline(program.name, timeout_s)
         ended, overflow = _follow(process, follower, deadline, scratch, limit)
         console = _read(scratch / CONSOLE, limit)
         (folder / CONSOLE).write_bytes(console)
         scanner = _scan(console, known)
-        splats = scanner.splats()
-        if not overflow and console.count(b"\n") > MOST_LINES:
-            overflow = f"more than {MOST_LINES} lines in {CONSOLE}"
+        overflow = overflow or _too_many_lines(console)
         if overflow:
-            return Counted(done=follower.ended(began, overflow), boot_s=None, splats=splats)
+            return Counted(
+                done=follower.ended(began, overflow), boot_s=None, splats=scanner.splats()
+            )
         if not ended:
             with contextlib.suppress(MonitorError):
                 (folder / "registers.txt").write_text(monitor.human("info registers -a"))
         try:
             rest = _unpack(scratch / REST, samples)
         except CopyLimitError as error:
-            return Counted(done=follower.ended(began, error.what), boot_s=None, splats=splats)
+            return Counted(
+                done=follower.ended(began, error.what), boot_s=None, splats=scanner.splats()
+            )
         if rest is None:
             what = None if ended else f"the program did not end within {timeout_s:.0f} s"
             raise _failure(console, scanner.panic, process.returncode, what, folder)
@@ -167,8 +165,20 @@ def run_counted(
             seconds=time.monotonic() - began,
         ),
         boot_s=follower.first - began if follower.first is not None else None,
-        splats=splats,
+        splats=scanner.splats(),
     )
+
+
+def _start(
+    spec: GuestSpec, program: Path, folder: Path, scratch: Path, stack: contextlib.ExitStack
+) -> tuple[Process, Monitor]:
+    """Start a guest that runs the program. ``stack`` ends it."""
+    initrd = _initrd(spec, program, scratch)
+    knows = knows_property(spec.emulator, spec.cpu.model, "uintr")
+    argv = [*counted_argv(spec, initrd, scratch, knows_uintr=knows), "-S"]
+    process, monitor = start(argv, folder / "qemu.log", timeout_s=_START_S, stack=stack)
+    monitor.command("cont")
+    return process, monitor
 
 
 def _initrd(spec: GuestSpec, program: Path, scratch: Path) -> Path:
@@ -255,6 +265,11 @@ def _scan(console: bytes, known: Callable[[Splat], bool]) -> Scanner:
         scanner.feed(line)
     scanner.feed(cutter.rest())
     return scanner
+
+
+def _too_many_lines(console: bytes) -> str:
+    """Return that a console has more lines than are scanned, as text; empty if it has not."""
+    return f"more than {MOST_LINES} lines in {CONSOLE}" if console.count(b"\n") > MOST_LINES else ""
 
 
 def _read(path: Path, limit: int) -> bytes:
