@@ -234,8 +234,7 @@ KERNEL_OPTIONS = (
         FRAGMENT,
         "name",
         None,
-        "Config fragments to add: kasan, lockdep, kcsan, kmemleak, gcov, debug-info, suspend, pti, "
-        "virtme-ng; or the path of a file.",
+        f"Config fragments to add, by name or by the path of a file: {', '.join(fragment_names())}.",
     ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="Compiler of the kernel."
