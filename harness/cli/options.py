@@ -234,7 +234,8 @@ KERNEL_OPTIONS = (
         FRAGMENT,
         "name",
         None,
-        f"Config fragments to add, by name or by the path of a file: {', '.join(fragment_names())}.",
+        "Config fragments to add, by name or by the path of a file: "
+        f"{', '.join(fragment_names())}.",
     ),
     click.option(
         "--toolchain", type=click.Choice(["gcc", "clang"]), help="Compiler of the kernel."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from harness.artefacts import build_log
 from harness.artefacts.package_files import installed_files
 from harness.artefacts.source.git import Repository, clean_environment
 from harness.errors import BuildError
@@ -59,8 +60,6 @@ _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
 _CONFIG = re.compile(r"^config[ \t]+(\w+)", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"^CONFIG_(\w+)[ \t]*=", re.MULTILINE)
 _ERROR = re.compile(r"error:|ERROR:|undefined reference|No such file|not found|Killed")
-_SHOWN_LINES = 24
-_CONTEXT_LINES = 3
 
 
 def settings() -> dict[str, object]:
@@ -184,15 +183,8 @@ def step_of(line: str) -> tuple[int, int, str] | None:
     return (int(match[1]), int(match[2]), match[3].split()[-1]) if match else None
 
 
-def first_errors(lines: list[str]) -> str:
+def first_errors(lines: Sequence[str]) -> str:
     """Return the first complaints of a build's output, each with the lines after it."""
-    shown: list[str] = []
-    until = -1
-    for number, line in enumerate(lines):
-        if _ERROR.search(line) and not step_of(line):
-            until = number + _CONTEXT_LINES
-        if number <= until:
-            shown.append(line)
-        if len(shown) >= _SHOWN_LINES:
-            break
-    return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])
+    return build_log.first_errors(
+        lines, lambda line: bool(_ERROR.search(line)) and not step_of(line)
+    )

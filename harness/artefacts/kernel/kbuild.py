@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.artefacts import build_log
 from harness.artefacts.source.git import clean_environment
 from harness.progress import Step
 from harness.values import Compiler
@@ -40,10 +41,6 @@ _ERROR = re.compile(
 )
 #: Lines that only repeat that an earlier line is an error.
 _FOLLOWS = re.compile(r"^collect2: error:|linker command failed|ld returned \d+ exit status")
-
-#: Most lines of a log in an error, and how many lines after each complaint.
-_SHOWN_LINES = 24
-_CONTEXT_LINES = 3
 
 #: Shortest time between two progress reports of a build, in seconds.
 _REPORT_EVERY_S = 0.2
@@ -152,20 +149,15 @@ def first_errors(lines: Sequence[str]) -> str:
     The compiler's line on a failed linker is used only if there is no other complaint.
     """
     real = any(_is_complaint(line) for line in lines)
-    shown: list[str] = []
-    until = -1
-    for number, line in enumerate(lines):
-        if _is_complaint(line) or (not real and _ERROR.search(line)):
-            until = number + _CONTEXT_LINES
-        if number <= until:
-            shown.append(line)
-        if len(shown) >= _SHOWN_LINES:
-            break
-    return "\n".join(shown or lines[-_CONTEXT_LINES * 3 :])
+    return build_log.first_errors(lines, _is_complaint if real else _is_error)
 
 
 def _is_complaint(line: str) -> bool:
-    return bool(_ERROR.search(line)) and not _FOLLOWS.search(line)
+    return _is_error(line) and not _FOLLOWS.search(line)
+
+
+def _is_error(line: str) -> bool:
+    return bool(_ERROR.search(line))
 
 
 class StepCounter:
