@@ -37,7 +37,7 @@ from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.request.profiles import load_cpu
 from harness.values import Emulator
 
-from .test_bare_fuzz import TESTUI, plain
+from .cases import TESTUI, plain
 
 SEND_41 = "b930080000b84100000031d20f30 ipi 0x41"
 SEND_42 = "b930080000b84200000031d20f30 ipi 0x42"

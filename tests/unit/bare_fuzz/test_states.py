@@ -13,7 +13,7 @@ from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.case import PLACE, UPID
 from harness.campaigns.bare_fuzz.model import Facts, expect
 
-from .test_bare_fuzz import TESTUI, expected, plain
+from .cases import TESTUI, expected, plain
 
 
 def test_a_hlt_that_a_step_alone_ends_is_left_out() -> None:
