@@ -31,7 +31,8 @@ from harness.artefacts.store import Store
 from harness.errors import HarnessError
 from harness.progress import Silent
 from harness.values import FolderSeries, MboxSeries
-from tools.mails import Box, add_history, disguise, make_base
+from tools.histories import add_history, make_base
+from tools.mails import Box, disguise
 from tools.scratch import scratch, workers
 
 #: Cases after which a new repository is made, so that a memory file system does not fill up.
