@@ -197,6 +197,9 @@ def _explain(error: BaseException) -> int:
         case HarnessError():
             _say(str(error))
             return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            say(error.format_message(), err=True)
+            return ExitCode.USAGE
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else PROGRAM
             _say(f"{error.format_message()}\n  hint: {where} --help lists the options")

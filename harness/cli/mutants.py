@@ -82,8 +82,9 @@ def _list(flag: str, field: str, item: click.ParamType[Any], text: str) -> Calla
 )
 @out_option("Folder for the results and each run  [default: runs/mutants-TIME-RANDOM]")
 def command(out: Path | None, count: int | None, seed: int, sequences: int, **options: Any) -> int:
-    """Break the bundled series in each way that a mutant describes; see a case fail for each.
+    """Break the bundled series on purpose; a case has to fail.
 
+    Each mutant is a patch that breaks one thing.
     NAMES choose mutants by name or pattern. The suite is run without a mutant first. The exit code
     is 1 if a mutant survived without a stated reason, 3 if one did not apply or build.
 

@@ -224,3 +224,22 @@ def test_what_has_no_meaning_is_wrong_usage(
 
 def test_options_that_are_empty_by_default_may_be_empty() -> None:
     assert cli.invoke(["plan", "--cmdline", "", "-k", ""]) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["cache"]])
+def test_a_command_without_its_subcommand_shows_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.invoke(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"Usage: {' '.join(['uintr-harness', *words])} ")
+    assert "error" not in err.partition("Options:")[0]
+
+
+def test_the_summary_of_each_command_is_whole() -> None:
+    """In the list of commands, click cuts a long first sentence off."""
+    for name in cli.app.list_commands(click.Context(cli.app)):
+        command = cli.app.get_command(click.Context(cli.app), name)
+        assert command
+        assert not command.get_short_help_str(limit=62).endswith("..."), name
