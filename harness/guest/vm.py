@@ -147,7 +147,10 @@ class Guest:
         :param output_limit: bytes that the command may print, and the same again for the console.
             A command that prints more is killed, and its result has ``overflow`` set.
         :raise GuestFailure: the guest ended or hangs; ``partial`` has the command's output.
+        :raise TypeError: ``argv`` is not a sequence of strings.
         """
+        if isinstance(argv, str) or not all(isinstance(word, str) for word in argv):
+            raise TypeError(f'argv is a list of strings, like ["sh", "-c", "true"], not {argv!r}')
         self._check_ready()
         liveness = self._liveness
         assert liveness is not None

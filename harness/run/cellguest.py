@@ -166,7 +166,7 @@ class CellGuest:
         """
         with self._using() as guest:
             return guest.run(
-                list(argv),
+                argv,
                 timeout_s=timeout_s * guest.factor,
                 env=env,
                 on_stdout=on_stdout,

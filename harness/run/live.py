@@ -5,7 +5,7 @@ Works with and without pytest-xdist, whose workers send their reports to this pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.progress import Progress
 from harness.run.journal import ResultsLost
 
-CELL = "cell"
+CELL, PROGRAM, OWN = "cell", "program", "own"
 
 
 class Table(Protocol):
@@ -57,6 +57,8 @@ class Live:
         self.fatal: HarnessError | None = None
         #: Errors outside tests: in collection, or in pytest itself.
         self.errors: list[str] = []
+        #: Failed tests that take no guest. They have no cell, so there are no records of them.
+        self.guestless: list[str] = []
         #: Cells in which a test began, in order.
         self.begun: dict[str, None] = {}
         self._display = display
@@ -66,6 +68,8 @@ class Live:
         self._boots: dict[str, ExitStack] = {}
         #: Tests whose subtests were counted as cases. A test without subtests is a case itself.
         self._counted: set[str] = set()
+        #: Status of each of the developer's own tests so far. Such a test is one case.
+        self._statuses: dict[str, str] = {}
         #: Errors shown already. Each test of a cell that does not boot has the same error.
         self._told: set[tuple[str, str]] = set()
         #: Tests that did not run because their setup failed.
@@ -105,8 +109,10 @@ class Live:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a case. A failure in setup or teardown is shown at once."""
-        cell = dict(report.user_properties).get(CELL)
+        properties = dict(report.user_properties)
+        cell = properties.get(CELL)
         if not isinstance(cell, str):
+            self._without_cell(report, properties)
             return
         if cell in self._boots:
             self._boots.pop(cell).close()
@@ -114,6 +120,8 @@ class Live:
         if isinstance(report, pytest.SubtestReport):
             self._table.case(cell, status)
             self._counted.add(report.nodeid)
+        elif properties.get(OWN):
+            self._own_test(cell, report, status)
         elif report.when == "call" and report.nodeid not in self._counted:
             self._table.case(cell, status)
         elif report.failed and report.when != "call":
@@ -122,6 +130,25 @@ class Live:
                 self._not_run.add(report.nodeid)
         if report.when == "teardown" and report.nodeid not in self._not_run:
             self._table.program_done(cell)
+
+    def _own_test(self, cell: str, report: pytest.TestReport, status: str) -> None:
+        """Count a developer's own test as one case, which fails if its setup or its end does."""
+        before = self._statuses.pop(report.nodeid, "pass")
+        if report.when == "call" and report.nodeid in self._counted:
+            status = "pass"  # its subtests are the cases
+        status = status if before == "pass" else before
+        if report.when != "teardown":
+            self._statuses[report.nodeid] = status
+        elif status != "pass" or report.nodeid not in self._counted:
+            self._table.case(cell, status)
+
+    def _without_cell(self, report: pytest.TestReport, properties: Mapping[str, object]) -> None:
+        """Show the failure of a test that takes no guest."""
+        if report.failed:
+            name = str(properties.get(PROGRAM, report.nodeid))
+            self.guestless.append(name)
+            self._display.note(f"FAIL {name} (takes no guest)")
+            self._display.note(report.longreprtext.strip())
 
     def _tell(self, cell: str, text: str) -> None:
         if (cell, text) not in self._told:

@@ -274,9 +274,17 @@ def verdict(
         # A test or plugin stopped pytest, for example with pytest.exit().
         return ExitCode.GUEST, f"pytest was stopped, until then: {outcome.reason}"
     if outcome.exit_code == ExitCode.PASSED and ended != PYTEST_OK:
-        what = f"a test without a record failed, otherwise {outcome.reason}"
+        what = f"{_guestless(live)} failed, otherwise {outcome.reason}"
         return ExitCode.TESTS_FAILED, what
     return outcome.exit_code, outcome.reason
+
+
+def _guestless(live: Live) -> str:
+    """Name the failed tests that take no guest."""
+    names = list(dict.fromkeys(live.guestless))
+    if len(names) > 1:
+        return f"{names[0]} and {len(names) - 1} more, which take no guest,"
+    return f"{names[0]}, which takes no guest," if names else "a test without a record"
 
 
 def _read_coverage(folder: RunFolder, progress: Progress) -> None:

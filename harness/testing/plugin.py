@@ -155,6 +155,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if program is not None and program not in programs:
                 left_out.append(item)
                 continue
+        else:
+            item.user_properties.append((PROGRAM, _own_name(item)))
         kept.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -307,13 +309,15 @@ def _program(setup: CellSetup, name: object) -> Program | None:
     return next((found for found in setup.programs.programs if found.name == name), None)
 
 
-def _own_name(item: pytest.Item, setup: CellSetup) -> str:
+def _own_name(item: pytest.Item, setup: CellSetup | None = None) -> str:
     """Return a developer's test as a node id relative to the current folder, without its cell."""
-    name, _, params = item.name.partition("[")
-    params = params.removesuffix("]").removesuffix(f"-#{_params(item).get(ATTEMPT)}")
-    rest = params.replace(setup.cell.name, "", 1).strip("-")
+    name, _, params = item.nodeid.partition("::")[2].partition("[")
+    if setup:
+        params = params.removesuffix("]").removesuffix(f"-#{_params(item).get(ATTEMPT)}")
+        params = params.replace(setup.cell.name, "", 1).strip("-")
+        params = params and f"{params}]"
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
-    return f"{path}::{name}" + (f"[{rest}]" if rest else "")
+    return f"{path}::{name}" + (f"[{params}" if params else "")
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:

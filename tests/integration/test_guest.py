@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,6 +62,12 @@ def test_words_reach_the_program_as_they_are(guest: Guest) -> None:
     words = ["a b", "$HOME", "`id`", "'", '"', "*", "\n", ""]
     done = guest.run(["printf", "%s|", *words], timeout_s=60)
     assert done.stdout.decode() == "".join(f"{word}|" for word in words)
+
+
+@pytest.mark.parametrize("argv", ["true", ["sleep", 1], [Path("/bin/true")], [b"true"]])
+def test_what_is_no_list_of_words_is_refused(guest: Guest, argv: Any) -> None:
+    with pytest.raises(TypeError, match="argv is a list of strings"):
+        guest.run(argv, timeout_s=60)
 
 
 def test_environment(guest: Guest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -199,12 +200,52 @@ def test_what_only_pytest_saw_fail_is_not_green(
         "def test_without_a_guest():\n    assert 1 == 2\n"
     )
     assert run("--tests", "test_no_guest.py") == 1
+    out, err = capsys.readouterr()
+    assert "FAIL test_no_guest.py::test_without_a_guest (takes no guest)" in err
+    assert "assert 1 == 2" in err
     for again in (False, True):
         if again:
             assert cli.invoke(["report", "runs/latest"]) == 1
-        out = capsys.readouterr().out
-        assert "FAILED: a test without a record failed" in out
+            out = capsys.readouterr().out
+        assert "FAILED: test_no_guest.py::test_without_a_guest, which takes no guest, failed" in out
         assert "PASSED" not in out
+
+
+def test_what_a_test_fails_or_skips_before_its_call_is_shown_like_a_case(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake({"api/a": GOOD})
+    (tmp_path / "test_setup.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture\n"
+        "def broken(guest):\n    raise ValueError('no such thing')\n"
+        "def test_broken(broken): pass\n"
+        "@pytest.fixture\n"
+        "def late(guest):\n    yield\n    raise ValueError('at its end')\n"
+        "def test_late(late): pass\n"
+        "@pytest.mark.skip(reason='not today')\n"
+        "def test_skipped(guest): pass\n"
+    )
+    assert run("--tests", "test_setup.py") == 1
+    out, err = capsys.readouterr()
+    assert re.findall(r"^(pass|FAIL|skip) \S+ +(\w+)  (.*?)  ", err, re.MULTILINE) == [
+        ("FAIL", "test_broken", "1 fail"),
+        ("FAIL", "test_late", "1 fail"),
+        ("skip", "test_skipped", "1 skip"),
+    ]
+    assert out.count("ValueError: no such thing") == 2  # its message, and its excerpt
+    assert "no such thing" not in err
+    assert summary()["totals"] == {"pass": 0, "fail": 2, "skip": 1}
+
+
+def test_tests_of_one_name_in_two_classes_are_two(fake: Fake, tmp_path: Path) -> None:
+    fake({"api/a": GOOD})
+    (tmp_path / "test_classes.py").write_text(
+        "class TestOne:\n    def test_x(self, guest): assert 0\n"
+        "class TestTwo:\n    def test_x(self, guest): pass\n"
+    )
+    assert run("--tests", "test_classes.py") == 1
+    assert summary()["totals"] == {"pass": 1, "fail": 1, "skip": 0}
 
 
 def test_tests_that_cannot_be_read_are_exit_2(
