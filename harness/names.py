@@ -1,7 +1,8 @@
 """Names that users can give, and the defaults.
 
-Names come from listing folders; no file is read. The module is separate from the profiles because
-a shell's completion needs the names at once.
+Names come from listing folders, also the user's own ones (:func:`harness.paths.own_folders`). No
+file is read. The module is separate from the profiles because a shell's completion needs the names
+at once.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ SYSTEM_BINARY = "qemu-system-x86_64"
 
 
 def kernel_names() -> list[str]:
-    """Return the names of the kernels in ``kernel-config/kernels``."""
+    """Return the names of the kernels in ``kernels/`` of the folders of profiles."""
     return _names(paths.KERNELS, ".toml")
 
 
 def cpu_names() -> list[str]:
-    """Return the names of the CPU models in ``kernel-config/cpus``."""
+    """Return the names of the CPU models in ``cpus/`` of the folders of profiles."""
     return _names(paths.CPUS, ".toml")
 
 
 def emulator_names() -> list[str]:
-    """Return the names of the emulators in ``kernel-config/emulators``."""
+    """Return the names of the emulators in ``emulators/`` of the folders of profiles."""
     return _names(paths.EMULATORS, ".toml")
 
 
 def fragment_names() -> list[str]:
-    """Return the names of the configuration fragments in ``kernel-config/fragments``."""
+    """Return the names of the fragments in ``fragments/`` of the folders of profiles."""
     return _names(paths.FRAGMENTS, ".config")
 
 
@@ -55,5 +56,16 @@ def program_names() -> list[str]:
     )
 
 
+def places(folder: Path, name: str) -> list[Path]:
+    """Return the files of a name in one of the harness's folders, or in the user's own ones."""
+    found = (place / name for place in (folder, *paths.own_folders(folder.name)))
+    return [path for path in found if path.is_file()]
+
+
 def _names(folder: Path, suffix: str) -> list[str]:
-    return sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    found = (
+        path
+        for place in (folder, *paths.own_folders(folder.name))
+        for path in place.glob(f"*{suffix}")
+    )
+    return sorted({path.name.removesuffix(suffix) for path in found})

@@ -1,4 +1,4 @@
-"""Paths of the checkout that this package belongs to, and of the artefact store."""
+"""Paths of the files that this package reads, and of the artefact store."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import platformdirs
 
 from harness.errors import UserError
 
-#: The checkout. The package is installed from it in editable mode, because profiles, fragments,
-#: series, programs and the image's init are files that users read and change.
-ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+#: Copies of the checkout's folders in a package that was installed from a wheel.
+_DATA = _PACKAGE / "data"
+
+#: Whether this is a checkout, or installed from one in editable mode.
+IS_CHECKOUT = not _DATA.is_dir()
+#: The folder with profiles, fragments, series, programs and the image's init: the checkout, where
+#: users read and change them, or the copies in the package.
+ROOT = _PACKAGE.parent if IS_CHECKOUT else _DATA
 
 KERNELS = ROOT / "kernel-config" / "kernels"
 FRAGMENTS = ROOT / "kernel-config" / "fragments"
@@ -23,11 +29,22 @@ CPUS = ROOT / "kernel-config" / "cpus"
 EMULATORS = ROOT / "kernel-config" / "emulators"
 
 #: The test that runs the guest programs, the one that only boots, and the configuration of both.
-PROGRAMS_TEST = ROOT / "harness" / "testing" / "test_programs.py"
-BOOT_TEST = ROOT / "harness" / "testing" / "test_boot.py"
-PYTEST_INI = ROOT / "harness" / "testing" / "pytest.ini"
+PROGRAMS_TEST = _PACKAGE / "testing" / "test_programs.py"
+BOOT_TEST = _PACKAGE / "testing" / "test_boot.py"
+PYTEST_INI = _PACKAGE / "testing" / "pytest.ini"
 
 CACHE_ENV = "UINTR_HARNESS_CACHE"
+
+
+def own_folders(kind: str) -> tuple[Path, ...]:
+    """Return the folders of the user's own profiles: in the current folder, and in the settings.
+
+    :param kind: ``kernels``, ``cpus``, ``emulators`` or ``fragments``.
+    """
+    here = Path("kernel-config").absolute() / kind
+    settings = platformdirs.user_config_path("uintr-harness") / kind
+    ours = ROOT / "kernel-config" / kind
+    return tuple(folder for folder in (here, settings) if folder.is_dir() and folder != ours)
 
 
 def cache_place() -> Path:

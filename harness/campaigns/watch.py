@@ -45,6 +45,7 @@ def watched(request: Request, tests: Sequence[str]) -> tuple[Path, ...]:
     :raise UserError: a profile names something that does not exist.
     """
     found = [paths.GUEST_TESTS, paths.KERNELS, paths.FRAGMENTS, paths.CPUS, paths.IMAGES]
+    found += [one for kind in ("kernels", "fragments", "cpus") for one in paths.own_folders(kind)]
     for profile in request.kernel_profiles():
         if isinstance(profile.source, TreeSource):
             found.append(profile.source.path)

@@ -12,9 +12,10 @@ from harness.errors import UserError
 
 def install_line(extra: str) -> str:
     """Return the command that installs an extra for the Python that runs now."""
-    return shlex.join(
-        [sys.executable, "-m", "pip", "install", "--editable", f"{paths.ROOT}[{extra}]"]
-    )
+    pip = [sys.executable, "-m", "pip", "install"]
+    if paths.IS_CHECKOUT:
+        return shlex.join([*pip, "--editable", f"{paths.ROOT}[{extra}]"])
+    return shlex.join([*pip, f"uintr-harness[{extra}]"])
 
 
 def require_extra(extra: str, *modules: str, needed_for: str) -> None:

@@ -1,5 +1,8 @@
 """Kernel and cpu profiles: TOML files, found by name or by path, read into values.
 
+Names are looked up in the harness's ``kernel-config``, in that of the current folder, and in the
+user's settings.
+
 A profile's name is its file's name without ``.toml``. Errors name the file and the field, because
 users write profiles by hand.
 """
@@ -27,6 +30,7 @@ from harness.names import (
     emulator_names,
     fragment_names,
     kernel_names,
+    places,
 )
 from harness.values import (
     Compiler,
@@ -187,7 +191,8 @@ def _fragment(text: str, folder: Path) -> str | Path:
     """
     if "/" not in text and not text.endswith(".config"):
         _check_known(text, fragment_names(), "config fragment", paths.FRAGMENTS)
-        return text
+        path = _the_only(places(paths.FRAGMENTS, f"{text}.config"), "config fragment")
+        return text if path.parent == paths.FRAGMENTS else path
     path = Path(os.path.abspath(folder / Path(text).expanduser()))  # noqa: PTH100 -- links stay
     if not path.is_file():
         raise UserError("there is no such config fragment", where=path)
@@ -271,7 +276,23 @@ def _find(name: str, folder: Path, what: str, known: list[str]) -> Path:
             )
         return path
     _check_known(name, known, what, folder)
-    return folder / f"{name}.toml"
+    return _the_only(places(folder, f"{name}.toml"), what)
+
+
+def _the_only(found: list[Path], what: str) -> Path:
+    """Return the file of a name. Files of one name have to be equal.
+
+    :raise UserError: they differ.
+    """
+    first, *others = found
+    for other in others:
+        if other.read_bytes() != first.read_bytes():
+            raise UserError(
+                f"there are two files of one {what}, and they differ",
+                where=f"{first} and {other}",
+                hint="rename your own, or name it by its path",
+            )
+    return first
 
 
 def _check_known(name: str, known: list[str], what: str, folder: Path) -> None:

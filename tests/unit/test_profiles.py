@@ -47,6 +47,49 @@ def test_every_profile_of_the_repository_loads() -> None:
         assert load_kernel(path.stem, KernelOverrides(series="none")).name == path.stem
 
 
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder and settings with no profiles yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    return tmp_path
+
+
+HERE, SETTINGS = "kernel-config", "settings/uintr-harness"
+
+
+@pytest.mark.parametrize("place", [HERE, SETTINGS])
+def test_own_profiles_are_found_by_name(own: Path, place: str) -> None:
+    for kind, name, text in (
+        ("cpus", "hidden-mine.toml", (paths.CPUS / "hidden.toml").read_text()),
+        ("kernels", "mine.toml", TREE),
+        ("fragments", "more.config", "CONFIG_KASAN=y\n"),
+    ):
+        (own / place / kind).mkdir(parents=True)
+        (own / place / kind / name).write_text(text)
+    tree = own / place / "kernels" / "linux"
+    tree.mkdir()
+    (tree / "Kbuild").touch()
+    assert load_cpu("hidden-mine").name == "hidden-mine"
+    assert "hidden-mine" in expand_cpus(["hidden*"])
+    kernel = load_kernel("mine", KernelOverrides(fragments=("kasan", "more")))
+    assert kernel.name == "mine+kasan+more"
+    assert kernel.source == TreeSource(path=tree)
+    assert kernel.fragments[-2:] == ("kasan", own / place / "fragments" / "more.config")
+
+
+def test_an_own_profile_never_takes_the_place_of_another(own: Path) -> None:
+    text = (paths.CPUS / "hidden.toml").read_text()
+    for place in (HERE, SETTINGS):
+        (own / place / "cpus").mkdir(parents=True)
+        (own / place / "cpus" / "hidden.toml").write_text(text)
+    assert load_cpu("hidden").name == "hidden"
+    (own / SETTINGS / "cpus" / "hidden.toml").write_text(f"{text}# another\n")
+    with pytest.raises(UserError, match="two files of one cpu, and they differ") as caught:
+        load_cpu("hidden")
+    assert "settings/uintr-harness/cpus/hidden.toml" in str(caught.value)
+
+
 def test_a_cpu_says_in_its_name_whether_it_exposes_user_interrupts() -> None:
     """A pattern picks cpus by their names' beginning; what is off is pinned in the guest too."""
     for name in cpu_names():

@@ -11,8 +11,8 @@
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/interrupt.h>
+#include <linux/irq.h>
 #include <linux/irq_work.h>
-#include <linux/irqdesc.h>
 #include <linux/kobject.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
