@@ -105,8 +105,8 @@ def command(request: Request, gdb: bool, console: bool) -> int:
 def _work_at_console(setup: CellSetup, folder: Path, progress: RichProgress) -> int:
     """Boot with the programs in the root file system, because nothing can be copied later."""
     from harness.guest.argv import console_argv
+    from harness.guest.confined import confined_argv, environment
     from harness.guest.cpu import knows_property
-    from harness.guest.process import death_argv
     from harness.lib import cpio
 
     spec = setup.guest_spec()
@@ -119,8 +119,8 @@ def _work_at_console(setup: CellSetup, folder: Path, progress: RichProgress) -> 
     initrd.write_bytes(cpio.joined(spec.image.initramfs.read_bytes(), archive))
     progress.note("Ctrl-A X ends QEMU, `poweroff -f` the guest")
     with progress.paused():
-        argv = death_argv(console_argv(spec, initrd, knows_uintr=knows))
-        return subprocess.run(argv).returncode
+        argv = confined_argv(console_argv(spec, initrd, knows_uintr=knows))
+        return subprocess.run(argv, env=environment()).returncode
 
 
 def _work_in(setup: CellSetup, folder: Path, progress: RichProgress, *, gdb: bool) -> int:

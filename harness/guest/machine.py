@@ -14,6 +14,7 @@ from harness.errors import GuestError
 from harness.guest import cpu
 from harness.guest.alarm import Alarm
 from harness.guest.argv import Runtime, as_script, guest_argv
+from harness.guest.confined import confined_argv
 from harness.guest.process import Process
 from harness.guest.runtime import PIDFILE, runtime_folder
 from harness.guest.spec import GuestSpec
@@ -64,7 +65,8 @@ class Machine:
             argv = guest_argv(spec, runtime, knows_uintr=knows_uintr)
             with _files("the guest's folder"):
                 script = folder / "qemu.sh"
-                script.write_text(as_script(spec, argv, knows_uintr=knows_uintr))
+                ran = confined_argv(argv)
+                script.write_text(as_script(spec, ran, knows_uintr=knows_uintr))
                 script.chmod(0o755)
             self._started = time.monotonic()
             self.process = Process(

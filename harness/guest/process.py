@@ -1,9 +1,8 @@
-"""QEMU as a child process that does not outlive the harness."""
+"""QEMU, or Bochs, as a child process that has few rights and does not outlive the harness."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import GuestError
+from harness.guest.confined import confined_argv, environment
 from harness.guest.limits import read_end
 
 #: Starts every QEMU. The signal of ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked
@@ -22,15 +22,11 @@ _KILL_WAIT_S = 10.0
 _LOG = 256 << 10
 
 
-def death_argv(argv: Sequence[str]) -> list[str]:
-    """Return ``argv`` behind util-linux's ``setpriv``: SIGKILL when the harness dies."""
-    return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
-
-
 class Process:
     """A running QEMU. Its standard streams are the guest's serial console.
 
     :param log: file for QEMU's own messages (standard error).
+    :param sandbox: whether ``argv`` is a QEMU, which may get options for a seccomp filter.
     :param on_exit: called once, from another thread, when QEMU has ended.
     :raise GuestError: QEMU cannot be started.
     """
@@ -42,12 +38,12 @@ class Process:
         log: Path,
         pass_fds: Sequence[int] = (),
         on_exit: Callable[[], None] = lambda: None,
+        sandbox: bool = True,
     ) -> None:
-        if shutil.which("setpriv") is None:
-            raise GuestError("setpriv is not installed", hint="install util-linux")
         self.log = log
+        confined = confined_argv(argv, sandbox=sandbox)
         with log.open("wb") as stderr:
-            self._popen = _SPAWNER.submit(self._spawn, death_argv(argv), stderr, pass_fds).result()
+            self._popen = _SPAWNER.submit(self._spawn, confined, stderr, pass_fds).result()
         self.ended = threading.Event()
         self._on_exit = on_exit
         self._waiter = threading.Thread(target=self._wait, name="qemu-waiter", daemon=True)
@@ -64,12 +60,13 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 pass_fds=pass_fds,
+                env=environment(),
                 bufsize=0,
                 process_group=0,  # ^C must not reach QEMU: the harness ends it
             )
         except OSError as error:
             raise GuestError(
-                f"QEMU cannot be started: {error.strerror}", where=argv[4] if argv else None
+                f"QEMU cannot be started: {error.strerror}", where=" ".join(argv)
             ) from error
 
     def _wait(self) -> None:

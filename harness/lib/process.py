@@ -42,9 +42,14 @@ class Captured(NamedTuple):
         return self.stderr.decode(errors="replace").rstrip("\n")
 
 
-def bound(argv: Sequence[str]) -> list[str]:
-    """Return ``argv`` with SIGTERM sent to it when the harness dies."""
-    return ["setpriv", "--pdeathsig", "TERM", "--", *argv]
+def bound(argv: Sequence[str], *rights: str, death: str = "TERM") -> list[str]:
+    """Return ``argv`` with a signal sent to it when the harness dies.
+
+    :param rights: more options of ``setpriv``, which take rights away.
+    :param death: the signal.
+    """
+    setpriv = shutil.which("setpriv") or "setpriv"  # the environment may have another PATH
+    return [setpriv, *rights, "--pdeathsig", death, "--", *argv]
 
 
 def require(*tools: str, needed_for: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from harness.artefacts.store import Store
 from harness.artefacts.toolchain import identify, knows_uintr
 from harness.errors import HarnessError
 from harness.guest.accel import probe_accel
+from harness.guest.confined import knows_sandbox, may_drop_capabilities
 from harness.guest.cpu import knows_property
 from harness.names import cpu_names
 from harness.progress import Silent
@@ -156,6 +158,7 @@ def _emulation() -> Iterator[HostCheck]:
     yield HostCheck(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
     yield _kvm(emulator)
     ours = _ours()
+    yield _rights(ours or emulator)
     yield HostCheck(
         subject="qemu with user interrupts",
         state="good" if ours else "note",
@@ -164,6 +167,28 @@ def _emulation() -> Iterator[HostCheck]:
     )
     for name in cpu_names():
         yield _cpu(emulator, ours, name)
+
+
+def _rights(emulator: Emulator) -> HostCheck:
+    """Tell what a guest's QEMU can do on this host, should a program break out of its guest."""
+    subject = "rights of qemu"
+    try:
+        filtered = knows_sandbox(str(emulator.binary))
+    except HarnessError as error:
+        return HostCheck(subject=subject, state="note", what=error.what)
+    if os.getuid() == 0 and not may_drop_capabilities():
+        return HostCheck(
+            subject=subject,
+            state="note",
+            what="root's capabilities stay: this process may not remove them from another",
+            remedy="run as an ordinary user, or give the container CAP_SETPCAP",
+        )
+    return HostCheck(
+        subject=subject,
+        state="good" if filtered else "note",
+        what="no capabilities, seccomp" if filtered else "no capabilities, but no seccomp either",
+        remedy="" if filtered else "use a QEMU that was built with seccomp",
+    )
 
 
 def _ours() -> Emulator | None:

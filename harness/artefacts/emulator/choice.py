@@ -46,7 +46,7 @@ RECIPE = 1
 
 _TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
 #: Libraries that the binary is linked with, by their pkg-config names.
-_LIBRARIES = ("glib-2.0", "slirp")
+_LIBRARIES = ("glib-2.0", "slirp", "libseccomp")
 _REPORT_EVERY_S = 0.2
 
 _HINT = f"install qemu-system-x86, or name a binary with {EMULATOR_ENV}"

@@ -17,13 +17,15 @@ TARGET = "qemu-system-x86_64"
 #: Name of the list of devices in QEMU's tree, see ``--with-devices-ARCH`` of its configure.
 _DEVICES = "uintr-harness"
 
-#: Everything not enabled here is left out. Slirp is the guests' network.
+#: Everything not enabled here is left out. Slirp is the guests' network, seccomp the filter that
+#: keeps an emulator from starting programs.
 _FEATURES = (
     "--without-default-features",
     "--without-default-devices",
     "--enable-tcg",
     "--enable-kvm",
     "--enable-slirp",
+    "--enable-seccomp",
     "--disable-docs",
     "--disable-tools",
     "--disable-guest-agent",

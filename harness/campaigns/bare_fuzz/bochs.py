@@ -144,7 +144,8 @@ class BochsPlayer:
                 features=self._features,
                 cpus=modes.cpus,
             )
-            process = Process([*self._bochs.argv, "-q", "-f", str(config)], log=folder / "messages")
+            argv = [*self._bochs.argv, "-q", "-f", str(config)]
+            process = Process(argv, log=folder / "messages", sandbox=False)
             try:
                 in_time = _wait(process, disk)
             finally:

@@ -15,7 +15,7 @@ from harness.errors import BuildError, UserError
 from harness.progress import Silent
 from harness.request.profiles import load_emulator
 
-from .conftest import git, make_checkout
+from .conftest import MakeStub, git, make_checkout
 
 CONFIGURE = """#!/bin/sh
 tree=$(dirname "$0")
@@ -111,6 +111,24 @@ def test_other_devices_make_another_emulator(store: Store, profile: str) -> None
     first = build_emulator(store, Silent(), profile)
     (paths.EMULATORS / "devices.mak").write_text("CONFIG_I440FX=y\n")
     assert build_emulator(store, Silent(), profile).key != first.key
+
+
+def test_a_build_without_seccomp_is_another_emulator(
+    store: Store, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = build_emulator(store, Silent(), profile).binary.parent.parent / "build.log"
+    assert "--enable-seccomp" in log.read_text().splitlines()[0].split()
+    features = tuple(word for word in qemu_build._FEATURES if word != "--enable-seccomp")
+    monkeypatch.setattr(qemu_build, "_FEATURES", features)
+    assert not is_built(store, profile)
+
+
+def test_a_missing_library_is_named(
+    store: Store, profile: str, stub: MakeStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub("pkg-config", 'case "$*" in *libseccomp*) echo "No package" >&2; exit 1 ;; esac; echo 1')
+    with pytest.raises(BuildError, match="library libseccomp that QEMU is built with is missing"):
+        build_emulator(store, Silent(), profile)
 
 
 def test_the_tree_is_not_written_to(store: Store, profile: str, tree: Path) -> None:

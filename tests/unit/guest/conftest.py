@@ -30,15 +30,18 @@ def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fake_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Emulator]:
+def fake_qemu(tmp_path: Path) -> Callable[..., Emulator]:
     """Make a QEMU that plays a script; see fake_qemu.py for its keys."""
 
     def make(**script: object) -> Emulator:
         binary = tmp_path / "qemu-fake"
-        binary.write_text(f'#!/bin/sh\nexec {sys.executable} -S {FAKE} "$@"\n')
+        script_file = tmp_path / "script.json"
+        # Nothing of the environment reaches a QEMU.
+        binary.write_text(
+            f'#!/bin/sh\nFAKE_QEMU={script_file} exec {sys.executable} -S {FAKE} "$@"\n'
+        )
         binary.chmod(0o755)
-        (tmp_path / "script.json").write_text(json.dumps(script))
-        monkeypatch.setenv("FAKE_QEMU", str(tmp_path / "script.json"))
+        script_file.write_text(json.dumps(script))
         return Emulator(binary=binary, version="7.2.0")
 
     return make

@@ -14,6 +14,7 @@ The script is the JSON file ``$FAKE_QEMU``; its keys are all optional::
     nmi       text that an NMI prints
     ports     [chardev's id, text] of serial ports that are files, written when it goes on
     deaf      commands that are never answered
+    sandbox   whether it has the option -sandbox
 """
 
 import json
@@ -35,6 +36,8 @@ GUEST = "-kernel" in sys.argv and not PROBE
 if "--version" in sys.argv:
     print("QEMU emulator version 7.2.0 (fake)")
     sys.exit(0)
+if "-version" in sys.argv:
+    sys.exit(0 if script.get("sandbox") else 1)
 if "refuse" in script and (GUEST or "kvm" in sys.argv):
     sys.stderr.write(script["refuse"])
     sys.exit(1)
