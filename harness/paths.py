@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import platformdirs
@@ -34,6 +35,8 @@ BOOT_TEST = _PACKAGE / "testing" / "test_boot.py"
 PYTEST_INI = _PACKAGE / "testing" / "pytest.ini"
 
 CACHE_ENV = "UINTR_HARNESS_CACHE"
+#: Permission of the group and of all others to write.
+_OTHERS_WRITE = 0o022
 
 
 def own_folders(kind: str) -> tuple[Path, ...]:
@@ -56,19 +59,37 @@ def cache_place() -> Path:
 def cache_dir() -> Path:
     """Return the path of the artefact store, and make the folder if it is missing.
 
-    It is ``$UINTR_HARNESS_CACHE``, or the user's cache folder (``~/.cache/uintr-harness``).
+    It is ``$UINTR_HARNESS_CACHE``, or the user's cache folder (``~/.cache/uintr-harness``). What is
+    in it is run, so nobody else may write to it.
 
-    :raise UserError: the folder cannot be made or written to.
+    :raise UserError: the folder cannot be made or written to, or others can write to it.
     """
     path = cache_place()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.stat()
+        if found.st_uid == os.getuid() and not os.environ.get(CACHE_ENV):
+            path.chmod(0o700)  # an older version made it for all to read
+            found = path.stat()
     except OSError as error:
         raise UserError(
             f"the cache folder cannot be made: {error.strerror}",
             where=path,
             hint=f"set {CACHE_ENV} to a folder that you can write to",
         ) from error
+    if found.st_uid != os.getuid():
+        raise UserError(
+            f"the cache folder belongs to another user (number {found.st_uid})",
+            where=path,
+            hint=f"set {CACHE_ENV} to a folder of your own: what is in it is run as you",
+        )
+    if found.st_mode & _OTHERS_WRITE:
+        raise UserError(
+            "others can write to the cache folder",
+            where=path,
+            hint=f"chmod go-w {shlex.quote(str(path))}: what is in it is run as you",
+        )
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(
             "the cache folder cannot be written to",

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.lib.process import Captured, capture
+from harness.lib.scrubbed import build_environment
 from harness.values import Compiler
 
 #: Variables that change where the compiler, the linker or pkg-config look, or what they do.
@@ -98,7 +99,7 @@ def pkg_config_folders() -> list[Path]:
 
 def _ask(*argv: str) -> Captured:
     """Run a tool in the C locale, because its output is parsed."""
-    return capture(argv, env={**os.environ, "LC_ALL": "C"}, timeout_s=_ASK_S)
+    return capture(argv, env={**build_environment(), "LC_ALL": "C"}, timeout_s=_ASK_S)
 
 
 def _folders(names: Iterable[str]) -> list[Path]:

@@ -6,6 +6,7 @@ starting a run with it, and reading the failures that the run recorded.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ class Failure(NamedTuple):
 
 def start_command(argv: Sequence[str], log: Path, on_line: Callable[[str], None]) -> int:
     """Run a command as a bounded process; see :data:`Start`."""
-    return stream(argv, log=log, on_line=on_line)
+    return stream(argv, env=os.environ, log=log, on_line=on_line)
 
 
 def run_child(

@@ -245,7 +245,9 @@ class _Checker:
         log = run.path / "pytest.log"
         title = "run the programs" if request.select else "boot"
         with self.progress.step(title) as step:
-            code = stream(argv, log=log, on_line=lambda line: step.update(line[:60]))
+            code = stream(
+                argv, env=os.environ, log=log, on_line=lambda line: step.update(line[:60])
+            )
         if code == PYTEST_NO_TESTS:
             raise UserError("no program matches, so nothing was run", where="-k")
         if code not in {PYTEST_OK, PYTEST_FAILED}:

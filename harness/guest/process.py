@@ -13,6 +13,7 @@ from typing import IO
 from harness.errors import GuestError
 from harness.guest.confined import confined_argv, environment
 from harness.guest.limits import read_end
+from harness.lib import sessions
 
 #: Starts every QEMU. The signal of ``PR_SET_PDEATHSIG`` is sent when the *thread* that forked
 #: ends, so this thread lives as long as the process.
@@ -42,8 +43,10 @@ class Process:
     ) -> None:
         self.log = log
         confined = confined_argv(argv, sandbox=sandbox)
+        sessions.ready()
         with log.open("wb") as stderr:
             self._popen = _SPAWNER.submit(self._spawn, confined, stderr, pass_fds).result()
+        sessions.begin(self._popen.pid)
         self.ended = threading.Event()
         self._on_exit = on_exit
         self._waiter = threading.Thread(target=self._wait, name="qemu-waiter", daemon=True)
@@ -62,7 +65,9 @@ class Process:
                 pass_fds=pass_fds,
                 env=environment(),
                 bufsize=0,
-                process_group=0,  # ^C must not reach QEMU: the harness ends it
+                # ^C must not reach QEMU: the harness ends it. One that is started by a script
+                # which does not `exec` it is in the script's session.
+                start_new_session=True,
             )
         except OSError as error:
             raise GuestError(
@@ -71,6 +76,7 @@ class Process:
 
     def _wait(self) -> None:
         self._popen.wait()
+        sessions.forget(self._popen.pid)
         self.ended.set()
         self._on_exit()
 

@@ -28,9 +28,8 @@ def runtime_root() -> Path:
 
     :raise GuestError: it cannot be created, or belongs to another user.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    if not os.access(base, os.W_OK | os.X_OK):
-        base = tempfile.gettempdir()
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    base = named if named and _is_own(named) else tempfile.gettempdir()
     root = Path(base) / f"uintr-harness-{os.getuid()}"
     try:
         root.mkdir(mode=0o700, exist_ok=True)
@@ -47,7 +46,22 @@ def runtime_root() -> Path:
             where=root,
             hint="set TMPDIR to a folder of your own",
         )
+    if owner.st_mode & 0o077:
+        root.chmod(0o700)
     return root
+
+
+def _is_own(folder: str) -> bool:
+    """Tell whether a folder is this user's, and nobody else can write to it.
+
+    ``su`` and ``sudo`` can leave the variable of another user, whose folder root could write to.
+    """
+    try:
+        found = Path(folder).stat()
+    except OSError:
+        return False
+    mine = found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return mine and os.access(folder, os.W_OK | os.X_OK)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Commands that a build starts: bounded, logged, and never left behind.
 
-Every command gets a process group of its own and a death signal, so that it ends with the
-harness however the harness ends (``kill -9`` included). ``setpriv`` (util-linux) sets the signal:
-doing it in Python between fork and exec is not safe in a process with threads.
+Every command gets a session of its own and a death signal, so that it ends with the harness
+however the harness ends (``kill -9`` included); :mod:`harness.lib.reaper` ends what it has started.
+``setpriv`` (util-linux) sets the signal: doing it in Python between fork and exec is not safe in a
+process with threads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import BuildError, GuestError, HarnessError, UserError
+from harness.lib import sessions
+from harness.lib.scrubbed import build_environment
 from harness.paths import CACHE_ENV
 
 #: Seconds that a command has to end after SIGTERM before SIGKILL.
@@ -108,7 +111,7 @@ def capture(
 ) -> Captured:
     """Run a command and return its exit code and output; no exit code is an error.
 
-    :param env: the whole environment, or None for the harness's own.
+    :param env: the whole environment, or None for that of a build.
     :raise BuildError: it is not installed, or did not end in ``timeout_s`` seconds.
     """
     with _started(argv, cwd, env, stderr=subprocess.PIPE, stdin=stdin is not None) as process:
@@ -133,6 +136,7 @@ def stream(
 
     There is no deadline: how long a build takes is unknown, and its output shows progress.
 
+    :param env: the whole environment, or None for that of a build.
     :raise BuildError: it is not installed.
     """
     sink = log.open("ab") if log else None
@@ -161,10 +165,12 @@ def _started(
     stdin: bool,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command in its own process group, and end the group whatever happens."""
-    if shutil.which(argv[0], path=(env or os.environ).get("PATH")) is None:
+    env = build_environment() if env is None else env
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
         raise BuildError(
             f"{argv[0]} is not installed", hint="`ci/bootstrap run` installs what is missing"
         )
+    sessions.ready()
     process = subprocess.Popen(
         bound(argv),
         cwd=cwd,
@@ -174,10 +180,12 @@ def _started(
         stderr=stderr,
         start_new_session=True,
     )
+    sessions.begin(process.pid)
     try:
         yield process
     finally:
         _end(process)
+        sessions.forget(process.pid)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
                 pipe.close()

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(600, func_only=True)]
 
 #: ``Seccomp:`` of a process with a filter, by proc(5).
 FILTERED = 2
+#: Its sets of capabilities, but for the bounding set.
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 
 

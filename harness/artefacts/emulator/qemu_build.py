@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harness.artefacts import build_log
 from harness.artefacts.package_files import installed_files
-from harness.artefacts.source.git import Repository, clean_environment
+from harness.artefacts.source.git import Repository
 from harness.errors import BuildError
+from harness.lib.scrubbed import build_environment
 
 TARGET = "qemu-system-x86_64"
 
@@ -45,12 +46,6 @@ FIRMWARE = (
     "multiboot_dma.bin",
     "pvh.bin",
 )
-
-#: Variables that steer configure, or change how ninja announces its steps.
-_STEERING = {
-    *("CC", "CXX", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CROSS_PREFIX"),
-    *("MESON", "NINJA", "NINJA_STATUS", "PYTHON"),
-}
 
 #: Debian's packages with the firmware, for a tree without it.
 FIRMWARE_PACKAGES = ("qemu-system-data", "qemu-system-common", "seabios")
@@ -94,7 +89,7 @@ def environment(kept: Path) -> dict[str, str]:
     :param kept: the folder of tree and build. ccache makes paths in it relative, so that another
         profile's build finds the same objects.
     """
-    env = {name: value for name, value in clean_environment().items() if name not in _STEERING}
+    env = {**build_environment(), "LC_ALL": "C"}
     if shutil.which("ccache"):
         env["CC"] = "ccache cc"
         # Use the compiler's list of headers: preprocessing each file once more, to look it up in

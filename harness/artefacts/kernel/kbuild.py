@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artefacts import build_log
-from harness.artefacts.source.git import clean_environment
+from harness.lib.scrubbed import build_environment
 from harness.progress import Step
 from harness.values import Compiler
 
@@ -60,18 +60,11 @@ def environment(tree: Path, out: Path) -> dict[str, str]:
     """Return the environment of a kernel build.
 
     Local paths are mapped, so that the same inputs give the same bytes in any cache folder.
-    ``KBUILD_`` and make variables of the user's shell are left out.
+    Variables of the user's shell that steer make and kbuild are no part of it.
     """
-    kept = {
-        name: value
-        for name, value in clean_environment().items()
-        if not name.startswith(("KBUILD_", "KCONFIG_", "MAKE", "LLVM", "KCFLAGS", "CROSS_COMPILE"))
-        and name
-        not in {"ARCH", "CC", "LD", "CFLAGS", "LDFLAGS", "CPPFLAGS", "O", "V", "GREP_OPTIONS"}
-    }
     maps = (text.format(tree=tree, out=out) for text in _PREFIX_MAPS)
     flags = " ".join(f"-ffile-prefix-map={text}" for text in maps)
-    return {**kept, **PINNED, "KCFLAGS": flags, "KAFLAGS": flags}
+    return {**build_environment(), "LC_ALL": "C", **PINNED, "KCFLAGS": flags, "KAFLAGS": flags}
 
 
 def config_argv(tree: Path, out: Path, cc: Compiler, target: str) -> list[str]:

@@ -37,7 +37,7 @@ def import_tar(archive: Path, repository: Repository, message: str, step: Step) 
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    )
+    )  # it starts no process, so its death signal is enough
     assert process.stdin is not None
     assert process.stderr is not None
     broken: Exception | None = None

@@ -89,8 +89,9 @@ def main() -> None:
         elif value:
             lines.append(f"CONFIG_{name}={value}")
     config.write_text("\n".join(lines) + "\n")
-    if "TOY_LOG" in os.environ:
-        with Path(os.environ["TOY_LOG"]).open("a") as log:
+    log_file = Path(os.environ.get("TMPDIR", "/tmp")) / "toy-conf.log"
+    if log_file.exists():
+        with log_file.open("a") as log:
             log.write("conf\n")
 
 

@@ -254,8 +254,9 @@ def test_two_processes_at_once_build_one_kernel(
         "profile = KernelProfile.model_validate_json(sys.argv[1])\n"
         "print(build_kernel(profile, Store.open(), Silent()).key)\n"
     )
-    log = tmp_path / "conf.log"
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TOY_LOG": str(log)}
+    log = tmp_path / "toy-conf.log"  # the toy's name for it
+    log.touch()
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)}
     argv = [sys.executable, "-c", code, profile.model_dump_json(), str(fragments)]
     both = [subprocess.Popen(argv, env=env, stdout=subprocess.PIPE) for _ in range(2)]
     keys = [process.communicate(timeout=120)[0] for process in both]

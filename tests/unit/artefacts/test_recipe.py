@@ -29,8 +29,8 @@ NUMBERED = {
 }
 LOOKED_AT = {
     "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
-    "kernel": (1, "805a2c5f6331818b0b1b386ceffd6b9519cf27069726a70b63df55263807f112"),
-    "emulator": (1, "21440a9b885b2b1c3a25a454b0c872418eae218de321bda515507b5094ed2a65"),
+    "kernel": (1, "ae11e58af7088788a6d471b93fda0aab23b68ce1321e4475986e22f96f515395"),
+    "emulator": (1, "0c591310940ac23e8ff68ccfbbdcf9078af3547eadf4f3034d7801453b0151a2"),
     "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
     "series": (1, "a145358cdfa5d8a2b6091fe21dfd61e4795837c63542a857cbfbb463ee0b79ca"),
 }

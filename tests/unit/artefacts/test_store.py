@@ -180,6 +180,54 @@ def test_a_cache_folder_that_cannot_be_made(
         Store.open()
 
 
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_cache_folder_is_for_its_owner_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "home" / "uintr-harness"
+    monkeypatch.setattr("harness.paths.platformdirs.user_cache_dir", lambda _: str(place))
+    monkeypatch.delenv("UINTR_HARNESS_CACHE", raising=False)
+    Store.open()
+    assert mode(place) == 0o700
+    place.chmod(0o755)  # as an older version made it
+    Store.open()
+    assert mode(place) == 0o700
+    named = tmp_path / "named"
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(named))
+    Store.open()
+    assert mode(named) == 0o700
+
+
+def test_a_folder_that_the_user_named_keeps_its_mode(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may be /tmp. One that others can write to is refused."""
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path))
+    tmp_path.chmod(0o755)
+    Store.open()
+    assert mode(tmp_path) == 0o755
+    for shared in (0o775, 0o757, 0o1777):
+        tmp_path.chmod(shared)
+        with pytest.raises(UserError, match="others can write") as caught:
+            Store.open()
+        assert "chmod go-w" in (caught.value.hint or "")
+        assert mode(tmp_path) == shared & 0o777
+    tmp_path.chmod(0o700)
+
+
+def test_a_cache_folder_of_another_user_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UINTR_HARNESS_CACHE", str(tmp_path))
+    monkeypatch.setattr("harness.paths.os.getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(UserError, match="belongs to another user") as caught:
+        Store.open()
+    assert "UINTR_HARNESS_CACHE" in (caught.value.hint or "")
+
+
 def test_a_kept_folder_keeps_what_is_in_it(store: Store) -> None:
     with store.workspace("kernel-x") as folder:
         (folder / "object.o").touch()

@@ -25,7 +25,7 @@ def quick_and_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.guest.verdict.postmortem.SETTLE_S", 0.5)
     # A fake is at its next phase at once; each of these waits is one for nothing.
     monkeypatch.setitem(LIMITS_S, "start of the init", LIMITS_S["first console output"])
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 
 

@@ -60,6 +60,45 @@ def test_a_runtime_folder_of_another_user_is_refused(
         runtime.runtime_root()
 
 
+@pytest.mark.parametrize("trouble", ["shared", "foreign", "missing", "file"])
+def test_only_a_runtime_folder_of_ones_own_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """``su`` leaves the variable of the user before, into whose folder root could write."""
+    named, fallback = tmp_path / "named", tmp_path / "tmp"
+    fallback.mkdir()
+    monkeypatch.setattr("harness.guest.runtime.tempfile.gettempdir", lambda: str(fallback))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(named))
+    if trouble == "file":
+        named.touch()
+    elif trouble != "missing":
+        named.mkdir(mode=0o700)
+    root = named if trouble == "foreign" else None
+    if trouble == "shared":
+        named.chmod(0o770)
+    if root is not None:
+        assert runtime.runtime_root().parent == named
+        real = os.stat
+
+        def foreign(path: Path, **more: bool) -> os.stat_result:
+            found = real(path, **more)
+            other = list(found)
+            other[4] += 1  # st_uid
+            return os.stat_result(other) if Path(path) == named else found
+
+        monkeypatch.setattr("os.stat", foreign)
+    assert runtime.runtime_root().parent == fallback
+
+
+def test_a_runtime_folder_that_others_can_read_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    root = runtime.runtime_root()
+    root.chmod(0o755)
+    assert runtime.runtime_root().stat().st_mode & 0o777 == 0o700
+
+
 def test_a_child_dies_with_the_harness(tmp_path: Path) -> None:
     program = """\
         import sys, threading
@@ -94,6 +133,33 @@ def _runs(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+def test_a_qemu_behind_a_script_dies_with_the_harness(tmp_path: Path) -> None:
+    """The death signal reaches the script alone."""
+    program = """\
+        import sys
+        from pathlib import Path
+        from harness.guest.process import Process
+        argv = ["sh", "-c", "sleep 600 & echo $!; wait"]
+        child = Process(argv, log=Path(sys.argv[1]), sandbox=False)
+        print(int(child.stdout.readline()), flush=True)
+        sys.stdin.read()
+        """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "log"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        pid = int(other.stdout.readline())
+        assert _runs(pid)
+        other.kill()
+    end = time.monotonic() + 20
+    while _runs(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not _runs(pid)
 
 
 def test_process_tells_its_end(tmp_path: Path) -> None:
