@@ -18,6 +18,7 @@ from typing_extensions import override
 from harness import __version__, paths
 from harness.errors import ExitCode, GuestError, HarnessError
 from harness.lib.interrupts import terminated_as_interrupted
+from harness.lib.memory import MEMORY_ENV, limit_in_force, limit_memory
 from harness.lib.stdio import Output, say
 
 PROGRAM = "uintr-harness"
@@ -163,10 +164,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     output = Output()
     try:
-        code = invoke(list(sys.argv[1:] if argv is None else argv))
+        code = _limited() or invoke(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as done:  # by click, when it completes a shell's command line
         code = done.code if isinstance(done.code, int) else ExitCode.PASSED
     sys.exit(output.settle(code))
+
+
+def _limited() -> int:
+    """Limit this process's memory. Return the exit code if the limit is wrong, otherwise 0."""
+    try:
+        limit_memory()
+    except HarnessError as error:
+        return _explain(error)
+    return ExitCode.PASSED
 
 
 def invoke(argv: list[str]) -> int:
@@ -218,6 +228,9 @@ def _explain(error: BaseException) -> int:
             name = str(error.filename)
             _say(f"a file's name is too long\n  where: {name[:80]}\n  hint: give a shorter name")
             return ExitCode.USAGE
+        case MemoryError():
+            _say(_out_of_memory())
+            return ExitCode.GUEST
         case UnicodeEncodeError():
             _say("a name is not UTF-8\n  hint: give names in UTF-8")
             return ExitCode.USAGE
@@ -228,6 +241,17 @@ def _explain(error: BaseException) -> int:
                 "  hint: this is a defect of the harness; run again with --debug for the traceback"
             )
             return ExitCode.GUEST
+
+
+def _out_of_memory() -> str:
+    limit = limit_in_force()
+    if limit is None:
+        return "the host has no memory left for the harness\n  hint: end other processes"
+    return (
+        f"the harness would need more memory than its limit of {limit} MiB\n"
+        f"  hint: set {MEMORY_ENV} to a larger number of MiB, or to 0 for no limit; if a file or a "
+        "guest made it grow, that is a defect of the harness"
+    )
 
 
 def _disk_full_hint(name: object) -> str:

@@ -18,6 +18,7 @@ from harness.cli import Command
 from harness.cli.options import cell_options
 from harness.cli.show import shown
 from harness.errors import ExitCode, GuestError, UserError
+from harness.lib.memory import lifted
 
 if TYPE_CHECKING:
     from harness.guest.vm import Guest
@@ -141,7 +142,7 @@ def _work_in(setup: CellSetup, folder: Path, progress: RichProgress, *, gdb: boo
         progress.note(f"console: {folder / 'console.log'}")
         progress.note(f"another shell: {folder / 'ssh'}; a debugger: {folder / 'gdb'}")
         with progress.paused():
-            return subprocess.run(scripts["gdb" if gdb else "ssh"]).returncode
+            return subprocess.run(lifted(scripts["gdb" if gdb else "ssh"])).returncode
 
 
 def _write_script(path: Path, argv: list[str]) -> None:

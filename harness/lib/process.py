@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from harness.errors import BuildError, GuestError, HarnessError, UserError
 from harness.lib import sessions
+from harness.lib.memory import lifted
 from harness.lib.scrubbed import build_environment
 from harness.paths import CACHE_ENV
 
@@ -46,13 +47,13 @@ class Captured(NamedTuple):
 
 
 def bound(argv: Sequence[str], *rights: str, death: str = "TERM") -> list[str]:
-    """Return ``argv`` with a signal sent to it when the harness dies.
+    """Return ``argv`` with a signal sent to it when the harness dies, and no limit on its memory.
 
     :param rights: more options of ``setpriv``, which take rights away.
     :param death: the signal.
     """
     setpriv = shutil.which("setpriv") or "setpriv"  # the environment may have another PATH
-    return [setpriv, *rights, "--pdeathsig", death, "--", *argv]
+    return lifted([setpriv, *rights, "--pdeathsig", death, "--", *argv])
 
 
 def require(*tools: str, needed_for: str) -> None:

@@ -82,8 +82,10 @@ class Console:
         try:
             while data := stream.read(65536):
                 self.feed(data)
-        except (OSError, ValueError) as error:
-            self.error = f"the console was not read to its end: {error}"
+        except Exception as error:  # whichever: splats behind it are lost, so it is no pass
+            self.error = (
+                f"the console was not read to its end: {str(error) or type(error).__name__}"
+            )
         finally:
             stream.close()
             self.flush()
