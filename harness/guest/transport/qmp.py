@@ -106,6 +106,17 @@ class Monitor:
         work = self._client.execute(name, dict(arguments) if arguments else None)
         return self._await(work, name, timeout_s)
 
+    def give(self, descriptor: int, name: str) -> None:
+        """Give QEMU a copy of an open file, which its commands then know by a name.
+
+        :raise MonitorError: as :meth:`command`.
+        """
+        self._await(self._give(descriptor, name), f"getfd {name}", COMMAND_S)
+
+    async def _give(self, descriptor: int, name: str) -> None:
+        self._client.send_fd_scm(descriptor)
+        await self._client.execute("getfd", {"fdname": name})
+
     def human(self, line: str, *, timeout_s: float = COMMAND_S) -> str:
         """Execute a command of the human monitor and return its output.
 
