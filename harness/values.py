@@ -257,6 +257,8 @@ class KernelArtefact(Value):
     path: Path
     #: What ``uname -r`` prints in the guest.
     release: str
+    #: What b4 found of the signatures of a series from lore; empty for others.
+    attestation: str = ""
 
     @property
     def bzimage(self) -> Path:

@@ -66,7 +66,7 @@ def documents() -> list[Path]:
     """Return the pages that are checked."""
     root = paths.ROOT
     return [
-        *(root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
         *sorted((root / "guest-tests").glob("*.md")),
         *sorted((root / "docs").glob("*.md")),
         *sorted((root / ".github").rglob("*.md")),

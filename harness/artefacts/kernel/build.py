@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness.artefacts.kernel import gcov, kbuild
 from harness.artefacts.kernel.configure import TOOLS, Configurator, KeptFolder
-from harness.artefacts.source.series import added_files, touched_files
+from harness.artefacts.source.series import added_files, attestation_of, touched_files
 from harness.artefacts.store import Entry, Store
 from harness.errors import BuildError
 from harness.lib.process import capture, disk_full, require, says_disk_full, stream
@@ -56,7 +56,8 @@ def build_kernel(
     if entry.hit:
         progress.note(f"kernel {profile.name}: already built ({entry.key[:12]})")
     release = (entry.path / "release").read_text().strip()
-    return KernelArtefact(key=entry.key, path=entry.path, release=release)
+    signed = attestation_of(profile.series, store)
+    return KernelArtefact(key=entry.key, path=entry.path, release=release, attestation=signed)
 
 
 class _Builder(Configurator):

@@ -19,6 +19,7 @@ from pathlib import Path
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
 
+from harness.artefacts.source.attestation import read_attestation
 from harness.artefacts.source.git import Repository, clean_environment
 from harness.artefacts.source.mail import check_text
 from harness.artefacts.source.mailbox import read_mailbox
@@ -33,7 +34,7 @@ from harness.artefacts.source.patch import (
     was_saved_with_crs,
     without_carriage_returns,
 )
-from harness.artefacts.store import Store
+from harness.artefacts.store import JSON, Store
 from harness.errors import BuildError, UserError
 from harness.lib.extras import install_line
 from harness.lib.process import Captured, capture, host_error
@@ -44,6 +45,9 @@ from harness.values import FolderSeries, LoreSeries, MboxSeries, Series
 #: Recipe number of a series from lore, see :mod:`harness.artefacts.recipe`. Raise it when the same
 #: message-id gives other mails than before.
 RECIPE = 1
+
+#: Files of a series in the store.
+_MBOX, _ATTESTATION = "series.mbox", "attestation"
 
 #: Longest hunk that an error shows, in lines.
 _HUNK_LINES = 60
@@ -65,7 +69,28 @@ def fetch_series(series: Series | None, store: Store, progress: Progress) -> tup
         return _from_folder(series.path, progress)
     if isinstance(series, MboxSeries):
         return read_mailbox(series.path, progress)
-    return read_mailbox(_from_lore(series, store, progress), progress)
+    mbox = _from_lore(series, store, progress)
+    progress.note(f"series {series.message_id}: {_attestation_beside(mbox)}")
+    return read_mailbox(mbox, progress)
+
+
+def attestation_of(series: Series | None, store: Store) -> str:
+    """Return what b4 said of the signatures of a series that was fetched from lore.
+
+    Empty for other series, and for one that is not in the store.
+    """
+    if not isinstance(series, LoreSeries):
+        return ""
+    entry = store.find("series", _lore_inputs(series))
+    return _attestation_beside(entry.path / _MBOX) if entry else ""
+
+
+def _attestation_beside(mbox: Path) -> str:
+    """Return what was kept beside a series; an older version of the harness kept nothing."""
+    try:
+        return (mbox.parent / _ATTESTATION).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return "what b4 found of signatures was not kept"
 
 
 # --- where patches come from ---------------------------------------------------------------
@@ -143,13 +168,17 @@ def _from_lore(series: LoreSeries, store: Store, progress: Progress) -> Path:
                 detail="\n".join((result.text, result.complaint)).strip(),
                 hint="lore must be reachable; or save the thread's mbox and give its path",
             )
-        found[0].rename(folder / "series.mbox")
+        found[0].rename(folder / _MBOX)
+        said = read_attestation(f"{result.text}\n{result.complaint}")
+        (folder / _ATTESTATION).write_text(f"{said}\n", encoding="utf-8")
         # What is refused is not kept: patches that are not on lore yet may come.
-        read_mailbox(folder / "series.mbox", Silent())
+        read_mailbox(folder / _MBOX, Silent())
 
-    inputs = {"recipe": RECIPE, "message-id": series.message_id}
-    entry = store.get("series", inputs, build)
-    return entry.path / "series.mbox"
+    return store.get("series", _lore_inputs(series), build).path / _MBOX
+
+
+def _lore_inputs(series: LoreSeries) -> dict[str, JSON]:
+    return {"recipe": RECIPE, "message-id": series.message_id}
 
 
 def _b4() -> str:

@@ -29,10 +29,10 @@ NUMBERED = {
 }
 LOOKED_AT = {
     "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
-    "kernel": (1, "ae11e58af7088788a6d471b93fda0aab23b68ce1321e4475986e22f96f515395"),
+    "kernel": (1, "2ba73c26e6aea6f2008724d825561efa6684b4d0ea5d9d373dddf1e746aeef9d"),
     "emulator": (1, "0c591310940ac23e8ff68ccfbbdcf9078af3547eadf4f3034d7801453b0151a2"),
     "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
-    "series": (1, "a145358cdfa5d8a2b6091fe21dfd61e4795837c63542a857cbfbb463ee0b79ca"),
+    "series": (1, "c8178ec8c9b051d1b6e00a71d8b305ddeb8446a71c758670326258c84790ee3f"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
