@@ -207,7 +207,7 @@ WAY cache_destroyed_in_use(void)
 	kmem_cache_destroy(cache);
 }
 
-WAY bad_page(void)
+WAY page_freed_while_mapped(void)
 {
 	struct page *page = alloc_page(GFP_KERNEL);
 
@@ -1039,7 +1039,7 @@ static const struct {
 	W(oob_read), W(oob_write), W(uaf_read), W(uaf_write), W(double_kfree), W(invalid_kfree),
 	W(stack_oob), W(global_oob), W(vmalloc_oob), W(wild_access), W(kfence_uaf), W(kfence_oob),
 	W(slub_redzone), W(slub_poison), W(slub_double_free), W(cache_destroyed_in_use),
-	W(bad_page), W(leak), W(null_read), W(null_write), W(bad_page_fault), W(write_text),
+	W(page_freed_while_mapped), W(leak), W(null_read), W(null_write), W(bad_page_fault), W(write_text),
 	W(non_canonical), W(divide_by_zero), W(undefined_opcode), W(stack_segment),
 	W(segment_not_present), W(breakpoint), W(call_null), W(call_data), W(stack_overflow),
 	W(bad_msr_write), W(bad_msr_read), W(null_in_irq), W(plain_bug), W(plain_warn),
