@@ -192,15 +192,16 @@ static void prepare_other(void)
 	wrmsr(MSR_UINTR_TT, shared_case->rounds ? (u64)ui[0].uitt | TT_ENABLE : shared_case->msrs[5]);
 }
 
+/* All words first: the interrupt that is taken is the one of the highest vector, in the last word. */
 static void look_at_other(u64 id)
 {
+	u64 *irr = shared_result->other_irr[id - 1], left;
 	int i;
 
+	for (i = 0; i < 4; i++)
+		irr[i] = irr_word(i);
 	for (i = 0; i < 4; i++) {
-		u64 irr = irr_word(i);
-
-		shared_result->other_irr[id - 1][i] = irr;
-		for (; irr; irr &= irr - 1)
+		for (left = irr[i]; left; left &= left - 1)
 			take_irqs();
 	}
 }
