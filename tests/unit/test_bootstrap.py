@@ -84,7 +84,12 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_a_prepared_machine_only_runs_the_command(machine: Machine) -> None:
     assert machine.start("run", "-k", "a b").stdout == "uintr-harness run -k a b\n"
-    assert f"--editable {paths.ROOT}[emulator,lore,mutants,watch]\n" in machine.said()
+    build, run, ours = [line for line in machine.said().splitlines() if line.startswith("pip")]
+    for line, name in ((build, "build"), (run, "run")):
+        assert line.endswith(f"-r {paths.ROOT}/ci/python.{name}.txt")
+        assert " --require-hashes " in line
+    assert "--no-build-isolation" in run
+    assert ours.endswith(f"--no-deps --no-build-isolation --editable {paths.ROOT}")
     machine.log.unlink()
     done = machine.start("plan", "--smp", "1")
     assert (done.stdout, done.stderr) == ("uintr-harness plan --smp 1\n", "")
@@ -108,7 +113,41 @@ def test_tests_need_more_and_start_tox(machine: Machine) -> None:
     done = machine.start("test", "-e", "unit", CI="true")
     assert "clang" in done.stderr
     assert done.stdout == f"tox --conf {paths.ROOT}/tox.ini -e unit\n"
-    assert "[tox]" in machine.said()
+    assert f"--require-hashes -r {paths.ROOT}/ci/python.test.txt\n" in machine.said()
+    assert "--editable" not in machine.said()
+
+
+def test_an_index_without_the_pinned_versions_has_a_way_out(machine: Machine) -> None:
+    """pip's configuration stays as it is; the user says that versions and files do not matter."""
+    good = (machine.bin / "python3").read_text()
+    fails = '#!/bin/sh\ncase "$*" in *--require-hashes*) echo "No matching" >&2; exit 1 ;; esac\n'
+    machine.tool("python3", fails + good.partition("\n")[2])
+    done = machine.start("plan")
+    assert done.returncode == 4
+    assert "No matching" in done.stderr
+    assert "UINTR_HARNESS_UNLOCKED=1 takes what it has, unchecked" in done.stderr
+    done = machine.start("plan", UINTR_HARNESS_UNLOCKED="1")
+    assert (done.returncode, done.stdout) == (0, "uintr-harness plan\n")
+    assert f"--editable {paths.ROOT}[emulator,lore,mutants,watch]\n" in machine.said()
+    # The other kind of environment is not taken for it.
+    assert machine.start("plan").returncode == 4
+    assert "[tox]" in (machine.start("test", UINTR_HARNESS_UNLOCKED="1"), machine.said())[1]
+
+
+def test_a_cache_of_others_is_not_used(machine: Machine) -> None:
+    cache = machine.folder / "cache"
+    machine.start("plan")
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    done = machine.start("plan")
+    assert done.returncode == 2
+    assert "others can write to the cache folder" in done.stderr
+    cache.chmod(0o700)
+    if os.getuid() == 0:
+        os.chown(cache, 65534, -1)
+        done = machine.start("plan")
+        assert done.returncode == 2
+        assert "belongs to another user" in done.stderr
 
 
 def test_another_python_or_project_gets_another_environment(machine: Machine) -> None:
