@@ -302,8 +302,11 @@ static void headers_are_checked(void)
 	header(area)[1] |= BIT(40);	/* a component that is not enabled */
 	EXPECT_EQ(try(xrstors, area, ~0UL), TRAP_GP);
 	EXPECT_EQ(try(xrstor, area, ~0UL), TRAP_GP);
-	header(area)[1] = XCOMP_COMPACTED | 1;	/* XSTATE_BV has more than XCOMP_BV */
-	header(area)[0] = 3;
+	header(area)[1] = XCOMP_COMPACTED | 1;
+	header(area)[0] = BIT(63) | 1;	/* a bit that XCOMP_BV has, too */
+	EXPECT_EQ(try(xrstors, area, ~0UL), VECTOR_DONE);
+	EXPECT_EQ(try(xrstor, area, ~0UL), VECTOR_DONE);
+	header(area)[0] = 3;	/* XSTATE_BV has more than XCOMP_BV */
 	EXPECT_EQ(try(xrstors, area, ~0UL), TRAP_GP);
 	header(area)[1] = 0;	/* the standard format is XRSTOR's */
 	EXPECT_EQ(try(xrstors, area, ~0UL), TRAP_GP);
