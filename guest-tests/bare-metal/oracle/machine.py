@@ -122,9 +122,10 @@ def _event(cpu: Processor, outcome: Outcome, others: Others | None) -> bool:
 
 def _stay_halted(cpu: Processor, others: Others | None) -> None:
     """Let others go on, or the timer end."""
-    if others and others.go_on():
+    timer = cpu.apic.counting is not None and cpu.flag(IF)
+    if others and not (timer and others.schedule.timer_first) and others.go_on():
         return
-    if cpu.apic.counting is None or not cpu.flag(IF):
+    if not timer:
         raise Unmodelled("a halt that nothing ends")
     cpu.apic.end_count()
 

@@ -40,6 +40,11 @@ class Schedule:
     lazy: bool = False
     #: Seed by which actions begin and go on at random boundaries.
     seed: int | None = None
+    #: Share of an action's instructions after which the next one follows at once: the first
+    #: processor may be slower than another.
+    burst: float = 0
+    #: Whether a timer for which the first processor halts ends before an action goes on.
+    timer_first: bool = False
     #: Whether what an action sends arrives behind the wait for it.
     behind: bool = False
 
@@ -68,7 +73,7 @@ class Others:
     mailbox: int
     schedule: Schedule = field(default_factory=Schedule)
     results: list[Result] = field(default_factory=list)
-    #: Whether the first processor executed something beside an action, or before it.
+    #: Whether the first processor executed something beside an action, or ended before it did.
     beside: bool = False
     #: APIC ID → the request of the action that it runs.
     _running: dict[int, int] = field(default_factory=dict)
@@ -91,6 +96,8 @@ class Others:
         self.beside |= self._waited > 0
         if self._goes_on:
             self._run()
+            while self._running and self._random.random() < self.schedule.burst:
+                self._run()
         self._waited += 1
 
     @property
@@ -110,6 +117,7 @@ class Others:
 
     def finish(self) -> None:
         """Run what was asked for to its end."""
+        self.beside |= bool(self._running or self._request)
         while self._running or self._request:
             self._run()
 

@@ -67,6 +67,8 @@ CIRCUMSTANCES = {
     "locked-instruction-faults": "a page fault of a locked instruction, user interrupts apart",
     "smap-in-spite-of-ac": "a page fault where SMAP applies although RFLAGS.AC is set",
     "initial-state-with-uinv": "XRSTORS of the initial configuration while UINV is not 0",
+    "initial-state-beside-a-breakpoint": "XRSTORS of the initial configuration, and a breakpoint "
+    "on what would be the image",
     "initial-state-with-requests": "XRSTORS of the initial configuration while UIRR is not 0",
 }
 

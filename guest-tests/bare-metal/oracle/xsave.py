@@ -73,6 +73,9 @@ def xrstors(cpu: Processor, requested: int, area: int) -> None:
     if not xstate_bv & COMPONENT:
         cpu.by("XSAVE-10")
         cpu.circumstance("initial-state-with-requests", cpu.uirr)
+        start, end = area + EXTENDED, area + EXTENDED + 8 * len(_IMAGE)
+        watched = (one.address + one.size > start and one.address < end for one in cpu.breakpoints)
+        cpu.circumstance("initial-state-beside-a-breakpoint", any(watched))
         _load(cpu, [0] * 6)
         return
     image = [cpu.read(area + EXTENDED + 8 * place, 8) for place in range(6)]

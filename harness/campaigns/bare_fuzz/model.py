@@ -37,10 +37,12 @@ _ORDERS = (
     Schedule(delay=0, fine=True),
     Schedule(fine=True, lazy=True),
 )
-#: Further ones if CPU 0 does something while another one acts.
+#: Further ones if CPU 0 does something while another one acts, or is interrupted.
 _ORDERS_BESIDE = (
     *(Schedule(delay) for delay in (0, 1, 2, 3, 6)),
     *(Schedule(fine=True, seed=seed) for seed in range(8)),
+    *(Schedule(fine=True, seed=seed, burst=0.8) for seed in range(8)),
+    Schedule(timer_first=True),
 )
 #: Vectors of a sender in a storm, and the words of its result that are compared.
 _VECTORS = 8
@@ -122,7 +124,7 @@ def _expect_in_any_order(case: Case, facts: Facts) -> Expectation | None:
             if one is None or (found and one.words != found[0].words):
                 return None
             found.append(one)
-        if order == _ORDERS[0] and others.beside:
+        if order == _ORDERS[0] and (others.beside or found[0].words[PLACE["events"]]):
             orders += _ORDERS_BESIDE
     return replace(
         found[0],

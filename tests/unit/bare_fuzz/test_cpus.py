@@ -13,6 +13,7 @@ from oracle.bochs import configure
 from harness.campaigns.bare_fuzz import play
 from harness.campaigns.bare_fuzz.batch import Batch, make_batch
 from harness.campaigns.bare_fuzz.bochs import is_playable
+from harness.campaigns.bare_fuzz.campaign import read_finding
 from harness.campaigns.bare_fuzz.case import (
     ACTION_WORDS,
     GO,
@@ -138,6 +139,15 @@ def test_what_depends_on_the_order_is_left_out() -> None:
     assert expect(case(ask(), actions=twice, rflags=2), Facts())
     watched = Breakpoint(address=next(iter(wait_addresses(alone).values())))
     assert expect(alone.model_copy(update={"breakpoints": (watched,)}), Facts()) is None
+
+
+#: Findings of searches whose result depends on the order.
+UNORDERED = sorted((Path(__file__).parent / "unordered").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", UNORDERED, ids=lambda path: path.stem)
+def test_what_once_depended_on_the_order_is_left_out(path: Path) -> None:
+    assert expect(read_finding(path), Facts()) is None
 
 
 def test_the_8259_and_another_cpu_come_in_either_order() -> None:
