@@ -20,6 +20,7 @@ from harness.campaigns.child_runs import (
     ChildRun,
     Failure,
     Start,
+    all_skipped,
     failures,
     run_child,
     write_profile,
@@ -155,6 +156,7 @@ class _Search:
             "build": BuildError,
             "boot": GuestError,
             "guest": GuestError,
+            "untested": UserError,
         }
         said = {"good": "passes", "bad": "fails", "skip": f"cannot be judged ({step.cause})"}
         hints = {
@@ -164,6 +166,8 @@ class _Search:
             "time needs --repeat",
             "skip": "--boot-failure bad searches for the first kernel that does not boot"
             if step.cause == "boot"
+            else "choose programs with -k that do not skip there"
+            if step.cause == "untested"
             else f"its log is {self.folder / step.folder / _LOG}",
         }
         raise kinds[step.cause](
@@ -284,6 +288,8 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     if ran.exit_code == ExitCode.BUILD:
         return {"verdict": "skip", "cause": "build", "message": ran.error}
     if ran.exit_code == ExitCode.TESTS_FAILED:
+        if all_skipped(run):
+            return {"verdict": "skip", "cause": "untested", "message": "all cases were skipped"}
         return {"verdict": "bad", "by": "(baseline)", "message": "worse than the baseline"}
     raise GuestError(
         "the host failed in a step", where=run, detail="\n".join(ran.said[-8:]) or None

@@ -115,6 +115,12 @@ def failures(run: Path) -> Iterator[Failure]:
                 )
 
 
+def all_skipped(run: Path) -> bool:
+    """Tell whether a run has cases, and each of them was skipped."""
+    cases = [one for one in Reading(RunFolder(run).results) if isinstance(one, CaseRecord)]
+    return bool(cases) and all(case.status == "skip" for case in cases)
+
+
 def write_profile(profile: EmulatorProfile | KernelProfile, folder: Path) -> Path:
     """Write a profile as a TOML file into a folder, and return the file's path.
 

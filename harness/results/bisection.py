@@ -13,7 +13,7 @@ BISECT_FILE = "bisect.json"
 StepVerdict = Literal["good", "bad", "skip"]
 #: Why a step has no verdict: its kernel or programs do not build, no guest boots with it, or a
 #: guest was lost for a reason that may lie outside the kernel.
-Cause = Literal["build", "boot", "guest"]
+Cause = Literal["build", "boot", "guest", "untested"]
 #: ``range``: there are steps without a verdict between the last good and the first bad one.
 #: ``refused``: the good end is not good, or the bad end is not bad.
 SearchStatus = Literal["searching", "found", "range", "refused"]
@@ -66,12 +66,12 @@ class Bisection(Document):
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 if it was found; otherwise 4 if guests prevented it, or 3 if only builds did."""
+        """0 if it was found; otherwise 3 if only builds prevented it, or 4."""
         if self.status == "found":
             return ExitCode.PASSED
         hidden = {point.id for point in self.suspects}
         causes = {step.cause for step in self.steps if step.point.id in hidden}
-        return ExitCode.GUEST if causes & {"boot", "guest"} else ExitCode.BUILD
+        return ExitCode.GUEST if causes & {"boot", "guest", "untested"} else ExitCode.BUILD
 
     def step_of(self, point: Point) -> BisectionStep:
         """Return the step in which a point was run."""

@@ -173,7 +173,7 @@ class Command:
         unread = len(self._channel.in_buffer) + len(self._channel.in_stderr_buffer)
         if len(data) > room or unread > 2 * self._limit + UNREAD:
             self._overflow = self._overflow or f"more than {as_size(self._limit)}"
-        return data[:room]
+        return data[: max(0, room)]
 
     def _take(self, data: bytes) -> None:
         self._stdout.add(data)

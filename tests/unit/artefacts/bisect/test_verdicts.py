@@ -14,7 +14,7 @@ from harness.campaigns.child_runs import run_child
 from harness.errors import BuildError, GuestError, HarnessError, UserError
 from harness.request.request import Request
 from harness.results.folder import RunFolder
-from harness.results.records import Record, SplatRecord
+from harness.results.records import CaseRecord, Record, SplatRecord
 from tests.unit.runs import ended
 
 from .searches import (
@@ -65,6 +65,10 @@ def judged(
     return judge(ran, folder, boot_failure)
 
 
+PASSED, SKIPPED = (
+    CaseRecord(cell=CELL, program="api/a", case="x", status=status, message="")
+    for status in ("pass", "skip")
+)
 SPLAT = SplatRecord(cell=CELL, kind="warn", title="WARNING: x")
 
 
@@ -75,6 +79,9 @@ SPLAT = SplatRecord(cell=CELL, kind="warn", title="WARNING: x")
         (1, [failing()], ("bad", None, "api/a::first")),
         (1, [SPLAT], ("bad", None, "(kernel log)")),
         (1, [], ("bad", None, "(baseline)")),
+        # An unpatched kernel skips what the series is tested by. That is no failure.
+        (1, [SKIPPED], ("skip", "untested", "")),
+        (1, [SKIPPED, PASSED], ("bad", None, "(baseline)")),
         (3, [], ("skip", "build", "")),
         # One cell failed although programs for another could not be built: the kernel is bad.
         (3, [failing()], ("bad", None, "api/a::first")),
