@@ -22,11 +22,17 @@ from typing import NamedTuple
 
 from harness import paths
 from harness.artefacts import recipe
-from harness.artefacts.kernel import kbuild, kconfig, kconfig_wishes
+from harness.artefacts.kernel import (
+    kbuild,
+    kconfig,
+    kconfig_expr,
+    kconfig_reader,
+    kconfig_wishes,
+)
 from harness.artefacts.kernel.kconfig import Fragment
 from harness.artefacts.kernel.kconfig_reader import KconfigReader
 from harness.artefacts.kernel.kconfig_wishes import Wish
-from harness.artefacts.source import series
+from harness.artefacts.source import patch, series
 from harness.artefacts.source.git import Repository
 from harness.artefacts.source.patch import Patch
 from harness.artefacts.source.series import apply_series, fetch_series
@@ -37,6 +43,9 @@ from harness.errors import BuildError
 from harness.lib.process import capture, disk_full, require, says_disk_full
 from harness.progress import Progress
 from harness.values import Compiler, KernelProfile
+
+#: Modules that decide the options and the patched tree, besides this one.
+_MODULES = (kbuild, kconfig, kconfig_expr, kconfig_reader, kconfig_wishes, patch, series)
 
 TOOLS = ("make", "git", "flex", "bison", "bc", "perl", "rsync")
 
@@ -126,9 +135,9 @@ class Configurator:
         """Return the entry with the final ``.config`` and the patched tree's id."""
         options, conflicts = kconfig.merge(self.fragments)
         inputs = {
-            "recipe": recipe.digest(sys.modules[__name__], kbuild, kconfig, kconfig_wishes, series),
+            "recipe": recipe.digest(sys.modules[__name__], *_MODULES),
             "source": identify_source(self.profile.source, self.store),
-            "patches": [patch.identity for patch in self.patches],
+            "patches": [one.identity for one in self.patches],
             "options": {name: option.value for name, option in options.items()},
             "tools": self.tools,
             "make": kbuild.make_variables(self.cc),

@@ -16,7 +16,7 @@ import harness
 from harness.artefacts import bochs, debian_packages, image, recipe
 from harness.artefacts.emulator import choice, qemu_build, qemu_subprojects
 from harness.artefacts.kernel import build, configure, gcov, kbuild
-from harness.artefacts.source import local_tree, series, tar_import, trees
+from harness.artefacts.source import attestation, local_tree, series, tar_import, trees
 from harness.lib import cpio
 
 #: For each number, what it is and for which code it was last looked at.
@@ -25,14 +25,14 @@ NUMBERED = {
     "kernel": (build.RECIPE, (build, configure, kbuild, gcov)),
     "emulator": (choice.RECIPE, (choice, qemu_build, qemu_subprojects)),
     "source": (trees.RECIPE, (trees, tar_import, local_tree)),
-    "series": (series.RECIPE, (series,)),
+    "series": (series.RECIPE, (series, attestation)),
 }
 LOOKED_AT = {
     "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
-    "kernel": (1, "2ba73c26e6aea6f2008724d825561efa6684b4d0ea5d9d373dddf1e746aeef9d"),
+    "kernel": (1, "81e15b8c9f5b81d91175c1259591aafe6e01c531608f57bdf25856304e02710a"),
     "emulator": (1, "0c591310940ac23e8ff68ccfbbdcf9078af3547eadf4f3034d7801453b0151a2"),
     "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
-    "series": (1, "c8178ec8c9b051d1b6e00a71d8b305ddeb8446a71c758670326258c84790ee3f"),
+    "series": (1, "af3aabb9e02b3c595c3776f05f75d233c98b2287dd90dddcf78390a48f555f95"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
