@@ -295,6 +295,8 @@ class ImageArtefact(Value):
 
 #: Default limit of the output of a program or a command, in bytes.
 OUTPUT_LIMIT = 64 << 20
+#: Default time limit of a program on a fast machine, in seconds.
+TIMEOUT_S = 30.0
 
 
 class Program(Value):
@@ -308,7 +310,7 @@ class Program(Value):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+$")
     path: Path
     #: Seconds it may take on a fast machine; the guest's factor scales it.
-    timeout_s: float = 30.0
+    timeout_s: float = TIMEOUT_S
     #: Limit of stdout and stderr together, in bytes; the console has the same limit for itself.
     output_limit: int = Field(default=OUTPUT_LIMIT, gt=0)
     #: Whether it measures (writes raw samples) besides testing.

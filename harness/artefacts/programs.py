@@ -23,10 +23,14 @@ from harness.artefacts.toolchain import require_uintr
 from harness.errors import BuildError, UserError
 from harness.lib.process import Captured, capture, disk_full, says_disk_full
 from harness.progress import Progress, Step
-from harness.values import OUTPUT_LIMIT, Compiler, KernelArtefact, Program, ProgramsArtefact
-
-#: Seconds a program may take on a fast machine, unless its subject's ``settings`` says otherwise.
-DEFAULT_TIMEOUT_S = 30.0
+from harness.values import (
+    OUTPUT_LIMIT,
+    TIMEOUT_S,
+    Compiler,
+    KernelArtefact,
+    Program,
+    ProgramsArtefact,
+)
 
 #: Seconds that compiling one program may take.
 _COMPILE_S = 300.0
@@ -42,7 +46,7 @@ class Settings(NamedTuple):
     """Content of a subject's ``settings`` file, which has the format of kselftest's."""
 
     #: Seconds that a program may take on a fast machine.
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float = TIMEOUT_S
     #: Whether each program needs a guest in which no other program has run.
     isolate: bool = False
     #: Limit of a program's output, in bytes.

@@ -145,7 +145,8 @@ def test_every_failure_of_a_guest_is_explained() -> None:
 
 def test_messages_that_are_explained_are_said_somewhere() -> None:
     """A message of the table is in the code, but for what is put into it."""
-    sources = (path.read_text(encoding="utf-8") for path in (paths.ROOT / "harness").rglob("*.py"))
+    files = [paths.ROOT / "ci" / "bootstrap", *(paths.ROOT / "harness").rglob("*.py")]
+    sources = (path.read_text(encoding="utf-8") for path in files)
     code = re.sub(r'"\n\s*f?"', "", "\n".join(sources)).replace("`", "")
     rows = re.findall(r"^\| (.+?) \|", TEXTS["docs/troubleshooting.md"], re.MULTILINE)
     messages = [m for m in re.findall(r"`([^`]+)`", " ".join(rows)) if " " in m]

@@ -41,7 +41,7 @@ _ORDERS = (
 _ORDERS_BESIDE = (
     *(Schedule(delay) for delay in (0, 1, 2, 3, 6)),
     *(Schedule(fine=True, seed=seed) for seed in range(8)),
-    *(Schedule(fine=True, seed=seed, burst=0.8) for seed in range(8)),
+    *(Schedule(fine=True, seed=seed, burst=burst) for burst in (0.8, 0.97) for seed in range(6)),
     Schedule(timer_first=True),
 )
 #: Vectors of a sender in a storm, and the words of its result that are compared.
