@@ -15,10 +15,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+
+from tools.scratch import scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
@@ -88,8 +89,8 @@ def find_uv() -> list[str]:
 def write(uv: Sequence[str], name: str, *, upgrade: bool) -> int:
     """Write a lock file, and return uv's exit code."""
     target = lock_file(name)
-    with tempfile.TemporaryDirectory(prefix="uintr-harness-") as scratch:
-        extra, out = Path(scratch) / "wanted.in", Path(scratch) / "lock.txt"
+    with scratch("locks") as folder:
+        extra, out = folder / "wanted.in", folder / "lock.txt"
         extra.write_text("".join(f"{one}\n" for one in requirements(name)))
         if target.exists() and not upgrade:
             shutil.copyfile(target, out)
