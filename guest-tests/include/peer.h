@@ -23,7 +23,7 @@ static UINTR_HANDLER void count_hit(struct __uintr_frame *frame, unsigned long l
 static inline void need_more_than_the_rfc(void)
 {
 	if (!UINTR_ABI_RFC)
-		ktap_skip("the later ABI does not say");
+		ktap_skip("needs abi:rfc: the later ABI does not say");
 	if (!UINTR_ABI_STATES_MORE)
 		ktap_skip("the RFC does not say; the kernel's headers have no <asm/uintr.h>");
 }
@@ -32,7 +32,7 @@ static inline void need_more_than_the_rfc(void)
 static inline void need_the_rfc(void)
 {
 	if (!UINTR_ABI_RFC)
-		ktap_skip("the RFC alone states it; the kernel's headers have the later ABI");
+		ktap_skip("needs abi:rfc: the kernel's headers have the later ABI");
 }
 
 /* Make the calling thread a receiver with the counting handler; user interrupts stay masked. */

@@ -170,7 +170,7 @@ static inline const char *uintr_rfc_missing(void)
 	const char *missing = uintr_missing();
 
 	if (!missing && !UINTR_ABI_RFC)
-		missing = "the kernel's ABI is not that of the RFC (no uintr_create_fd)";
+		missing = "needs abi:rfc: the kernel's headers have no uintr_create_fd";
 	return missing;
 }
 
@@ -188,7 +188,7 @@ static inline const char *uintr_waiting_missing(void)
 static inline const char *uintr_later_missing(void)
 {
 	if (UINTR_ABI_RFC)
-		return "the kernel's headers do not have the later ABI (no uintr_vector_fd)";
+		return "needs abi:later: the kernel's headers have no uintr_vector_fd";
 	return uintr_missing();
 }
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     "there.",
 )
 @LATENCY_DETAIL
-def command(run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="List the cases that do not apply to a cell.")
+def command(
+    run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail, verbose: bool
+) -> int:
     """Show a run's results, and write its reports again.
 
     RUN is a run's folder. The reports are the summary, the JUnit file and the reproducers. In a
@@ -60,5 +63,5 @@ def command(run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail
         for part in render_kcidb(folder, kcidb, outcome):
             say(part, nl=False)
     else:
-        show_run(folder, outcome, latency)
+        show_run(folder, outcome, latency, verbose=verbose)
     return outcome.exit_code

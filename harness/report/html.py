@@ -53,6 +53,8 @@ def html(outcome: Outcome, run: Path, environment: Environment | None = None) ->
         title=f"{outcome.verdict.capitalize()}: {clean_line(outcome.reason)}",
         good=outcome.verdict == "passed",
         sheets=[sheet for sheet in sheets if sheet.rows],
+        elsewhere=rows.elsewhere(outcome),
+        elsewhere_cases=rows.elsewhere_cases(outcome),
         programs=matrix(outcome),
         contract=_contract(outcome),
         latencies=list(zip(rows.latency(outcome), latency_charts(outcome), strict=True)),

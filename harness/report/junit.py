@@ -1,5 +1,7 @@
 """``junit.xml``: a suite for each cell, a test case for each KTAP case.
 
+Cases that do not apply to a cell are no test cases. A property of the suite has their number.
+
 pytest's own ``--junitxml`` has a test case for each item. A program with forty cases would be one
 test case, and a killed run would have no file. So this file is made from the records, also later by
 ``uintr-harness report``.
@@ -12,6 +14,7 @@ import os
 import re
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO
 from xml.etree import ElementTree as ET
@@ -71,6 +74,8 @@ class _Suite:
         self.counts = dict.fromkeys(_COUNTS, 0)
         self._seconds = 0.0
         self._properties: dict[str, str] = {}
+        #: Number of cases that do not apply to the cell, by what it lacks.
+        self._elsewhere: Counter[str] = Counter()
         self._spool = spool
         #: Begin and end of each piece in the file.
         self._pieces = array("Q")
@@ -78,6 +83,10 @@ class _Suite:
     def add(self, record: Record) -> None:
         """Add a record, if it is shown."""
         match record:
+            case CaseRecord() if record.lacks:
+                self._seconds += record.seconds
+                if record.attempt == 1:
+                    self._elsewhere[record.lacks] += 1
             case CaseRecord():
                 self._seconds += record.seconds
                 self.put(_case(record))
@@ -106,10 +115,11 @@ class _Suite:
         counts = {name: str(number) for name, number in self.counts.items()}
         about = {"name": _plain(self.name), **counts, "time": f"{self._seconds:.3f}"}
         yield _begin("testsuite", about, 1)
-        if self._properties:
+        lacks = {f"not_for_cell.{need}": str(many) for need, many in self._elsewhere.items()}
+        if properties := self._properties | lacks:
             table = ET.Element("properties")
-            for key, value in self._properties.items():
-                ET.SubElement(table, "property", name=key, value=_plain(value))
+            for key, value in properties.items():
+                ET.SubElement(table, "property", name=_plain(key), value=_plain(value))
             yield _indented(table, 2)
         for begin, end in zip(self._pieces[::2], self._pieces[1::2], strict=True):
             reader = codecs.getincrementaldecoder("utf-8")()

@@ -85,7 +85,7 @@ def _parts(
     yield _json(head).removesuffix("]\n}")
     left_out, bad = 0, False
     between = "\n"
-    for test in _tests(folder, setups, origin):
+    for test in _tests(folder, setups, origin, _not_for_cell(outcome)):
         if test is None:
             left_out += 1
         else:
@@ -151,9 +151,15 @@ def _build(setup: CellSetup, origin: str) -> Object:
 
 
 def _tests(
-    folder: RunFolder, setups: Mapping[str, CellSetup], origin: str
+    folder: RunFolder,
+    setups: Mapping[str, CellSetup],
+    origin: str,
+    not_for_cell: Mapping[str, dict[str, int]],
 ) -> Iterator[Object | None]:
-    """Yield the test of each record that is one; None if its cell's kernel is not known."""
+    """Yield the test of each record that is one; None if its cell's kernel is not known.
+
+    A case that does not apply to its cell is none. The test of the cell's boot has their number.
+    """
     run, began = _run_hash(folder), _began(folder)
     for number, record in enumerate(Reading(folder.results)):
         setup = setups.get(record.cell)
@@ -164,6 +170,8 @@ def _tests(
             yield None
             continue
         cell = setup.cell
+        if isinstance(record, BootRecord) and (counts := not_for_cell.get(record.cell)):
+            said["misc"] = {"not_for_cell": counts}
         yield {
             "id": f"{origin}:{run}-{number}",
             "build_id": f"{origin}:{setup.kernel.key}",
@@ -182,6 +190,11 @@ def _tests(
             },
             **said,
         }
+
+
+def _not_for_cell(outcome: Outcome) -> dict[str, dict[str, int]]:
+    """Return for each cell the number of cases that do not apply to it, by what it lacks."""
+    return {cell.name: cell.elsewhere for cell in outcome.summary.cells if cell.elsewhere}
 
 
 def _ending(
@@ -243,6 +256,8 @@ def _run_hash(folder: RunFolder) -> str:
 def _said(record: Record) -> Object | None:
     """Return a test's path, status and other fields for a record; None if it is not a test."""
     match record:
+        case CaseRecord() if record.lacks:
+            return None
         case CaseRecord():
             text = "\n".join(filter(None, (record.message, record.diagnostics)))
             return {

@@ -21,6 +21,7 @@ def markdown(outcome: Outcome, run: Path) -> str:
     parts = [
         f"### {mark} {outcome.verdict}: {code(clean_line(outcome.reason))}",
         sheet_markdown(rows.cells(outcome)),
+        *(f"- {code(line)}" for line in rows.elsewhere(outcome)),
         *(f"- {code(note)}" for note in rows.boot_notes(outcome)),
     ]
     if outcome.summary.repeated:

@@ -30,7 +30,8 @@ def matrix(outcome: Outcome) -> Matrix:
     counts: dict[str, dict[str, Counter[str]]] = {}
     for case in outcome.cases:
         own = counts.setdefault(case.program, {})
-        own.setdefault(case.cell, Counter())[case.status] += 1
+        status = "elsewhere" if case.lacks else case.status
+        own.setdefault(case.cell, Counter())[status] += 1
     order = sorted(
         counts, key=lambda program: (not any(c["fail"] for c in counts[program].values()), program)
     )
@@ -47,8 +48,10 @@ def _entry(count: Counter[str] | None) -> Entry:
     if not count:
         return Entry("", "-")
     if count["fail"]:
-        return Entry("failed", f"{count['fail']} of {count.total()}")
+        return Entry("failed", f"{count['fail']} of {count.total() - count['elsewhere']}")
     if count["pass"]:
         skipped = f", {count['skip']} skipped" if count["skip"] else ""
         return Entry("passed", f"{count['pass']}{skipped}")
+    if not count["skip"]:
+        return Entry("", "for other cells")
     return Entry("skipped", "skipped")

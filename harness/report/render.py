@@ -120,9 +120,15 @@ def _selection(program: str) -> tuple[str, ...]:
     return ("--tests", program) if "::" in program else ("-k", program)
 
 
-def show_run(folder: RunFolder, outcome: Outcome, latency: LatencyDetail = "summary") -> None:
+def show_run(
+    folder: RunFolder,
+    outcome: Outcome,
+    latency: LatencyDetail = "summary",
+    *,
+    verbose: bool = False,
+) -> None:
     """Print the outcome of a run on standard output."""
     from harness.report.console import make_console  # imports rich
     from harness.report.table import print_report
 
-    print_report(make_console(), outcome, folder.path, latency)
+    print_report(make_console(), outcome, folder.path, latency, verbose=verbose)

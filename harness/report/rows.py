@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness.lib.text import clean_line, excerpt
 from harness.report.figures import quantity, ratio, seconds, span, times
 from harness.results.hostload import disturbed
+from harness.results.needs import described
 from harness.results.records import CONSOLE, CaseRecord, Record, SplatRecord
 from harness.results.reproducer import script_path
 from harness.results.summary import LatencySummary, Outcome, case_id, flaky_programs
@@ -71,6 +72,24 @@ def cells(outcome: Outcome) -> Sheet:
         for cell in outcome.summary.cells
     ]
     return Sheet("Cells", columns, tuple(rows))
+
+
+def elsewhere(outcome: Outcome) -> list[str]:
+    """Return a line for each cell with cases that do not apply to it: how many, and why."""
+    return [
+        clean_line(f"not counted in {cell.name}: {described(cell.elsewhere)}")
+        for cell in outcome.summary.cells
+        if cell.elsewhere
+    ]
+
+
+def elsewhere_cases(outcome: Outcome) -> list[str]:
+    """Return a line for each case that does not apply to its cell."""
+    return [
+        clean_line(f"{case_id(case)}  [{case.cell}]  {case.message}")
+        for case in outcome.cases
+        if case.lacks
+    ]
 
 
 def repeated(outcome: Outcome) -> Sheet:

@@ -51,14 +51,26 @@ _STYLES = {
     "refused": "yellow",
 }
 
+#: Of the line of a program. One without a case for the cell is ``none``.
+_PROGRAM_STYLES = {"FAIL": "bold red", "pass": "green", "skip": "yellow", "none": "dim"}
+
 
 def print_report(
-    console: Console, outcome: Outcome, run: Path, latency: LatencyDetail = "summary"
+    console: Console,
+    outcome: Outcome,
+    run: Path,
+    latency: LatencyDetail = "summary",
+    *,
+    verbose: bool = False,
 ) -> None:
     """Print a run's outcome: failures, latencies, cells, verdict, and the run's folder.
 
     The verdict is in the last lines, which are seen first.
+
+    :param verbose: list the cases that do not apply to their cells.
     """
+    if verbose and (lines := rows.elsewhere_cases(outcome)):
+        console.print(Text("\n".join(["cases that do not apply to their cells:", *lines, ""])))
     troubles = rows.troubles(outcome, run)
     for trouble in troubles[:MAX_TROUBLES]:
         console.print(_trouble(trouble), soft_wrap=True)
@@ -76,6 +88,8 @@ def print_report(
     for note in rows.boot_notes(outcome):
         console.print(_note(note), soft_wrap=True)
     console.print(sheet_table(rows.cells(outcome), console.width))
+    for line in rows.elsewhere(outcome):
+        console.print(Text(line), soft_wrap=True)
     good = outcome.verdict == "passed"
     verdict = Text(outcome.verdict.upper(), style="bold green" if good else "bold red")
     verdict.append(f": {clean_line(outcome.reason)}", style="not bold")
@@ -254,7 +268,7 @@ class ResultsTable:
             self._program_started[cell] = self._now()
 
     def case(self, cell: str, status: str) -> None:
-        """Count a case of the cell's current program: ``pass``, ``fail`` or ``skip``."""
+        """Count a case: ``pass``, ``fail``, ``skip``, or ``elsewhere`` if it does not apply."""
         with self._lock:
             self._cell(cell)
             self._counts[cell][status] += 1
@@ -305,9 +319,11 @@ class ResultsTable:
 
 def _program_line(cell: str, program: str, counts: Counter[str], took: float) -> Text:
     bad = bool(counts["fail"])
-    word = "FAIL" if bad else "pass" if counts["pass"] else "skip"
-    line = Text(f"{word} ", style="bold red" if bad else "green" if counts["pass"] else "yellow")
-    figures = ", ".join(f"{counts[key]} {key}" for key in ("pass", "fail", "skip") if counts[key])
+    word = next((one for one in ("pass", "skip") if counts[one]), "skip")
+    word = "FAIL" if bad else "none" if set(counts) == {"elsewhere"} else word
+    line = Text(f"{word} ", style=_PROGRAM_STYLES[word])
+    words = {"pass": "pass", "fail": "fail", "skip": "skip", "elsewhere": "for other cells"}
+    figures = ", ".join(f"{counts[key]} {text}" for key, text in words.items() if counts[key])
     said = f"{clean_line(cell)}  {clean_line(program)}  {figures or 'no cases'}  {seconds(took)}"
     line.append(said, style="default not bold")
     return line

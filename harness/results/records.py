@@ -71,6 +71,9 @@ class CaseRecord(_Record):
     #: Seconds since the previous case of the program, or since the program's start.
     seconds: Seconds = 0.0
     attempt: Attempt = 1
+    #: What the cell lacks (:data:`harness.results.needs.NEEDS`), so that the case does not apply to
+    #: it. Its status is then ``skip``. Empty in records of earlier versions.
+    lacks: str = ""
 
 
 class ProgramRecord(_Record):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import override
 
 from harness.errors import ExitCode
 from harness.results.collecting import CellRecords, Collected
 from harness.results.document import Document
 from harness.results.latency import merge
+from harness.results.needs import elsewhere
 from harness.results.records import (
     BootRecord,
     CaseRecord,
@@ -39,7 +40,18 @@ CellVerdict = Literal[
 RunVerdict = Literal["passed", "failed", "interrupted", "incomplete"]
 
 
-class CellSummary(Value):
+class _Counts(Value):
+    """Numbers of cases. Those that do not apply are only in the file if there are any."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, make: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = make(self)
+        if not values.get("elsewhere"):
+            values.pop("elsewhere", None)
+        return values
+
+
+class CellSummary(_Counts):
     """One cell's counts. A case that ran more than once counts once, with its worst result."""
 
     name: str
@@ -58,6 +70,9 @@ class CellSummary(Value):
     splats: int
     #: ``SUBJECT/PROGRAM::CASE`` of each failing case.
     failed: tuple[str, ...]
+    #: Number of cases that do not apply to the cell, by what it lacks
+    #: (:data:`harness.results.needs.NEEDS`). They are in no other count.
+    elsewhere: dict[str, int] = Field(default_factory=dict)
 
 
 class RatioSummary(Value):
@@ -104,7 +119,7 @@ class Repeated(Value):
     passed: int = Field(alias="pass")
     #: Runs with a case that failed.
     fail: int
-    #: Runs in which all cases were skipped.
+    #: Runs in which all cases were skipped, or do not apply to the cell.
     skip: int
     #: Case → number of runs in which it failed.
     failed: dict[str, int]
@@ -115,12 +130,14 @@ class Repeated(Value):
         return self.passed > 0 and self.fail > 0
 
 
-class Totals(Value):
+class Totals(_Counts):
     """Numbers of cases in all cells."""
 
     passed: int = Field(alias="pass")
     fail: int
     skip: int
+    #: Cases that do not apply to their cells.
+    elsewhere: int = 0
 
 
 class Summary(Document):
@@ -221,6 +238,7 @@ def fold(records: Iterable[Record], cells: Sequence[Cell] = (), *, select: str =
         passed=sum(cell.passed for cell in summaries),
         fail=sum(cell.fail for cell in summaries),
         skip=sum(cell.skip for cell in summaries),
+        elsewhere=sum(sum(cell.elsewhere.values()) for cell in summaries),
     )
     exit_code, reason = _exit_code(totals, verdicts, len(splats), guest_failures, select)
     return Outcome(
@@ -270,7 +288,8 @@ def _cell(name: str, cell: Cell | None, records: CellRecords) -> CellSummary:
         boot_s=round(boot.boot_s, 3) if boot else None,
         passed=sum(case.status == "pass" for case in cases),
         fail=sum(case.status == "fail" for case in cases),
-        skip=sum(case.status == "skip" for case in cases),
+        skip=sum(case.status == "skip" and not case.lacks for case in cases),
+        elsewhere=elsewhere(cases),
         splats=len(records.splats),
         failed=tuple(case_id(case) for case in cases if case.status == "fail"),
     )
@@ -286,7 +305,7 @@ def _verdict(cell: CellSummary, lost: bool) -> CellVerdict:
         return "splats"
     if cell.passed:
         return "passed"
-    return "skipped" if cell.skip else "not run"
+    return "skipped" if cell.skip or cell.elsewhere else "not run"
 
 
 def _latencies(takes: Iterable[LatencyRecord]) -> list[LatencyRecord]:
@@ -333,5 +352,9 @@ def _exit_code(
         bad += [f"{splats} splat{'s' if splats > 1 else ''}"] if splats else []
         return ExitCode.TESTS_FAILED, " and ".join(bad)
     if not totals.passed:
-        return ExitCode.TESTS_FAILED, f"all {totals.skip} cases were skipped, so nothing was tested"
+        what = "were skipped" if totals.skip else "are for other cells"
+        if totals.skip and totals.elsewhere:
+            what = "were skipped or are for other cells"
+        all_ = totals.skip + totals.elsewhere
+        return ExitCode.TESTS_FAILED, f"all {all_} cases {what}, so nothing was tested"
     return ExitCode.PASSED, f"{totals.passed} passed"

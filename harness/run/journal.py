@@ -193,6 +193,7 @@ class Journal:
                 message=case.message,
                 diagnostics=case.diagnostics,
                 checks=case.checks,
+                lacks=case.lacks,
                 seconds=round(now - self._since, 3),
                 attempt=attempt,
             )

@@ -16,6 +16,8 @@ from harness.progress import Progress
 from harness.run.journal import ResultsLost
 
 CELL, PROGRAM, OWN = "cell", "program", "own"
+#: Begins pytest's reason for a case that does not apply to its cell.
+NOT_FOR_CELL = "does not apply to this cell: "
 
 
 class Table(Protocol):
@@ -25,7 +27,7 @@ class Table(Protocol):
         """Show that a program begins in a cell."""
 
     def case(self, cell: str, status: str) -> None:
-        """Count a case of the cell's current program."""
+        """Count a case: ``pass``, ``fail``, ``skip``, or ``elsewhere`` if it does not apply."""
 
     def program_done(self, cell: str) -> None:
         """Show that the cell's current program has ended."""
@@ -118,6 +120,8 @@ class Live:
             self._boots.pop(cell).close()
         status = {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome]
         if isinstance(report, pytest.SubtestReport):
+            if report.skipped and f"Skipped: {NOT_FOR_CELL}" in report.longreprtext:
+                status = "elsewhere"
             self._table.case(cell, status)
             self._counted.add(report.nodeid)
         elif properties.get(OWN):

@@ -135,7 +135,7 @@ def _test_and_render(
         raise error or failed from failed
     outcome = rendered.outcome
     if outcome.cases or outcome.guest_failures or not error:
-        show_run(folder, outcome, options.latency)
+        show_run(folder, outcome, options.latency, verbose=options.verbose > 0)
     if outcome.tallies:
         _add_to_history(folder, outcome, display)
     if error:

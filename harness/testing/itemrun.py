@@ -15,9 +15,11 @@ from harness.results.folder import attempt_name
 from harness.results.ktap.exit_status import EXIT_SKIP
 from harness.results.ktap.reader import CaseResult, KtapReader
 from harness.results.ktap.selftest import SelftestReader
+from harness.results.needs import settle
 from harness.results.records import HostLoad
 from harness.run.cellguest import CellGuest
 from harness.run.journal import SAMPLES, Journal
+from harness.run.known import known_of
 from harness.values import Program
 
 #: Called with each case as soon as it is known.
@@ -53,6 +55,7 @@ class ItemRun:
         #: Whether a case has failed so far.
         self.failed = False
         self._reader = self._make_reader()
+        self._known = known_of(cell.setup)
         name = attempt_name(program.name.replace("/", "."), attempt)
         self._output = cell.folder / "output" / f"{name}.txt"
         self._samples = cell.folder / "samples" / name
@@ -125,7 +128,8 @@ class ItemRun:
         return KtapReader()
 
     def _tell(self, cases: list[CaseResult]) -> None:
-        for case in cases:
+        for said in cases:
+            case = settle(said, self._known)
             self.failed |= case.status == "fail"
             self._journal.case(self._cell.name, self._program.name, case, attempt=self._attempt)
             self._on_case(case)

@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.lib.text import clean_for_log, clean_line
+from harness.run.live import NOT_FOR_CELL
 from harness.testing.itemrun import OnCase
 from harness.testing.stash import Recorded
 from harness.testing.ways import run_class
@@ -58,6 +59,8 @@ def _subtest_of_each(subtests: pytest.Subtests) -> OnCase:
                 if case.status == "fail":
                     text = clean_for_log("\n".join(filter(None, [case.message, case.diagnostics])))
                     raise Recorded(text or "not ok", pytrace=False)
+                if case.lacks:
+                    pytest.skip(f"{NOT_FOR_CELL}{clean_for_log(clean_line(case.message))}")
                 if case.status == "skip":
                     pytest.skip(clean_for_log(clean_line(case.message)) or "skipped by the program")
         except (pytest.fail.Exception, pytest.skip.Exception):

@@ -58,6 +58,8 @@ class CaseResult(Value):
     checks: tuple[str, ...] = ()
     #: Whether the case has no result line.
     synthetic: bool = False
+    #: What the cell lacks, so that the case does not apply to it. The parser does not set it.
+    lacks: str = ""
 
 
 class KtapReader:

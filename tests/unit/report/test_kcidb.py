@@ -226,3 +226,16 @@ def test_the_command(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     assert (code, err) == (4, "")
     assert json.loads(out) == submission(run)
+
+
+def test_cases_for_other_cells_are_a_number_of_the_boot(tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"api/wait": ""}, cells=(cell(),))
+    other = CaseRecord(cell=NAME, program="api/x", case="e", status="skip", lacks="cpu:uintr")
+    with Recorder(run.results) as recorder:
+        for record in (RECORDS[0], RECORDS[1], other):
+            recorder.write(record)
+    run.end(0)
+    outcome = read_outcome(run).outcome
+    boot, passed = json.loads("".join(render_kcidb(run, "me", outcome)))["tests"]
+    assert boot["misc"] == {"not_for_cell": {"cpu:uintr": 1}}
+    assert passed["status"] == "PASS"

@@ -213,3 +213,28 @@ def test_what_pytest_prints_steers_nothing(tmp_path: Path, start: Start) -> None
     for line in text.split("\n"):
         assert not line.lstrip().startswith("::")
         assert "##[" not in line
+
+
+NEEDY = (
+    "echo 'KTAP version 1'; echo 1..2; echo 'ok 1 runs';"
+    "echo 'ok 2 other # SKIP needs cpu:uintr: the CPU has no user interrupts'"
+)
+
+
+def test_a_case_for_other_cells_is_recorded_as_one(tmp_path: Path, start: Start) -> None:
+    run = prepared(tmp_path, {"bare/needy": NEEDY})
+    assert start(run).ret == 0
+    assert [(r.case, r.lacks) for r in records(run, CaseRecord) if isinstance(r, CaseRecord)] == [
+        ("runs", ""),
+        ("other", "cpu:uintr"),
+    ]
+
+
+def test_a_case_that_denies_what_its_cell_has_fails(tmp_path: Path, start: Start) -> None:
+    exposed = cell(cpu="exposed")
+    exposed = exposed.model_copy(
+        update={"cpu": exposed.cpu.model_copy(update={"exposes_uintr": True})}
+    )
+    run = prepared(tmp_path, {"bare/needy": NEEDY}, cells=(exposed,))
+    assert start(run).ret == 1
+    assert cases(run) == [("bare/needy", "runs", "pass"), ("bare/needy", "other", "fail")]
