@@ -5,6 +5,7 @@ Text from guests is cleaned here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -75,12 +76,15 @@ def cells(outcome: Outcome) -> Sheet:
 
 
 def elsewhere(outcome: Outcome) -> list[str]:
-    """Return a line for each cell with cases that do not apply to it: how many, and why."""
-    return [
-        clean_line(f"not counted in {cell.name}: {described(cell.elsewhere)}")
-        for cell in outcome.summary.cells
-        if cell.elsewhere
-    ]
+    """Return a line that says how many cases do not apply to their cells, and why, if any."""
+    counts: Counter[str] = Counter()
+    for cell in outcome.summary.cells:
+        counts.update(cell.elsewhere)
+    where = [cell.name for cell in outcome.summary.cells if cell.elsewhere]
+    if not where:
+        return []
+    cells = where[0] if len(where) == 1 else f"{len(where)} cells"
+    return [clean_line(f"not counted in {cells}: {described(counts)}")]
 
 
 def elsewhere_cases(outcome: Outcome) -> list[str]:

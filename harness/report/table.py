@@ -6,7 +6,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +25,10 @@ from harness.results.summary import Outcome
 
 #: How much of the latencies is shown.
 LatencyDetail = Literal["full", "summary", "none"]
-#: Number of latencies that are always shown in full.
-FEW = 12
+#: Limit for the lines of a table of latencies in a summary. It is left out if it is longer.
+FEW = 10
+#: Limit for the remarks on these that are printed one by one.
+FEW_NOTES = 3
 
 #: Limit for the failures that are printed.
 MAX_TROUBLES = 40
@@ -76,9 +78,9 @@ def print_report(
         console.print(_trouble(trouble), soft_wrap=True)
     if len(troubles) > MAX_TROUBLES:
         console.print(f"… and {len(troubles) - MAX_TROUBLES} more in the run's folder\n")
-    if latency == "full" or len(outcome.latencies) <= FEW:
+    if latency == "full":
         _print_latencies(console, outcome)
-    elif latency == "summary":
+    elif latency == "summary" and outcome.latencies:
         _summarise_latencies(console, outcome, run)
     if outcome.summary.repeated:
         console.print(sheet_table(rows.repeated(outcome), console.width))
@@ -107,19 +109,33 @@ def _print_latencies(console: Console, outcome: Outcome) -> None:
 
 
 def _summarise_latencies(console: Console, outcome: Outcome, run: Path) -> None:
-    """Print the table of round trips, how many latencies there are, and where all of them are."""
+    """Print few latencies, the table of round trips, and where all latencies are."""
+    cells = rows.latency(outcome)
+    modes = {row.mode for row in outcome.latencies}
+    few = len(cells) == 1 and len(outcome.latencies) + len(modes) <= FEW
+    if few:
+        console.print(sheet_table(cells[0], console.width))
     sheet = round_trips(outcome)
     if sheet:
         console.print(sheet_table(sheet, console.width))
+    notes = rows.latency_notes(outcome)
+    if not few or len(notes) > FEW_NOTES:
+        notes = list(_counted_notes(outcome))
+    for note in notes:
+        console.print(_note(note), soft_wrap=True)
+    command = shlex.join(["uintr-harness", "report", "--latency", "full", str(run)])
+    what = "more about them" if few else f"all {len(outcome.latencies)} latencies"
+    console.print(Text(f"{what}: {command}\n"), soft_wrap=True)
+
+
+def _counted_notes(outcome: Outcome) -> Iterator[str]:
     hit = sum(bool(disturbed(row.host)) for row in outcome.summary.latency)
     if hit:
         what = "other load on the host disturbed the measurement"
-        console.print(_note(f"{hit} of {len(outcome.latencies)} latencies: {what} (~)"))
+        yield f"{hit} of {len(outcome.latencies)} latencies: {what} (~)"
     odd = sum(bool(record.notes) for record in outcome.latencies)
     if odd:
-        console.print(_note(f"{odd} latencies have odd samples"))
-    command = shlex.join(["uintr-harness", "report", "--latency", "full", str(run)])
-    console.print(Text(f"all {len(outcome.latencies)} latencies: {command}\n"), soft_wrap=True)
+        yield f"{odd} latencies have odd samples"
 
 
 def _note(text: str) -> Text:
@@ -147,6 +163,11 @@ def sheet_table(sheet: rows.Sheet, width: int | None = None) -> RenderableType:
         if width and _total(widths, shown[1:]) > width:
             return _listed(sheet, shown)
         return _grouped(sheet, shown, widths)
+    narrow = [
+        widths[at] if sheet.columns[at].figure else min(widths[at], NARROWEST) for at in shown
+    ]
+    if width and _total(narrow, range(len(narrow))) > width:
+        return _listed(sheet, shown)
     table = Table(title=sheet.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for at in shown:
         _add_column(table, sheet.columns[at])
@@ -195,8 +216,10 @@ def _listed(sheet: rows.Sheet, shown: Sequence[int]) -> Text:
         if row[0] != last:
             text.append(f"{row[0]}\n", style="bold")
             last = row[0]
-        figures = [f"{sheet.columns[at].title} {row[at]}" for at in shown[2:]]
-        text.append(f"  {row[1]}: {', '.join(figures)}\n")
+        labelled = not sheet.columns[1].figure
+        rest = shown[2 if labelled else 1 :]
+        figures = ", ".join(f"{sheet.columns[at].title} {row[at]}" for at in rest)
+        text.append(f"  {row[1]}: {figures}\n" if labelled else f"  {figures}\n")
     return text
 
 

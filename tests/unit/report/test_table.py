@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -247,3 +249,52 @@ def test_a_boot_that_took_a_second_qemu_is_said(run: Path) -> None:
     text = report(fold([make.boot(note=note), make.case("a")], [make.cell()]), run)
     assert f"note: {make.CELL}: {note}" in text
     assert "PASSED" in text
+
+
+def run_of(cells: int, modes: int, mechanisms: Sequence[str]) -> Outcome:
+    """Return a passed run that measured, on a busy host, with cases that do not apply."""
+    records: list[Record] = []
+    for number in range(cells):
+        name = f"linux-6.12-{'hidden' if number % 2 else 'exposed'}-smp{number + 1}-gcc"
+        records += [make.boot(cell=name), make.case(cell=name)]
+        records.append(make.case("other", "skip", cell=name, lacks="cpu:uintr"))
+        for mode in ("ping-pong-talk", *(f"sender-{n}" for n in range(1, modes))):
+            for mechanism in mechanisms:
+                more = {"cell": name, "mode": mode, "host": BUSY, "program": f"latency/{mode}"}
+                records.append(make.latency(mechanism).model_copy(update=more))
+    return fold(records)
+
+
+@pytest.mark.parametrize(
+    ("cells", "modes", "mechanisms"),
+    [
+        (1, 1, ("uintr",)),
+        (1, 5, ("uintr",)),
+        (1, 6, ("uintr",)),
+        (1, 12, ("uintr",)),
+        (1, 3, ("uintr", "eventfd", "pipe", "signal")),
+        (4, 3, ("uintr",)),
+        (8, 9, ("uintr", "eventfd", "pipe", "signal", "unix")),
+    ],
+)
+def test_the_end_of_a_good_run_fits_a_screen(
+    cells: int, modes: int, mechanisms: Sequence[str]
+) -> None:
+    stream = io.StringIO()
+    folder = Path("/home/somebody/linux/runs/20261201-052215-6b3596")
+    print_report(Console(file=stream, width=80), run_of(cells, modes, mechanisms), folder)
+    lines = stream.getvalue().rstrip("\n").split("\n")
+    assert sum(max(1, math.ceil(len(line.rstrip()) / 80)) for line in lines) <= 40
+    assert lines[-2:] == [f"PASSED: {cells} passed", f"results: {folder}"]
+
+
+def test_a_table_that_is_too_wide_becomes_a_list(run: Path) -> None:
+    stream = io.StringIO()
+    outcome = run_of(1, 2, ("uintr", "pipe"))
+    print_report(Console(file=stream, width=80), outcome, run, "full")
+    text = stream.getvalue()
+    part = text[text.index("Round trips as multiples") :].split("\n")
+    assert part[1:3] == [
+        "uintr",
+        "  spins: published 1.00x, the same form 2.00 µs, of the published -, fair form ",
+    ]
