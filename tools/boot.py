@@ -138,7 +138,7 @@ class Bench:
         began = time.monotonic()
         for _ in range(GUESTS):
             with start_guest(self._spec, self._next(), snapshot=self._saved()) as guest:
-                guest.push(program, "/tests")
+                guest.push(program, "/tests/")
                 guest.run(["/tests/program"], timeout_s=_LIMIT_S)
         return (time.monotonic() - began) / GUESTS
 

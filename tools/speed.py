@@ -123,7 +123,7 @@ def one_round(
         for name in order:
             guest = stack.enter_context(start_guest(specs[name], folder / name))
             times[name][BOOT].append(Time(processor_s(guest.qemu_pid), guest.boot.boot_s))
-            guest.push(program, "/speed")
+            guest.push(program, "/speed/")
             guests[name] = guest
         for kind in kinds:
             said = set()

@@ -184,7 +184,10 @@ class Guest:
                 )
 
     def push(self, local: Path, remote: str) -> None:
-        """Copy a file, or a folder's contents, into the guest's folder ``remote``.
+        """Copy a file or a folder's contents to ``remote`` in the guest.
+
+        ``remote`` is the place of a folder's contents. A file goes into ``remote`` if that is a
+        folder or ends with a slash. Otherwise ``remote`` is its full path.
 
         :raise GuestError: the guest refused the files, or the copy took too long.
         :raise GuestFailure: the guest ended or hangs.

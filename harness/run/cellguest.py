@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -14,6 +15,7 @@ from harness.guest import counters
 from harness.guest.limits import COPY, Budget
 from harness.guest.runtime import runtime_folder
 from harness.guest.verdict import leaks
+from harness.guest.verdict.deadlines import MOST_STRETCH
 from harness.guest.verdict.failure import Completed, GuestFailure
 from harness.guest.verdict.known_splats import KnownSplat, find_excuse
 from harness.results.folder import CellSetup, RunFolder
@@ -159,24 +161,30 @@ class CellGuest:
         terminal: bool = False,
         stdin: bytes | None = None,
         output_limit: int = OUTPUT_LIMIT,
+        exact: bool = False,
+        most: float = MOST_STRETCH,
     ) -> Completed:
         """Run a command in the guest, see :meth:`harness.guest.vm.Guest.run`.
 
-        :param timeout_s: seconds on a fast machine; scaled here by :attr:`factor`.
+        :param timeout_s: seconds on a fast machine; multiplied here by :attr:`factor`.
+        :param exact: do not multiply it.
+        :param most: limit for the factor.
         """
         with self._using() as guest:
-            return guest.run(
+            factor = 1.0 if exact else min(guest.factor, most)
+            done = guest.run(
                 argv,
-                timeout_s=timeout_s * guest.factor,
+                timeout_s=timeout_s * factor,
                 env=env,
                 on_stdout=on_stdout,
                 terminal=terminal,
                 stdin=stdin,
                 output_limit=output_limit,
             )
+        return done.within(timeout_s, factor)
 
     def push(self, local: Path, remote: str) -> None:
-        """Copy a file, or a folder's contents, into the guest's folder ``remote``."""
+        """Copy a file or a folder's contents, see :meth:`harness.guest.vm.Guest.push`."""
         with self._using() as guest:
             guest.push(local, remote)
 
@@ -202,7 +210,7 @@ class CellGuest:
         wanted = name if alone else subject
         if wanted not in self._pushed:
             local = program.path if alone else program.path.parent
-            self.push(local, f"{REMOTE_PROGRAMS}/{subject}")
+            self.push(local, f"{REMOTE_PROGRAMS}/{subject}/")
             self._pushed.add(wanted)
         return f"{REMOTE_PROGRAMS}/{name}"
 
@@ -261,14 +269,14 @@ class CellGuest:
             if gcov.is_in(self.setup.kernel.path):
                 self._fetch_counters()
             if leaks.has_kmemleak(self.setup.kernel.config):
-                self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S)
+                self.run(leaks.COMMAND, timeout_s=leaks.TIMEOUT_S, most=math.inf)
 
     def _fetch_counters(self) -> None:
         """Copy the kernel's coverage counters into the cell's folder, one folder per guest.
 
         :raise GuestError: the guest cannot read them.
         """
-        done = self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S)
+        done = self.run(counters.COMMAND, timeout_s=counters.TIMEOUT_S, most=math.inf)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
             raise GuestError(

@@ -5,6 +5,7 @@ Works with and without pytest-xdist, whose workers send their reports to this pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
@@ -18,6 +19,11 @@ from harness.run.journal import ResultsLost
 CELL, PROGRAM, OWN = "cell", "program", "own"
 #: Begins pytest's reason for a case that does not apply to its cell.
 NOT_FOR_CELL = "does not apply to this cell: "
+
+#: The test that runs programs, in :mod:`harness.testing.test_programs`.
+PROGRAM_TEST = "test_program"
+#: A test's parameters, and the number of its run.
+_NUMBERED = re.compile(r"(.*?)-?(#\d+)?", re.DOTALL)
 
 
 class Table(Protocol):
@@ -171,10 +177,12 @@ class Live:
 
 
 def _program(nodeid: str, cell: str) -> str:
-    """Return a test's parameters without the cell, or the test's name if there are no others."""
+    """Return the program of a test, or the name of another test with its own parameters."""
     name, _, params = nodeid.rpartition("::")[2].partition("[")
     rest = params.removesuffix("]").replace(cell, "", 1).strip("-")
-    return rest.replace("-#", " #") or name
+    rest, number = _NUMBERED.fullmatch(rest).groups()  # type: ignore[union-attr]  # matches all
+    own = rest if name == PROGRAM_TEST else name + (f"[{rest}]" if rest else "")
+    return f"{own} {number}" if number else own
 
 
 def cell_of(nodeid: str, cells: Sequence[str]) -> str | None:

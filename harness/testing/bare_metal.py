@@ -60,11 +60,13 @@ class BareMetalRun(ItemRun):
             factor=factor,
             rounds=rounds,
         )
-        return run_bare_metal(
+        limit_s = program.timeout_s * (1 + rounds / _ROUNDS_PER_TIMEOUT)
+        done, why = run_bare_metal(
             spec,
             self._folder,
-            timeout_s=program.timeout_s * factor * (1 + rounds / _ROUNDS_PER_TIMEOUT),
+            timeout_s=limit_s * factor,
             on_stdout=hear,
             limit=program.output_limit,
             log_name=self._log_name,
         )
+        return done.within(limit_s, factor), why

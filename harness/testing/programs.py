@@ -49,6 +49,7 @@ class ProgramRun(ItemRun):
             on_stdout=hear,
             terminal=self.terminal,
             output_limit=program.output_limit,
+            most=math.inf,
         )
         self._host = watch.done()
         return done, None

@@ -128,8 +128,16 @@ def test_push_and_fetch(guest: Guest, tmp_path: Path) -> None:
     (local / "blob").write_bytes(blob)
     guest.push(local, "/tests/x")
     assert guest.run(["/tests/x/api/hello"], timeout_s=60).stdout == b"hello\n"
-    guest.push(program, "/tests/alone")
-    assert guest.run(["/tests/alone/hello"], timeout_s=60).stdout == b"hello\n"
+    for remote, place in (
+        ("/tests/alone/", "/tests/alone/hello"),
+        ("/tests/alone", "/tests/alone/hello"),  # a folder that is there
+        ("/new/folder/tool", "/new/folder/tool"),
+        ("/new/folder/tool", "/new/folder/tool"),  # a file that is there
+        ("/hello2", "/hello2"),
+    ):
+        guest.push(program, remote)
+        assert guest.run([place], timeout_s=60).stdout == b"hello\n"
+    assert guest.run(["ls", "/new/folder"], timeout_s=60).stdout == b"tool\n"
     guest.run(["ln", "-s", "/tests/x", "/tests/x/loop"], timeout_s=60)
     guest.fetch("/tests/x", tmp_path / "back")
     assert (tmp_path / "back" / "blob").read_bytes() == blob

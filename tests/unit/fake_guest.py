@@ -133,7 +133,8 @@ class FakeGuest:
         if local.is_dir():
             shutil.copytree(local, place, dirs_exist_ok=True)
         else:
-            place.mkdir(parents=True, exist_ok=True)
+            folder = place if remote.endswith("/") else place.parent
+            folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(local, place)
 
     def excuse(self, known: Callable[[Splat], bool]) -> None:

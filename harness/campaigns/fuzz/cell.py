@@ -79,7 +79,7 @@ class CellPlayer:
         file = guest.folder / "batch.fuzz"
         file.write_text(batch_text(scripts))
         remote = f"{REMOTE_PROGRAMS}/batch"
-        guest.push(file, remote)
+        guest.push(file, f"{remote}/")
         heard = bytearray()
         ending = "the interpreter ended"
         try:
@@ -88,6 +88,7 @@ class CellPlayer:
                 timeout_s=_SCRIPT_S * len(scripts),
                 env={"KTAP_TIMEOUT_SCALE": str(math.ceil(guest.factor))},
                 on_stdout=heard.extend,
+                most=math.inf,
             )
         except GuestFailure as failure:
             if failure.verdict in _HOST:

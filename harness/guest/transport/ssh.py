@@ -290,17 +290,22 @@ class Ssh:
         return False
 
     def push(self, local: Path, remote: str, deadline: Deadline) -> None:
-        """Copy a file, or a folder's contents, into the folder ``remote``, as one tar stream.
+        """Copy a file or a folder's contents to ``remote``, as one tar stream.
+
+        ``remote`` is the place of a folder's contents. A file goes into ``remote`` if that is a
+        folder or ends with a slash. Otherwise ``remote`` is its full path. Folders above it are
+        created, and a link on this side is followed.
 
         :raise GuestError: the guest refused the files, or the copy took too long.
         :raise ConnectionLost: the connection broke.
         """
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            name = "." if local.is_dir() else local.name
-            archive.add(local, arcname=name, filter=_as_root)
-        script = 'mkdir -p "$1" && exec tar -x -f - -C "$1"'
-        done = self.run(["sh", "-c", script, "sh", remote], deadline, stdin=stream.getvalue())
+            folder = local.is_dir()
+            name = "." if folder else local.name
+            archive.add(local if folder else local.resolve(), arcname=name, filter=_as_root)
+        argv = ["sh", "-c", _PUSH_FOLDER if folder else _PUSH_FILE, "sh", remote, name]
+        done = self.run(argv, deadline, stdin=stream.getvalue())
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
             raise GuestError(
@@ -339,6 +344,17 @@ class Ssh:
         """Close the connection."""
         if self._transport is not None:
             self._transport.close()
+
+
+#: Shell scripts that unpack a tar stream in ``$1``.
+_PUSH_FOLDER = 'mkdir -p "$1" && exec tar -x -f - -C "$1"'
+#: ``$2`` is the name of the file in the stream. The file appears complete or not at all.
+_PUSH_FILE = f"""case $1 in */) mkdir -p "$1" ;; esac
+if [ -d "$1" ]; then {_PUSH_FOLDER}; fi
+case $1 in */*) mkdir -p "${{1%/*}}/" ;; esac
+part=$1.part.$$
+mkdir "$part" && tar -x -f - -C "$part" && mv "$part/$2" "$1"
+status=$?; rm -rf "$part"; exit $status"""
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -35,6 +35,8 @@ ACCEL_FACTOR: Mapping[Accel, float] = {"kvm": 1.0, "tcg": 6.0}
 REFERENCE_BOOT_S = 1.0
 #: Limit for the factor of a measured boot.
 MAX_FACTOR = 60.0
+#: Default limit for the factor of the limits that a user's tests give.
+MOST_STRETCH = 4.0
 
 
 @dataclass(frozen=True)

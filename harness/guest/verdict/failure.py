@@ -95,13 +95,29 @@ class Completed(Value):
     timed_out: bool = False
     #: Why the command was killed because of its output; empty if it was not.
     overflow: str = ""
+    #: The limit that it was given and how it was stretched, if it was killed at its deadline.
+    limit: str = ""
+
+    def within(self, timeout_s: float, factor: float) -> Completed:
+        """Return the same with its limit as text, if it was killed at its deadline.
+
+        :param timeout_s: the limit in seconds, as it was asked for.
+        :param factor: what it was multiplied by.
+        """
+        if not self.timed_out or factor == 1:
+            return self
+        limit = f"{timeout_s:g} s, stretched {round(factor, 1):g} times for this host"
+        return self.model_copy(update={"limit": limit})
 
     @property
     def cut_short(self) -> str | None:
         """Why the harness ended the command; None if it ended by itself."""
         if self.overflow:
             return f"too much output: {self.overflow}"
-        return f"timed out after {self.seconds:.0f} s" if self.timed_out else None
+        if not self.timed_out:
+            return None
+        limit = f" ({self.limit})" if self.limit else ""
+        return f"timed out after {self.seconds:.0f} s{limit}"
 
 
 class GuestFailure(GuestError):  # noqa: N818 - named like its record

@@ -55,6 +55,7 @@ class FakeCellGuest:
         timeout_s: float,
         env: Mapping[str, str],
         on_stdout: Callable[[bytes], None],
+        most: float,
     ) -> Completed:
         assert argv[0] == "/tests/fuzz/interpreter"
         self.env = env
