@@ -140,6 +140,8 @@ def _show_totals(report: SequencesReport, file: Path) -> None:
         f"{len(report.ways)} ways: {report.failed} fail, {len(report.findings)} findings "
         f"in {report.seconds:.0f} s"
     )
+    if report.in_another_order:
+        say(f"{report.in_another_order} ended as in another order of the CPUs than the usual ones")
     if SAVED in report.ways:
         often = f"{report.restored} times" if report.restored else "never: each batch ended before"
         say(f"a machine was saved and restored: {often}")

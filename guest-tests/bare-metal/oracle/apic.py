@@ -25,7 +25,7 @@ class UnknownRegister(Exception):  # noqa: N818 - not an error
 
 @dataclass
 class Apic:
-    """A local APIC. What is sent arrives at the receiver's next instruction boundary."""
+    """A local APIC. What is sent arrives at the receiver's next instruction boundary, or later."""
 
     id: int = 0
     x2apic: bool = False
@@ -43,16 +43,32 @@ class Apic:
     timed: set[int] = field(default_factory=set)
     #: The local APICs of all processors; empty if this is the only one.
     everybody: list[Apic] = field(default_factory=list, repr=False)
+    #: Whether what others send is on the way until :meth:`arrive`.
+    waits: bool = False
+    #: Delivery modes and vectors of what others sent.
+    on_the_way: list[tuple[int, int]] = field(default_factory=list)
 
     def fixed(self, destination: int, vector: int) -> None:
         """Send a fixed interrupt in physical mode."""
         # A vector below 16 is an error of the local APIC (SDM 3A, "Error handling").
         if vector >= 16:
             for one in self._receivers(destination):
-                one.request(vector)
+                one._get(self, _FIXED, vector)
 
-    def request(self, vector: int) -> None:
-        """Accept a fixed interrupt."""
+    def arrive(self, number: int) -> None:
+        """Accept what was sent as the given one of those on the way."""
+        self._accept(*self.on_the_way.pop(number))
+
+    def _get(self, sender: Apic, mode: int, vector: int) -> None:
+        if self.waits and sender is not self:
+            self.on_the_way.append((mode, vector))
+        else:
+            self._accept(mode, vector)
+
+    def _accept(self, mode: int, vector: int) -> None:
+        if mode == _NMI:
+            self.nmi = True
+            return
         if vector == self.counting:
             raise UnknownRegister("an interrupt with the vector of a timer that counts")
         self.irr.add(vector)
@@ -120,7 +136,7 @@ class Apic:
             self.fixed(self.id if shorthand else destination, vector)
         elif mode == _NMI and not shorthand:
             for one in self._receivers(destination):
-                one.nmi = True
+                one._get(self, _NMI, vector)
         else:
             raise UnknownRegister(f"ICR {command:#x}")
 

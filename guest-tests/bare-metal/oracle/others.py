@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from oracle.apic import UnknownRegister
+from oracle.apic import Apic, UnknownRegister
 from oracle.decode import Done, execute
 from oracle.memory import Memory, OutsideError
 from oracle.processor import Fault, Processor, Unmodelled
@@ -21,8 +21,6 @@ from oracle.processor import Fault, Processor, Unmodelled
 DONE = 0x80
 #: Instructions after which an action counts as endless.
 _LIMIT = 100
-#: Share of boundaries at which an action goes on in random orders.
-_SHARE = 0.3
 #: A delay that never ends by itself.
 WAITED_FOR = 1 << 30
 
@@ -40,6 +38,8 @@ class Schedule:
     lazy: bool = False
     #: Seed by which actions begin and go on at random boundaries.
     seed: int | None = None
+    #: Share of boundaries at which they do.
+    share: float = 0.3
     #: Share of an action's instructions after which the next one follows at once: the first
     #: processor may be slower than another.
     burst: float = 0
@@ -47,6 +47,9 @@ class Schedule:
     timer_first: bool = False
     #: Whether what an action sends arrives behind the wait for it.
     behind: bool = False
+    #: Share of boundaries of the first processor at which an interrupt arrives that another one
+    #: sent. The architecture orders interrupts neither with stores nor with each other.
+    arrivals: float = 1
 
 
 @dataclass
@@ -83,6 +86,8 @@ class Others:
     def __post_init__(self) -> None:
         self.results = [Result() for _ in self.actions]
         self._random.seed(self.schedule.seed)
+        if self.schedule.arrivals < 1:
+            self._first.waits = True
 
     @property
     def behind(self) -> bool:
@@ -91,6 +96,8 @@ class Others:
 
     def at_boundary(self) -> None:
         """Go on if the schedule says so, at an instruction boundary of the first processor."""
+        if self._first.on_the_way and self._random.random() < self.schedule.arrivals:
+            self._arrive()
         if not self._running and not self._request:
             return
         self.beside |= self._waited > 0
@@ -103,23 +110,37 @@ class Others:
     @property
     def _goes_on(self) -> bool:
         if self.schedule.seed is not None:
-            return self._random.random() < _SHARE
+            return self._random.random() < self.schedule.share
         if self._running:
             return not self.schedule.lazy
         return self._waited >= self.schedule.delay
 
     def go_on(self) -> bool:
-        """Run an action, or a part of it. Return false if nothing was asked for."""
-        if not self._running and not self._request:
+        """Run an action or a part of it, or let an interrupt arrive. Return false without both."""
+        if self._running or self._request:
+            self._run()
+        elif self._first.on_the_way:
+            self._arrive()
+        else:
             return False
-        self._run()
         return True
 
     def finish(self) -> None:
         """Run what was asked for to its end."""
         self.beside |= bool(self._running or self._request)
-        while self._running or self._request:
-            self._run()
+        while self.go_on():
+            pass
+
+    @property
+    def _first(self) -> Apic:
+        """The local APIC of the first processor."""
+        return next(iter(self.processors.values())).apic.everybody[0]
+
+    def _arrive(self) -> None:
+        try:
+            self._first.arrive(self._random.randrange(len(self._first.on_the_way)))
+        except UnknownRegister as error:
+            raise Unmodelled(str(error)) from error
 
     @property
     def _request(self) -> int:

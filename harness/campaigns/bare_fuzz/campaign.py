@@ -14,8 +14,14 @@ from pydantic import Field
 
 from harness.campaigns.bare_fuzz.batch import Batch, Makes, batches_in_background
 from harness.campaigns.bare_fuzz.case import Case
-from harness.campaigns.bare_fuzz.compare import Deviation, Difference, differences
+from harness.campaigns.bare_fuzz.compare import (
+    Deviation,
+    Difference,
+    differences,
+    is_in_some_order,
+)
 from harness.campaigns.bare_fuzz.model import Expectation, Facts, expect
+from harness.campaigns.bare_fuzz.orders import FEW, MANY
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.errors import ExitCode, UserError
@@ -83,6 +89,8 @@ class SequencesReport(Document):
     restored: int = 0
     #: Way → cases that its machine cannot play.
     not_played: dict[str, int] = Field(default_factory=dict)
+    #: Cases whose result, in some way, is not that of the usual orders of the CPUs, but of another.
+    in_another_order: int = 0
     #: Cases that failed. There are fewer findings if some fail alike, or if time ran out.
     failed: int = 0
     #: Instructions that the model executed.
@@ -106,6 +114,8 @@ class _Failure(NamedTuple):
     by_way: dict[str, list[Difference] | str]
     #: Ways in which it was not played.
     not_played: tuple[str, ...] = ()
+    #: Ways in which its result is that of an unusual order of the CPUs.
+    in_another_order: tuple[str, ...] = ()
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -213,6 +223,8 @@ class SequenceCampaign:
             update={
                 "cases": self._report.cases + len(batch.cases),
                 "not_played": dict(self._not_played),
+                "in_another_order": self._report.in_another_order
+                + sum(bool(one.in_another_order) for one in failures),
                 "failed": self._report.failed + sum(bool(one.by_way) for one in failures),
                 "instructions": self._report.instructions
                 + sum(one.instructions for one in batch.expected),
@@ -226,22 +238,38 @@ class SequenceCampaign:
         self._write()
 
     def _failures(
-        self, cases: Sequence[Case], expected: Sequence[Expectation], ways: Sequence[str] = ()
+        self,
+        cases: Sequence[Case],
+        expected: Sequence[Expectation],
+        ways: Sequence[str] = (),
+        orders: int = MANY,
     ) -> list[_Failure]:
-        """Return the differences of each case, in all ways or in some."""
+        """Return the differences of each case, in all ways or in some.
+
+        :param orders: number of orders of the CPUs to try on one that differs.
+        """
         ways = ways or self._player.ways
         with ThreadPoolExecutor(len(ways)) as pool:
             by_way = list(pool.map(lambda way: self._player.play(way, cases), ways))
         found = []
-        for of, played in zip(expected, zip(*by_way, strict=True), strict=True):
+        for case, of, played in zip(cases, expected, zip(*by_way, strict=True), strict=True):
             by_name = dict(zip(ways, played, strict=True))
             said = {
                 way: differences(of, one, self._deviations[way]) for way, one in by_name.items()
             }
+            wrong = {way: one for way, one in said.items() if one}
+            unusual = tuple(
+                way
+                for way in wrong
+                if is_in_some_order(
+                    case, self._player.facts, by_name[way], self._deviations[way], orders
+                )
+            )
             found.append(
                 _Failure(
-                    {way: one for way, one in said.items() if one},
+                    {way: one for way, one in wrong.items() if way not in unusual},
                     tuple(way for way, one in by_name.items() if one is None),
+                    unusual,
                 )
             )
         return found
@@ -253,7 +281,7 @@ class SequenceCampaign:
         if failure.signature in self._known:
             return
         self._known.add(failure.signature)
-        again = [self._play_alone([case])[0] for _ in range(AGAIN)]
+        again = [self._play_alone([case], orders=FEW)[0] for _ in range(AGAIN)]
         if any(one.by_way != failure.by_way for one in again):
             self._keep("unsteady", number, case, case, failure)
             return
@@ -262,24 +290,28 @@ class SequenceCampaign:
         ways = tuple(failure.by_way)[:1]
         small = shrink(
             case,
-            lambda these: [bool(one.by_way) for one in self._play_alone(these, ways)],
+            lambda these: [bool(one.by_way) for one in self._play_alone(these, ways, FEW)],
             lambda: self._clock() < end,
         )
         final = self._play_alone([small])[0]
+        if not final.by_way:
+            small, final = case, failure
         if final.signature in self._known and final.signature != failure.signature:
             return
         self._known.add(final.signature)
         crash = any(isinstance(said, str) for said in final.by_way.values())
         self._keep("crash" if crash else "disagreement", number, case, small, final)
 
-    def _play_alone(self, cases: Sequence[Case], ways: Sequence[str] = ()) -> list[_Failure]:
+    def _play_alone(
+        self, cases: Sequence[Case], ways: Sequence[str] = (), orders: int = MANY
+    ) -> list[_Failure]:
         """Return the differences of some cases; one that the model does not cover has none."""
         expected = [expect(case, self._player.facts) for case in cases]
         modelled = [
             (case, one) for case, one in zip(cases, expected, strict=True) if one is not None
         ]
         found = iter(
-            self._failures([one for one, _ in modelled], [one for _, one in modelled], ways)
+            self._failures([one for one, _ in modelled], [one for _, one in modelled], ways, orders)
         )
         return [_Failure({}) if one is None else next(found) for one in expected]
 

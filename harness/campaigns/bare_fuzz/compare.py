@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import paths
-from harness.campaigns.bare_fuzz.case import NAMES, PLACE, Hex
-from harness.campaigns.bare_fuzz.model import Expectation
+from harness.campaigns.bare_fuzz.case import NAMES, PLACE, Case, Hex
+from harness.campaigns.bare_fuzz.model import Expectation, Facts, agrees_in_some_order
+from harness.campaigns.bare_fuzz.orders import MANY
 from harness.campaigns.bare_fuzz.play import Played
 from harness.lib.documents import read_toml, validate
 from harness.values import Value
@@ -107,3 +108,23 @@ def differences(
     if played[PLACE["vector"]] != of.words[PLACE["vector"]]:
         found = [one for one in found if one.place != "cr2"]
     return [one for one in found if not any(known.excuses(one, of) for known in deviations)]
+
+
+def is_in_some_order(
+    case: Case,
+    facts: Facts,
+    played: Played | None,
+    deviations: Sequence[Deviation],
+    orders: int = MANY,
+) -> bool:
+    """Return whether a result that differs is what the model expects in some order of the CPUs.
+
+    A machine that ended early is in none.
+
+    :param orders: number of orders to try.
+    """
+    if played is None or isinstance(played, str):
+        return False
+    return agrees_in_some_order(
+        case, facts, lambda of: not differences(of, played, deviations), orders
+    )

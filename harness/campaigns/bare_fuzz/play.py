@@ -25,7 +25,7 @@ from harness.guest.argv import MACHINES, base_argv, cpu_argument
 from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.snapshot import load, stop_and_save
-from harness.guest.transport.qmp import MonitorError
+from harness.guest.transport.qmp import Monitor, MonitorError
 from harness.guest.verdict.deadlines import Deadline
 from harness.values import CpuProfile, Emulator
 
@@ -191,11 +191,13 @@ def play_in_starts(
         while numbers:
             these = numbers[:most]
             done = start([pack(cases[number]) for number in these], modes)
-            results: list[Played] = list(done.results)
-            if len(results) < done.begun:
-                results.append(done.ending)
-            if not results:
+            if not done.begun:
                 raise GuestError("the player does not run", detail=done.ending)
+            results: list[Played] = list(done.results)
+            if len(results) < len(these):
+                results.append(done.ending or "the player ended early")
+            elif done.ending:
+                results[-1] = done.ending
             played |= zip(these, results, strict=False)
             del numbers[: len(results)]
     return [played[number] for number in range(len(cases))]
@@ -267,9 +269,9 @@ def _run_saved(argv: Sequence[str], memory: Path, cases: int) -> Saved:
             begun = stack.enter_context(_begun(memory))
             try:
                 monitor.command("migrate-set-capabilities", {"capabilities": [_MEMORY_STAYS]})
-                if incoming:
-                    load(monitor, state, Deadline("restoring", _SAVE_S))
-                    restored += 1
+                if incoming and (refusal := _refusal(monitor, state)):
+                    return Saved(restored, refusal)
+                restored += bool(incoming)
                 monitor.command("cont")
                 if after is None or not _wait_for_case(begun, after, process):
                     return Saved(restored, _ending(process, begun))
@@ -281,6 +283,18 @@ def _run_saved(argv: Sequence[str], memory: Path, cases: int) -> Saved:
                 return Saved(restored, ending)
         incoming = ("-incoming", "defer")
     raise AssertionError("the last QEMU runs to its end")
+
+
+def _refusal(monitor: Monitor, state: Path) -> str:
+    """Restore a machine. Return why QEMU refused the state, or an empty text.
+
+    QEMU ends with the exit code of a player that has finished.
+    """
+    try:
+        load(monitor, state, Deadline("restoring", _SAVE_S))
+    except MonitorError as error:
+        return f"cannot be restored: {error.what}"
+    return ""
 
 
 def _wait_for_case(begun: _Begun, number: int, process: Process) -> bool:

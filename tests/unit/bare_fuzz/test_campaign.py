@@ -32,7 +32,8 @@ from harness.campaigns.bare_fuzz.model import Facts
 from harness.campaigns.bare_fuzz.play import Played
 from harness.campaigns.bare_fuzz.shrink import shrink
 from harness.cli import fuzz_bare_metal, invoke
-from harness.errors import ExitCode, UserError
+from harness.errors import ExitCode, GuestError, UserError
+from harness.guest.transport.qmp import MonitorError
 from harness.progress import Silent
 
 from .cases import NOPS, TESTUI, changed, expected, plain
@@ -128,6 +129,61 @@ def test_only_a_machine_that_was_restored_counts(
     memory = tmp_path / "memory"
     memory.write_bytes(bytes(4096))
     assert play._run_saved([], memory, 10) == (len(begun), "")
+
+
+def test_a_state_that_qemu_refuses_is_an_early_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU ends then with the exit code of a player that has finished."""
+
+    def refuse(*_: object) -> None:
+        raise MonitorError("QEMU closed the connection")
+
+    monkeypatch.setattr(play, "start", lambda *_, **__: (Mock(returncode=1), Mock()))
+    monkeypatch.setattr(play, "load", refuse)
+    monkeypatch.setattr(play, "stop_and_save", lambda *_: None)
+    monkeypatch.setattr(play, "_wait_for_case", lambda *_: True)
+    memory = tmp_path / "memory"
+    memory.write_bytes(bytes(4096))
+    ending = "cannot be restored: QEMU closed the connection"
+    assert play._run_saved([], memory, 10) == (0, ending)
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended", "ending", "first", "starts"),
+    [
+        (3, 3, "", [0, 1, 2], [3]),
+        # In the second case, and between the first and the second one.
+        (2, 1, "hangs", [0, "hangs", 0], [3, 1]),
+        (1, 1, "refused", [0, "refused", 0], [3, 1]),
+        (1, 1, "", [0, "the player ended early", 0], [3, 1]),
+        # After the last one.
+        (3, 3, "hangs", [0, 1, "hangs"], [3]),
+    ],
+)
+def test_an_early_end_is_the_result_of_a_case(
+    begun: int, ended: int, ending: str, first: list[int | str], starts: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def start(packed: Sequence[bytes], _: play.Modes) -> play.Start:
+        seen.append(len(packed))
+        if len(seen) > 1:
+            return play.Start([(0,)], 1, la57=True, uiret_uif=False, ending="")
+        return play.Start(
+            [(n,) for n in range(ended)], begun, la57=True, uiret_uif=False, ending=ending
+        )
+
+    played = play.play_in_starts([plain()] * 3, 100, start)
+    assert played == [one if isinstance(one, str) else (one,) for one in first]
+    assert seen == starts
+
+
+def test_a_player_that_begins_nothing_is_no_result() -> None:
+    with pytest.raises(GuestError, match="does not run"):
+        play.play_in_starts(
+            [plain()], 100, lambda *_: play.Start([], 0, la57=True, uiret_uif=False, ending="")
+        )
 
 
 def test_a_machine_hangs_that_begins_no_further_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,22 @@ def test_a_difference_from_the_model_is_told() -> None:
     assert made.judge(machine("ended").emulator) == "QEMU in a sequence: hangs"
 
 
+def test_a_result_of_another_order_of_the_cpus_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def is_in_some_order(case: Case, *_: object) -> bool:
+        asked.append(case)
+        return True
+
+    made = sequences()
+    made.prepare(Silent())
+    monkeypatch.setattr("harness.campaigns.mutation.sequences.is_in_some_order", is_in_some_order)
+    assert made.judge(machine("bad").emulator) == ""
+    assert asked == [BATCH.cases[2]]
+
+
 def test_an_unchanged_emulator_that_differs_is_no_basis() -> None:
     with pytest.raises(GuestError, match="does not agree with the unchanged emulator"):
         sequences("bad").prepare(Silent())
