@@ -13,6 +13,7 @@ without any exception.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
@@ -82,3 +83,16 @@ class GuestError(HarnessError):
     """A guest, its QEMU, its connection or the host failed; not the kernel's test result."""
 
     exit_code = ExitCode.GUEST
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the exit code of a command that ends with an exception."""
+    match error:
+        case HarnessError():
+            return error.exit_code
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case UnicodeEncodeError() | OSError(errno=errno.ENAMETOOLONG):
+            return ExitCode.USAGE
+        case _:
+            return ExitCode.GUEST

@@ -32,7 +32,7 @@ from harness.artefacts.selftests import (
 )
 from harness.artefacts.store import Store
 from harness.errors import BuildError, GuestError, HarnessError
-from harness.guest.argv import MACHINES, base_argv, cpu_argument
+from harness.guest.argv import base_argv, machine_argv
 from harness.guest.cpu import knows_property
 from harness.lib import cpio
 from harness.lib.process import capture
@@ -210,11 +210,7 @@ def boot_argv(
     knows_uintr = knows_property(emulator, cpu.model, "uintr")
     return [
         *base_argv(emulator),
-        *("-machine", MACHINES[cpu.machine]),
-        *("-accel", "tcg,thread=multi"),
-        *("-cpu", cpu_argument(cpu, knows_uintr=knows_uintr)),
-        *("-smp", "2"),
-        *("-m", "1024M"),
+        *machine_argv(cpu, "tcg", knows_uintr=knows_uintr, smp=2, memory_mib=1024),
         *("-kernel", str(bzimage)),
         *("-initrd", str(initrd)),
         # The check of the timer panics if the host is too busy to deliver ticks.

@@ -16,7 +16,7 @@ import click
 from typing_extensions import override
 
 from harness import __version__, paths
-from harness.errors import ExitCode, GuestError, HarnessError
+from harness.errors import ExitCode, GuestError, HarnessError, exit_code_of
 from harness.lib.interrupts import terminated_as_interrupted
 from harness.lib.memory import MEMORY_ENV, limit_in_force, limit_memory
 from harness.lib.stdio import Output, say
@@ -204,9 +204,6 @@ def invoke(argv: list[str]) -> int:
 def _explain(error: BaseException) -> int:
     """Print an error, and return the exit code of its family."""
     match error:
-        case HarnessError():
-            _say(str(error))
-            return error.exit_code
         case click.exceptions.NoArgsIsHelpError():
             say(error.format_message(), err=True)
             return ExitCode.USAGE
@@ -220,27 +217,30 @@ def _explain(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             _say("interrupted", label="")
             return ExitCode.INTERRUPTED
+        case _:
+            _say(_message(error))
+            return exit_code_of(error)
+
+
+def _message(error: BaseException) -> str:
+    match error:
+        case HarnessError():
+            return str(error)
         case OSError() if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             where = f"\n  where: {error.filename}" if error.filename else ""
-            _say(f"the disk is full{where}\n  hint: {_disk_full_hint(error.filename)}")
-            return ExitCode.GUEST
+            return f"the disk is full{where}\n  hint: {_disk_full_hint(error.filename)}"
         case OSError(errno=errno.ENAMETOOLONG):
             name = str(error.filename)
-            _say(f"a file's name is too long\n  where: {name[:80]}\n  hint: give a shorter name")
-            return ExitCode.USAGE
+            return f"a file's name is too long\n  where: {name[:80]}\n  hint: give a shorter name"
         case MemoryError():
-            _say(_out_of_memory())
-            return ExitCode.GUEST
+            return _out_of_memory()
         case UnicodeEncodeError():
-            _say("a name is not UTF-8\n  hint: give names in UTF-8")
-            return ExitCode.USAGE
+            return "a name is not UTF-8\n  hint: give names in UTF-8"
         case _:
-            kind = type(error).__name__
-            _say(
-                f"unexpected {kind}: {error}\n"
+            return (
+                f"unexpected {type(error).__name__}: {error}\n"
                 "  hint: this is a defect of the harness; run again with --debug for the traceback"
             )
-            return ExitCode.GUEST
 
 
 def _out_of_memory() -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.guest.spec import GuestSpec
 from harness.lib.text import clean_line
-from harness.values import CpuProfile, Emulator
+from harness.values import Accel, CpuProfile, Emulator
 
 #: The guest's address in QEMU's user network, and its gateway there.
 GUEST_IP = "10.0.2.15"
@@ -58,19 +58,39 @@ def cpu_argument(profile: CpuProfile, *, knows_uintr: bool) -> str:
 
 
 def machine_argv(
-    spec: GuestSpec, *, knows_uintr: bool = False, threads: Literal["multi", "single"] = "multi"
+    cpu: CpuProfile,
+    accel: Accel,
+    *,
+    knows_uintr: bool,
+    smp: int = 1,
+    memory_mib: int,
+    threads: Literal["multi", "single"] = "multi",
 ) -> list[str]:
     """Return the machine, its accelerator, CPUs and memory.
 
     :param threads: whether TCG runs each CPU in its own thread, or all in one.
     """
     return [
-        *("-machine", MACHINES[spec.cpu.machine]),
-        *("-accel", f"tcg,thread={threads}" if spec.accel == "tcg" else spec.accel),
-        *("-cpu", cpu_argument(spec.cpu, knows_uintr=knows_uintr)),
-        *("-smp", str(spec.smp)),
-        *("-m", f"{spec.memory_mib}M"),
+        *("-machine", MACHINES[cpu.machine]),
+        *("-accel", f"tcg,thread={threads}" if accel == "tcg" else accel),
+        *("-cpu", cpu_argument(cpu, knows_uintr=knows_uintr)),
+        *("-smp", str(smp)),
+        *("-m", f"{memory_mib}M"),
     ]
+
+
+def guest_machine_argv(
+    spec: GuestSpec, *, knows_uintr: bool, threads: Literal["multi", "single"] = "multi"
+) -> list[str]:
+    """Return the machine of a guest, see :func:`machine_argv`."""
+    return machine_argv(
+        spec.cpu,
+        spec.accel,
+        knows_uintr=knows_uintr,
+        smp=spec.smp,
+        memory_mib=spec.memory_mib,
+        threads=threads,
+    )
 
 
 def monitor_argv(fd: int) -> list[str]:
@@ -100,6 +120,17 @@ def network_argv() -> list[str]:
         *("-netdev", f"user,id={NET_ID},restrict=on,hostfwd=tcp:{HOST_IP}:0-{GUEST_IP}:22"),
         *("-device", f"virtio-net-pci,netdev={NET_ID},romfile="),
         *("-device", "virtio-rng-pci"),
+    ]
+
+
+def program_argv(program: Path, words: str) -> list[str]:
+    """Return a program that runs without a kernel, its words, and its ports for output and end."""
+    return [
+        *("-kernel", str(program)),
+        *("-append", words),
+        *("-chardev", "stdio,id=out,signal=off"),
+        *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
     ]
 
 
@@ -144,7 +175,7 @@ def guest_argv(spec: GuestSpec, runtime: Runtime, *, knows_uintr: bool = False) 
     return [
         *base_argv(spec.emulator),
         *("-pidfile", str(runtime.pidfile)),
-        *machine_argv(spec, knows_uintr=knows_uintr),
+        *guest_machine_argv(spec, knows_uintr=knows_uintr),
         *monitor_argv(runtime.qmp_fd),
         *device_argv(),
         *boot_argv(spec, runtime.initrd),
@@ -160,7 +191,7 @@ def as_script(spec: GuestSpec, argv: list[str], *, knows_uintr: bool = False) ->
     """
     by_hand = [
         *base_argv(spec.emulator),
-        *machine_argv(spec, knows_uintr=knows_uintr),
+        *guest_machine_argv(spec, knows_uintr=knows_uintr),
         *device_argv(),
         *boot_argv(spec, spec.image.initramfs),
     ]
@@ -176,7 +207,7 @@ def console_argv(spec: GuestSpec, initrd: Path, *, knows_uintr: bool = False) ->
     """
     return [
         *base_argv(spec.emulator),
-        *machine_argv(spec, knows_uintr=knows_uintr),
+        *guest_machine_argv(spec, knows_uintr=knows_uintr),
         *("-serial", "mon:stdio"),
         *network_argv(),
         *boot_argv(spec, initrd, f"{NETWORK_WORDS} harness.console"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from harness.guest.argv import MACHINES, base_argv, cpu_argument
+from harness.guest.argv import base_argv, machine_argv, program_argv
 from harness.guest.cpu import knows_property
 from harness.guest.limits import MIB, OutputLimitError, as_size, read_end
 from harness.guest.process import Process
@@ -60,16 +60,14 @@ def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
         words += f" rounds={spec.rounds}"
     return [
         *base_argv(spec.emulator),
-        *("-machine", MACHINES[spec.cpu.machine]),
-        *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
-        *("-cpu", cpu_argument(spec.cpu, knows_uintr=knows_uintr)),
-        *("-smp", str(spec.smp)),
-        *("-m", f"{_MEMORY_MIB}M"),
-        *("-kernel", str(spec.program)),
-        *("-append", words),
-        *("-chardev", "stdio,id=out,signal=off"),
-        *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
-        *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
+        *machine_argv(
+            spec.cpu,
+            spec.accel,
+            knows_uintr=knows_uintr,
+            smp=spec.smp,
+            memory_mib=_MEMORY_MIB,
+        ),
+        *program_argv(spec.program, words),
     ]
 
 

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 from harness import paths
-from harness.guest.argv import base_argv, boot_argv, machine_argv
+from harness.guest.argv import base_argv, boot_argv, guest_machine_argv
 from harness.guest.cpu import knows_property
 from harness.guest.limits import (
     NONSENSE,
@@ -88,7 +88,7 @@ def counted_argv(spec: GuestSpec, initrd: Path, folder: Path, *, knows_uintr: bo
     ]
     return [
         *base_argv(spec.emulator),
-        *machine_argv(spec, knows_uintr=knows_uintr, threads="single"),
+        *guest_machine_argv(spec, knows_uintr=knows_uintr, threads="single"),
         *("-icount", f"shift={SHIFT},sleep=off"),
         *("-rtc", "base=2000-01-01T00:00:00,clock=vm"),
         *("-seed", "1"),

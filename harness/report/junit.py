@@ -16,7 +16,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO
+from typing import IO, assert_never
 from xml.etree import ElementTree as ET
 
 from harness.lib.text import clean
@@ -24,6 +24,8 @@ from harness.results.records import (
     BootRecord,
     CaseRecord,
     GuestFailureRecord,
+    LatencyRecord,
+    ProgramRecord,
     Record,
     SplatRecord,
 )
@@ -94,8 +96,13 @@ class _Suite:
                 self.put(_splat(record))
             case GuestFailureRecord():
                 self.put(_guest_failure(record))
-            case BootRecord(restored=False):
-                self._properties = _properties(record)
+            case BootRecord():
+                if not record.restored:
+                    self._properties = _properties(record)
+            case ProgramRecord() | LatencyRecord():
+                pass
+            case _:
+                assert_never(record)
 
     def put(self, case: ET.Element) -> None:
         """Add a test case, and count it."""

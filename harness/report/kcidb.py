@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import Any, assert_never
 
 from harness.artefacts.source.trees import describe_source
 from harness.errors import ExitCode, UserError
@@ -27,6 +27,7 @@ from harness.results.records import (
     CaseRecord,
     GuestFailureRecord,
     LatencyRecord,
+    ProgramRecord,
     Record,
     SplatRecord,
 )
@@ -286,7 +287,10 @@ def _said(record: Record) -> Object | None:
                 "number": {**number, "prefix": "metric"},
                 "misc": {"p90": record.p90 * scale, "p99": record.p99 * scale},
             }
-    return None
+        case ProgramRecord():
+            return None
+        case _:
+            assert_never(record)
 
 
 def _path(*parts: str) -> str:

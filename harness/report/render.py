@@ -14,7 +14,7 @@ from harness.lib.files import read_bounded, write_atomically
 from harness.report.junit import render_junit
 from harness.results.ending import ended_without_seal
 from harness.results.folder import CellSetup, RunFolder, bare_metal_script
-from harness.results.outcome import RunOutcome, read_outcome
+from harness.results.outcome import WithBaseline, read_outcome
 from harness.results.reading import Reading
 from harness.results.records import CaseRecord
 from harness.results.reproducer import FrozenInput, Reproduction, freeze, write_script
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.report.table import LatencyDetail
 
 
-def write_reports(folder: RunFolder, rendered: RunOutcome) -> None:
+def write_reports(folder: RunFolder, rendered: WithBaseline) -> None:
     """Write all files that are made from a run's records.
 
     :raise GuestError: the host cannot store the files.

@@ -148,7 +148,7 @@ def latency(outcome: Outcome) -> list[Sheet]:
                 quantity(row.p50, row.unit),
                 span(*row.p50_interval, row.unit) if row.p50_interval else "-",
                 *(quantity(value, row.unit) for value in (row.p90, row.p99, row.max)),
-                ratio(row.p50, base.get((row.mode, row.unit))),
+                ratio(row.p50, base.get((row.mode, row.unit)) if _compares(row) else None),
                 f"{times(row.to_uintr.low)}…{times(row.to_uintr.high)}" if row.to_uintr else "-",
                 f"{1e9 / row.mean:,.0f}" if row.unit == "ns" and row.mean else "-",
             )
@@ -156,6 +156,12 @@ def latency(outcome: Outcome) -> list[Sheet]:
         )
         sheets.append(Sheet(f"Latency in {clean_line(name)}", LATENCY_COLUMNS, rows, grouped=True))
     return sheets
+
+
+def _compares(row: LatencySummary) -> bool:
+    """Return false if a row busy-waited otherwise than user interrupts did."""
+    without_samples = row.p50_interval is None
+    return row.mechanism == "uintr" or row.to_uintr is not None or without_samples
 
 
 def boot_notes(outcome: Outcome) -> list[str]:

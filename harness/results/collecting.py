@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from harness.errors import GuestError
 from harness.results.records import (
@@ -16,6 +16,7 @@ from harness.results.records import (
     CaseRecord,
     GuestFailureRecord,
     LatencyRecord,
+    ProgramRecord,
     Record,
     SplatRecord,
 )
@@ -83,8 +84,9 @@ class CellRecords:
         match record:
             case CaseRecord():
                 self._add_case(record)
-            case SplatRecord(excused=None):
-                self.splats.append(self._kept(record))
+            case SplatRecord():
+                if record.excused is None:
+                    self.splats.append(self._kept(record))
             case GuestFailureRecord():
                 self.guest_failures.append(self._kept(record))
             case LatencyRecord():
@@ -95,6 +97,10 @@ class CellRecords:
                 self.first_boot = self.first_boot or record
                 if not record.restored:
                     self.boots.append(record)
+            case ProgramRecord():
+                pass
+            case _:
+                assert_never(record)
 
     def tallies(self) -> Iterable[tuple[str, int, int, int, Counter[str]]]:
         """Yield each program, its runs, those that passed, those that failed, and what failed."""

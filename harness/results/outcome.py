@@ -24,7 +24,7 @@ from harness.values import Cell
 MAX_BASELINE = 64 << 20
 
 
-class RunOutcome(NamedTuple):
+class WithBaseline(NamedTuple):
     """The outcome of a run, and its baseline for comparisons."""
 
     outcome: Outcome
@@ -33,7 +33,7 @@ class RunOutcome(NamedTuple):
 
 def read_outcome(
     folder: RunFolder, cells: Sequence[Cell] | None = None, *, ending: Ending | None = None
-) -> RunOutcome:
+) -> WithBaseline:
     """Read the outcome of a run. Nothing is written.
 
     :param cells: the cells that should have results; by default those of ``run.json``, or all
@@ -57,7 +57,7 @@ def read_outcome(
     measurements = gather(outcome.takes)
     summary = with_intervals(outcome.summary, measurements)
     outcome = conclude(outcome.model_copy(update={"summary": summary}), ended)
-    return RunOutcome(outcome, baseline_of(folder, outcome, measurements))
+    return WithBaseline(outcome, baseline_of(folder, outcome, measurements))
 
 
 def failure_in(folder: RunFolder) -> str:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import GuestError
 from harness.lib.text import clean_line
-from harness.values import Cell, Sha256, Value
+from harness.values import Sha256, Value
 
 #: The folder of a cell that holds the scripts.
 FOLDER = "reproduce"
@@ -61,24 +60,6 @@ def freeze(label: str, path: Path) -> FrozenInput:
             path=path.absolute(),
             sha256=hashlib.file_digest(file, "sha256").hexdigest(),
         )
-
-
-def run_argv(cell: Cell, program: str, *, accel: str = "", more: Iterable[str] = ()) -> list[str]:
-    """Return the command that runs one program in one cell.
-
-    :param accel: the accelerator that was chosen for ``auto``.
-    :param more: further options of the run (``--tree DIR``, ``--series PATH``).
-    """
-    return [
-        *("uintr-harness", "run"),
-        *("--kernel", cell.kernel.name),
-        *("--cpu", cell.cpu.name),
-        *("--smp", str(cell.smp)),
-        *("--cc", cell.cc),
-        *("--accel", accel or cell.accel),
-        *more,
-        *("-k", program),
-    ]
 
 
 def script_path(cell: str, program: str, case: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.artefacts.store import Store
-from harness.errors import BuildError, ExitCode, HarnessError
+from harness.errors import BuildError, ExitCode, HarnessError, exit_code_of
 from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.ending import RunError
@@ -101,10 +101,6 @@ def early_error_noted(out: Path | None, argv: Sequence[str]) -> Iterator[None]:
 
 
 def _end_by(folder: RunFolder, error: BaseException) -> None:
-    code = ExitCode.GUEST
-    if isinstance(error, HarnessError):
-        code = error.exit_code
-    elif isinstance(error, KeyboardInterrupt):
-        code = ExitCode.INTERRUPTED
+    code = exit_code_of(error)
     reason = "interrupted" if code == ExitCode.INTERRUPTED else RunError.of(error).what
     folder.end(code, reason=reason, errors=[error])

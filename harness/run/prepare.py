@@ -18,7 +18,7 @@ from harness.artefacts.selftests import SelftestTree, build_selftests, find_self
 from harness.artefacts.store import Store
 from harness.errors import BuildError, UserError
 from harness.guest.accel import AccelChoice, probe_accel
-from harness.guest.argv import MACHINES, base_argv, cpu_argument
+from harness.guest.argv import base_argv, machine_argv
 from harness.guest.cpu import knows_property, refusal
 from harness.guest.query import monitored
 from harness.guest.transport.qmp import MonitorError
@@ -128,10 +128,7 @@ def cpu_argv(emulator: Emulator, cpu: CpuProfile, accel: Accel) -> list[str]:
     hideable = knows_property(emulator, cpu.model, "uintr")
     return [
         *base_argv(emulator),
-        *("-machine", MACHINES[cpu.machine]),
-        *("-accel", accel),
-        *("-cpu", cpu_argument(cpu, knows_uintr=hideable)),
-        *("-m", "32M"),
+        *machine_argv(cpu, accel, knows_uintr=hideable, memory_mib=32),
         "-S",
     ]
 

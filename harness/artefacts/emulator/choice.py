@@ -42,11 +42,13 @@ OURS = "qemu-10.0"
 
 #: Recipe number of an emulator, see :mod:`harness.artefacts.recipe`. Raise it when the same inputs
 #: give another artefact than before; a build takes more than ten minutes.
-RECIPE = 1
+RECIPE = 2
 
 _TOOLS = ("git", "ninja", "pkg-config", "cc", "ld")
 #: Libraries that the binary is linked with, by their pkg-config names.
 _LIBRARIES = ("glib-2.0", "slirp", "libseccomp")
+#: The folder of the firmware beside `bin`, where QEMU looks for it by itself.
+_FIRMWARE = "share/qemu"
 _REPORT_EVERY_S = 0.2
 
 _HINT = f"install qemu-system-x86, or name a binary with {EMULATOR_ENV}"
@@ -103,7 +105,7 @@ def build_emulator(store: Store, progress: Progress, name: str = OURS) -> Emulat
     return Emulator(
         binary=binary,
         version=(entry.path / "version").read_text().strip(),
-        firmware=(entry.path / "share",),
+        firmware=(entry.path / _FIRMWARE,),
         key=entry.key,
     )
 
@@ -287,12 +289,12 @@ class _Builder:
 
     def _collect(self, tree: Path, out: Path, log: Path, folder: Path) -> None:
         """Copy the binary, its firmware and the log into the artefact."""
-        for part in ("bin", "share"):
-            (folder / part).mkdir()
+        for part in ("bin", _FIRMWARE):
+            (folder / part).mkdir(parents=True)
         binary = folder / "bin" / qemu_build.TARGET
         shutil.copy2(out / qemu_build.TARGET, binary)
         for name, path in qemu_build.find_firmware(tree).items():
-            shutil.copy2(path, folder / "share" / name)
+            shutil.copy2(path, folder / _FIRMWARE / name)
         shutil.copy2(log, folder / "build.log")
         try:
             version = _version(str(binary))

@@ -21,7 +21,7 @@ from harness.campaigns.bare_fuzz.case import (
 )
 from harness.campaigns.bare_fuzz.model import Facts
 from harness.errors import GuestError
-from harness.guest.argv import MACHINES, base_argv, cpu_argument
+from harness.guest.argv import MACHINES, base_argv, cpu_argument, program_argv
 from harness.guest.process import Process
 from harness.guest.query import start
 from harness.guest.snapshot import load, stop_and_save
@@ -82,11 +82,7 @@ def player_argv(
         *("-cpu", cpu_argument(machine.cpu, knows_uintr=True)),
         *("-smp", str(cpus)),
         *("-m", f"{_MEMORY_MIB}M"),
-        *("-kernel", str(machine.player)),
-        *("-append", f"smp={cpus} modelled=1 la57={la57:d}"),
-        *("-chardev", "stdio,id=out,signal=off"),
-        *("-device", "isa-debugcon,iobase=0xe9,chardev=out"),
-        *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),
+        *program_argv(machine.player, f"smp={cpus} modelled=1 la57={la57:d}"),
     ]
 
 

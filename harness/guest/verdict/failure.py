@@ -28,7 +28,7 @@ FailureCause = Literal[
 QEMU_FAILED, HOST_FAILED = "qemu-failed", "host-failed"
 
 
-class Ending(Value):
+class GuestEnd(Value):
     """Why a guest, or the connection to it, ended."""
 
     verdict: FailureCause
@@ -45,7 +45,7 @@ def ending(
     shutdown: str,
     why: str,
     shutdown_message: str | None = None,
-) -> Ending:
+) -> GuestEnd:
     """Return the verdict on a guest whose connection was lost.
 
     :param panic: the panic's line on the console, if there was one.
@@ -57,27 +57,29 @@ def ending(
     """
     crashed: FailureCause = "panic" if in_user_space else "panic-before-init"
     if panic is not None:
-        return Ending(verdict=crashed, what=panic)
+        return GuestEnd(verdict=crashed, what=panic)
     if not ended:
         what = f"the SSH connection broke, while QEMU and the kernel run: {why}"
-        return Ending(verdict="connection-lost", what=what)
+        return GuestEnd(verdict="connection-lost", what=what)
     if shutdown == "guest-reset" and shutdown_message is not None:
-        return Ending(verdict="rebooted", what=f"the guest was told to reboot: {shutdown_message}")
+        return GuestEnd(
+            verdict="rebooted", what=f"the guest was told to reboot: {shutdown_message}"
+        )
     if shutdown == "guest-reset":
         what = "the guest reset itself without a message (triple fault?)"
-        return Ending(verdict=crashed, what=what)
+        return GuestEnd(verdict=crashed, what=what)
     if shutdown == "guest-shutdown":
         said = f": {shutdown_message}" if shutdown_message else ""
-        return Ending(verdict="powered-off", what=f"the guest switched itself off{said}")
+        return GuestEnd(verdict="powered-off", what=f"the guest switched itself off{said}")
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name
         hint = "the host may be short of memory: see its kernel log"
-        return Ending(
+        return GuestEnd(
             verdict="qemu-died",
             what=f"QEMU was killed by {name}",
             hint=hint if name == "SIGKILL" else None,
         )
-    return Ending(verdict="qemu-died", what=f"QEMU ended with exit code {returncode}")
+    return GuestEnd(verdict="qemu-died", what=f"QEMU ended with exit code {returncode}")
 
 
 class Completed(Value):

@@ -85,8 +85,8 @@ def test_a_built_one_is_complete_in_itself(store: Store, profile: str) -> None:
     assert emulator.key
     folder = emulator.binary.parent.parent
     assert emulator.binary == folder / "bin/qemu-system-x86_64"
-    assert emulator.firmware == (folder / "share",)
-    assert {path.name for path in (folder / "share").iterdir()} == set(qemu_build.FIRMWARE)
+    assert emulator.firmware == (folder / "share/qemu",)
+    assert {path.name for path in (folder / "share/qemu").iterdir()} == set(qemu_build.FIRMWARE)
     assert "configured" in (folder / "build.log").read_text()
     assert json.loads((folder / "inputs.json").read_text())["settings"]
 

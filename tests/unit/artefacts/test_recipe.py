@@ -30,7 +30,7 @@ NUMBERED = {
 LOOKED_AT = {
     "bochs": (1, "b13677623c3bae1ad114287ee058c9efb3a47cc6e9bf66e8f4ce6f90d14642d6"),
     "kernel": (1, "81e15b8c9f5b81d91175c1259591aafe6e01c531608f57bdf25856304e02710a"),
-    "emulator": (1, "0c591310940ac23e8ff68ccfbbdcf9078af3547eadf4f3034d7801453b0151a2"),
+    "emulator": (2, "630159d677e5c65ffc62a70e4e94c5d613fba3226e07d652913b6f4e3b75cb27"),
     "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
     "series": (1, "af3aabb9e02b3c595c3776f05f75d233c98b2287dd90dddcf78390a48f555f95"),
 }

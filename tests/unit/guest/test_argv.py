@@ -46,7 +46,7 @@ def test_command_line(make_spec: MakeSpec, tmp_path: Path) -> None:
         assert parts[parts.index(option) + 1] == value
     assert "-no-reboot" in parts
     assert "hostfwd=tcp:127.0.0.1:0-" in parts[parts.index("-netdev") + 1]
-    kvm = argv.machine_argv(spec.model_copy(update={"accel": "kvm"}))
+    kvm = argv.machine_argv(spec.cpu, "kvm", knows_uintr=False, memory_mib=32)
     assert kvm[kvm.index("-accel") + 1] == "kvm"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.report.rows import latency
 from harness.results.latency import read_folder
 from harness.results.measurements import gather, with_intervals
 from harness.results.records import LatencyRecord
@@ -52,6 +53,11 @@ def test_another_spin_makes_no_ratio(tmp_path: Path) -> None:
         summary = with_intervals(outcome.summary, gather(outcome.takes))
         rows = {row.mechanism: row for row in summary.latency}
         assert (rows["pipe"].to_uintr is not None) == ratio
+        shown = {
+            row[1]: row[9]
+            for row in latency(outcome.model_copy(update={"summary": summary}))[0].rows
+        }
+        assert shown == {"uintr": "1.00x", "pipe": "3.00x" if ratio else "-"}
 
 
 def test_attempts_are_takes_of_one_measurement(tmp_path: Path) -> None:
