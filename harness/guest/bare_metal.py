@@ -34,6 +34,8 @@ _START_S = 30.0
 #: Seconds from the end of QEMU's output to the end of QEMU.
 _END_S = 10.0
 _MEMORY_MIB = 128
+#: Begin of the line of a script that has the run's limit.
+_LIMIT = "# The time limit of the run, in seconds: "
 
 
 class BareMetalSpec(Value):
@@ -71,12 +73,21 @@ def bare_metal_argv(spec: BareMetalSpec, *, knows_uintr: bool) -> list[str]:
     ]
 
 
-def as_script(argv: list[str]) -> str:
+def as_script(argv: list[str], limit_s: float) -> str:
     """Return a shell script that runs the program by hand, with QEMU's exit status.
 
     The script's arguments go to QEMU (``-s -S`` waits for a debugger).
+
+    :param limit_s: the run's limit, which is in the script as a comment.
     """
-    return f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'
+    return f'#!/bin/sh\n{_LIMIT}{math.ceil(limit_s)}\nexec {shlex.join(argv)} "$@"\n'
+
+
+def limit_of(script: str) -> int | None:
+    """Return the limit that the run of a script had, in seconds; None if it does not say."""
+    line = next((line for line in script.splitlines() if line.startswith(_LIMIT)), "")
+    said = line.removeprefix(_LIMIT)
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None
 
 
 def decode_status(status: int) -> tuple[int | None, str | None, str | None]:
@@ -113,7 +124,7 @@ def run_bare_metal(
     knows_uintr = knows_property(spec.emulator, spec.cpu.model, "uintr")
     argv = bare_metal_argv(spec, knows_uintr=knows_uintr)
     script = folder / f"{name}.sh"
-    script.write_text(as_script(argv))
+    script.write_text(as_script(argv, timeout_s))
     script.chmod(0o755)
     began = time.monotonic()
     log = folder / f"{log_name or name}.log"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import GuestError, UserError
+from harness.guest.bare_metal import limit_of
 from harness.guest.verdict.deadlines import ACCEL_FACTOR
 from harness.lib.files import read_bounded, write_atomically
 from harness.report.junit import render_junit
@@ -97,7 +98,8 @@ def reproduction(
         inputs.append(("emulator", setup.emulator.binary))
         qemu = bare_metal_script(folder.cell(case.cell), case.program)
         bare_metal = str(qemu.relative_to(folder.cell(case.cell)))
-        limit_s = math.ceil(ran.timeout_s * ACCEL_FACTOR[setup.accel])
+        usual = math.ceil(ran.timeout_s * ACCEL_FACTOR[setup.accel])
+        limit_s = limit_of(_text(qemu)) or usual
     else:
         inputs += [("kernel", setup.kernel.bzimage), ("image", setup.image.initramfs)]
         qemu = folder.cell(case.cell) / "qemu.sh"
@@ -109,10 +111,14 @@ def reproduction(
         message=case.message or case.diagnostics.strip().rpartition("\n")[2],
         inputs=tuple(freeze(label, path) for label, path in inputs if path.is_file()),
         argv=("uintr-harness", "run", *setup.options, *_selection(case.program)),
-        qemu=read_bounded(qemu).decode(errors="replace") if qemu.exists() else "",
+        qemu=_text(qemu),
         bare_metal=bare_metal,
         limit_s=limit_s,
     )
+
+
+def _text(path: Path) -> str:
+    return read_bounded(path).decode(errors="replace") if path.exists() else ""
 
 
 def _selection(program: str) -> tuple[str, ...]:

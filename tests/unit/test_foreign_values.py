@@ -153,7 +153,7 @@ def test_no_value_of_a_setup_runs_as_shell(
         program=setup.programs.programs[0].path,
         factor=1.0,
     )
-    run_script(bare_metal.as_script(bare_metal_argv(bare, knows_uintr=True)), folder)
+    run_script(bare_metal.as_script(bare_metal_argv(bare, knows_uintr=True), 9), folder)
     for word in (setup.cell.cpu.model, *setup.cell.cpu.features, *setup.cell.selftests):
         assert "," not in word
         assert word.isprintable()

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.guest.bare_metal import BareMetalSpec, as_script, bare_metal_argv, decode_status
+from harness.guest.bare_metal import (
+    BareMetalSpec,
+    as_script,
+    bare_metal_argv,
+    decode_status,
+    limit_of,
+)
 from harness.testing.bare_metal import wanted_rounds
 from harness.values import CpuProfile, Emulator
 
@@ -75,4 +81,15 @@ def test_an_even_status_is_not_the_programs_own_end() -> None:
 
 
 def test_the_script_is_the_command() -> None:
-    assert as_script(["qemu", "-append", "a b"]) == "#!/bin/sh\nexec qemu -append 'a b' \"$@\"\n"
+    script = as_script(["qemu", "-append", "a b"], 35.2)
+    first, limit, command = script.splitlines()
+    assert (first, command) == ("#!/bin/sh", "exec qemu -append 'a b' \"$@\"")
+    assert limit.startswith("# ")
+    assert limit_of(script) == 36
+
+
+@pytest.mark.parametrize("said", ["", "x", "-1", "9" * 40, "٣", "3\n# more"])
+def test_a_script_of_somebody_else_has_a_usable_limit_or_none(said: str) -> None:
+    script = as_script(["qemu"], 36).replace("36", said)
+    assert limit_of(script) == (3 if said.startswith("3") else None)
+    assert limit_of("#!/bin/sh\nexec qemu\n") is None
