@@ -16,14 +16,14 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple
 
 import click
 import pytest
 
 from harness import paths
 from harness.cli import app
-from harness.testing import plugin
+from harness.testing import options
 
 #: Options of other programs in the documents → the program.
 FOREIGN_OPTIONS = {
@@ -98,8 +98,8 @@ def parse(line: str) -> None:
     """
     program, *args = shlex.split(line)
     if program == "pytest":
-        if "harness.testing.plugin" not in args:
-            raise ValueError("pytest without the plugin")
+        if not any(word in _pytest_options() for word in args):
+            raise ValueError("pytest without an option of the plugin")
     elif program == "python":
         tool = importlib.import_module(args[1])
         if hasattr(tool, "__path__"):
@@ -149,22 +149,16 @@ def known_options() -> frozenset[str]:
         module = importlib.import_module(f"tools.{path.stem}")
         if hasattr(module, "parser"):
             found |= {name for action in module.parser()._actions for name in action.option_strings}
-    group = _Options()
-    plugin.pytest_addoption(cast("pytest.Parser", group))
-    return frozenset(found | group.names)
+    return frozenset(found | _pytest_options())
 
 
-class _Options:
-    """A stand-in for pytest's parser that keeps the names of options added by a plugin."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def getgroup(self, *_: object) -> Self:
-        return self
-
-    def addoption(self, *names: str, **_: object) -> None:
-        self.names.update(names)
+@cache
+def _pytest_options() -> frozenset[str]:
+    """Return the options that the plugin adds to pytest."""
+    parser = pytest.Parser(_ispytest=True)
+    options.pytest_addoption(parser)
+    group = parser.getgroup("uintr")
+    return frozenset(name for option in group.options for name in option.names())
 
 
 def _options_of(command: click.Command, context: click.Context) -> set[str]:

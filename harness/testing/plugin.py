@@ -1,4 +1,4 @@
-"""The pytest plugin: ``pytest -p harness.testing.plugin --uintr-run FOLDER`` or cell options.
+"""The pytest plugin: ``pytest --uintr-run FOLDER``, or the options of cells.
 
 Each test with the fixture ``guest`` runs once in each cell, in the running guest of that cell.
 pytest groups the tests by cell, so that a cell boots once.
@@ -23,6 +23,7 @@ from harness.results.folder import CellSetup, RunFolder
 from harness.run.cellguest import CellGuest
 from harness.run.journal import Journal
 from harness.run.trust import check_emulators
+from harness.testing import options
 from harness.testing.session import SessionEnd
 from harness.testing.stash import (
     ATTEMPT,
@@ -41,41 +42,8 @@ from harness.testing.stash import (
 from harness.testing.ways import needs_guest
 from harness.values import Program
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that select the cells of tests with a guest."""
-    group = parser.getgroup("uintr", "guests to run tests in")
-    group.addoption(
-        "--uintr-run", metavar="FOLDER", help="Use the cells and artefacts of this run's folder."
-    )
-    for option, text in (
-        ("kernel", "Kernel profiles, by name or path, separated by commas."),
-        ("cpu", "CPU models, by name or path, separated by commas."),
-        ("smp", "Numbers of CPUs of the guest, separated by commas."),
-        ("cc", "Compilers of the guest programs, separated by commas."),
-        ("accel", "auto, tcg or kvm."),
-        ("qemu", "The QEMU to use, or that of a run's folder which is to be started."),
-    ):
-        group.addoption(f"--uintr-{option}", metavar=option.upper(), help=text)
-    group.addoption(
-        "--uintr-repeat",
-        metavar="N",
-        type=int,
-        default=1,
-        help="Run each test with a guest N times in a row.",
-    )
-    group.addoption(
-        "--uintr-retries",
-        metavar="N",
-        type=int,
-        default=0,
-        help="Run a program that failed up to N times again, each in a fresh guest.",
-    )
-    group.addoption(
-        "--uintr-isolate",
-        action="store_true",
-        help="Give each test a guest in which nothing has run before it.",
-    )
+#: The module of the options, under the name by which an installed harness registers it.
+pytest_plugins = ("harness.testing.options",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -189,10 +157,7 @@ def guest(request: pytest.FixtureRequest) -> Iterator[CellGuest]:
     setup = getattr(request, "param", None)
     config = request.config
     if setup is None:
-        raise pytest.UsageError(
-            "this test needs a guest: give --uintr-run FOLDER, or select one with "
-            "--uintr-kernel, --uintr-cpu, --uintr-smp"
-        )
+        raise pytest.UsageError(options.NO_GUEST)
     cell = CellGuest(setup, config.stash[RUN], config.stash[JOURNAL], config.stash[KNOWN])
     try:
         yield cell
@@ -371,9 +336,7 @@ def _prepared(config: pytest.Config) -> str | None:
     if worker is not None:
         return worker.get(RUN_OF_WORKERS)
     given = {
-        name: value
-        for name in ("kernel", "cpu", "smp", "cc", "accel", "qemu")
-        if (value := config.getoption(f"--uintr-{name}"))
+        name: value for name in options.CELLS if (value := config.getoption(f"--uintr-{name}"))
     }
     if not given:
         return None

@@ -85,3 +85,66 @@ def test_an_extra_is_installed_from_where_the_package_came(installed: Path, tmp_
     code = "from harness.lib.extras import install_line; print(install_line('lore'))"
     done = call(installed, tmp_path, "-c", code)
     assert done.stdout.endswith("-m pip install 'uintr-harness[lore]'\n")
+
+
+# --- the pytest plugin -------------------------------------------------------------------------
+
+#: Modules of which an idle plugin has no use.
+HEAVY = ("harness.testing.plugin", "harness.run", "harness.guest", "paramiko", "pydantic")
+IDLE = f"""
+import sys
+
+def test_nothing_more_is_loaded(pytestconfig):
+    assert pytestconfig.pluginmanager.has_plugin("harness.testing.options")
+    assert not set({HEAVY}) & set(sys.modules)
+"""
+
+
+def pytest_in(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return call(installed, folder, "-m", "pytest", "-p", "no:cacheprovider", *words)
+
+
+def test_pytest_finds_the_plugin_which_idles(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_idle.py").write_text(IDLE)
+    done = pytest_in(installed, tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "--uintr-cpu" in pytest_in(installed, tmp_path, "--help").stdout
+
+
+def test_a_projects_own_guest_is_left_alone(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture\ndef guest():\n    return 'of the project'\n"
+    )
+    (tmp_path / "test_own.py").write_text(
+        "def test(guest):\n    assert guest == 'of the project'\n"
+    )
+    done = pytest_in(installed, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_guest_without_options_says_what_to_give(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_guest.py").write_text("def test(guest): pass\n")
+    done = pytest_in(installed, tmp_path)
+    assert done.returncode == 1
+    assert "--uintr-run FOLDER" in done.stdout
+
+
+@pytest.mark.parametrize("also", [(), ("-p", "harness.testing.plugin")])
+def test_an_option_loads_the_plugin_once(
+    installed: Path, tmp_path: Path, also: tuple[str, ...]
+) -> None:
+    done = pytest_in(installed, tmp_path, *also, "--uintr-run", str(tmp_path))
+    assert done.returncode == 4
+    assert "not the folder of a prepared run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_type_of_the_guest_can_be_imported(installed: Path, tmp_path: Path) -> None:
+    """That type checkers know it is seen by mypy, which reads ``examples/test_release.py``."""
+    assert (installed / "harness" / "py.typed").exists()
+    code = "from harness.testing import Guest; print(Guest.run, Guest.push, Guest.fetch)"
+    done = call(installed, tmp_path, "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    code = "from harness import testing; testing.guest"
+    done = call(installed, tmp_path, "-c", code)
+    assert "has no attribute 'guest'" in done.stderr
