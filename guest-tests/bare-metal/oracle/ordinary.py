@@ -171,6 +171,8 @@ def iret(cpu: Processor) -> None:
         rip, cs, flags, rsp, ss = (
             cpu.read((stack + 8 * place) & MASK64, 8, stack=True) for place in range(5)
         )
+        if cs & 3 < cpu.cpl and cs in {known for known, _ in cpu.selectors}:
+            raise Fault(GP, cs & ~3)
     except Fault as fault:
         if cpu.apic.nmi:
             raise Unmodelled("an IRET that faults while an NMI is held off") from fault

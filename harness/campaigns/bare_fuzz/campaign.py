@@ -89,7 +89,8 @@ class SequencesReport(Document):
     restored: int = 0
     #: Way → cases that its machine cannot play.
     not_played: dict[str, int] = Field(default_factory=dict)
-    #: Cases whose result, in some way, is not that of the usual orders of the CPUs, but of another.
+    #: Cases whose result, in some way, is not that of the usual orders of the CPUs, but may be that
+    #: of another one.
     in_another_order: int = 0
     #: Cases that failed. There are fewer findings if some fail alike, or if time ran out.
     failed: int = 0

@@ -83,7 +83,7 @@ def agrees_in_some_order(
     """Return whether a result agrees with the model in one of many random orders of the CPUs.
 
     The orders that :func:`expect` tries are few, so some sequences seem not to depend on the order
-    that do.
+    that do. If the model does not cover an order, any result may be that of this order.
 
     :param agrees: returns whether it agrees with what the model expects in an order.
     :param orders: number of orders to try.
@@ -94,7 +94,7 @@ def agrees_in_some_order(
     for order in random_orders(orders):
         for pic_first in (False,) if case.pic is None else (False, True):
             one = _expect_in_order(case, facts, order, pic_first=pic_first, same=same)[0]
-            if one is not None and agrees(one):
+            if one is None or agrees(one):
                 return True
     return False
 

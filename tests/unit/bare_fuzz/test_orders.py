@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle.others import Schedule
 
+from harness.campaigns.bare_fuzz import model
 from harness.campaigns.bare_fuzz.batch import Batch
 from harness.campaigns.bare_fuzz.campaign import SequenceCampaign
 from harness.campaigns.bare_fuzz.case import PLACE, Case, Storm, code_blocks
 from harness.campaigns.bare_fuzz.compare import differences, is_in_some_order
-from harness.campaigns.bare_fuzz.model import Facts
+from harness.campaigns.bare_fuzz.model import Expectation, Facts
 from harness.campaigns.bare_fuzz.orders import USUAL, USUAL_BESIDE, random_orders
 from harness.campaigns.bare_fuzz.play import Played
 from harness.cli import fuzz_bare_metal
@@ -95,6 +97,24 @@ def test_without_another_order_nothing_is_explained(monkeypatch: pytest.MonkeyPa
             "harness.campaigns.bare_fuzz.model.random_orders", lambda _, orders=orders: iter(orders)
         )
         assert not is_explained(AFTER, late)
+
+
+def test_a_result_of_an_order_that_the_model_does_not_cover_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third order is not covered."""
+    lost = changed(AFTER, events=0)
+    assert not is_explained(AFTER, lost)
+    right = model._expect_in_order
+    seen = []
+
+    def refused(*given: Any, **more: Any) -> tuple[Expectation | None, bool]:
+        seen.append(given)
+        return (None, False) if len(seen) == 3 else right(*given, **more)
+
+    monkeypatch.setattr(model, "_expect_in_order", refused)
+    assert is_in_some_order(AFTER, Facts(), lost, (), 1000)
+    assert len(seen) == 3
 
 
 class Player:

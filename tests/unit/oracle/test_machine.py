@@ -291,8 +291,11 @@ def test_a_notification_at_the_same_boundary_puts_no_request_off() -> None:
 
 
 def test_iret_never_goes_up() -> None:
-    with pytest.raises(Unmodelled):
-        play(iret(3, 8, 16))
+    """SDM 2, IRET: a return code segment whose RPL is below CPL raises #GP(selector)."""
+    outcome = play(iret(3, 8, 16))
+    assert (outcome.vector, outcome.error) == (GP, 8)
+    with pytest.raises(Unmodelled, match="IRET"):
+        play(iret(3, 24, 16))
 
 
 def test_iret_faults_with_nt() -> None:
