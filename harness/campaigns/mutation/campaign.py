@@ -159,22 +159,32 @@ class GeneratedCampaign:
         )
 
     def _run(self, one: Candidate, on_line: Callable[[str], None]) -> GeneratedResult:
-        """Run programs and sequences with what was built."""
+        """Run sequences and programs with what was built; a few sequences first: they are quick."""
         built = self._tree.built(self._out / "built")
+        if found := self._play(one, built, on_line, first=True):
+            return found
         verdict = self._judge.judge(f"{RUNS}/{one.name}", built, on_line)
         if isinstance(verdict, NotJudged):
             return GeneratedResult.of(one, "not-judged", message=verdict.message)
         if isinstance(verdict, Kill):
             return GeneratedResult.of(one, "killed", **verdict._asdict())
-        emulator = built.get("emulator")
-        if self._sequences and isinstance(emulator, Emulator):
-            on_line("sequences")
-            try:
-                if said := self._sequences.judge(emulator):
-                    return GeneratedResult.of(one, "killed", way="sequence", message=said)
-            except GuestError as error:
-                return GeneratedResult.of(one, "not-judged", message=error.what)
+        if found := self._play(one, built, on_line, first=False):
+            return found
         return self._reasoned(GeneratedResult.of(one, "survived", unsteady=verdict.unsteady))
+
+    def _play(
+        self, one: Candidate, built: Built, on_line: Callable[[str], None], *, first: bool
+    ) -> GeneratedResult | None:
+        """Play sequences. Return a result if one differs, or if QEMU or the host fails."""
+        emulator = built.get("emulator")
+        if not self._sequences or not isinstance(emulator, Emulator):
+            return None
+        on_line("sequences")
+        try:
+            said = self._sequences.judge(emulator, first=first)
+        except GuestError as error:
+            return GeneratedResult.of(one, "not-judged", message=error.what)
+        return GeneratedResult.of(one, "killed", way="sequence", message=said) if said else None
 
     def _reasoned(self, result: GeneratedResult) -> GeneratedResult:
         """Return a result with the reason that is known now for a survivor."""

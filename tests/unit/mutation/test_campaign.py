@@ -218,15 +218,21 @@ def test_each_mutant_is_kept_as_a_patch_that_is_read_like_any(bench: Toy) -> Non
 class Playing:
     """Sequences that notice everything, or fail."""
 
-    def __init__(self, said: str | GuestError) -> None:
+    def __init__(self, said: str | GuestError, *, at_first: bool) -> None:
         self.said = said
+        self.at_first = at_first
+        self.asked: list[bool] = []
 
-    def judge(self, emulator: Emulator) -> str:
+    def judge(self, emulator: Emulator, *, first: bool = False) -> str:
+        self.asked.append(first)
+        if first != self.at_first:
+            return ""
         if isinstance(self.said, GuestError):
             raise self.said
         return self.said
 
 
+@pytest.mark.parametrize("at_first", [True, False])
 @pytest.mark.parametrize(
     ("said", "statuses"),
     [
@@ -236,21 +242,35 @@ class Playing:
     ],
 )
 def test_sequences_are_played_to_what_no_program_notices(
-    bench: Toy, monkeypatch: pytest.MonkeyPatch, said: str | GuestError, statuses: set[str]
+    bench: Toy,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str | GuestError,
+    statuses: set[str],
+    at_first: bool,
 ) -> None:
+    judged = []
+    playing = Playing(said, at_first=at_first)
     emulator = Emulator(binary=Path("/toy"), version="1")
     monkeypatch.setattr(bench.tree, "built", lambda _: {"emulator": emulator})
-    monkeypatch.setattr(bench.runs, "judge", lambda *_: Unnoticed())
+
+    def judge(*_: object) -> Unnoticed:
+        judged.append(list(playing.asked))
+        return Unnoticed()
+
+    monkeypatch.setattr(bench.runs, "judge", judge)
     known = GeneratedReport(basis=BASIS, wanted=0, candidates=0)
     chosen, report = _chosen(bench.tree, BASIS, Sample(count=2), known)
     found = GeneratedCampaign(
-        bench.tree, chosen, report, bench.out, {}, bench.runs, Playing(said),  # type: ignore[arg-type]
+        bench.tree, chosen, report, bench.out, {}, bench.runs, playing,  # type: ignore[arg-type]
         Silent(), lambda *_: None,
     ).run()  # fmt: skip
     different = [one for one in found.results if one.objects]
     assert {one.status for one in different} == statuses
     if said == "sequence 4: rax":
         assert {(one.way, one.message) for one in different} == {("sequence", said)}
+    # The first few are played before the programs run, the others after them.
+    assert bool(judged) != bool(said and at_first)
+    assert all(asked[-1] for asked in judged)
 
 
 def test_files_on_which_nothing_or_too_much_depends_are_left_out(

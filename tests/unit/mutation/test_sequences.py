@@ -65,9 +65,28 @@ def sequences(of: str = "good") -> Sequences:
 def test_a_difference_from_the_model_is_told() -> None:
     made = sequences()
     made.prepare(Silent())
-    assert made.judge(machine().emulator) == ""
-    assert made.judge(machine("bad").emulator).startswith(f"sequence {BATCH.numbers[2]}: rsp is ")
-    assert made.judge(machine("ended").emulator) == "QEMU in a sequence: hangs"
+    assert made.judge(machine().emulator, first=True) == ""
+    said = made.judge(machine("bad").emulator, first=True)
+    assert said.startswith(f"sequence {BATCH.numbers[2]}: rsp is ")
+    assert made.judge(machine("ended").emulator, first=True) == "QEMU in a sequence: hangs"
+
+
+def test_the_first_batch_is_played_apart_from_the_others() -> None:
+    made = sequences()
+    made.prepare(Silent())
+    bad = machine("bad").emulator
+    assert made.judge(bad) == ""
+    made._batches.insert(0, BATCH._replace(numbers=(), cases=(), expected=()))
+    assert made.judge(bad).startswith("sequence")
+
+
+def test_what_does_not_differ_again_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sequences()
+    made.prepare(Silent())
+    said = ["sequence 1: rax", ""]
+    monkeypatch.setattr(made, "_played", lambda *_: said.pop(0))
+    assert made.judge(machine().emulator, first=True) == ""
+    assert said == []
 
 
 def test_a_result_of_another_order_of_the_cpus_is_no_difference(
@@ -82,7 +101,7 @@ def test_a_result_of_another_order_of_the_cpus_is_no_difference(
     made = sequences()
     made.prepare(Silent())
     monkeypatch.setattr("harness.campaigns.mutation.sequences.is_in_some_order", is_in_some_order)
-    assert made.judge(machine("bad").emulator) == ""
+    assert made.judge(machine("bad").emulator, first=True) == ""
     assert asked == [BATCH.cases[2]]
 
 
