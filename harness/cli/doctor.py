@@ -22,25 +22,36 @@ _MARKS = {"good": ("ok", "green"), "note": ("note", "yellow"), "bad": ("BAD", "r
 def command(as_json: bool) -> int:
     """Show what this host can do, and how to remedy each problem.
 
-    The exit code is 4 if a problem keeps the default run from working, else 0.
+    The last line says whether the default run works, what to paste if something is missing, or why
+    the host cannot. The exit code is 4 if a problem keeps the default run from working, else 0.
     """
-    from harness.run.doctor import examine
+    from harness.run.doctor import conclude, examine
 
     findings: list[HostCheck] = []
     for finding in examine():
         findings.append(finding)
         if not as_json:
             _show(finding)
-    bad = any(finding.state == "bad" for finding in findings)
+    conclusion = conclude(findings)
+    good = conclusion.exit_code == ExitCode.PASSED
     if as_json:
         say(
             json.dumps(
-                {"schema": 1, "good": not bad, "findings": [f.model_dump() for f in findings]},
+                {
+                    "schema": 1,
+                    "good": good,
+                    "conclusion": conclusion.model_dump(),
+                    "findings": [finding.model_dump() for finding in findings],
+                },
                 indent=2,
                 allow_nan=False,
             )
         )
-    return ExitCode.GUEST if bad else ExitCode.PASSED
+    else:
+        say(f"\n{conclusion.sentence}", bold=True, fg="green" if good else "red")
+        if conclusion.command:
+            say(f"  {conclusion.command}")
+    return conclusion.exit_code
 
 
 def _show(finding: HostCheck) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,11 @@ from harness import paths
 from harness.artefacts.emulator.choice import build_emulator, find_emulator, is_built
 from harness.artefacts.store import Store
 from harness.artefacts.toolchain import identify, knows_uintr
-from harness.errors import HarnessError
+from harness.errors import ExitCode, HarnessError
 from harness.guest.accel import probe_accel
 from harness.guest.confined import knows_sandbox, may_drop_capabilities
 from harness.guest.cpu import knows_property
-from harness.names import cpu_names
+from harness.names import EMULATOR_ENV, cpu_names
 from harness.progress import Silent
 from harness.request.profiles import load_cpu
 from harness.run.prepare import check_cpu
@@ -34,6 +34,7 @@ DISK_FIRST_RUN = 8 * GIB
 #: Free bytes below which a run with everything built is at risk.
 DISK_LATER_RUN = GIB
 MEMORY_GUEST = GIB
+_QEMU = "qemu-system-x86"
 
 
 class HostCheck(Value):
@@ -45,6 +46,55 @@ class HostCheck(Value):
     what: str
     #: A command or a sentence; empty if there is nothing to do.
     remedy: str = ""
+    #: Debian packages that would make it good.
+    packages: tuple[str, ...] = ()
+
+
+class Conclusion(Value):
+    """What all checks together say."""
+
+    verdict: Literal["ready", "incomplete", "unable"]
+    sentence: str
+    #: A command to paste; empty if there is none.
+    command: str = ""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the command."""
+        return ExitCode.PASSED if self.verdict == "ready" else ExitCode.GUEST
+
+
+def conclude(findings: Sequence[HostCheck]) -> Conclusion:
+    """Return the one sentence that matters, and a command if that is enough."""
+    bad = [finding for finding in findings if finding.state == "bad"]
+    packages = dict.fromkeys(name for finding in bad for name in finding.packages)
+    obstacles = [finding for finding in bad if not finding.packages]
+    if obstacles:
+        first = obstacles[0]
+        why = "; ".join(filter(None, (f"{first.subject}: {first.what}", first.remedy)))
+        return Conclusion(
+            verdict="unable", sentence=f"This host cannot run guests as it is, because of {why}"
+        )
+    if packages:
+        count = len(packages)
+        return Conclusion(
+            verdict="incomplete",
+            sentence=f"{count} package{'s are' if count > 1 else ' is'} missing; paste this:",
+            command=install_line(packages),
+        )
+    return Conclusion(
+        verdict="ready",
+        sentence="Everything that the default run needs is there: uintr-harness run",
+    )
+
+
+def install_line(packages: Iterable[str]) -> str:
+    """Return the command that installs Debian packages, or the names if there is no apt-get."""
+    names = " ".join(packages)
+    if not shutil.which("apt-get"):
+        return f"(by the host's package manager; the names are Debian's) {names}"
+    sudo = "" if os.getuid() == 0 else "sudo "
+    return f"{sudo}apt-get install --no-install-recommends {names}"
 
 
 def examine() -> Iterator[HostCheck]:
@@ -95,9 +145,8 @@ def _packages() -> Iterator[HostCheck]:
             subject=f"packages for {purpose}",
             state="good" if not missing else state,
             what=f"missing: {' '.join(missing)}" if missing else "all installed",
-            remedy=f"apt-get install --no-install-recommends {' '.join(missing)}"
-            if missing
-            else "",
+            remedy=install_line(missing) if missing else "",
+            packages=tuple(missing),
         )
 
 
@@ -146,14 +195,22 @@ def _compiler(cc: Compiler) -> HostCheck:
             remedy="GCC 11 or Clang 12 is the oldest that does",
         )
     except HarnessError as error:
-        return HostCheck(subject=cc, state=state, what=error.what, remedy=f"apt-get install {cc}")
+        return HostCheck(
+            subject=cc, state=state, what=error.what, remedy=install_line([cc]), packages=(cc,)
+        )
 
 
 def _emulation() -> Iterator[HostCheck]:
     try:
         emulator = find_emulator()
     except HarnessError as error:
-        yield HostCheck(subject="qemu", state="bad", what=str(error.what), remedy=error.hint or "")
+        yield HostCheck(
+            subject="qemu",
+            state="bad",
+            what=str(error.what),
+            remedy=error.hint or "",
+            packages=() if os.environ.get(EMULATOR_ENV) else (_QEMU,),
+        )
         return
     yield HostCheck(subject="qemu", state="good", what=f"{emulator.version} ({emulator.binary})")
     yield _kvm(emulator)
