@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a job's summary or a comment.")
 @click.option(
+    "--mail",
+    "as_mail",
+    is_flag=True,
+    help="Print plain text for a reply to a mailing list; with a Tested-by line if the run passed "
+    "and git has your name and address.",
+)
+@click.option(
     "--kcidb",
     metavar="ORIGIN",
     help="Print JSON for KCIDB, the common database of kernel test results; ORIGIN is your name "
@@ -28,7 +35,12 @@ if TYPE_CHECKING:
 @LATENCY_DETAIL
 @click.option("-v", "--verbose", is_flag=True, help="List the cases that do not apply to a cell.")
 def command(
-    run: Path, markdown: bool, kcidb: str | None, latency: LatencyDetail, verbose: bool
+    run: Path,
+    markdown: bool,
+    as_mail: bool,
+    kcidb: str | None,
+    latency: LatencyDetail,
+    verbose: bool,
 ) -> int:
     """Show a run's results, and write its reports again.
 
@@ -53,6 +65,10 @@ def command(
         from harness.report.markdown import markdown as to_markdown
 
         say(to_markdown(outcome, folder.path), nl=False)
+    elif as_mail:
+        from harness.report.mail import git_identity, mail
+
+        say(mail(outcome, folder, git_identity()), nl=False)
     elif kcidb is not None:
         from harness.report.kcidb import render_kcidb
         from harness.results.compare.measured import read_setups
