@@ -69,3 +69,9 @@ def _names(folder: Path, suffix: str) -> list[str]:
         for path in place.glob(f"*{suffix}")
     )
     return sorted({path.name.removesuffix(suffix) for path in found})
+
+
+#: The option that makes a run the command of ``git bisect run``, and what git takes its exit codes
+#: for: the commit cannot be tested; stop.
+FOR_BISECT = "--for-bisect"
+UNTESTABLE, ABORT = 125, 255

@@ -27,6 +27,7 @@ from harness.campaigns.child_runs import (
 )
 from harness.errors import BuildError, ExitCode, GuestError, HarnessError, UserError
 from harness.lib.process import host_error
+from harness.names import UNTESTABLE
 from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.bisection import (
@@ -294,6 +295,16 @@ def judge(ran: ChildRun, run: Path, boot_failure: Literal["skip", "bad"]) -> dic
     raise GuestError(
         "the host failed in a step", where=run, detail="\n".join(ran.said[-8:]) or None
     )
+
+
+def exit_code_for_git(code: ExitCode, run: Path) -> int:
+    """Return a run's verdict on its kernel as an exit code for ``git bisect run``.
+
+    :param run: the run's folder.
+    :raise: as :func:`judge`.
+    """
+    verdict = judge(ChildRun(code, "", (), 0.0), run, "skip")["verdict"]
+    return {"good": 0, "bad": 1}.get(str(verdict), UNTESTABLE)
 
 
 def _is_kernel_fault(failure: Failure, lost: Sequence[Failure]) -> bool:

@@ -20,6 +20,7 @@ from harness.errors import ExitCode, GuestError, HarnessError, exit_code_of
 from harness.lib.interrupts import terminated_as_interrupted
 from harness.lib.memory import MEMORY_ENV, limit_in_force, limit_memory
 from harness.lib.stdio import Output, say
+from harness.names import ABORT, FOR_BISECT, UNTESTABLE
 
 PROGRAM = "uintr-harness"
 #: Environment variable by which a shell asks click for completions of this program.
@@ -164,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     output = Output()
     try:
-        code = _limited() or invoke(list(sys.argv[1:] if argv is None else argv))
+        given = list(sys.argv[1:] if argv is None else argv)
+        code = _for_git(_limited(), given) or invoke(given)
     except SystemExit as done:  # by click, when it completes a shell's command line
         code = done.code if isinstance(done.code, int) else ExitCode.PASSED
     sys.exit(output.settle(code))
@@ -181,6 +183,22 @@ def _limited() -> int:
 
 def invoke(argv: list[str]) -> int:
     """Run one command and return its exit code; errors are printed on stderr."""
+    return _for_git(_invoked(argv), argv)
+
+
+def _for_git(code: int, argv: Sequence[str]) -> int:
+    """Return the exit code for ``git bisect run``, which takes each below 128 for a verdict.
+
+    It takes 125 for a commit that cannot be tested, and stops at a code above 127.
+    """
+    if FOR_BISECT not in argv:
+        return code
+    if code == ExitCode.BUILD:
+        return UNTESTABLE
+    return code if code in {0, 1, UNTESTABLE} or code > 127 else ABORT
+
+
+def _invoked(argv: list[str]) -> int:
     state: dict[str, bool] = {}
     try:
         with terminated_as_interrupted():

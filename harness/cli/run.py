@@ -16,9 +16,10 @@ from harness.cli.options import (
     run_options,
 )
 from harness.cli.show import shown
-from harness.errors import UserError
+from harness.errors import ExitCode, UserError
 from harness.lib.extras import require_extra
 from harness.lib.stdio import say
+from harness.names import FOR_BISECT
 
 if TYPE_CHECKING:
     from harness.request.request import Request
@@ -91,20 +92,46 @@ class Jobs(click.ParamType[int | None]):
 @click.option(
     "--watch", is_flag=True, help="Run again when the tree, the series or a program changes."
 )
+@click.option(
+    FOR_BISECT,
+    "for_bisect",
+    is_flag=True,
+    help="Be the command of `git bisect run`: stop at the first failure, and exit with 125 if the "
+    "kernel does not build, boot or run the programs, with 255 if the command or the host fails.",
+)
 @LATENCY_DETAIL
 @click.option("-v", "--verbose", count=True, help="Show pytest's output instead of the display.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
-def command(request: Request, watch: bool, **options: Any) -> int:
+def command(request: Request, watch: bool, for_bisect: bool, **options: Any) -> int:
     """Build, boot and test each cell, and show the results.
 
     Only missing artefacts are built. Arguments after -- are passed to pytest unchanged.
     """
     from harness.run.suite import RunOptions, run  # the engine, after --help
 
+    if for_bisect:
+        if watch:
+            raise UserError("these options exclude each other", where=f"{FOR_BISECT} --watch")
+        return _for_bisect(request, RunOptions(**options))
     if watch:
         return _watch(request, RunOptions(**options))
     with shown() as progress:
         return run(request, RunOptions(**options), progress, sys.argv)
+
+
+def _for_bisect(request: Request, options: RunOptions) -> int:
+    from harness.campaigns.bisect import exit_code_for_git
+    from harness.results.folder import make_run_folder
+    from harness.run.suite import run
+
+    # An older commit may not know an option that a fragment needs at the newest one.
+    overrides = request.overrides.model_copy(update={"drop_unknown": True})
+    request = request.model_copy(update={"overrides": overrides})
+    folder = make_run_folder(options.out).path
+    options = options.model_copy(update={"out": folder, "exit_first": True})
+    with shown() as progress:
+        code = run(request, options, progress, sys.argv)
+    return exit_code_for_git(ExitCode(code), folder)
 
 
 def _watch(request: Request, options: RunOptions) -> int:

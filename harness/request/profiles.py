@@ -67,6 +67,8 @@ class KernelOverrides(Value):
     #: Fragments added after the profile's own: names, or paths of files.
     fragments: tuple[str, ...] = ()
     toolchain: Compiler | None = None
+    #: Whether options of fragments that the tree does not have are left out.
+    drop_unknown: bool = False
 
 
 def expand_cpus(names: Sequence[str]) -> tuple[str, ...]:
@@ -165,6 +167,8 @@ def parse_series(text: str) -> FolderSeries | MboxSeries | LoreSeries | None:
 
 def _override(profile: KernelProfile, overrides: KernelOverrides) -> KernelProfile:
     changes: Json = {}
+    if overrides.drop_unknown:
+        changes["unknown_options"] = "drop"
     if overrides.tree is not None:
         changes["source"] = TreeSource(path=overrides.tree.expanduser().resolve())
         changes["series"] = None
