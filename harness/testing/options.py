@@ -1,6 +1,7 @@
 """Options that an installed harness adds to each pytest. Without one of them it does nothing.
 
-The plugin itself, :mod:`harness.testing.plugin`, is loaded when an option is given.
+The plugin itself, :mod:`harness.testing.plugin`, is loaded when an option is given. It imports this
+module before pytest does, which pytest would warn of: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations

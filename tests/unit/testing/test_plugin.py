@@ -87,6 +87,14 @@ def test_without_a_run_the_fixture_says_what_to_give(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["*--uintr-run FOLDER*"])
 
 
+def test_the_plugin_by_its_name_warns_of_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    words = ("--disable-plugin-autoload", "-p", "harness.testing.plugin")
+    result = pytester.runpytest_subprocess(*words)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*warning*")
+
+
 def test_a_folder_that_is_no_run_is_named(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(
         "-p", "harness.testing.plugin", "--uintr-run", str(pytester.path)
