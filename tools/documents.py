@@ -27,6 +27,8 @@ from harness.testing import options
 
 #: Options of other programs in the documents → the program.
 FOREIGN_OPTIONS = {
+    "--add": "git config",
+    "--each": "examples/b4_check.py",
     "--editable": "pip",
     "--disable-plugin-autoload": "pytest",
     "--dist": "pytest-xdist",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import os
 import re
 import shlex
@@ -137,3 +139,64 @@ def test_the_pipeline_says_what_it_needs(tmp_path: Path) -> None:
     done = subprocess.run([EXAMPLES / "nightly.sh"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert "name the folder" in done.stderr
+
+
+# --- the check for b4 --------------------------------------------------------------------------
+
+MAIL = b"Message-ID: <20261101-x-v2-0-abc@example.org>\nSubject: [PATCH v2 0/3] x\n\nText\n"
+#: Stands for uintr-harness: prints what it was called with, and ends as it is told.
+HARNESS = """#!{python}
+import os, sys
+open({log!r}, "a").write("\\t".join(sys.argv[1:]) + "\\n")
+if sys.argv[1] == "report":
+    print("Tested with uintr-harness 1: x\\n\\nPassed: 3 passed.\\n\\nTested-by: A <a@example.org>")
+    sys.exit(0)
+print("error: the last line", file=sys.stderr)
+sys.exit(int(os.environ["CODE"]))
+"""
+
+
+def checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, *options: str
+) -> tuple[dict[str, str], list[list[str]]]:
+    """Return b4's result of the check, by b4's own caller, and the calls of the harness."""
+    checks = pytest.importorskip("b4.review.checks", reason="b4 0.14 has no review")
+    log, harness = folder / "log", folder / "harness"
+    harness.write_text(HARNESS.format(python=sys.executable, log=str(log)))
+    harness.chmod(0o755)
+    monkeypatch.setenv("UINTR_HARNESS", str(harness))
+    monkeypatch.setenv("CODE", str(code))
+    mail = email.message_from_bytes(MAIL, policy=email.policy.SMTP)
+    line = shlex.join([sys.executable, str(EXAMPLES / "b4_check.py"), *options])
+    (result,) = checks.run_series_checks(("id", mail), [line], str(folder))
+    calls = [line.split("\t") for line in log.read_text().splitlines()]
+    return result, calls
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0, "pass"), (1, "fail"), (3, "fail"), (2, "warn"), (4, "warn")]
+)
+def test_b4_is_told_how_a_series_did(
+    code: int, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, calls = checked(tmp_path, monkeypatch, code, "--tree", "/a b", "-k", "api or wait")
+    assert (result["tool"], result["status"]) == ("uintr-harness", status)
+    ran = calls[0]
+    assert ran[:3] == ["run", "--series", "20261101-x-v2-0-abc@example.org"]
+    assert ran[-4:] == ["--tree", "/a b", "-k", "api or wait"]
+    documents.parse(shlex.join(["uintr-harness", *ran]))
+    if code < 2:
+        assert calls[1][:2] == ["report", "--mail"]
+        assert result["summary"] == "Passed: 3 passed."
+        assert "Tested-by" in result["details"]
+    else:
+        assert len(calls) == 1
+        assert result["summary"] == "error: the last line"
+
+
+def test_b4_is_told_of_each_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, (call,) = checked(tmp_path, monkeypatch, 1, "--each", "--cpu", "hidden")
+    assert call[:2] == ["build", "--check-series"]
+    assert call[-2:] == ["--cpu", "hidden"]
+    assert result["status"] == "fail"
+    documents.parse(shlex.join(["uintr-harness", *call]))
