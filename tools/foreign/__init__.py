@@ -1,0 +1,1 @@
+"""Damaged and hostile files of strangers, read by the harness: ``python -m tools.foreign``."""
