@@ -22,7 +22,8 @@ from elftools.elf.elffile import ELFFile
 
 from harness import paths
 from harness.artefacts import debian_packages, package_files, recipe
-from harness.artefacts.debian_packages import output, resolve_packages, unpack
+from harness.artefacts.apt_answers import offered_packages
+from harness.artefacts.debian_packages import output, unpack
 from harness.artefacts.package_files import find_library, find_program, resolve_inside
 from harness.artefacts.store import Store
 from harness.errors import BuildError
@@ -61,7 +62,7 @@ def build_image(store: Store, progress: Progress) -> ImageArtefact:
     :raise BuildError: a package is not available, or lacks a file or library; no C compiler.
     """
     with progress.step("guest image") as step:
-        packages = resolve_packages(PROGRAMS)
+        packages = offered_packages(PROGRAMS, store)
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             raise BuildError("no C compiler for the guest's own programs", hint="install gcc")

@@ -36,6 +36,7 @@ LOOKED_AT = {
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
+    "apt-packages",
     "bare-metal",
     "dot-config",
     "image",
