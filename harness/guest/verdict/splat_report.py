@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from harness.guest.verdict.splat_rules import GENERIC, OTHER_CPUS, Rule
+from harness.lib.text import clean_line
 from harness.values import Value
 
 #: Number of frames in a fingerprint.
@@ -167,7 +168,10 @@ class OpenReport:
         )
 
     def _title(self, frames: list[str]) -> str:
-        """Return the rule's title with its fields filled in. Unknown fields are left out."""
+        """Return the rule's title with its fields filled in. Unknown fields are left out.
+
+        A program can write to the console: control characters are escaped.
+        """
         words = {name: _OFFSETS.sub("", _plain(text)) for name, text in self.words.items()}
         if frames:
             words["frame"] = frames[0]
@@ -177,7 +181,7 @@ class OpenReport:
         if "frame" not in words:
             template = template.replace(" in {frame}", "")
         text = _FIELD.sub(lambda found: words.get(found[1], ""), template)
-        return " ".join(text.split()).rstrip(": ")
+        return clean_line(" ".join(text.split()).rstrip(": "))
 
     def _frames(self) -> list[str]:
         """Return the frames that identify the fault.

@@ -15,6 +15,7 @@ from harness.guest.verdict import splat_report, splat_rules, splats
 from harness.guest.verdict.splat_rules import RULES
 from harness.guest.verdict.splats import scan
 from harness.guest.verdict.storm import MAX_SPLATS
+from harness.lib.text import clean_line
 from tools.splats import frames_of
 
 from .golden_logs import GOLDEN, LOGS, REPORTS, SINGLE, differences, lines, texts
@@ -24,6 +25,12 @@ from .golden_logs import GOLDEN, LOGS, REPORTS, SINGLE, differences, lines, text
 def test_golden(name: str) -> None:
     assert LOGS[name].expected is not None, "a golden log begins with what is expected"
     assert differences(name) == []
+
+
+def test_a_title_has_no_control_characters() -> None:
+    (splat,) = scan([b"BUG: KA\x13AN: use-after-free in f\x1b[2J+0x1/0x2\xe2\x80\xae"])
+    assert splat.title == clean_line(splat.title)
+    assert "\\x13" in splat.title
 
 
 def test_the_corpus_is_large_and_has_benign_logs() -> None:
