@@ -21,6 +21,7 @@ from harness.progress import Progress
 from harness.request.request import Request
 from harness.results.ending import RunError
 from harness.results.folder import CellSetup, RunFolder, make_run_folder
+from harness.run.announce import announce
 from harness.run.prepare import ChosenQemu, choose_qemu, prepare
 from harness.values import Plan
 
@@ -58,6 +59,7 @@ def begin_run(
     """
     plan = plan or request.plan()
     store = Store.open(progress)
+    announce(plan, store, progress)
     qemu = qemu or choose_qemu(plan, request.qemu, store, progress)
     folder = make_folder()
     folder.write_plan(plan)

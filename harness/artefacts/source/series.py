@@ -85,6 +85,11 @@ def attestation_of(series: Series | None, store: Store) -> str:
     return _attestation_beside(entry.path / _MBOX) if entry else ""
 
 
+def is_fetched(series: LoreSeries, store: Store) -> bool:
+    """Return true if a series of lore is in the store, so that nothing is downloaded for it."""
+    return store.find("series", _lore_inputs(series)) is not None
+
+
 def _attestation_beside(mbox: Path) -> str:
     """Return what was kept beside a series; an older version of the harness kept nothing."""
     try:

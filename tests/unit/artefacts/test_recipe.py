@@ -32,7 +32,7 @@ LOOKED_AT = {
     "kernel": (1, "81e15b8c9f5b81d91175c1259591aafe6e01c531608f57bdf25856304e02710a"),
     "emulator": (2, "630159d677e5c65ffc62a70e4e94c5d613fba3226e07d652913b6f4e3b75cb27"),
     "source": (1, "06d18a4bdbe5007332992d5c4e5a3b6d56804bfe901db2d87b8cf50711069f70"),
-    "series": (1, "af3aabb9e02b3c595c3776f05f75d233c98b2287dd90dddcf78390a48f555f95"),
+    "series": (1, "878bd62eb946c9ac0590c0329439404a9578da12e8b227f933ebcc573f24d248"),
 }
 #: Those with a digest of their modules in the key.
 DIGESTED = {
